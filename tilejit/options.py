@@ -1,0 +1,111 @@
+"""Every switch of tilejit in one typed table.
+
+A switch has a keyword (of a launch or of ``@tilejit.kernel``), an environment variable, or both. The environment is
+read when a switch is asked for, never at import, so setting a variable works at any time. Switches that change the
+generated code are gathered in ``CompileOptions``, which is part of every specialisation key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Generic, TypeVar
+
+from tilejit.diagnostics import LaunchError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option(Generic[T]):
+    """One switch. ``parse`` turns the variable's text into a value, or raises ValueError saying what it takes."""
+
+    name: str
+    variable: str | None
+    default: T
+    parse: Callable[[str], T]
+    changes_code: bool
+    doc: str
+
+    def read(self, environment: Mapping[str, str] | None = None) -> T:
+        """The value in the environment (``os.environ`` unless given), or the default where that is silent."""
+        if self.variable is None:
+            return self.default
+        text = (os.environ if environment is None else environment).get(self.variable, "").strip()
+        if not text:
+            return self.default
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise LaunchError(f"{self.variable}={text} is not valid: {error}") from None
+
+
+def _parse_flag(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("1", "true", "on", "yes"):
+        return True
+    if lowered in ("0", "false", "off", "no"):
+        return False
+    raise ValueError("use 1 or 0")
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("a positive whole number was expected")
+    return int(text)
+
+
+INTERPRET: Option[bool] = Option(
+    "interpret", "TILEJIT_INTERPRET", False, _parse_flag, changes_code=False,
+    doc="run kernels in the interpreter, with bounds checks, instead of as native code",
+)  # fmt: skip
+NUM_THREADS: Option[int] = Option(
+    "num_threads", "TILEJIT_NUM_THREADS", 0, _parse_count, changes_code=False,
+    doc="threads that run the programs of a launch; by default one for each CPU this process may use",
+)  # fmt: skip
+DUMP: Option[str] = Option(
+    "dump", "TILEJIT_DUMP", "", str, changes_code=False,
+    doc="folder into which every stage of every compilation is written",
+)  # fmt: skip
+CPU: Option[str] = Option(
+    "cpu", "TILEJIT_CPU", "host", str, changes_code=True,
+    doc="machine to generate code for: host, avx2, avx512 or neon",
+)  # fmt: skip
+FP_FUSION: Option[bool] = Option(
+    "enable_fp_fusion", "TILEJIT_ENABLE_FP_FUSION", False, _parse_flag, changes_code=True,
+    doc="allow a * b + c in elementwise code to become one rounding (fused multiply-add)",
+)  # fmt: skip
+DEBUG: Option[bool] = Option(
+    "debug", "TILEJIT_DEBUG", False, _parse_flag, changes_code=True,
+    doc="keep device_assert in native code",
+)  # fmt: skip
+
+AnyOption = Option[bool] | Option[int] | Option[str]
+OPTIONS: tuple[AnyOption, ...] = (INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG)
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """The switches that change generated code, as values; hashable, part of the specialisation key."""
+
+    enable_fp_fusion: bool = False
+    debug: bool = False
+
+    @staticmethod
+    def from_environment() -> CompileOptions:
+        """The values the environment gives."""
+        return CompileOptions(enable_fp_fusion=FP_FUSION.read(), debug=DEBUG.read())
+
+
+COMPILE_OPTION_NAMES: tuple[str, ...] = tuple(field.name for field in fields(CompileOptions))
+
+# Launch keywords of Triton and its vendors' forks that steer GPU code generation and mean nothing here. Accepted so
+# that published launches run unchanged: these occur in published kernels.
+IGNORED_LAUNCH_KEYWORDS: frozenset[str] = frozenset(
+    {
+        "extern_libs", "kpack", "launch_cooperative_grid", "launch_pdl", "matrix_instr_nonkdim", "maxnreg",
+        "num_buffers_warp_spec", "num_consumer_groups", "num_cpu_threads", "num_ctas", "num_stages",
+        "num_warps", "reg_dec_producer", "reg_inc_consumer", "stream", "warmup", "waves_per_eu",
+    }
+)  # fmt: skip

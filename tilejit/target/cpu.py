@@ -1,0 +1,166 @@
+"""What the CPU backend knows of a machine: instruction set, vector registers, caches."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_KB = 1024
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """A CPU as the backend sees it.
+
+    ``cpu`` and the features are LLVM's names; ``absent_features`` are named because ``cpu`` would imply them
+    (virtual machines mask features). ``vector_registers`` counts registers of ``vector_bytes``.
+    Units: sizes in bytes; L1 and L2 of one core, L3 of the whole chip.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    vector_bytes: int
+    vector_registers: int
+    l1_bytes: int
+    l2_bytes: int
+    l3_bytes: int
+    absent_features: tuple[str, ...] = ()
+    cache_line_bytes: int = 64
+
+    def has(self, feature: str) -> bool:
+        """True where the CPU has the feature that LLVM calls ``feature``."""
+        return feature in self.features
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: ``x86_64``, ``aarch64``."""
+        return self.triple.split("-", 1)[0]
+
+    @property
+    def is_x86(self) -> bool:
+        return self.architecture == "x86_64"
+
+    @property
+    def feature_text(self) -> str:
+        """All features as LLVM takes them: ``+avx2,-avx512f``."""
+        return ",".join([f"+{f}" for f in self.features] + [f"-{f}" for f in self.absent_features])
+
+    def vector_lanes(self, element_bytes: int) -> int:
+        """Elements of ``element_bytes`` bytes in one vector register."""
+        return max(1, self.vector_bytes // element_bytes)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# x86-64-v3, the level of Haswell (2013): https://en.wikipedia.org/wiki/X86-64#Microarchitecture_levels. Its features
+# are named so that code can ask for them.
+_AVX2_FEATURES = (
+    "avx", "avx2", "bmi", "bmi2", "cmov", "cx16", "cx8", "f16c", "fma", "fxsr", "lzcnt", "mmx", "movbe",
+    "popcnt", "sahf", "sse", "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "xsave",
+)  # fmt: skip
+# x86-64-v4 (Skylake-SP, 2017).
+_AVX512_FEATURES = (*_AVX2_FEATURES, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+
+
+def generic_avx2() -> CpuTarget:
+    """Any x86-64 of the last ten years.
+
+    Source: caches of a desktop Intel Haswell: 32 KB L1d, 256 KB L2, 8 MB L3 (Intel document 248966, chapter 2).
+    """
+    return CpuTarget(
+        "avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", _AVX2_FEATURES,
+        vector_bytes=32, vector_registers=16, l1_bytes=32 * _KB, l2_bytes=256 * _KB, l3_bytes=8 * _MB,
+    )  # fmt: skip
+
+
+def generic_avx512() -> CpuTarget:
+    """Any x86-64 with the AVX-512 of x86-64-v4.
+
+    Source: caches of Intel Skylake-SP: 32 KB L1d, 1 MB L2, 1.375 MB L3 a core (Intel document 248966, chapter 2).
+    """
+    return CpuTarget(
+        "avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", _AVX512_FEATURES,
+        vector_bytes=64, vector_registers=32, l1_bytes=32 * _KB, l2_bytes=1 * _MB, l3_bytes=22 * _MB,
+    )  # fmt: skip
+
+
+def aarch64_neon() -> CpuTarget:
+    """A 64-bit Arm server core with NEON, half precision, dot products and bfloat16.
+
+    Source: Arm Neoverse V1 Technical Reference Manual, 64 KB L1d, 1 MB L2; 32 MB system cache of an AWS Graviton 3.
+    """
+    return CpuTarget(
+        "neon", "aarch64-unknown-linux-gnu", "neoverse-v1",
+        ("bf16", "dotprod", "fp-armv8", "fullfp16", "i8mm", "lse", "neon"),
+        vector_bytes=16, vector_registers=32, l1_bytes=64 * _KB, l2_bytes=1 * _MB, l3_bytes=32 * _MB,
+        absent_features=("sve",),
+    )  # fmt: skip
+
+
+PREDEFINED: dict[str, Callable[[], CpuTarget]] = {
+    "avx2": generic_avx2,
+    "avx512": generic_avx512,
+    "neon": aarch64_neon,
+}
+
+
+@functools.cache
+def host() -> CpuTarget:
+    """The machine this process runs on.
+
+    Source: LLVM's detection (CPUID) and the caches that the operating system reports.
+    """
+    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, which programs that only interpret should not pay
+
+    triple = binding.get_process_triple()
+    flags = binding.get_host_cpu_features()
+    features = tuple(sorted(name for name, present in flags.items() if present))
+    absent = tuple(sorted(name for name, present in flags.items() if not present))
+    vector_bytes, registers = _vector_registers(triple, features)
+    l1, l2, l3 = _caches()
+    return CpuTarget(
+        "host", triple, binding.get_host_cpu_name(), features,
+        vector_bytes=vector_bytes, vector_registers=registers, l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
+        absent_features=absent,
+    )  # fmt: skip
+
+
+def runs_here(target: CpuTarget) -> bool:
+    """True where code made for ``target`` can run in this process."""
+    machine = host()
+    return target.architecture == machine.architecture and set(target.features) <= set(machine.features)
+
+
+def _vector_registers(triple: str, features: tuple[str, ...]) -> tuple[int, int]:
+    if triple.startswith("x86_64"):
+        if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= set(features):
+            return 64, 32
+        return (32, 16) if "avx2" in features else (16, 16)
+    return 16, 32
+
+
+def _caches() -> tuple[int, int, int]:
+    """L1 data, L2 and L3 in bytes; the sizes of a small server core where the system does not tell."""
+    sizes = {1: 32 * _KB, 2: 1 * _MB, 3: 8 * _MB}
+    for index in range(8):
+        folder = Path(f"/sys/devices/system/cpu/cpu0/cache/index{index}")
+        if not os.path.exists(folder / "size") or _read(folder / "type") == "Instruction":
+            continue
+        level, size = _read(folder / "level"), _read(folder / "size")
+        if level.isdigit() and size.endswith("K") and size[:-1].isdigit():
+            sizes[int(level)] = int(size[:-1]) * _KB
+    return sizes[1], sizes[2], sizes[3]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
