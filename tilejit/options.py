@@ -1,8 +1,9 @@
 """Every switch of tilejit in one typed table.
 
-A switch has a keyword (of a launch or of ``@tilejit.kernel``), an environment variable, or both. The environment is
-read when a switch is asked for, never at import, so setting a variable works at any time. Switches that change the
-generated code are gathered in ``CompileOptions``, which is part of every specialisation key.
+A switch has a keyword (of a launch or of ``@tilejit.kernel``), an environment variable, or both. The
+environment is read when a switch is asked for, never at import, so setting a variable works at any time.
+Switches that change the generated code are gathered in ``CompileOptions``, which is part of every
+specialisation key.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option(Generic[T]):
-    """One switch. ``parse`` turns the variable's text into a value, or raises ValueError saying what it takes."""
+    """One switch.
+
+    ``parse`` turns the variable's text into a value, or raises ValueError saying what it takes.
+    """
 
     name: str
     variable: str | None
@@ -100,8 +104,8 @@ class CompileOptions:
 
 COMPILE_OPTION_NAMES: tuple[str, ...] = tuple(field.name for field in fields(CompileOptions))
 
-# Launch keywords of Triton and its vendors' forks that steer GPU code generation and mean nothing here. Accepted so
-# that published launches run unchanged: these occur in published kernels.
+# Launch keywords of Triton and its vendors' forks that steer GPU code generation and mean nothing here.
+# Accepted so that published launches run unchanged: these occur in published kernels.
 IGNORED_LAUNCH_KEYWORDS: frozenset[str] = frozenset(
     {
         "extern_libs", "kpack", "launch_cooperative_grid", "launch_pdl", "matrix_instr_nonkdim", "maxnreg",

@@ -59,8 +59,8 @@ class CpuTarget:
         return self.name
 
 
-# x86-64-v3, the level of Haswell (2013): https://en.wikipedia.org/wiki/X86-64#Microarchitecture_levels. Its features
-# are named so that code can ask for them.
+# x86-64-v3, the level of Haswell (2013): https://en.wikipedia.org/wiki/X86-64#Microarchitecture_levels. Its
+# features are named so that code can ask for them.
 _AVX2_FEATURES = (
     "avx", "avx2", "bmi", "bmi2", "cmov", "cx16", "cx8", "f16c", "fma", "fxsr", "lzcnt", "mmx", "movbe",
     "popcnt", "sahf", "sse", "sse2", "sse3", "sse4.1", "sse4.2", "ssse3", "xsave",
@@ -72,7 +72,7 @@ _AVX512_FEATURES = (*_AVX2_FEATURES, "avx512bw", "avx512cd", "avx512dq", "avx512
 def generic_avx2() -> CpuTarget:
     """Any x86-64 of the last ten years.
 
-    Source: caches of a desktop Intel Haswell: 32 KB L1d, 256 KB L2, 8 MB L3 (Intel document 248966, chapter 2).
+    Source: caches of a desktop Intel Haswell: 32 KB L1d, 256 KB L2, 8 MB L3.
     """
     return CpuTarget(
         "avx2", "x86_64-unknown-linux-gnu", "x86-64-v3", _AVX2_FEATURES,
@@ -83,7 +83,7 @@ def generic_avx2() -> CpuTarget:
 def generic_avx512() -> CpuTarget:
     """Any x86-64 with the AVX-512 of x86-64-v4.
 
-    Source: caches of Intel Skylake-SP: 32 KB L1d, 1 MB L2, 1.375 MB L3 a core (Intel document 248966, chapter 2).
+    Source: caches of Intel Skylake-SP: 32 KB L1d, 1 MB L2, 1.375 MB L3 a core.
     """
     return CpuTarget(
         "avx512", "x86_64-unknown-linux-gnu", "x86-64-v4", _AVX512_FEATURES,
@@ -94,7 +94,8 @@ def generic_avx512() -> CpuTarget:
 def aarch64_neon() -> CpuTarget:
     """A 64-bit Arm server core with NEON, half precision, dot products and bfloat16.
 
-    Source: Arm Neoverse V1 Technical Reference Manual, 64 KB L1d, 1 MB L2; 32 MB system cache of an AWS Graviton 3.
+    Source: Arm Neoverse V1 Technical Reference Manual, 64 KB L1d, 1 MB L2; 32 MB system cache of an AWS
+    Graviton 3.
     """
     return CpuTarget(
         "neon", "aarch64-unknown-linux-gnu", "neoverse-v1",
@@ -117,7 +118,7 @@ def host() -> CpuTarget:
 
     Source: LLVM's detection (CPUID) and the caches that the operating system reports.
     """
-    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, which programs that only interpret should not pay
+    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
 
     triple = binding.get_process_triple()
     flags = binding.get_host_cpu_features()
