@@ -1,0 +1,193 @@
+"""LLVM IR in, machine code out: optimise, generate an object, link it into the process.
+
+IR is verified and optimised (``Pipeline`` says how), turned into an object file, and - for code that can run here -
+linked by ORC. Nothing may be needed that the process does not offer: an object that calls a routine of
+compiler-rt, which is not part of a Python process, is refused before it is linked.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from tilejit.diagnostics import InternalError
+from tilejit.target.cpu import CpuTarget, runs_here
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+
+
+class IrModule(Protocol):
+    """An ``llvmlite.ir.Module``: prints as IR text."""
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Which of LLVM's optimisations run.
+
+    Emitted kernels are vectorised already: the costly loop passes are off.
+    """
+
+    level: int = 2
+    vectorise_loops: bool = False
+    vectorise_straight_code: bool = False
+    unroll_loops: bool = False
+    codegen_level: int = 2
+
+
+KERNEL_PIPELINE = Pipeline()
+GLUE_PIPELINE = Pipeline(
+    level=1, codegen_level=1
+)  # for code that runs once per launch: compile time is what counts
+
+
+class CompiledObject:
+    """The code of one module.
+
+    The addresses are valid as long as this object lives: whoever calls them holds it.
+    """
+
+    def __init__(
+        self, target: CpuTarget, source: str, image: bytes, symbols: tuple[str, ...], pipeline: Pipeline
+    ) -> None:
+        self.target = target
+        self.source = source
+        self.object = image
+        self.symbols = symbols
+        self.pipeline = pipeline
+        self._library: binding.ResourceTracker | None = None
+
+    @functools.cached_property
+    def llvm(self) -> str:
+        """The optimised IR as text."""
+        return str(_optimised(self.source, self.target, self.pipeline))
+
+    @functools.cached_property
+    def assembly(self) -> str:
+        """The machine code as text."""
+        module = _optimised(self.source, self.target, self.pipeline)
+        return str(_target_machine(self.target, self.pipeline.codegen_level).emit_assembly(module))
+
+    def address(self, symbol: str) -> int:
+        """The address of a function of the module, linking it into the process at the first call.
+
+        Raises: InternalError where the code is for another machine or needs a symbol that the process lacks.
+        """
+        if symbol not in self.symbols:
+            raise InternalError(f"the module defines {', '.join(self.symbols)}, not {symbol}")
+        if self._library is None:
+            self._library = _link(self)
+        return int(self._library[symbol])
+
+
+def compile_module(
+    module: str | IrModule, target: CpuTarget, pipeline: Pipeline = KERNEL_PIPELINE
+) -> CompiledObject:
+    """Compile a module for ``target``, which need not be this machine.
+
+    Raises: InternalError where LLVM refuses the IR or the code would need compiler-rt.
+    """
+    source = str(module)
+    optimised = _optimised(source, target, pipeline)
+    symbols = tuple(
+        function.name
+        for function in optimised.functions
+        if not function.is_declaration and function.linkage.name == "external"
+    )
+    image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
+    _refuse_compiler_routines(image)
+    return CompiledObject(target, source, image, symbols, pipeline)
+
+
+def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.ModuleRef:
+    """The verified and optimised module, in a context of its own so that its memory goes with it."""
+    llvm = _llvm()
+    try:
+        module = llvm.parse_assembly(source, llvm.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise InternalError(f"LLVM refused the IR: {error}") from None
+    machine = _target_machine(target, pipeline.codegen_level)
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    if pipeline.level > 0:
+        tuning = llvm.create_pipeline_tuning_options(speed_level=pipeline.level)
+        tuning.loop_vectorization = pipeline.vectorise_loops
+        tuning.slp_vectorization = pipeline.vectorise_straight_code
+        tuning.loop_unrolling = pipeline.unroll_loops
+        tuning.loop_interleaving = pipeline.unroll_loops
+        builder = llvm.create_pass_builder(machine, tuning)
+        builder.getModulePassManager().run(module, builder)
+    return module
+
+
+# Names that libgcc and compiler-rt give to what LLVM cannot do inline: __truncsfhf2, __udivti3,
+# __gnu_h2f_ieee, ... They appear as whole strings in an object's symbol names, in every object format.
+_COMPILER_ROUTINE = re.compile(
+    rb"\0_?(__(?:gnu_[fhd]2[fhd]_ieee|aarch64_\w+|[a-z]+?(?:hf|bf|sf|df|xf|tf|si|di|ti){1,2}[2-4]?))(?=\0)"
+)
+
+
+def _refuse_compiler_routines(image: bytes) -> None:
+    found = sorted({name.decode() for name in _COMPILER_ROUTINE.findall(image)})
+    if found:
+        raise InternalError(f"generated code calls {', '.join(found)}, which a Python process does not have")
+
+
+_library_numbers = itertools.count()
+
+
+def _link(compiled: CompiledObject) -> binding.ResourceTracker:
+    if not runs_here(compiled.target):
+        raise InternalError(
+            f"code for {compiled.target.name} ({compiled.target.cpu}) cannot run on this machine"
+        )
+    builder = _llvm().JITLibraryBuilder().add_object_img(compiled.object).add_current_process()
+    for symbol in compiled.symbols:
+        builder.export_symbol(symbol)
+    try:
+        return builder.link(_linker(), f"tilejit.{next(_library_numbers)}")
+    except RuntimeError as error:
+        raise InternalError(f"generated code does not link: {_missing_symbols(compiled) or error}") from None
+
+
+def _missing_symbols(compiled: CompiledObject) -> str:
+    """The functions that the module calls and the process does not have; empty where all are there."""
+    module = _optimised(compiled.source, compiled.target, compiled.pipeline)
+    declared = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
+    missing = [name for name in declared if _llvm().address_of_symbol(name) is None]
+    return f"no symbol {', '.join(missing)} in this process" if missing else ""
+
+
+@functools.cache
+def _linker() -> binding.LLJIT:
+    """The process's only linker; every library in it has its own names."""
+    return _llvm().create_lljit_compiler(use_jit_link=True, suppress_errors=True)
+
+
+@functools.cache
+def _target_machine(target: CpuTarget, codegen_level: int) -> binding.TargetMachine:
+    llvm = _llvm()
+    if not target.triple.startswith(llvm.get_process_triple().split("-", 1)[0]):
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    description = llvm.Target.from_triple(target.triple)
+    return description.create_target_machine(
+        # Position-independent code: objects are loaded anywhere, far from the libraries that they call.
+        cpu=target.cpu, features=target.feature_text, opt=codegen_level, reloc="pic", codemodel="small",
+    )  # fmt: skip
+
+
+@functools.cache
+def _llvm() -> binding:
+    """llvmlite's binding module, made ready for this machine."""
+    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding
