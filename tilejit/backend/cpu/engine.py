@@ -1,8 +1,8 @@
 """LLVM IR in, machine code out: optimise, generate an object, link it into the process.
 
-IR is verified and optimised (``Pipeline`` says how), turned into an object file, and - for code that can run here -
-linked by ORC. Nothing may be needed that the process does not offer: an object that calls a routine of
-compiler-rt, which is not part of a Python process, is refused before it is linked.
+IR is verified and optimised (``Pipeline`` says how), turned into an object file, and - for code that can run
+here - linked by ORC. Nothing may be needed that the process does not offer: an object that calls a routine
+of compiler-rt, which is not part of a Python process, is refused before it is linked.
 """
 
 from __future__ import annotations
