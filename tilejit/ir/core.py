@@ -57,7 +57,16 @@ class Value:
 class Op:
     """One operation: a record, operands, attributes, regions, results and where it came from."""
 
-    __slots__ = ("definition", "_operands", "_segments", "results", "attributes", "regions", "location", "parent")
+    __slots__ = (
+        "definition",
+        "_operands",
+        "_segments",
+        "results",
+        "attributes",
+        "regions",
+        "location",
+        "parent",
+    )
 
     def __init__(
         self,
@@ -92,7 +101,8 @@ class Op:
     @property
     def effects(self) -> Effects:
         """Effects of this op and of everything in its regions."""
-        effects = self.definition.effects
+        effects_of = self.definition.effects_of
+        effects = self.definition.effects if effects_of is None else effects_of(self.attributes)
         for region in self.regions:
             for op in region.ops:
                 effects |= op.effects
@@ -106,7 +116,9 @@ class Op:
     def result(self) -> Value:
         """The only result."""
         if len(self.results) != 1:
-            raise InternalError(f"{self.name} has {len(self.results)} results, one was expected", self.location)
+            raise InternalError(
+                f"{self.name} has {len(self.results)} results, one was expected", self.location
+            )
         return self.results[0]
 
     def operand(self, name: str) -> Value:
@@ -150,7 +162,9 @@ class Op:
         """Remove this op, whose results must be unused, and drop what it uses."""
         for result in self.results:
             if result._uses:
-                raise InternalError(f"erasing {self.name}, whose result %{result.name} is used", self.location)
+                raise InternalError(
+                    f"erasing {self.name}, whose result %{result.name} is used", self.location
+                )
         self.drop_uses()
         if self.parent is not None:
             self.parent.ops.remove(self)
@@ -296,7 +310,9 @@ def _flatten_operands(
         given = operands.get(spec.name)
         values = [] if given is None else [given] if isinstance(given, Value) else list(given)
         if spec.arity is Arity.ONE and len(values) != 1 or spec.arity is Arity.OPTIONAL and len(values) > 1:
-            raise InternalError(f"{definition.name}: operand {spec.name} ({spec.arity.value}) got {len(values)} values")
+            raise InternalError(
+                f"{definition.name}: operand {spec.name} ({spec.arity.value}) got {len(values)} values"
+            )
         flat += values
         segments.append(len(values))
     return flat, tuple(segments)

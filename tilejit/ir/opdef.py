@@ -102,7 +102,9 @@ class EvaluationContext(Protocol):
 
     def num_programs(self, axis: int) -> int: ...
 
-    def load(self, op: Op, pointers: np.ndarray, mask: np.ndarray | None, other: np.ndarray | None) -> np.ndarray: ...
+    def load(
+        self, op: Op, pointers: np.ndarray, mask: np.ndarray | None, other: np.ndarray | None
+    ) -> np.ndarray: ...
 
     def store(self, op: Op, pointers: np.ndarray, values: np.ndarray, mask: np.ndarray | None) -> None: ...
 
@@ -167,6 +169,7 @@ class OpDef:
     evaluate: Callable[[EvaluationCall], Sequence[np.ndarray]]
     attributes: tuple[AttributeSpec, ...] = ()
     effects: Effects = Effects.NONE
+    effects_of: Callable[[Mapping[str, Attribute]], Effects] | None = None  # where attributes decide
     regions: tuple[str, ...] = ()
     is_terminator: bool = False
     is_elementwise: bool = False
