@@ -1,8 +1,8 @@
 """Attention without the matrix of scores (prefill), causal or not, with grouped query heads.
 
-One program owns ``BLOCK_M`` queries of one head and walks the keys in steps of ``BLOCK_N``, carrying the running
-maximum and sum of the softmax. Under the causal mask it stops at its last visible key, and only the steps that
-cross the diagonal or the end of the keys pay for a mask.
+One program owns ``BLOCK_M`` queries of one head and walks the keys in steps of ``BLOCK_N``, carrying the
+running maximum and sum of the softmax. Under the causal mask it stops at its last visible key, and only the
+steps that cross the diagonal or the end of the keys pay for a mask.
 
     python examples/flash_attention.py
 """
@@ -55,7 +55,7 @@ def flash_attention_kernel(
     stride_qh, stride_qs, stride_kh, stride_ks, stride_vh, stride_vs, stride_oh, stride_os,
     GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
-    # The last queries see most keys under the causal mask: they go first, so that no thread ends with a long job.
+    # The last queries see most keys under the causal mask: they go first, so that no thread ends late.
     first = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK_M
     head = tl.program_id(1).to(tl.int64)
     rows = first + tl.arange(0, BLOCK_M)
@@ -111,7 +111,7 @@ def flash_attention(
     scale: float | None = None,
     blocks: tuple[int, int] = (64, 64),
 ) -> NDArray[np.generic]:
-    """Return ``softmax(scale * q @ k.T) @ v`` for every head; ``causal`` aligns the last query with the last key.
+    """Return ``softmax(scale * q @ k.T) @ v`` of every head; ``causal`` aligns last query and last key.
 
     Shapes: q and out are [Hq, M, D]; k and v are [Hkv, N, D] with Hq a multiple of Hkv; the last axis is
             contiguous; ``blocks`` are the tile sizes (queries, keys).

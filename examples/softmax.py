@@ -1,7 +1,7 @@
 """Softmax over the rows of a matrix.
 
-One program owns one row and keeps it in a tile: the row is read once and written once. The tile is as wide as the
-row by default; tile sizes need not be powers of two.
+One program owns one row and keeps it in a tile: the row is read once and written once. The tile is as wide
+as the row by default; tile sizes need not be powers of two.
 
     python examples/softmax.py
 """
