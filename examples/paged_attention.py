@@ -350,8 +350,8 @@ ERROR_LIMITS = {"float16": 1e-3, "bfloat16": 5e-3, "float32": 2e-5}
 
 def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Attention over a paged KV cache: run a generated serving batch and compare with
-        float64.", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Run attention over a paged KV cache on a generated batch and compare with float64.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     dtypes = tuple(ERROR_LIMITS)
     parser.add_argument("--batch", type=int, default=8, help="sequences")
@@ -362,9 +362,10 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--context", type=int, default=4096, help="longest context; others are drawn from its upper half"
     )
-    parser.add_argument("--q-len", type=_parse_lengths, default="1", help="queries of a sequence: 1 is
-    decode, more is "
-                        "prefill; a comma-separated list is dealt out in turn")  # fmt: skip
+    parser.add_argument(
+        "--q-len", type=_parse_lengths, default="1", metavar="N[,N...]",
+        help="queries of a sequence: 1 is decode, more is prefill; a list is dealt out in turn",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=dtypes, default="bfloat16", help="of queries and output")
     parser.add_argument("--kv-dtype", choices=("int8", *dtypes), default="int8", help="of the pages")
     parser.add_argument(
