@@ -1,7 +1,7 @@
 """Elementwise ops: arithmetic, comparison, selection, conversion, pointer arithmetic.
 
-Operands of one op have one shape, and unless its record says otherwise one element type. Floats of 16 bits are
-computed in fp32 and rounded once; floats of 8 bits are only converted, moved and selected.
+Operands of one op have one shape, and unless its record says otherwise one element type. Floats of 16 bits
+are computed in fp32 and rounded once; floats of 8 bits are only converted, moved and selected.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ REDUCE = OpDef(
     evaluate=_evaluate_reduce,
     attributes=(axis_attribute(), _KIND),
     is_exact=False,
-    summary="combine all elements along an axis; float sums in any order, integers wrap, NaN loses in max, min",
+    summary="combine all elements along an axis; float sums in any order, ints wrap, NaN loses in max, min",
 )
 
 
@@ -304,8 +304,8 @@ DOT = OpDef(
         AttributeSpec("out_dtype", AttributeKind.ELEMENT),
     ),
     is_exact=False,
-    summary="a @ b + acc for [M, K] and [K, N], or batches of them; int8 sums wrap in int32, floats sum in fp32 "
-    "or better and round to out_dtype",
+    summary="a @ b + acc for [M, K] and [K, N], or batches of them; int8 sums wrap in int32, floats sum in "
+    "fp32 or better and round to out_dtype",
 )
 
 REDUCE_OPS: tuple[OpDef, ...] = (REDUCE, REDUCE_CUSTOM, SCAN, SCAN_CUSTOM, DOT)

@@ -51,7 +51,7 @@ def _evaluate_constant(call: EvaluationCall) -> Sequence[np.ndarray]:
 
 
 def constant_array(element: Element, value: int | float) -> np.ndarray:
-    """Return ``value`` as a 0-d array of ``element``; small floats are rounded through fp32, as in ``cast``."""
+    """Return ``value`` as a 0-d array; small floats are rounded through fp32 as by ``cast``."""
     dtype = storage_dtype(element)
     with np.errstate(all="ignore"):
         if isinstance(element, DType) and element.is_floating():
