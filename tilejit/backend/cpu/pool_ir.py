@@ -1,0 +1,380 @@
+"""The thread pool's native half, as LLVM IR: what runs while the GIL is free and microseconds count.
+
+One launch is one *job*. The launching thread claims the pool (``busy``), describes the job, opens it
+(``state``) and works on it like everybody else; idle workers notice a new ``generation`` - spinning for a
+moment, then asleep on a futex -, join while the job is open, take programs from ``next`` until none is left,
+and leave. The launching thread closes the job and waits for those who joined only: a launch never waits for a
+worker that is still asleep.
+
+Programs are handed out in increasing order, in runs that shrink towards the end (a fraction of what remains),
+so that big grids cost few atomics and small ones balance. A started run belongs to one thread, which runs it
+in order: a program that waits for an earlier one always gets what it waits for.
+
+``cost`` is what a kernel's launches know of its speed: nanoseconds a program took. Launches known to be short
+stay on the caller's thread, as do the first programs of a kernel not yet known; when they take longer than
+waking workers does, the rest goes to the pool.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+_TEMPLATE = string.Template("""
+%job = type { ptr, ptr, i64, i32, i32, i32, i64, i64 } ; code, args, total, grid, scratch bytes, divisor
+@busy = internal global i32 0, align 128        ; 1 while a launch owns the pool
+@generation = internal global i32 0, align 128  ; counts jobs; idle workers sleep on it
+@sleepers = internal global i32 0, align 128    ; workers asleep, or about to be
+@state = internal global i32 0, align 128       ; $open while the job can be joined, plus the workers inside
+@waiting = internal global i32 0, align 128     ; 1 while the launching thread sleeps on state
+@next = internal global i64 0, align 128        ; first program not yet handed out
+@limit = internal global i32 0, align 128       ; workers that may join a job
+@key = internal global i32 0                    ; thread-specific scratch arena: {ptr memory, i64 bytes}
+@job = internal global %job zeroinitializer, align 128
+
+declare i64 @syscall(i64, ...)
+declare i32 @clock_gettime(i32, ptr)
+declare ptr @pthread_getspecific(i32)
+declare i32 @pthread_setspecific(i32, ptr)
+declare ptr @aligned_alloc(i64, i64)
+declare ptr @calloc(i64, i64)
+declare void @free(ptr)
+$pause_declaration
+
+define internal i64 @now() {
+  %time = alloca { i64, i64 }
+  call i32 @clock_gettime(i32 1, ptr %time) ; CLOCK_MONOTONIC
+  %seconds = load i64, ptr %time
+  %rest = getelementptr { i64, i64 }, ptr %time, i32 0, i32 1
+  %nanoseconds = load i64, ptr %rest
+  %scaled = mul i64 %seconds, 1000000000
+  %sum = add i64 %scaled, %nanoseconds
+  ret i64 %sum
+}
+
+define internal void @sleep(ptr %word, i32 %expected) {
+  call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i32 128, i32 %expected, ptr null) ; FUTEX_WAIT_PRIVATE
+  ret void
+}
+
+define internal void @wake(ptr %word, i32 %count) {
+  call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i32 129, i32 %count) ; FUTEX_WAKE_PRIVATE
+  ret void
+}
+
+; The calling thread's arena of at least that many bytes; null where memory is out.
+define internal ptr @scratch(i64 %bytes) {
+  %key = load i32, ptr @key
+  %found = call ptr @pthread_getspecific(i32 %key)
+  %is_new = icmp eq ptr %found, null
+  br i1 %is_new, label %create, label %check
+create:
+  %created = call ptr @calloc(i64 1, i64 16)
+  %is_out = icmp eq ptr %created, null
+  br i1 %is_out, label %fail, label %remember
+remember:
+  call i32 @pthread_setspecific(i32 %key, ptr %created)
+  br label %check
+check:
+  %arena = phi ptr [ %found, %0 ], [ %created, %remember ]
+  %size_at = getelementptr { ptr, i64 }, ptr %arena, i32 0, i32 1
+  %size = load i64, ptr %size_at
+  %memory = load ptr, ptr %arena
+  %fits = icmp uge i64 %size, %bytes
+  br i1 %fits, label %done, label %grow
+grow:
+  call void @free(ptr %memory)
+  %padded = add i64 %bytes, 4095
+  %rounded = and i64 %padded, -4096
+  %grown = call ptr @aligned_alloc(i64 64, i64 %rounded)
+  store ptr %grown, ptr %arena
+  %got = icmp ne ptr %grown, null
+  %new_size = select i1 %got, i64 %rounded, i64 0
+  store i64 %new_size, ptr %size_at
+  ret ptr %grown
+done:
+  ret ptr %memory
+fail:
+  ret ptr null
+}
+
+define void @tilejit.free_arena(ptr %arena) { ; the destructor of the key
+  %memory = load ptr, ptr %arena
+  call void @free(ptr %memory)
+  call void @free(ptr %arena)
+  ret void
+}
+
+define void @tilejit.configure(i32 %key, i32 %limit) {
+  store i32 %key, ptr @key
+  store atomic i32 %limit, ptr @limit seq_cst, align 4
+  ret void
+}
+
+define void @tilejit.reset() { ; in a forked child, where no worker exists
+  store i32 0, ptr @busy
+  store i32 0, ptr @generation
+  store i32 0, ptr @sleepers
+  store i32 0, ptr @state
+  store i32 0, ptr @waiting
+  store i32 0, ptr @limit
+  ret void
+}
+
+; Take runs of programs until none is left; how many programs this thread ran.
+define internal i64 @work(ptr %arena) {
+  %code = load ptr, ptr @job
+  %args = load ptr, ptr getelementptr (%job, ptr @job, i32 0, i32 1)
+  %total = load i64, ptr getelementptr (%job, ptr @job, i32 0, i32 2)
+  %gx = load i32, ptr getelementptr (%job, ptr @job, i32 0, i32 3)
+  %gy = load i32, ptr getelementptr (%job, ptr @job, i32 0, i32 4)
+  %gz = load i32, ptr getelementptr (%job, ptr @job, i32 0, i32 5)
+  %divisor = load i64, ptr getelementptr (%job, ptr @job, i32 0, i32 7)
+  br label %loop
+loop:
+  %count = phi i64 [ 0, %0 ], [ %count, %take ], [ %new_count, %run ]
+  %first = load atomic i64, ptr @next monotonic, align 8
+  %left = sub i64 %total, %first
+  %is_done = icmp sle i64 %left, 0
+  br i1 %is_done, label %done, label %take
+take:
+  %part = udiv i64 %left, %divisor
+  %length = call i64 @llvm.umax.i64(i64 %part, i64 1)
+  %last = add i64 %first, %length
+  %pair = cmpxchg weak ptr @next, i64 %first, i64 %last seq_cst monotonic
+  %is_taken = extractvalue { i64, i1 } %pair, 1
+  br i1 %is_taken, label %run, label %loop
+run:
+  call void %code(ptr %args, i64 %first, i64 %last, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
+  %new_count = add i64 %count, %length
+  br label %loop
+done:
+  ret i64 %count
+}
+
+define ptr @tilejit.worker(ptr %unused) {
+  br label %idle
+idle:
+  %seen = phi i32 [ 0, %0 ], [ %seen, %idle_sleep ],
+                  [ %current, %join ], [ %current, %leave ], [ %current, %notify ]
+  br label %spin
+spin:
+  %spins = phi i32 [ 0, %idle ], [ %more_spins, %spin_on ]
+  %current = load atomic i32, ptr @generation seq_cst, align 4
+  %is_same = icmp eq i32 %current, %seen
+  br i1 %is_same, label %spin_on, label %join
+spin_on:
+  $pause
+  %more_spins = add i32 %spins, 1
+  %is_patient = icmp ult i32 %more_spins, $spins
+  br i1 %is_patient, label %spin, label %idle_sleep
+idle_sleep:
+  atomicrmw add ptr @sleepers, i32 1 seq_cst
+  call void @sleep(ptr @generation, i32 %seen)
+  atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  br label %idle
+join:
+  %state = load atomic i32, ptr @state seq_cst, align 4
+  %limit = load atomic i32, ptr @limit monotonic, align 4
+  %full = add i32 %limit, $open
+  %is_open = icmp uge i32 %state, $open
+  %has_place = icmp ult i32 %state, %full
+  %may_join = and i1 %is_open, %has_place
+  br i1 %may_join, label %enter, label %idle
+enter:
+  %joined = add i32 %state, 1
+  %pair = cmpxchg ptr @state, i32 %state, i32 %joined seq_cst seq_cst
+  %is_in = extractvalue { i32, i1 } %pair, 1
+  br i1 %is_in, label %prepare, label %join
+prepare:
+  %bytes = load i64, ptr getelementptr (%job, ptr @job, i32 0, i32 6)
+  %arena = call ptr @scratch(i64 %bytes)
+  %needs_none = icmp eq i64 %bytes, 0
+  %has_arena = icmp ne ptr %arena, null
+  %can_work = or i1 %needs_none, %has_arena
+  br i1 %can_work, label %work, label %leave
+work:
+  call i64 @work(ptr %arena)
+  br label %leave
+leave:
+  %before = atomicrmw sub ptr @state, i32 1 seq_cst
+  %was_last = icmp eq i32 %before, 1
+  %is_waiting = load atomic i32, ptr @waiting seq_cst, align 4
+  %sleeps = icmp ne i32 %is_waiting, 0
+  %must_wake = and i1 %was_last, %sleeps
+  br i1 %must_wake, label %notify, label %idle
+notify:
+  call void @wake(ptr @state, i32 1)
+  br label %idle
+}
+
+; Run the programs from..total-1 of a grid; 0, or 1 where memory for scratch is out (then nothing ran).
+define i32 @tilejit.launch(ptr %code, ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+                           i64 %bytes, ptr %cost) {
+  %needs_none = icmp eq i64 %bytes, 0
+  br i1 %needs_none, label %start, label %allocate
+allocate:
+  %allocated = call ptr @scratch(i64 %bytes)
+  %is_out = icmp eq ptr %allocated, null
+  br i1 %is_out, label %fail, label %start
+start:
+  %arena = phi ptr [ null, %0 ], [ %allocated, %allocate ]
+  %limit = load atomic i32, ptr @limit monotonic, align 4
+  %is_alone = icmp eq i32 %limit, 0
+  %todo = sub i64 %total, %from
+  %is_one = icmp eq i64 %todo, 1
+  %is_simple = or i1 %is_alone, %is_one
+  br i1 %is_simple, label %all, label %choose
+all:
+  call void %code(ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
+  ret i32 0
+choose:
+  %known = load double, ptr %cost
+  %programs = sitofp i64 %todo to double
+  %expected = fmul double %known, %programs
+  %began = call i64 @now()
+  %is_long = fcmp ogt double %expected, $threshold.0
+  br i1 %is_long, label %claim, label %alone
+
+alone: ; on this thread, looking at the clock now and then
+  %quarter = udiv i64 %todo, 4
+  %run = call i64 @llvm.umax.i64(i64 %quarter, i64 1)
+  br label %alone_run
+alone_run:
+  %start_at = phi i64 [ %from, %alone ], [ %to, %alone_check ]
+  %end = add i64 %start_at, %run
+  %to = call i64 @llvm.umin.i64(i64 %end, i64 %total)
+  call void %code(ptr %args, i64 %start_at, i64 %to, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
+  %time = call i64 @now()
+  %elapsed = sub i64 %time, %began
+  %is_over = icmp uge i64 %to, %total
+  br i1 %is_over, label %finish, label %alone_check
+alone_check:
+  %is_late = icmp ugt i64 %elapsed, $threshold
+  br i1 %is_late, label %claim, label %alone_run
+
+claim:
+  %first = phi i64 [ %from, %choose ], [ %to, %alone_check ]
+  %claimed = cmpxchg ptr @busy, i32 0, i32 1 seq_cst seq_cst
+  %is_mine = extractvalue { i32, i1 } %claimed, 1
+  br i1 %is_mine, label %open, label %rest
+rest: ; another launch has the pool
+  call void %code(ptr %args, i64 %first, i64 %total, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
+  ret i32 0
+open:
+  store ptr %code, ptr @job
+  store ptr %args, ptr getelementptr (%job, ptr @job, i32 0, i32 1)
+  store i64 %total, ptr getelementptr (%job, ptr @job, i32 0, i32 2)
+  store i32 %gx, ptr getelementptr (%job, ptr @job, i32 0, i32 3)
+  store i32 %gy, ptr getelementptr (%job, ptr @job, i32 0, i32 4)
+  store i32 %gz, ptr getelementptr (%job, ptr @job, i32 0, i32 5)
+  store i64 %bytes, ptr getelementptr (%job, ptr @job, i32 0, i32 6)
+  %threads = add i32 %limit, 1
+  %wide_threads = zext i32 %threads to i64
+  %divisor = mul i64 %wide_threads, $runs_per_thread
+  store i64 %divisor, ptr getelementptr (%job, ptr @job, i32 0, i32 7)
+  store atomic i64 %first, ptr @next monotonic, align 8
+  store atomic i32 $open, ptr @state seq_cst, align 4
+  atomicrmw add ptr @generation, i32 1 seq_cst
+  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
+  %none_asleep = icmp eq i32 %asleep, 0
+  br i1 %none_asleep, label %share, label %rouse
+rouse:
+  %left = sub i64 %total, %first
+  %wide_limit = zext i32 %limit to i64
+  %useful = call i64 @llvm.umin.i64(i64 %left, i64 %wide_limit)
+  %count = trunc i64 %useful to i32
+  call void @wake(ptr @generation, i32 %count)
+  br label %share
+share:
+  %share_began = call i64 @now()
+  %done = call i64 @work(ptr %arena)
+  %share_ended = call i64 @now()
+  %share_time = sub i64 %share_ended, %share_began
+  atomicrmw and ptr @state, i32 $closed seq_cst
+  br label %wait
+wait:
+  %waits = phi i32 [ 0, %share ], [ %more_waits, %wait_on ], [ %waits, %wait_sleep ]
+  %inside = load atomic i32, ptr @state seq_cst, align 4
+  %is_empty = icmp eq i32 %inside, 0
+  br i1 %is_empty, label %release, label %wait_check
+wait_check:
+  %is_patient = icmp ult i32 %waits, $spins
+  br i1 %is_patient, label %wait_on, label %wait_sleep
+wait_on:
+  $pause
+  %more_waits = add i32 %waits, 1
+  br label %wait
+wait_sleep:
+  store atomic i32 1, ptr @waiting seq_cst, align 4
+  call void @sleep(ptr @state, i32 %inside)
+  store atomic i32 0, ptr @waiting seq_cst, align 4
+  br label %wait
+release:
+  store atomic i32 0, ptr @busy seq_cst, align 4
+  %did_some = icmp ne i64 %done, 0
+  br i1 %did_some, label %finish, label %end_quietly
+
+finish:
+  %spent = phi i64 [ %elapsed, %alone_run ], [ %share_time, %release ]
+  %ran = phi i64 [ %todo, %alone_run ], [ %done, %release ]
+  %spent_float = sitofp i64 %spent to double
+  %ran_float = sitofp i64 %ran to double
+  %new_cost = fdiv double %spent_float, %ran_float
+  store double %new_cost, ptr %cost
+  ret i32 0
+end_quietly:
+  ret i32 0
+fail:
+  ret i32 1
+}
+declare i64 @llvm.umax.i64(i64, i64)
+declare i64 @llvm.umin.i64(i64, i64)
+""")
+
+_OPEN = 1 << 30
+# System call numbers: asm/unistd.h of each architecture.
+_FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
+_PAUSE = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
+}
+# Asleep, a worker starts about 5 to 30 us after it is woken (measured on a virtual machine): it is not worth
+# waking for less than that; and it spins for about 20 us (a pause takes 15 to 50 ns) before it goes to sleep.
+_THRESHOLD_NS = 15_000
+_SPINS = 1_000
+_RUNS_PER_THREAD = 4  # the first run of a job is 1 / (4 * threads) of it
+
+
+@dataclass(frozen=True)
+class PoolSymbols:
+    """The names that the module exports."""
+
+    launch: str = "tilejit.launch"
+    worker: str = "tilejit.worker"
+    configure: str = "tilejit.configure"
+    reset: str = "tilejit.reset"
+    free_arena: str = "tilejit.free_arena"
+
+
+SYMBOLS = PoolSymbols()
+
+
+def supports(architecture: str) -> bool:
+    """True where the pool is written for Linux on ``architecture``."""
+    return architecture in _FUTEX
+
+
+def pool_module(architecture: str) -> str:
+    """The pool's IR for Linux on ``architecture``."""
+    pause_declaration, pause = _PAUSE.get(architecture, ("", "fence seq_cst"))
+    return _TEMPLATE.substitute(
+        open=_OPEN,
+        closed=_OPEN - 1,
+        futex=_FUTEX[architecture],
+        pause=pause,
+        pause_declaration=pause_declaration,
+        spins=_SPINS,
+        threshold=_THRESHOLD_NS,
+        runs_per_thread=_RUNS_PER_THREAD,
+    )
