@@ -1,0 +1,296 @@
+"""exp, log, sine and friends on lanes.
+
+fp32 functions are polynomials of fused multiply-adds, fitted by the Remez exchange to the least largest relative error
+on the reduced range. fp64 functions call libm lane by lane. Code is free of branches, except that sine and cosine of
+huge arguments leave it for libm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.values import (
+    F32,
+    F64,
+    I1,
+    I32,
+    EmitContext,
+    LaneBuilder,
+    intrinsic,
+    lanes_of,
+    number,
+    scalar_of,
+)
+
+# Adding this to |x| < 2**22 (2**51 in fp64) rounds x to an integer, which then stands in the low bits.
+_ROUNDER_F32 = 1.5 * 2**23
+_ROUNDER_F32_BITS = 0x4B400000
+_ROUNDER_F64 = 1.5 * 2**52
+
+_LOG2_E = 1 / math.log(2)
+# ln 2 and log2 e as a sum of two fp32.
+_LN2_HIGH, _LN2_LOW = 0.693147182464599609375, -1.904654299957767e-09
+_LOG2_E_HIGH, _LOG2_E_LOW = 1.44269502162933349609375, 1.9259629911266175e-08
+# pi/2 as a sum of two fp64.
+_HALF_PI_HIGH, _HALF_PI_LOW = 1.5707963267948966, 6.123233995736766e-17
+
+# Polynomials, highest power first, with the largest relative error of the function they serve.
+_EXP = (  # exp(r), |r| <= ln(2)/2: 2**-29
+    0.0013836845984142676, 0.008374815804583931, 0.041668225569715535, 0.16666420169846094,
+    0.499999920798152, 1.000000036323199, 1.0,
+)  # fmt: skip
+_EXP2 = (  # exp2(r), |r| <= 1/2: 2**-28
+    0.00015594677570738416, 0.0013406643905497402, 0.009617692974814662, 0.055503105509944806,
+    0.24022652782876694, 0.6931472149680402, 1.0,
+)  # fmt: skip
+_LOG = (  # (ln(1 + f) - f) / f**2, |f| <= 1/3: 2**-27
+    -0.12948969188246506, 0.14004756866785356, -0.12167153067435972, 0.14001160692644338,
+    -0.1668230580361695, 0.2001074758892545, -0.24999717457775839, 0.3333320841695632, -0.5,
+)  # fmt: skip
+_SIN = (  # (sin(r) - r) / r**3 in r**2, |r| <= pi/4: 2**-28
+    -0.00019517234691937132, 0.008332177686455333, -0.16666654936694417,
+)  # fmt: skip
+_COS = (  # (cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4: 2**-32
+    2.4438379474843274e-05, -0.0013887366909990891, 0.04166664685460254,
+)  # fmt: skip
+_ERF = (  # erf(x)/x - 1 in x**2, |x| <= 1: 2**-29
+    7.853861223726441e-05, -0.0008010193590559402, 0.005188327682352823, -0.02685381193382781,
+    0.11283585148587157, -0.3761262582423212, 0.1283791657267117,
+)  # fmt: skip
+_LOG2_ERFC = (  # log2(erfc(x)), 1 <= x <= 4: erfc is right within 2**-29
+    0.00026772537580826354, -0.004240944456199821, 0.0314583771539453, -0.14865140606086055,
+    -0.9207651242269993, -1.6259750103260642, -0.0005103236874607262,
+)  # fmt: skip
+
+# Above this the quotient by pi/2 no longer fits the two-part reduction in fp64 with room to spare.
+_HUGE_ANGLE = 2.0**30
+
+
+def emit_function(context: EmitContext, name: str, x: ir.Value) -> ir.Value:
+    """Return the function ``name`` of fp32 or fp64 values."""
+    lanes = LaneBuilder(context.builder, lanes_of(x.type))
+    if name == "rsqrt":
+        return lanes.builder.fdiv(lanes.constant_like(x, 1.0), lanes.call("llvm.sqrt", x))
+    if scalar_of(x.type) == F64:
+        return _each_lane(lanes, name, x)
+    return _FP32[name](context, lanes, x)
+
+
+def _exp(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    """exp(x) = 2**n * exp(x - n ln 2); the clamp keeps infinities out and lets NaN through."""
+    x = _clamp(lanes, x, -104.0, 89.0)
+    shifted = lanes.fma(x, _LOG2_E, _ROUNDER_F32)
+    n = lanes.sub(shifted, _ROUNDER_F32)
+    r = lanes.fma(n, -_LN2_LOW, lanes.fma(n, -_LN2_HIGH, x))
+    return _scale(context, lanes, lanes.horner(r, _EXP), shifted, n)
+
+
+def _exp2(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    return _exp2_finite(context, lanes, _clamp(lanes, x, -151.0, 129.0))
+
+
+def _exp2_finite(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    """exp2 of arguments within about +-151, or NaN."""
+    shifted = lanes.add(x, _ROUNDER_F32)
+    n = lanes.sub(shifted, _ROUNDER_F32)
+    return _scale(context, lanes, lanes.horner(lanes.sub(x, n), _EXP2), shifted, n)
+
+
+def _clamp(lanes: LaneBuilder, x: ir.Value, low: float, high: float) -> ir.Value:
+    """Written so that NaN stays, in the form that becomes one minimum and one maximum instruction on x86."""
+    x = lanes.select(lanes.compare(">", x, high), high, x)
+    return lanes.select(lanes.compare("<", x, low), low, x)
+
+
+def _scale(
+    context: EmitContext, lanes: LaneBuilder, mantissa: ir.Value, shifted: ir.Value, n: ir.Value
+) -> ir.Value:
+    """Return mantissa * 2**n, overflowing and underflowing gradually; ``shifted`` holds n in its low bits.
+
+    AVX-512 has an instruction for it. Elsewhere two factors, each a normal number, are put together from halves of n.
+    """
+    if context.target.is_x86 and context.target.has("avx512vl") and (lanes.lanes or 0) in (4, 8, 16):
+        return _scale_by_instruction(lanes, mantissa, n)
+    exponent = lanes.sub(lanes.bits(shifted), _ROUNDER_F32_BITS)
+    half = lanes.ashr(exponent, 1)
+    scaled = lanes.mul(mantissa, _power_of_two(lanes, half))
+    return lanes.mul(scaled, _power_of_two(lanes, lanes.sub(exponent, half)))
+
+
+def _scale_by_instruction(lanes: LaneBuilder, mantissa: ir.Value, n: ir.Value) -> ir.Value:
+    width = 32 * (lanes.lanes or 0)
+    mask = ir.Constant(ir.IntType(max(8, width // 32)), -1)
+    operands = [mantissa, n, number(mantissa.type, 0.0), mask]
+    if width == 512:
+        operands.append(ir.Constant(I32, 4))  # round as the control register says
+    return intrinsic(lanes.builder, f"llvm.x86.avx512.mask.scalef.ps.{width}", mantissa.type, operands)
+
+
+def _power_of_two(lanes: LaneBuilder, exponent: ir.Value) -> ir.Value:
+    """2**exponent as fp32, for exponents of normal numbers."""
+    return lanes.from_bits(lanes.shl(lanes.add(exponent, 127), 23))
+
+
+def _split(lanes: LaneBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return e and f with x = 2**e * (1 + f), e as fp32, 2/3 <= 1 + f < 4/3, for positive finite x."""
+    is_denormal = lanes.compare("<", x, 2.0**-126)
+    normal = lanes.select(is_denormal, lanes.mul(x, 2.0**23), x)
+    bits = lanes.bits(normal)
+    two_thirds = 0x3F2AAAAB
+    exponent_bits = lanes.and_(lanes.sub(bits, two_thirds), 0xFF800000)
+    f = lanes.sub(lanes.from_bits(lanes.sub(bits, exponent_bits)), 1.0)
+    exponent = lanes.builder.sitofp(lanes.ashr(exponent_bits, 23), lanes.type(F32))
+    return lanes.select(is_denormal, lanes.sub(exponent, 23.0), exponent), f
+
+
+def _log(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    exponent, f = _split(lanes, x)
+    small = lanes.fma(exponent, _LN2_LOW, lanes.mul(lanes.mul(f, f), lanes.horner(f, _LOG)))
+    return _log_specials(lanes, x, lanes.fma(exponent, _LN2_HIGH, lanes.add(f, small)))
+
+
+def _log2(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    exponent, f = _split(lanes, x)
+    curved = lanes.mul(lanes.mul(f, f), lanes.horner(f, _LOG))
+    # f and curved times log2 e; the leading product alone needs more than the precision of its factor.
+    small = lanes.fma(f, _LOG2_E_LOW, lanes.mul(curved, _LOG2_E_HIGH))
+    return _log_specials(lanes, x, lanes.add(exponent, lanes.fma(f, _LOG2_E_HIGH, small)))
+
+
+def _log_specials(lanes: LaneBuilder, x: ir.Value, result: ir.Value) -> ir.Value:
+    """Infinity and NaN give themselves, 0 gives -infinity, negative numbers give NaN."""
+    result = lanes.select(lanes.compare("<", x, math.inf), result, x)
+    result = lanes.select(lanes.compare("<", x, 0.0), math.nan, result)
+    return lanes.select(lanes.compare("==", x, 0.0), -math.inf, result)
+
+
+def _sin(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    result = _sine_of_quadrant(lanes, x, 0)
+    # The sum of polynomial terms would lose the sign of -0.
+    return _by_libm_where_huge(lanes, "sinf", x, lanes.select(lanes.compare("==", x, 0.0), x, result))
+
+
+def _cos(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    return _by_libm_where_huge(lanes, "cosf", x, _sine_of_quadrant(lanes, x, 1))
+
+
+def _sine_of_quadrant(lanes: LaneBuilder, x: ir.Value, turn: int) -> ir.Value:
+    """sin(x + turn * pi/2).
+
+    x = n pi/2 + r is found in fp64, where cancellation leaves r right to fp32 accuracy.
+    """
+    builder = lanes.builder
+    wide = builder.fpext(x, lanes.type(F64))
+    shifted = lanes.fma(wide, 2 / math.pi, _ROUNDER_F64)
+    n = lanes.sub(shifted, _ROUNDER_F64)
+    wide = lanes.fma(n, -_HALF_PI_LOW, lanes.fma(n, -_HALF_PI_HIGH, wide))
+    r = builder.fptrunc(wide, lanes.type(F32))
+    quadrant = lanes.add(builder.trunc(lanes.bits(shifted), lanes.type(I32)), turn)
+    square = lanes.mul(r, r)
+    sine = lanes.fma(lanes.mul(r, square), lanes.horner(square, _SIN), r)
+    half_way = lanes.fma(square, -0.5, 1.0)
+    cosine = lanes.fma(lanes.mul(square, square), lanes.horner(square, _COS), half_way)
+    is_odd = lanes.compare("!=", lanes.and_(quadrant, 1), 0)
+    magnitude = lanes.bits(lanes.select(is_odd, cosine, sine))
+    sign = lanes.and_(lanes.shl(quadrant, 30), 0x80000000)
+    return lanes.from_bits(lanes.xor(magnitude, sign))
+
+
+def _by_libm_where_huge(lanes: LaneBuilder, name: str, x: ir.Value, result: ir.Value) -> ir.Value:
+    """Replace lanes of huge finite angles by calls of libm.
+
+    The branch sits in a function of its own that is always inlined, so that the builder stays in its block.
+    """
+    magnitude = lanes.call("llvm.fabs", x)
+    is_huge = lanes.and_(lanes.compare(">=", magnitude, _HUGE_ANGLE), lanes.compare("<", magnitude, math.inf))
+    repair = _repair_function(lanes, name, x.type)
+    return lanes.builder.call(repair, [x, result, is_huge])
+
+
+def _repair_function(lanes: LaneBuilder, name: str, value_type: ir.Type) -> ir.Function:
+    module = lanes.builder.module
+    symbol = f"tilejit.{name}.huge.{lanes.lanes or 'scalar'}"
+    existing = module.globals.get(symbol)
+    if existing is not None:
+        return existing
+    flags_type = lanes.type(I1)
+    signature = ir.FunctionType(value_type, [value_type, value_type, flags_type])
+    slow = ir.Function(module, signature, f"{symbol}.slow")
+    slow.attributes.add("noinline")
+    slow.attributes.add("cold")
+    _fill_slow_path(slow, name)
+    function = ir.Function(module, signature, symbol)
+    function.attributes.add("alwaysinline")
+    for part in (slow, function):
+        part.linkage = "internal"
+        part.attributes.add("nounwind")
+    x, result, is_huge = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    repair, done = function.append_basic_block("repair"), function.append_basic_block("done")
+    any_huge = is_huge
+    if lanes.lanes is not None:
+        any_huge = intrinsic(builder, "llvm.vector.reduce.or", I1, [is_huge], [flags_type])
+    builder.cbranch(any_huge, repair, done).set_weights([1, 1000])
+    builder.position_at_end(repair)
+    builder.ret(builder.call(slow, [x, result, is_huge]))
+    builder.position_at_end(done)
+    builder.ret(result)
+    return function
+
+
+def _fill_slow_path(function: ir.Function, name: str) -> None:
+    x, result, is_huge = function.args
+    lanes = LaneBuilder(ir.IRBuilder(function.append_basic_block("entry")), lanes_of(x.type))
+    safe = lanes.select(is_huge, x, 0.0)
+    lanes.builder.ret(lanes.select(is_huge, _call_lanes(lanes, name, safe), result))
+
+
+def _erf(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    """Near 0 an odd polynomial, beyond 1 the complement 1 - 2**p(|x|), beyond 4 one."""
+    magnitude = lanes.call("llvm.fabs", x)
+    near = lanes.fma(x, lanes.horner(lanes.mul(x, x), _ERF), x)
+    limited = lanes.select(lanes.compare(">", magnitude, 4.0), 4.0, magnitude)
+    complement = _exp2_finite(context, lanes, lanes.horner(limited, _LOG2_ERFC))
+    far = lanes.call("llvm.copysign", lanes.sub(lanes.f32(1.0), complement), x)
+    return lanes.select(lanes.compare("<", magnitude, 1.0), near, far)
+
+
+def _each_lane(lanes: LaneBuilder, name: str, x: ir.Value) -> ir.Value:
+    """An fp64 function by libm; where LLVM knows it, as an intrinsic, which becomes the same calls."""
+    if name == "erf":
+        return _call_lanes(lanes, name, x)
+    return lanes.call(f"llvm.{name}", x)
+
+
+def _call_lanes(lanes: LaneBuilder, symbol: str, x: ir.Value) -> ir.Value:
+    """Call libm's ``symbol`` on each lane."""
+    builder = lanes.builder
+    scalar = scalar_of(x.type)
+    function = builder.module.globals.get(symbol)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(scalar, [scalar]), symbol)
+        function.attributes.add("nounwind")
+    if lanes.lanes is None:
+        return builder.call(function, [x])
+    result: ir.Value = ir.Constant(x.type, ir.Undefined)
+    for lane in range(lanes.lanes):
+        index = ir.Constant(I32, lane)
+        value = builder.call(function, [builder.extract_element(x, index)])
+        result = builder.insert_element(result, value, index)
+    return result
+
+
+_FP32: dict[str, Callable[[EmitContext, LaneBuilder, ir.Value], ir.Value]] = {
+    "exp": _exp,
+    "exp2": _exp2,
+    "log": _log,
+    "log2": _log2,
+    "sin": _sin,
+    "cos": _cos,
+    "erf": _erf,
+}
+
+FUNCTIONS: tuple[str, ...] = (*_FP32, "rsqrt")
