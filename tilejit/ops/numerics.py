@@ -150,7 +150,7 @@ def _fma_scalar(a: float, b: float, c: float) -> float:
     try:
         return exact.numerator / exact.denominator
     except OverflowError:
-        return math.copysign(math.inf, exact)
+        return math.inf if exact > 0 else -math.inf
 
 
 def in_double(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -213,7 +213,8 @@ def truncate_float(x: Array, target: DType) -> Array:
     inward = np.asarray(np.where(np.abs(back) > np.abs(x), bits - bits.dtype.type(1), bits))
     # A type without -0 uses the bits of -0 for NaN.
     is_zero = (inward & ~sign_bit) == 0
-    truncated = np.where(is_zero & ~np.isnan(back), dtype.type(0.0), inward.view(dtype))
+    signed_zero = np.copysign(np.float32(0.0), x).astype(dtype)
+    truncated = np.where(is_zero & ~np.isnan(back), signed_zero, inward.view(dtype))
     truncated = np.where(is_zero & (back == 0), nearest, truncated)
     maximum = np.float32(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
     largest = np.copysign(maximum, x).astype(dtype)
