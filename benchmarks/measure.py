@@ -1,0 +1,153 @@
+"""How times are taken: arms in alternate blocks, other threads quiet, ratios with intervals.
+
+A ratio is formed inside each round, where the arms run one after the other, so that a machine whose speed
+drifts changes both; the median over the rounds and an interval from its order statistics are reported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_QUIET_WINDOW_S = 0.002
+_QUIET_SHARE = 0.05
+_QUIET_TIMEOUT_S = 1.0
+
+# Parameters of glibc's mallopt.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with an interval that holds the true median in at least 95 % of repetitions."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Times of the arms. Units: seconds a call; ``ratios`` are time of the arm over time of the first."""
+
+    seconds: Mapping[str, Interval]
+    ratios: Mapping[str, Interval]
+    rounds: int
+    restless_blocks: int
+
+
+def compare(
+    arms: Mapping[str, Callable[[], object]], *, rounds: int = 15, block_seconds: float = 0.06
+) -> Comparison:
+    """Time all arms in alternate blocks; the order of the arms turns round in every second round."""
+    for arm in arms.values():
+        arm()
+    names = list(arms)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    restless = 0
+    for turn in range(rounds):
+        for name in names if turn % 2 == 0 else reversed(names):
+            restless += not wait_until_quiet()
+            times[name].append(_block(arms[name], block_seconds))
+    first = times[names[0]]
+    ratios = {
+        name: interval([other / own for other, own in zip(times[name], first, strict=True)])
+        for name in names[1:]
+    }
+    return Comparison({name: interval(times[name]) for name in names}, ratios, rounds, restless)
+
+
+def interval(samples: Sequence[float]) -> Interval:
+    """Return the median and its distribution-free 95 % interval (the whole range below six samples)."""
+    ordered = sorted(samples)
+    count = len(ordered)
+    tail, rank = 0.0, 0
+    while rank < count // 2:
+        tail += math.comb(count, rank) / 2.0**count
+        if tail > 0.025:
+            break
+        rank += 1
+    rank = max(rank - 1, 0)
+    return Interval(statistics.median(ordered), ordered[rank], ordered[count - 1 - rank])
+
+
+def _block(arm: Callable[[], object], seconds: float) -> float:
+    """Return the median time of a call over a block; the first fills the caches and does not count."""
+    arm()
+    times: list[float] = []
+    finish = time.perf_counter() + seconds
+    while not times or time.perf_counter() < finish:
+        started = time.perf_counter()
+        arm()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def wait_until_quiet() -> bool:
+    """Wait until no other thread of this process uses a CPU; False where that did not happen in time.
+
+    Thread pools spin for a while after their work; a spinning pool would slow down the next arm.
+    """
+    finish = time.monotonic() + _QUIET_TIMEOUT_S
+    while time.monotonic() < finish:
+        before = _other_threads_cpu_s()
+        time.sleep(_QUIET_WINDOW_S)
+        if _other_threads_cpu_s() - before <= _QUIET_SHARE * _QUIET_WINDOW_S:
+            return True
+    return False
+
+
+def _other_threads_cpu_s() -> float:
+    """CPU time used so far by the threads of this process other than the calling one (Linux; elsewhere 0)."""
+    total_ns = 0
+    own = str(threading.get_native_id())
+    tasks = Path("/proc/self/task")
+    for task in tasks.iterdir() if tasks.exists() else ():
+        if task.name != own:
+            try:
+                total_ns += int((task / "schedstat").read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return total_ns / 1e9
+
+
+def keep_freed_memory() -> None:
+    """Make glibc's malloc keep what is freed, so that peers which allocate their result find it mapped."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+class ForeignLoad:
+    """The share of the machine that other processes used between construction and ``share()``."""
+
+    def __init__(self) -> None:
+        self._started = self._busy_s(), time.process_time(), time.monotonic()
+
+    def share(self) -> float:
+        """CPU seconds of others a second, in CPUs; 0.0 where ``/proc/stat`` is missing."""
+        busy, own, now = self._started
+        others = (self._busy_s() - busy) - (time.process_time() - own)
+        return max(0.0, others / max(time.monotonic() - now, 1e-9))
+
+    @staticmethod
+    def _busy_s() -> float:
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return 0.0
+        fields = [int(field) for field in stat.read_text().split("\n", 1)[0].split()[1:9]]
+        user, nice, system, _idle, _wait, irq, softirq, steal = fields
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

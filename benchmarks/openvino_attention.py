@@ -1,0 +1,192 @@
+"""OpenVINO's PagedAttention on the CPU, as a peer of the flagship in decode.
+
+The op is experimental and undocumented in Python. It takes 28 inputs; the layout of the two caches and their
+block size are chosen by the plugin and read off the compiled model. The caches are filled through the op itself:
+every page is a sequence of its own with one page of new tokens, which the op quantises and stores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FILL_PAGES = 64
+_SUBLAYER_BLOCK = 64
+_SUBLAYER_STRIDE = 8
+
+
+@dataclass(frozen=True)
+class DecodeShape:
+    """One decode step: every sequence has one query and ``context`` keys, the newest one included."""
+
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    context: int
+
+
+class OpenVinoDecode:
+    """A decode step of OpenVINO's PagedAttention with u8 pages over normally distributed keys and values.
+
+    Call it to run one step; the result stays in memory that OpenVINO owns.
+    """
+
+    def __init__(self, shape: DecodeShape, threads: int, seed: int = 0) -> None:
+        import openvino  # noqa: PLC0415
+
+        self._openvino = openvino
+        self._shape = shape
+        model = _build_model(shape)
+        options = {
+            "KV_CACHE_PRECISION": "u8", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": 1,
+        }  # fmt: skip
+        self._compiled = openvino.Core().compile_model(model, "CPU", options)
+        self._request = self._compiled.create_infer_request()
+        self.block_size = int(self._compiled.input("value_cache").partial_shape[2].get_length())
+        if shape.context % self.block_size:
+            raise ValueError(f"the context must be whole pages of {self.block_size}, got {shape.context}")
+        n_pages = shape.batch * shape.context // self.block_size
+        generator = np.random.default_rng(seed)
+        width = shape.kv_heads * shape.head_dim
+        self.keys = generator.standard_normal((n_pages, self.block_size, width), dtype=np.float32)
+        self.values = generator.standard_normal((n_pages, self.block_size, width), dtype=np.float32)
+        self.query = generator.standard_normal((shape.batch, shape.heads * shape.head_dim), dtype=np.float32)
+        self.pages = generator.permutation(n_pages).astype(np.int32)
+        self._caches = {name: self._empty_cache(name, n_pages) for name in ("key_cache", "value_cache")}
+        self._fill(n_pages)
+        self._set_decode()
+
+    def __call__(self) -> None:
+        self._request.infer()
+
+    def output(self) -> NDArray[np.float32]:
+        """Run one step and return [batch, heads, head_dim]."""
+        self()
+        flat: NDArray[np.float32] = np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
+        return flat.reshape(self._shape.batch, self._shape.heads, self._shape.head_dim)
+
+    def expected(self) -> NDArray[np.float64]:
+        """The same in float64 from the values before quantisation."""
+        s = self._shape
+        table = self.pages.reshape(s.batch, -1)
+        k, v = (
+            cache[table]
+            .reshape(s.batch, s.context, s.kv_heads, s.head_dim)
+            .astype(np.float64)
+            .transpose(0, 2, 1, 3)
+            for cache in (self.keys, self.values)
+        )
+        q = self.query.reshape(s.batch, s.kv_heads, -1, s.head_dim).astype(np.float64)
+        scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(s.head_dim)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        result: NDArray[np.float64] = (weights / weights.sum(axis=-1, keepdims=True)) @ v
+        return result.reshape(s.batch, s.heads, s.head_dim)
+
+    def _empty_cache(self, name: str, n_pages: int) -> object:
+        port = self._compiled.input(name)
+        shape = [n_pages, *(port.partial_shape[axis].get_length() for axis in (1, 2, 3))]
+        tensor = self._openvino.Tensor(port.element_type, self._openvino.Shape(shape))
+        tensor.data[...] = 0
+        return tensor
+
+    def _fill(self, n_pages: int) -> None:
+        width = self.query.shape[1]
+        for low in range(0, n_pages, _FILL_PAGES):
+            count = min(n_pages - low, _FILL_PAGES)
+            tokens = count * self.block_size
+            page_numbers = np.arange(count + 1)
+            self._set(
+                np.zeros((tokens, width), dtype=np.float32),
+                self.keys[low : low + count].reshape(tokens, -1),
+                self.values[low : low + count].reshape(tokens, -1),
+                past=np.zeros(count), begins=page_numbers * self.block_size,
+                pages=np.arange(low, low + count), page_begins=page_numbers, longest=self.block_size,
+            )  # fmt: skip
+            self._request.infer()
+
+    def _set_decode(self) -> None:
+        s = self._shape
+        newest = self.pages.reshape(s.batch, -1)[:, -1]
+        sequence_numbers = np.arange(s.batch + 1)
+        self._set(
+            self.query, self.keys[newest, -1], self.values[newest, -1],
+            past=np.full(s.batch, s.context - 1), begins=sequence_numbers,
+            pages=self.pages, page_begins=sequence_numbers * (s.context // self.block_size),
+            longest=s.context,
+        )  # fmt: skip
+
+    def _set(
+        self,
+        query: NDArray[np.float32],
+        key: NDArray[np.float32],
+        value: NDArray[np.float32],
+        *,
+        past: NDArray[np.generic],
+        begins: NDArray[np.generic],
+        pages: NDArray[np.generic],
+        page_begins: NDArray[np.generic],
+        longest: int,
+    ) -> None:
+        arrays = {
+            "query": query, "key": np.ascontiguousarray(key), "value": np.ascontiguousarray(value),
+            "past_lens": past.astype(np.int32), "subsequence_begins": begins.astype(np.int32),
+            "block_indices": pages.astype(np.int32), "block_indices_begins": page_begins.astype(np.int32),
+            "max_context_len": np.array(longest, dtype=np.int32),
+        }  # fmt: skip
+        for name, array in arrays.items():
+            self._request.set_tensor(name, self._openvino.Tensor(array))
+        for name, tensor in self._caches.items():
+            self._request.set_tensor(name, tensor)
+
+
+def _build_model(shape: DecodeShape) -> object:
+    """Return a model of one PagedAttention op; what it does not use are empty constants."""
+    import openvino  # noqa: PLC0415
+    from openvino import op  # noqa: PLC0415
+
+    any_rows, floats, integers = -1, openvino.Type.f32, openvino.Type.i32
+
+    def parameter(name: str, element: object, dimensions: list[int]) -> object:
+        node = op.Parameter(element, openvino.PartialShape(dimensions))
+        node.set_friendly_name(name)
+        node.output(0).get_tensor().set_names({name})
+        return node
+
+    def constant(value: object) -> object:
+        return op.Constant(np.asarray(value))
+
+    empty_floats, empty_integers = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
+    kv_width = shape.kv_heads * shape.head_dim
+    leading = [
+        parameter("query", floats, [any_rows, shape.heads * shape.head_dim]),
+        parameter("key", floats, [any_rows, kv_width]),
+        parameter("value", floats, [any_rows, kv_width]),
+        parameter("key_cache", openvino.Type.dynamic, [any_rows] * 4),
+        parameter("value_cache", openvino.Type.dynamic, [any_rows] * 4),
+        *(
+            parameter(name, integers, [any_rows])
+            for name in ("past_lens", "subsequence_begins", "block_indices", "block_indices_begins")
+        ),
+    ]
+    longest = parameter("max_context_len", integers, [])
+    unused = [
+        empty_integers,  # score aggregation window
+        empty_integers, empty_integers, empty_floats,  # rotation: block indices, deltas, table
+        empty_floats, np.int32(_SUBLAYER_BLOCK), np.int32(_SUBLAYER_STRIDE),  # sparsity: threshold, sizes
+        np.zeros((0, 1, 1, 1), dtype=np.float32),  # sinks
+        np.int32(0), empty_integers, empty_integers, empty_integers,  # eviction
+        empty_integers, np.zeros(0, dtype=np.uint8), empty_integers,  # token types, query bias and its begins
+    ]  # fmt: skip
+    scale = constant(np.float32(1.0 / math.sqrt(shape.head_dim)))
+    window_and_slopes = [constant(np.int32(0)), constant(empty_floats)]
+    inputs = [*leading, scale, *window_and_slopes, longest, *(constant(value) for value in unused)]
+    attention = op._PagedAttentionExtension([node.output(0) for node in inputs])
+    info = attention.get_rt_info()
+    info["num_k_heads"] = info["num_v_heads"] = shape.kv_heads
+    info["k_head_size"] = info["v_head_size"] = shape.head_dim
+    return openvino.Model([attention.output(0)], [*leading, longest], "paged_attention")
