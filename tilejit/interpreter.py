@@ -1,9 +1,9 @@
-"""Runs tile IR on numpy by calling each record's meaning: the definition of the language, the oracle of all tests.
+"""Runs tile IR on numpy by calling each record's meaning: it defines the language and is the oracle of tests.
 
-Programs run one after another in increasing order, x fastest. A pointer is a virtual address: argument number i
-starts at (i + 1) << 48, and whatever a kernel adds to it stays attributable to the argument, so every lane of every
-access is checked against the extent of its array. An address below 2**47 came from memory or from an integer (a
-table of pointers, say); it is real, and used unchecked.
+Programs run one after another in increasing order, x fastest. A pointer is a virtual address: argument number
+i starts at (i + 1) << 48, and whatever a kernel adds to it stays attributable to the argument, so every lane
+of every access is checked against the extent of its array. An address below 2**47 came from memory or from an
+integer (a table of pointers, say); it is real, and used unchecked.
 """
 
 from __future__ import annotations

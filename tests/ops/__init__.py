@@ -1,0 +1,1 @@
+"""Type rules and meaning of the op records."""
