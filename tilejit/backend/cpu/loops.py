@@ -1,8 +1,8 @@
 """Counted loops and internal functions, as the micro-kernels of dots and packs want them.
 
-Loops test at the bottom and carry values as phi nodes, so that accumulators live in registers. Functions are made
-once per module under a name that spells every fact they were made for, and are never inlined: registers are
-allocated for the inner loop alone, and code does not grow with the number of places that use them.
+Loops test at the bottom and carry values as phi nodes, so that accumulators live in registers. Functions are
+made once per module under a name that spells every fact they were made for, and are never inlined: registers
+are allocated for the inner loop alone, and code does not grow with the number of places that use them.
 """
 
 from __future__ import annotations

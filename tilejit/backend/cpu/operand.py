@@ -1,12 +1,13 @@
 """Matrices in memory as dots and packs see them: a pointer, an element type and two strides.
 
-Vector loads convert on the way to the type a micro-kernel computes in, so that narrow operands need no copy where
-each element is used few times.
+Vector loads convert on the way to the type a micro-kernel computes in, so that narrow operands need no copy
+where each element is used few times.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from llvmlite import ir
 
@@ -14,7 +15,7 @@ from tilejit.backend.cpu.loops import I64, index
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import BF16, FP16, FP32, FP64, DType, Kind
 
-Stride = int | ir.Value  # in elements; a value is an i64
+Stride: TypeAlias = int | ir.Value  # in elements; a value is an i64
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def load_vector(
     wanted: DType,
     live_lanes: int | None = None,
 ) -> ir.Value:
-    """Load ``lanes`` adjacent elements as ``wanted``; lanes from ``live_lanes`` on are not read and are zero."""
+    """Load ``lanes`` adjacent elements as ``wanted``; lanes from ``live_lanes`` on are zero, not read."""
     type_ = widen(memory_type(dtype), lanes)
     if live_lanes is None or live_lanes == lanes:
         value = builder.load(pointer, align=dtype.itemsize, typ=type_)

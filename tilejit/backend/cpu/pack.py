@@ -1,8 +1,8 @@
 """Copies of matrices from one layout and element type to another.
 
-A copy whose contiguous directions agree moves vectors; one whose directions differ transposes squares in registers;
-anything else goes element by element. Sizes need not be multiples of anything: the last vector or square is moved
-back to overlap the one before, which is harmless in a copy.
+A copy whose contiguous directions agree moves vectors; one whose directions differ transposes squares in
+registers; anything else goes element by element. Sizes need not be multiples of anything: the last vector or
+square is moved back to overlap the one before, which is harmless in a copy.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def power_of_two_below(value: int) -> int:
 
 
 def covering_positions(size: int, width: int) -> tuple[int, int | None]:
-    """How ranges of ``width`` cover ``size`` >= width elements: how many whole ones, and where a last one starts."""
+    """How ranges of ``width`` cover ``size`` >= width elements: how many whole ones, and where a last one
+    starts.
+    """
     return size // width, (size - width if size % width else None)
 
 

@@ -1,7 +1,8 @@
-"""Moving lanes between vector registers: square transposes, and sums across the lanes of many vectors at once.
+"""Moving lanes between vector registers: square transposes, and sums across the lanes of many vectors at
+once.
 
-Every step is chosen so that each shuffle is one instruction on x86 (unpack and move within 128-bit blocks, then
-moves of whole blocks) and on NEON (zip, trn).
+Every step is chosen so that each shuffle is one instruction on x86 (unpack and move within 128-bit blocks,
+then moves of whole blocks) and on NEON (zip, trn).
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def _sum_group(
 ) -> ir.Value:
     """Sums of at most ``lanes`` vectors, as one vector.
 
-    Invariant: each vector holds ``tuple_size`` sums; within a block of 128 bits the tuple is repeated until the
-    block is full; then each tuple fills whole blocks, and its copies stand next to each other.
+    Invariant: each vector holds ``tuple_size`` sums; within a block of 128 bits the tuple is repeated until
+    the block is full; then each tuple fills whole blocks, and its copies stand next to each other.
     """
     per_block = min(lanes, BLOCK_BITS // element_bits)
     level = list(vectors)
@@ -132,7 +133,9 @@ def _fold_copies(
 
 
 def _transpose_in_blocks(builder: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
-    """Transpose the squares that stand under each other in the blocks of ``rows``: log2(size) perfect shuffles."""
+    """Transpose the squares that stand under each other in the blocks of ``rows``: log2(size) perfect
+    shuffles.
+    """
     size = len(rows)
     lanes = rows[0].type.count
     halves = _halves(lanes, size, 1)

@@ -1,0 +1,240 @@
+"""Dots against numpy, over sizes, layouts and element types; instructions chosen for other CPUs."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from llvm_harness import assembly, compile_function
+from llvmlite import ir
+
+from tilejit.backend.cpu.dot import emit_dot, plan_for
+from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.loops import I64, POINTER
+from tilejit.backend.cpu.operand import Operand
+from tilejit.diagnostics import InternalError
+from tilejit.ir.types import BF16, FP16, FP32, FP64, INT8, INT32, UINT8, DType, Kind
+from tilejit.target.cpu import CpuTarget, aarch64_neon, generic_avx2, generic_avx512, host, runs_here
+
+ARGUMENTS = [POINTER, POINTER, POINTER, I64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dot to emit: transposed operands are views of matrices that are contiguous the other way."""
+
+    shape: DotShape
+    a: DType = FP32
+    b: DType = FP32
+    c: DType = FP32
+    a_transposed: bool = False
+    b_transposed: bool = False
+    zero_init: bool = False
+    padding: int = 0  # elements between the rows of every matrix
+    runtime_strides: bool = False
+
+    def strides(self, rows: int, columns: int, transposed: bool) -> tuple[int, int]:
+        return (1, rows + self.padding) if transposed else (columns + self.padding, 1)
+
+    def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
+        m, n, k = self.shape.m, self.shape.n, self.shape.k
+
+        def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+            def operand(
+                pointer: ir.Value, dtype: DType, rows: int, columns: int, transposed: bool
+            ) -> Operand:
+                strides: list[int | ir.Value] = list(self.strides(rows, columns, transposed))
+                if self.runtime_strides:
+                    strides = [
+                        s if s == 1 else builder.add(arguments[3], ir.Constant(I64, s)) for s in strides
+                    ]
+                return Operand(pointer, dtype, strides[0], strides[1])
+
+            emit_dot(
+                builder,
+                self.shape,
+                operand(arguments[0], self.a, m, k, self.a_transposed),
+                operand(arguments[1], self.b, k, n, self.b_transposed),
+                operand(arguments[2], self.c, m, n, False),
+                target,
+                zero_init=self.zero_init,
+            )
+
+        return build
+
+    def matrix(
+        self, rng: np.random.Generator, dtype: DType, rows: int, columns: int, transposed: bool
+    ) -> np.ndarray:
+        """A rows x columns view of random values in memory of the case's layout; padding is poison."""
+        shape = (columns, rows + self.padding) if transposed else (rows, columns + self.padding)
+        if dtype.kind is Kind.FLOAT:
+            memory = np.full(shape, np.nan, dtype.numpy)
+            values = rng.standard_normal((rows, columns)).astype(dtype.numpy)
+        else:
+            memory = np.full(shape, 77, dtype.numpy)
+            low, high = max(dtype.min_value, -(2**15)), min(dtype.max_value, 2**15)
+            values = rng.integers(low, high, (rows, columns), endpoint=True).astype(dtype.numpy)
+        view = memory[:, :rows].T if transposed else memory[:, :columns]
+        view[...] = values
+        return view
+
+
+def check(case: Case, target: CpuTarget | None = None, calls: int = 2) -> None:
+    """Run the case ``calls`` times on one C and compare with numpy."""
+    m, n, k = case.shape.m, case.shape.n, case.shape.k
+    rng = np.random.default_rng(m * 10007 + n * 101 + k)
+    a = case.matrix(rng, case.a, m, k, case.a_transposed)
+    b = case.matrix(rng, case.b, k, n, case.b_transposed)
+    c = case.matrix(rng, case.c, m, n, False)
+    start = c.copy()
+    function = compile_function(ARGUMENTS, case.build(target or host()), target or host())
+    for _ in range(calls):
+        function(a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0))
+    times = 1 if case.zero_init else calls
+    if case.c.kind is Kind.FLOAT:
+        exact = np.float64
+        product = a.astype(exact) @ b.astype(exact)
+        bound = np.abs(a.astype(exact)) @ np.abs(b.astype(exact)) * calls + np.abs(start)
+        expected = product * times + (0 if case.zero_init else start.astype(exact))
+        epsilon = float(np.finfo(case.c.numpy).eps)
+        # Each of the k roundings is off by at most half an ulp of a partial sum.
+        assert (np.abs(c - expected) <= epsilon * (k * calls + 2) * bound).all()
+    else:
+        product = a.astype(np.int64) @ b.astype(np.int64)
+        expected = product * times + (0 if case.zero_init else start.astype(np.int64))
+        np.testing.assert_array_equal(c, expected.astype(np.uint64).astype(np.uint32).view(np.int32))
+    memory = c.base if c.base is not None else c
+    assert np.isnan(memory[:, n:]).all() if case.c.kind is Kind.FLOAT else (memory[:, n:] == 77).all()
+
+
+SIZES = [
+    (1, 1, 1), (1, 2, 3), (2, 1, 5), (3, 3, 3), (1, 16, 16), (1, 128, 64), (2, 17, 33), (4, 4, 100), (4, 128,
+    128), (5, 31, 47), (7, 100, 16), (8, 15, 80), (8, 64, 200), (9, 48, 7), (13, 13, 13), (16, 16, 16), (17,
+    33, 65), (24, 200, 31), (32, 5, 64), (37, 70, 128), (61, 67, 71), (64, 64, 64), (100, 1, 100), (128, 96,
+    40), (200, 200, 200), (50, 40, 700),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize("a_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_sizes(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> None:
+    check(Case(DotShape(m, n, k), a_transposed=a_transposed, b_transposed=b_transposed, padding=3))
+
+
+@pytest.mark.parametrize("target", [generic_avx2(), generic_avx512()], ids=str)
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_narrower_cpus(m: int, n: int, k: int, b_transposed: bool, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip(f"this machine has no {target}")
+    check(Case(DotShape(m, n, k), b_transposed=b_transposed), target)
+
+
+DTYPES = [
+    (FP64, FP64, FP64), (FP16, FP16, FP32), (BF16, BF16, FP32), (FP32, BF16, FP32), (FP32, FP16, FP32),
+    (INT8, INT8, INT32), (UINT8, INT8, INT32), (UINT8, UINT8, INT32), (INT32, INT32, INT32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b", "c"), DTYPES)
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 20, 40), (4, 33, 37), (19, 35, 41), (64, 64, 64)])
+def test_dtypes(m: int, n: int, k: int, b_transposed: bool, a: DType, b: DType, c: DType) -> None:
+    check(Case(DotShape(m, n, k), a, b, c, b_transposed=b_transposed))
+    check(Case(DotShape(m, n, k), a, b, c, a_transposed=True, b_transposed=b_transposed, padding=1))
+
+
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 33, 40), (6, 10, 50), (30, 40, 50), (13, 20, 900)])
+def test_zero_init_overwrites(m: int, n: int, k: int, b_transposed: bool) -> None:
+    check(Case(DotShape(m, n, k), b_transposed=b_transposed, zero_init=True))
+
+
+@pytest.mark.parametrize("a_transposed", [False, True])
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 33, 40), (6, 10, 50), (30, 40, 50)])
+def test_runtime_strides(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> None:
+    case = Case(DotShape(m, n, k), a_transposed=a_transposed, b_transposed=b_transposed, padding=5)
+    check(
+        Case(
+            case.shape, a_transposed=a_transposed, b_transposed=b_transposed, padding=5, runtime_strides=True
+        )
+    )
+
+
+def test_int8_extremes_are_exact() -> None:
+    rows, columns, depth = 3, 20, 64
+    a = np.full((rows, depth), -128, np.int8)
+    b = np.full((depth, columns), -128, np.int8)
+    c = np.zeros((rows, columns), np.int32)
+    case = Case(DotShape(rows, columns, depth), INT8, INT8, INT32)
+    compile_function(ARGUMENTS, case.build(host()), host())(
+        a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
+    )
+    assert (c == 128 * 128 * depth).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "instruction"),
+    [
+        (generic_avx512(), r"vfmadd\w+ps.*zmm"),
+        (generic_avx2(), r"vfmadd\w+ps.*ymm"),
+        (aarch64_neon(), r"fmla\s+v.*4s"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize("m", [4, 64])
+def test_instructions(m: int, b_transposed: bool, target: CpuTarget, instruction: str) -> None:
+    case = Case(DotShape(m, 64, 512), b_transposed=b_transposed)
+    text = assembly(ARGUMENTS, case.build(target), target)
+    for function in micro_kernels(text):
+        loop = innermost_loop(function)
+        assert len(re.findall(instruction, loop)) >= 4
+        # Accumulators never leave their registers inside the loop.
+        assert not re.search(r"vmov\w+\s+%[xyz]mm\d+, .*\(|\bst[rp]\s+q", loop)
+
+
+def micro_kernels(text: str) -> list[str]:
+    """The functions of the micro-kernels in the assembly of a module."""
+    parts = re.split(r'^"?(tilejit[^\s"]*)"?:.*$', text, flags=re.MULTILINE)
+    return [
+        body
+        for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        if re.match(r"tilejit.dot.(outer|inner)", name)
+    ]
+
+
+def innermost_loop(function: str) -> str:
+    """The straight line of instructions, from a label to the first branch, with the most multiply-adds."""
+    blocks = re.split(r"^\.L\w+:|^\s+(?:j[a-z]+|b\.\w+)\s.*$", function, flags=re.MULTILINE)
+    return max(blocks, key=lambda block: len(re.findall(r"vfmadd|fmla", block)))
+
+
+def test_code_does_not_grow_with_the_tile() -> None:
+    sizes = []
+    for shape in (DotShape(48, 64, 64), DotShape(480, 640, 64)):
+        sizes.append(len(assembly(ARGUMENTS, Case(shape).build(host()), host()).splitlines()))
+    assert sizes[1] < 1.5 * sizes[0]
+
+
+def test_plan_is_printable() -> None:
+    pointer = ir.Constant(POINTER, None)
+    a, b, c = Operand(pointer, FP32, 64, 1), Operand(pointer, FP32, 1, 64), Operand(pointer, FP32, 64, 1)
+    text = str(plan_for(DotShape(4, 64, 64), a, b, c, generic_avx512()))
+    assert text.startswith("dot 4x64x64 fp32 inner")
+
+
+def test_refuses_what_it_cannot_do() -> None:
+    pointer = ir.Constant(POINTER, None)
+    c = Operand(pointer, FP32, 1, 64)
+    matrix = Operand(pointer, FP32, 64, 1)
+    with pytest.raises(InternalError, match="row-major"):
+        emit_dot(ir.IRBuilder(), DotShape(4, 4, 4), matrix, matrix, c, generic_avx512())
+    with pytest.raises(InternalError, match="no dot of int8 and fp32 into fp32"):
+        plan_for(DotShape(4, 4, 4), Operand(pointer, INT8, 64, 1), matrix, matrix, generic_avx512())

@@ -1,0 +1,207 @@
+"""Dots: C += A * B on matrices in memory.
+
+``emit_dot`` plans (``dot_plan``) and emits one internal function that packs operands where the plan says so
+and calls micro-kernels (``dot_kernels``) in loops over depth, column panels and row blocks. Code size does
+not depend on the sizes. The panel of B is innermost in cache: it is packed once and used by all row blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.dot_kernels import I1, InnerKernel, OuterKernel, inner_function, outer_function
+from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot, unit_for
+from tilejit.backend.cpu.loops import I64, POINTER, emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import Operand, advance, is_unit, static
+from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
+from tilejit.diagnostics import InternalError
+from tilejit.target.cpu import CpuTarget
+
+
+def plan_for(shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget) -> DotPlan:
+    """The plan ``emit_dot`` follows for these operands; packing needs its ``scratch_bytes``."""
+    unit = unit_for(c.dtype, a.dtype, b.dtype)
+    facts = [MatrixFacts(x.dtype, static(x.row_stride), static(x.column_stride)) for x in (a, b)]
+    return plan_dot(shape, unit, facts[0], facts[1], target)
+
+
+def emit_dot(
+    builder: ir.IRBuilder,
+    shape: DotShape,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    target: CpuTarget,
+    *,
+    zero_init: bool = False,
+    scratch: ir.Value | None = None,
+    plan: DotPlan | None = None,
+) -> None:
+    """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
+
+    C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
+    ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread; without it the stack
+    is used.
+    """
+    if not is_unit(c.column_stride):
+        raise InternalError("the accumulator of a dot must be row-major")
+    plan = plan or plan_for(shape, a, b, c, target)
+    strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        values = zip(strides, arguments[4:], strict=True)
+        known = [stride if isinstance(stride, int) else value for stride, value in values]
+        driver = _Driver(
+            inner,
+            plan,
+            Operand(arguments[0], a.dtype, known[0], known[1]),
+            Operand(arguments[1], b.dtype, known[2], known[3]),
+            Operand(arguments[2], c.dtype, known[4], 1),
+            arguments[3],
+            target,
+            zero_init,
+        )
+        driver.emit()
+
+    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{'.zero' if zero_init else ''}"
+    function = internal_function(builder.module, name, [POINTER] * 4 + [I64] * 5, build)
+    if scratch is None:
+        scratch = _stack_scratch(builder, plan.scratch_bytes)
+    builder.call(function, [a.pointer, b.pointer, c.pointer, scratch, *(index(s) for s in strides)])
+
+
+def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
+    if not size_bytes:
+        return ir.Constant(POINTER, None)
+    with builder.goto_entry_block():
+        buffer = builder.alloca(ir.ArrayType(ir.IntType(8), size_bytes))
+    buffer.align = 64
+    return buffer
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """The loops around the micro-kernels, emitted into the function of one dot."""
+
+    builder: ir.IRBuilder
+    plan: DotPlan
+    a: Operand
+    b: Operand
+    c: Operand
+    scratch: ir.Value
+    target: CpuTarget
+    zero_init: bool
+
+    def emit(self) -> None:
+        """Loop over blocks of k; what is left of k comes last."""
+        size = self.plan.depth_block
+        whole, rest = divmod(self.plan.shape.k, size)
+
+        def block(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            first = self.builder.mul(i, index(size)) if whole > 1 else 0
+            accumulate = self.builder.icmp_signed("!=", i, index(0)) if self.zero_init else ir.Constant(I1, 1)
+            self._depth_block(first, size, accumulate)
+            return []
+
+        emit_loop(self.builder, whole, [], block)
+        if rest:
+            self._depth_block(whole * size, rest, ir.Constant(I1, 1))
+
+    def _depth_block(self, first: int | ir.Value, depth: int, accumulate: ir.Value) -> None:
+        builder, plan = self.builder, self.plan
+        a = self.a.at(builder, 0, first)
+        if plan.pack_a:
+            packed = Operand(self.scratch, plan.unit.word, depth, 1)
+            emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
+            a = packed
+        b = self.b.at(builder, first, 0)
+        if plan.form is Form.INNER:
+            self._inner_blocks(a, b, depth, accumulate)
+            return
+        column = 0
+        for panels in plan.column_blocks:
+            self._panels(a, b, column, panels, depth, accumulate)
+            column += panels.size * panels.count
+
+    def _panels(
+        self, a: Operand, b: Operand, column: int, panels: Blocks, depth: int, accumulate: ir.Value
+    ) -> None:
+        """Panels of one width: pack B's part, then all row blocks."""
+        builder, plan = self.builder, self.plan
+
+        def panel(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            step = builder.mul(i, index(panels.size)) if panels.count > 1 else index(0)
+            b_panel = b.at(builder, 0, column).at(builder, 0, step)
+            if plan.pack_b:
+                place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
+                packed = Operand(place, plan.unit.word, panels.size, 1)
+                emit_pack(builder, b_panel, packed, depth, panels.size, self.target)
+                b_panel = packed
+            c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
+            self._row_blocks(a, b_panel, c_panel, panels.size, depth, accumulate)
+            return []
+
+        emit_loop(builder, panels.count, [], panel)
+
+    def _row_blocks(
+        self, a: Operand, b: Operand, c: Operand, columns: int, depth: int, accumulate: ir.Value
+    ) -> None:
+        row = 0
+        for blocks in self.plan.row_blocks:
+            kernel = OuterKernel(
+                self.plan.unit,
+                blocks.size,
+                columns,
+                min(self.plan.lanes, power_of_two_below(columns)),
+                self.plan.sets,
+                b.dtype,
+                static(a.row_stride),
+                static(a.column_stride),
+                static(b.row_stride),
+                static(c.row_stride),
+            )
+            function = outer_function(self.builder.module, kernel)
+            strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
+            places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
+            numbers = [index(blocks.count), index(depth), accumulate]
+            self.builder.call(function, places + numbers + [index(stride) for stride in strides])
+            row += blocks.size * blocks.count
+
+    def _inner_blocks(self, a: Operand, b: Operand, depth: int, accumulate: ir.Value) -> None:
+        row = 0
+        for rows in self.plan.row_blocks:
+            for _ in range(rows.count):
+                self._inner_row_block(a, b, row, rows.size, depth, accumulate)
+                row += rows.size
+
+    def _inner_row_block(
+        self, a: Operand, b: Operand, row: int, rows: int, depth: int, accumulate: ir.Value
+    ) -> None:
+        builder = self.builder
+        column = 0
+        for columns in self.plan.column_blocks:
+            kernel = InnerKernel(
+                self.plan.unit,
+                rows,
+                columns.size,
+                depth,
+                self.plan.lanes,
+                b.dtype,
+                static(a.row_stride),
+                static(b.column_stride),
+                static(self.c.row_stride),
+            )
+            function = inner_function(builder.module, kernel)
+            strides = (a.row_stride, b.column_stride, self.c.row_stride)
+            places = [
+                a.at(builder, row, 0).pointer,
+                b.at(builder, 0, column).pointer,
+                self.c.at(builder, row, column).pointer,
+            ]
+            numbers = [index(columns.count), accumulate]
+            builder.call(function, places + numbers + [index(stride) for stride in strides])
+            column += columns.size * columns.count

@@ -1,0 +1,365 @@
+"""Micro-kernels of dots: the innermost loops, each an internal function made for its strides and block sizes.
+
+``outer``: a block of C stays in registers while k runs; each step takes a row of B as vectors and broadcasts
+the elements of a column of A. ``inner``: both operands are contiguous along k; one accumulator for each pair
+of a row of A and a column of B, summed across lanes at the end, many at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.loops import I64, POINTER, emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import (
+    Operand,
+    advance,
+    load_vector,
+    memory_type,
+    scale,
+    splat,
+    splat_constant,
+)
+from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
+from tilejit.ir.types import FP32, FP64, INT32, DType
+
+I1 = ir.IntType(1)
+_Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
+
+
+class Unit(Enum):
+    """How a step of k is computed; ``word`` is what an element of A is when it is broadcast."""
+
+    FP32 = "fp32"
+    FP64 = "fp64"
+    INT32 = "int32"
+    INT16_PAIRS = (
+        "int16 pairs"  # a word holds two values of k; x86 multiplies and adds them in one instruction
+    )
+
+    @property
+    def word(self) -> DType:
+        return {Unit.FP32: FP32, Unit.FP64: FP64}.get(self, INT32)
+
+    @property
+    def steps_per_word(self) -> int:
+        return 2 if self is Unit.INT16_PAIRS else 1
+
+
+@dataclass(frozen=True)
+class OuterKernel:
+    """What an outer-product micro-kernel is made for.
+
+    Computes blocks of rows x columns below each other. Columns come as vectors of ``lanes``; the last one
+    overlaps the one before where columns is not a multiple. With several accumulator sets, successive k go to
+    different ones, so that short chains of additions do not wait for each other. Units: strides in words, C's
+    in elements; None where known only at run time.
+    """
+
+    unit: Unit
+    rows: int
+    columns: int
+    lanes: int
+    sets: int
+    b_dtype: DType
+    a_row_stride: int | None
+    a_depth_stride: int | None
+    b_stride: int | None
+    c_stride: int | None
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where the vectors start."""
+        return [min(start, self.columns - self.lanes) for start in range(0, self.columns, self.lanes)]
+
+    @property
+    def name(self) -> str:
+        strides = (self.a_row_stride, self.a_depth_stride, self.b_stride, self.c_stride)
+        text = "x".join("r" if stride is None else str(stride) for stride in strides)
+        unit = self.unit.value.replace(" ", "")
+        return (
+            f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
+            f".sets{self.sets}.{text}"
+        )
+
+
+@dataclass(frozen=True)
+class InnerKernel:
+    """What an inner-product micro-kernel is made for: blocks of ``columns`` columns next to each other.
+
+    Units: strides in elements; None where known only at run time.
+    """
+
+    unit: Unit
+    rows: int
+    columns: int
+    depth: int
+    lanes: int
+    b_dtype: DType
+    a_row_stride: int | None
+    b_column_stride: int | None
+    c_stride: int | None
+
+    @property
+    def name(self) -> str:
+        strides = (self.a_row_stride, self.b_column_stride, self.c_stride)
+        text = "x".join("r" if stride is None else str(stride) for stride in strides)
+        return (
+            f"tilejit.dot.inner.{self.unit.value}.{self.b_dtype}"
+            f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"
+        )
+
+
+def outer_function(module: ir.Module, kernel: OuterKernel) -> ir.Function:
+    """The function ``(a, b, c, blocks, depth, accumulate, a_row_stride, a_depth_stride, b_stride,
+    c_stride)``.
+
+    Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
+    """
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        a, b, c, blocks, depth, accumulate, *strides = arguments
+        known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
+        chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
+        word = kernel.unit.word
+        a_matrix = Operand(a, word, chosen[0], chosen[1])
+        b_matrix = Operand(b, kernel.b_dtype, chosen[2], 1)
+        c_matrix = Operand(c, word, chosen[3], 1)
+        a_step = scale(builder, kernel.rows, chosen[0])
+        c_step = scale(builder, kernel.rows, chosen[3])
+
+        def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
+            a_block = Operand(pointers[0], word, chosen[0], chosen[1])
+            c_block = Operand(pointers[1], word, chosen[3], 1)
+            _outer_block(builder, kernel, a_block, b_matrix, c_block, depth, accumulate)
+            return [
+                advance(builder, pointers[0], a_step, word.itemsize),
+                advance(builder, pointers[1], c_step, word.itemsize),
+            ]
+
+        emit_loop(builder, blocks, [a_matrix.pointer, c_matrix.pointer], block)
+
+    return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I64, I1] + [I64] * 4, build)
+
+
+def inner_function(module: ir.Module, kernel: InnerKernel) -> ir.Function:
+    """The function ``(a, b, c, blocks, accumulate, a_row_stride, b_column_stride, c_stride)``."""
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        a, b, c, blocks, accumulate, *strides = arguments
+        known = (kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride)
+        chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
+        word = kernel.unit.word
+        a_matrix = Operand(a, word, chosen[0], 1)
+        b_step = scale(builder, kernel.columns, chosen[1])
+
+        def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
+            b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
+            c_block = Operand(pointers[1], word, chosen[2], 1)
+            _inner_block(builder, kernel, a_matrix, b_block, c_block, accumulate)
+            return [
+                advance(builder, pointers[0], b_step, kernel.b_dtype.itemsize),
+                advance(builder, pointers[1], kernel.columns, word.itemsize),
+            ]
+
+        emit_loop(builder, blocks, [b, c], block)
+
+    return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I1] + [I64] * 3, build)
+
+
+def _outer_block(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    depth: ir.Value,
+    accumulate: ir.Value,
+) -> None:
+    places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
+    started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
+    zero = splat_constant(memory_type(kernel.unit.word), 0, kernel.lanes)
+    sums = started + [zero] * (len(started) * (kernel.sets - 1))
+    carried = [*sums, a.pointer, b.pointer]
+
+    def steps(count: int) -> _Steps:
+        def body(_: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+            return _outer_steps(builder, kernel, a, b, values, count)
+
+        return body
+
+    if kernel.sets == 1:
+        carried = emit_loop(builder, depth, carried, steps(1))
+    else:
+        sets = index(kernel.sets)
+        carried = emit_loop(builder, builder.udiv(depth, sets), carried, steps(kernel.sets))
+        carried = emit_loop(builder, builder.urem(depth, sets), carried, steps(1))
+    for number, place in enumerate(places):
+        total = _tree_sum(builder, kernel.unit, carried[:-2][number :: len(places)])
+        builder.store(total, place, align=kernel.unit.word.itemsize)
+
+
+def _outer_steps(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    a: Operand,
+    b: Operand,
+    carried: Sequence[ir.Value],
+    count: int,
+) -> list[ir.Value]:
+    """``count`` steps of k, each into its own set of accumulators."""
+    *sums, a_pointer, b_pointer = carried
+    a_now = Operand(a_pointer, a.dtype, a.row_stride, a.column_stride)
+    b_now = Operand(b_pointer, b.dtype, b.row_stride, 1)
+    word_type = memory_type(kernel.unit.word)
+    per_set = kernel.rows * len(kernel.offsets)
+    for step in range(count):
+        b_row = [
+            load_vector(
+                builder, b_now.at(builder, step, offset).pointer, b.dtype, kernel.lanes, kernel.unit.word
+            )
+            for offset in kernel.offsets
+        ]
+        for row in range(kernel.rows):
+            place = a_now.at(builder, row, step).pointer
+            scalar = builder.load(place, align=kernel.unit.word.itemsize, typ=word_type)
+            broadcast = splat(builder, scalar, kernel.lanes)
+            for piece, vector in enumerate(b_row):
+                target = step * per_set + row * len(b_row) + piece
+                sums[target] = multiply_add(builder, kernel.unit, broadcast, vector, sums[target])
+    following_a = advance(builder, a_pointer, scale(builder, count, a.column_stride), a.dtype.itemsize)
+    following_b = advance(builder, b_pointer, scale(builder, count, b.row_stride), b.dtype.itemsize)
+    return [*sums, following_a, following_b]
+
+
+def _inner_block(
+    builder: ir.IRBuilder, kernel: InnerKernel, a: Operand, b: Operand, c: Operand, accumulate: ir.Value
+) -> None:
+    word = kernel.unit.word
+    zero = splat_constant(memory_type(word), 0, kernel.lanes)
+    sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
+    whole, rest = divmod(kernel.depth, kernel.lanes)
+
+    def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+        position = builder.mul(i, index(kernel.lanes))
+        return _inner_step(
+            builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
+        )
+
+    sums = emit_loop(builder, whole, sums, body)
+    if rest:
+        start = whole * kernel.lanes
+        sums = _inner_step(builder, kernel, a.at(builder, 0, start), b.at(builder, start, 0), sums, rest)
+
+    def add(x: ir.Value, y: ir.Value) -> ir.Value:
+        return add_values(builder, kernel.unit, x, y)
+
+    packed = sum_lanes(builder, sums, word.bits, add)
+    _store_sums(builder, kernel, packed, c, accumulate)
+
+
+def _inner_step(
+    builder: ir.IRBuilder,
+    kernel: InnerKernel,
+    a: Operand,
+    b: Operand,
+    sums: Sequence[ir.Value],
+    live_lanes: int | None,
+) -> list[ir.Value]:
+    word = kernel.unit.word
+    rows = [
+        load_vector(builder, a.at(builder, row, 0).pointer, a.dtype, kernel.lanes, word, live_lanes)
+        for row in range(kernel.rows)
+    ]
+    result = list(sums)
+    for column in range(kernel.columns):
+        place = b.at(builder, 0, column).pointer
+        vector = load_vector(builder, place, b.dtype, kernel.lanes, word, live_lanes)
+        for row in range(kernel.rows):
+            target = row * kernel.columns + column
+            result[target] = multiply_add(builder, kernel.unit, rows[row], vector, result[target])
+    return result
+
+
+def _store_sums(
+    builder: ir.IRBuilder,
+    kernel: InnerKernel,
+    packed: Sequence[ir.Value],
+    c: Operand,
+    accumulate: ir.Value,
+) -> None:
+    """Cut the packed sums into runs that lie next to each other in C, and store or add those."""
+    runs: list[tuple[ir.Value, int, int, int]] = []  # vector, first lane, place in C, lanes
+    for row in range(kernel.rows):
+        column = 0
+        while column < kernel.columns:
+            flat = row * kernel.columns + column
+            vector, lane = divmod(flat, kernel.lanes)
+            length = min(kernel.columns - column, kernel.lanes - lane)
+            length = 1 << (length.bit_length() - 1)
+            runs.append((packed[vector], lane, flat, length))
+            column += length
+    places = [c.at(builder, *divmod(flat, kernel.columns)).pointer for _, _, flat, _ in runs]
+    started = _load_or_zero(builder, kernel.unit, places, [length for *_, length in runs], accumulate)
+    for (vector, lane, _, length), place, start in zip(runs, places, started, strict=True):
+        part = extract_lanes(builder, vector, lane, length)
+        total = add_values(builder, kernel.unit, start, part)
+        builder.store(total, place, align=kernel.unit.word.itemsize)
+
+
+def _load_or_zero(
+    builder: ir.IRBuilder,
+    unit: Unit,
+    places: Sequence[ir.Value],
+    lanes: Sequence[int],
+    accumulate: ir.Value,
+) -> list[ir.Value]:
+    """The values of C to start from."""
+    before = builder.block
+    loading = builder.append_basic_block("c.load")
+    after = builder.append_basic_block("c.loaded")
+    builder.cbranch(accumulate, loading, after)
+    builder.position_at_end(loading)
+    loaded = [
+        load_vector(builder, place, unit.word, count, unit.word)
+        for place, count in zip(places, lanes, strict=True)
+    ]
+    builder.branch(after)
+    builder.position_at_end(after)
+    phis = []
+    for value, count in zip(loaded, lanes, strict=True):
+        phi = builder.phi(value.type)
+        phi.add_incoming(splat_constant(memory_type(unit.word), 0, count), before)
+        phi.add_incoming(value, loading)
+        phis.append(phi)
+    return phis
+
+
+def add_values(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value) -> ir.Value:
+    """x + y in the unit's accumulator type."""
+    return builder.fadd(x, y) if unit in (Unit.FP32, Unit.FP64) else builder.add(x, y)
+
+
+def multiply_add(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+    """total + x * y, as the unit does it."""
+    if unit in (Unit.FP32, Unit.FP64):
+        return _fused(builder, unit, x, y, total)
+    return builder.add(total, builder.mul(x, y))
+
+
+def _fused(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+    type_ = total.type
+    code = f"f{unit.word.bits}"
+    shape = f"v{type_.count}{code}" if isinstance(type_, ir.VectorType) else code
+    signature = ir.FunctionType(type_, [type_] * 3)
+    return builder.call(builder.module.declare_intrinsic(f"llvm.fma.{shape}", fnty=signature), [x, y, total])
+
+
+def _tree_sum(builder: ir.IRBuilder, unit: Unit, values: Sequence[ir.Value]) -> ir.Value:
+    level = list(values)
+    while len(level) > 1:
+        level = [add_values(builder, unit, x, y) for x, y in zip(level[::2], level[1::2], strict=True)]
+    return level[0]

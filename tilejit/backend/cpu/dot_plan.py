@@ -1,0 +1,182 @@
+"""How a dot is cut into micro-kernels for a CPU: block sizes, loop order, what is packed.
+
+The decisions are made here, without LLVM, so that they can be printed and tested; ``dot.py`` follows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tilejit.backend.cpu.dot_kernels import Unit
+from tilejit.diagnostics import InternalError
+from tilejit.ir.types import FP32, FP64, INT32, DType, Kind
+from tilejit.target.cpu import CpuTarget
+
+
+@dataclass(frozen=True)
+class DotShape:
+    """C[m, n] += A[m, k] * B[k, n], all known at compile time."""
+
+    m: int
+    n: int
+    k: int
+
+    def __str__(self) -> str:
+        return f"{self.m}x{self.n}x{self.k}"
+
+
+@dataclass(frozen=True)
+class MatrixFacts:
+    """What planning needs to know of an operand. Units: strides in elements; None where known only at run
+    time.
+    """
+
+    dtype: DType
+    row_stride: int | None
+    column_stride: int | None
+
+
+class Form(Enum):
+    """Which micro-kernel: see ``dot_kernels``."""
+
+    OUTER = "outer"
+    INNER = "inner"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """``count`` blocks of ``size`` rows or columns next to each other."""
+
+    size: int
+    count: int
+
+
+@dataclass(frozen=True)
+class DotPlan:
+    """The way a dot is computed.
+
+    ``lanes`` are those of the vectors of the micro-kernel, ``sets`` its accumulator sets, ``depth_block`` the
+    k that are done before the next panel of B is taken.
+    """
+
+    shape: DotShape
+    unit: Unit
+    form: Form
+    row_blocks: tuple[Blocks, ...]
+    column_blocks: tuple[Blocks, ...]
+    lanes: int
+    sets: int
+    depth_block: int
+    pack_a: bool
+    pack_b: bool
+
+    def __str__(self) -> str:
+        rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
+        columns = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.column_blocks)
+        packed = "".join(name for name, flag in (("a", self.pack_a), ("b", self.pack_b)) if flag) or "nothing"
+        return (
+            f"dot {self.shape} {self.unit.value} {self.form.value}: rows {rows}, columns {columns} by"
+            f" {self.lanes}, sets {self.sets}, k by {self.depth_block}, packs {packed}"
+        )
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that packing needs; A's part comes first."""
+        return self.packed_a_bytes + self.packed_b_bytes
+
+    @property
+    def packed_a_bytes(self) -> int:
+        size = self.shape.m * self.depth_block * self.unit.word.itemsize if self.pack_a else 0
+        return -(-size // 64) * 64
+
+    @property
+    def packed_b_bytes(self) -> int:
+        widest = max(blocks.size for blocks in self.column_blocks)
+        size = widest * self.depth_block * self.unit.word.itemsize if self.pack_b else 0
+        return -(-size // 64) * 64
+
+
+def unit_for(accumulator: DType, a: DType, b: DType) -> Unit:
+    """The unit that computes products of ``a`` and ``b`` into ``accumulator``."""
+    if accumulator == FP32 and a.kind is Kind.FLOAT and b.kind is Kind.FLOAT:
+        return Unit.FP32
+    if accumulator == FP64 and a.kind is Kind.FLOAT and b.kind is Kind.FLOAT:
+        return Unit.FP64
+    if accumulator == INT32 and a.kind is not Kind.FLOAT and b.kind is not Kind.FLOAT:
+        return Unit.INT32
+    raise InternalError(f"no dot of {a} and {b} into {accumulator}")
+
+
+def plan_dot(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
+    """Choose how to compute a dot; the rules stand with the helpers below."""
+    if _prefers_inner(shape, b, target.vector_lanes(unit.word.itemsize)):
+        return _plan_inner(shape, unit, a, target)
+    return _plan_outer(shape, unit, a, b, target)
+
+
+def split_evenly(size: int, largest: int) -> tuple[Blocks, ...]:
+    """Cut ``size`` into as few blocks of at most ``largest`` as possible, of at most two sizes that differ by
+    1.
+    """
+    count = -(-size // largest)
+    small, larger_count = divmod(size, count)
+    parts = (Blocks(small + 1, larger_count), Blocks(small, count - larger_count))
+    return tuple(part for part in parts if part.count)
+
+
+def _prefers_inner(shape: DotShape, b: MatrixFacts, lanes: int) -> bool:
+    return b.row_stride == 1 and b.column_stride != 1 and shape.m <= 8 and shape.k >= lanes
+
+
+def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, target: CpuTarget) -> DotPlan:
+    lanes = target.vector_lanes(unit.word.itemsize)
+    rows = split_evenly(shape.m, 4)
+    columns = 1
+    while 2 * columns * rows[0].size + rows[0].size < target.vector_registers - 4 and columns < lanes:
+        columns *= 2
+    columns = min(columns, shape.n)
+    whole, rest = divmod(shape.n, columns)
+    blocks = (Blocks(columns, whole),) + ((Blocks(rest, 1),) if rest else ())
+    pack_a = a.dtype != unit.word or a.column_stride != 1
+    return DotPlan(shape, unit, Form.INNER, rows, blocks, lanes, 1, shape.k, pack_a, False)
+
+
+def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
+    lanes = min(target.vector_lanes(unit.word.itemsize), 1 << (shape.n.bit_length() - 1))
+    rows, columns = _choose_block(shape, lanes, target)
+    row_blocks = split_evenly(shape.m, rows)
+    column_blocks = _split_columns(shape.n, columns * lanes, lanes)
+    accumulators = row_blocks[0].size * -(-column_blocks[0].size // lanes)
+    sets = 1
+    while sets * accumulators < 8 and shape.k >= 4 * sets:
+        sets *= 2
+    row_block_count = sum(blocks.count for blocks in row_blocks)
+    converts = b.dtype != unit.word
+    pack_b = b.column_stride != 1 or row_block_count >= 4 or (row_block_count > 1 and converts)
+    limit = max(64, target.l1_bytes // 2 // (max(b.size for b in column_blocks) * unit.word.itemsize))
+    depth_block = -(-shape.k // -(-shape.k // limit))
+    pack_a = a.dtype != unit.word
+    return DotPlan(
+        shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b
+    )
+
+
+def _split_columns(n: int, widest: int, lanes: int) -> tuple[Blocks, ...]:
+    """Panels of at most ``widest`` columns: whole vectors, wider ones last; the last panel takes what is
+    left.
+    """
+    panels = split_evenly(-(-n // lanes), widest // lanes)
+    blocks = [Blocks(panel.size * lanes, panel.count) for panel in reversed(panels)]
+    excess = -n % lanes
+    if excess:
+        last = blocks.pop()
+        if last.count > 1:
+            blocks.append(Blocks(last.size, last.count - 1))
+        blocks.append(Blocks(last.size - excess, 1))
+    return tuple(blocks)
+
+
+def _choose_block(shape: DotShape, lanes: int, target: CpuTarget) -> tuple[int, int]:
+    """Rows, and vectors of columns, of the largest block."""
+    return (12, 2) if target.vector_registers == 32 else (6, 2)
