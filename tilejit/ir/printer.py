@@ -37,6 +37,13 @@ def print_function(function: Function, *, locations: bool = False) -> str:
     return _Printer(locations).function(function)
 
 
+def value_names(function: Function) -> dict[Value, str]:
+    """Return the name of every value in the printed function, percent sign included."""
+    printer = _Printer(locations=False)
+    printer.function(function)
+    return printer.names
+
+
 def print_op(op: Op, *, locations: bool = False) -> str:
     """Return the text of one op with its regions, its operands named by their hints."""
     printer = _Printer(locations)
@@ -65,7 +72,7 @@ class _Printer:
     def __init__(self, locations: bool) -> None:
         self.locations = locations
         self.lines: list[str] = []
-        self._names: dict[Value, str] = {}
+        self.names: dict[Value, str] = {}
         self._taken: set[str] = set()
         self._suffixes: dict[str, int] = {}
         self._numbered = 0
@@ -99,9 +106,9 @@ class _Printer:
 
     def name(self, value: Value) -> str:
         """The unique printed name of ``value``, percent sign included."""
-        known = self._names.get(value)
+        known = self.names.get(value)
         if known is None:
-            known = self._names[value] = "%" + self._new_name(value.name)
+            known = self.names[value] = "%" + self._new_name(value.name)
         return known
 
     def _new_name(self, hint: str) -> str:
