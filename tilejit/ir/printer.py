@@ -176,6 +176,8 @@ class _Printer:
 def _attributes(op: Op) -> str:
     texts: list[str] = []
     for spec in op.definition.attributes:
+        if spec.name not in op.attributes:
+            continue
         text = format_attribute(spec, op.attributes[spec.name])
         # Compared as text: 0.0 == -0.0 and 1 == True, but they print differently and mean different things.
         if spec.default is None or text != format_attribute(spec, spec.default):

@@ -40,11 +40,11 @@ class _Marking:
 
     def _mark_effects(self, block: Block) -> None:
         for op in block.ops:
-            if not op.regions:
-                if op.effects & ~Effects.READ:
-                    self._mark_op(op)
-                continue
-            if op.definition.effects & ~Effects.READ:
+            definition = op.definition
+            effects = (
+                definition.effects if definition.effects_of is None else definition.effects_of(op.attributes)
+            )
+            if effects not in (Effects.NONE, Effects.READ):
                 self._mark_op(op)
             for region in op.regions:
                 self._mark_effects(region)

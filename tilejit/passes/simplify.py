@@ -97,7 +97,7 @@ class _Round:
             return
         for region in op.regions:
             self._walk(region)
-        if op.definition.effects is not Effects.NONE and self._drop_constant_mask(op):
+        if not _is_pure(op.definition) and self._drop_constant_mask(op):
             return
         value = self._equal_value(op) if len(op.results) == 1 and not op.regions else None
         if value is None:
@@ -137,7 +137,7 @@ class _Round:
         if definition.is_commutative and id(operands[0]) > id(operands[1]):
             operands = operands[::-1]
         attributes = tuple(map(_attribute_key, op.attributes.values()))
-        if definition.effects is Effects.NONE and definition.effects_of is None:
+        if _is_pure(definition):
             return (definition.name, operands, attributes)
         given = tuple(bool(op.operand_list(s.name)) for s in definition.operands if s.arity is Arity.OPTIONAL)
         return (definition.name, operands, attributes, given, self._epoch)
@@ -295,7 +295,14 @@ class _Round:
 
 
 def _is_mergeable(op: Op) -> bool:
-    return not op.effects & ~Effects.READ and not op.definition.is_terminator
+    definition = op.definition
+    if definition.is_terminator:
+        return False
+    return _is_pure(definition) or op.effects in (Effects.NONE, Effects.READ)
+
+
+def _is_pure(definition: OpDef) -> bool:
+    return definition.effects is Effects.NONE and definition.effects_of is None
 
 
 def _attribute_key(value: Attribute) -> Hashable:
