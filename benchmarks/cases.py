@@ -159,7 +159,8 @@ def _paged_attention(shape: DecodeShape) -> Callable[[int], Prepared]:
         flagship, batches = example("paged_attention"), example("serving_batch")
         batch = batches.make_batch(
             [shape.context] * shape.batch, [1] * shape.batch, heads=shape.heads, kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim, block_size=64, dtype=ml_dtypes.bfloat16, kv_dtype=np.int8, shared_pages=0,
+            head_dim=shape.head_dim, block_size=64, dtype=ml_dtypes.bfloat16, kv_dtype=np.int8,
+            shared_pages=0,
         )  # fmt: skip
         out = np.zeros(batch.arguments[0].shape, dtype=ml_dtypes.bfloat16)
 
@@ -224,7 +225,8 @@ CASES: tuple[Case, ...] = (
     Case("matmul_2048", "2048^3 fp32", 0.0, _matmul(2048, np.float32)),
     Case("matmul_bf16", "1024^3 bf16", 0.0, _matmul(1024, ml_dtypes.bfloat16), package="torch"),
     Case(
-        "flash_attention", "16 heads, 1024, D 64, fp32, causal", 0.7, _flash_attention, quick=True, package="torch"
+        "flash_attention", "16 heads, 1024, D 64, fp32, causal", 0.7,
+        _flash_attention, quick=True, package="torch",
     ),
     Case(
         "paged_attention", "int8 decode B 8, Hq 32, Hkv 8, D 128, context 4096, bf16 out", 1.0,

@@ -1,8 +1,8 @@
 """OpenVINO's PagedAttention on the CPU, as a peer of the flagship in decode.
 
-The op is experimental and undocumented in Python. It takes 28 inputs; the layout of the two caches and their
-block size are chosen by the plugin and read off the compiled model. The caches are filled through the op itself:
-every page is a sequence of its own with one page of new tokens, which the op quantises and stores.
+The op is experimental and undocumented in Python. It takes 28 inputs; the layout of the caches and their
+block size are chosen by the plugin and read off the compiled model. They are filled through the op: every
+page is a sequence of its own with one page of new tokens, which the op quantises and stores.
 """
 
 from __future__ import annotations

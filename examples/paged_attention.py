@@ -294,7 +294,7 @@ def _check_arrays(q: Array, k_pages: Array, v_pages: Array, quantisation: Quanti
     if n_kv_heads == 0 or q.shape[1] % n_kv_heads:
         raise ValueError(f"{q.shape[1]} query heads cannot share {n_kv_heads} KV heads evenly")
     for name, array in (("q", q), ("k_pages", k_pages), ("v_pages", v_pages)):
-        if array.strides[-1] != array.itemsize:
+        if array.size and array.strides[-1] != array.itemsize:
             raise ValueError(
                 f"the last axis of {name} must be contiguous, its stride is {array.strides[-1]} bytes"
             )
@@ -337,7 +337,8 @@ def _check_table(block_table: Array, context_lens: Array, n_blocks: int, block_s
 
 
 def _check_out(out: Array, q: Array) -> None:
-    if out.shape != q.shape or out.dtype != q.dtype or out.strides[-1] != out.itemsize:
+    strided = out.size and out.strides[-1] != out.itemsize
+    if out.shape != q.shape or out.dtype != q.dtype or strided:
         raise ValueError(
             f"out must be {q.dtype} {q.shape} with contiguous last axis, got {out.dtype} {out.shape}"
         )
