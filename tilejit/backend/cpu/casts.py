@@ -1,8 +1,8 @@
 """Conversions between element types, all branch-free so that they vectorise.
 
-16-bit floats go through fp32. fp16 uses the conversion instructions (F16C, NEON), which round to nearest even; bf16 and
-the four fp8 types are converted by integer arithmetic that agrees with ml_dtypes bit for bit, NaN payloads aside.
-Rounding toward zero keeps finite values finite.
+16-bit floats go through fp32. fp16 uses the conversion instructions (F16C, NEON), which round to nearest
+even; bf16 and the four fp8 types are converted by integer arithmetic that agrees with ml_dtypes bit for bit,
+NaN payloads aside. Rounding toward zero keeps finite values finite.
 """
 
 from __future__ import annotations
@@ -21,12 +21,10 @@ from tilejit.backend.cpu.values import (
     I64,
     POINTER,
     LaneBuilder,
-    intrinsic,
     lanes_of,
     llvm_element,
     scalar_of,
 )
-from tilejit.diagnostics import InternalError
 from tilejit.ir.types import (
     BF16,
     FP8E4B8,
@@ -44,9 +42,9 @@ from tilejit.ir.types import (
 
 @dataclass(frozen=True)
 class _Fp8Format:
-    """The layout of an fp8 type: exponent bias, codes without sign of the largest value, of overflow and of NaN.
+    """The layout of an fp8 type; codes are without sign.
 
-    ``has_negative_zero`` False marks the types whose only NaN is the code of -0.
+    ``overflow`` is what too large values become. A type without -0 uses its code for the only NaN.
     """
 
     mantissa_bits: int
@@ -57,8 +55,8 @@ class _Fp8Format:
     has_negative_zero: bool
 
 
-# Source: OCP 8-bit floating point specification 1.0, tables 1 and 2 (e5m2, e4m3fn); Noune et al., "8-bit numerical
-# formats for deep neural networks", arXiv 2206.02915 (the fnuz types).
+# Source: OCP 8-bit floating point specification 1.0, tables 1 and 2 (e5m2, e4m3fn); Noune et al., "8-bit
+# numerical formats for deep neural networks", arXiv 2206.02915 (the fnuz types).
 _FP8: dict[DType, _Fp8Format] = {
     FP8E5: _Fp8Format(2, 15, 0x7B, 0x7C, 0x7E, True),
     FP8E4NV: _Fp8Format(3, 7, 0x7E, 0x7F, 0x7F, True),
@@ -85,7 +83,7 @@ def widen(builder: ir.IRBuilder, value: ir.Value, dtype: DType) -> ir.Value:
 
 
 def narrow(builder: ir.IRBuilder, value: ir.Value, dtype: DType, toward_zero: bool = False) -> ir.Value:
-    """Round what was computed for ``dtype`` (see ``computation_type``) to it, once; other values pass unchanged."""
+    """Round what was computed for ``dtype`` (see ``computation_type``) to it; other values pass unchanged."""
     lanes = LaneBuilder(builder, lanes_of(value.type))
     if dtype == FP16:
         nearest = builder.fptrunc(value, lanes.type(F16))
@@ -162,23 +160,25 @@ def _float_to_float(
 def _float_to_int(lanes: LaneBuilder, value: ir.Value, target: DType) -> ir.Value:
     """Truncate fp32 or fp64, saturating.
 
-    Types whose bounds the float holds exactly are clamped as floats, which is cheap; the others are left to LLVM's
-    saturating conversion.
+    Bounds that the float holds exactly are met by clamping. Otherwise lanes out of range are replaced after
+    the conversion, whose undefined results in those lanes are never selected. LLVM's own saturating
+    conversions become scalar code on x86.
     """
-    signed = target.is_int_signed()
-    mantissa_bits = 24 if scalar_of(value.type) == F32 else 53
-    if target.bits > 32 or target.bits >= mantissa_bits:
-        result = lanes.type(llvm_element(target))
-        name = "llvm.fptosi.sat" if signed else "llvm.fptoui.sat"
-        return intrinsic(lanes.builder, name, result, [value], [result, value.type])
-    number_only = lanes.select(lanes.is_nan(value), 0.0, value)
-    low = lanes.select(lanes.compare("<", number_only, target.min_value), target.min_value, number_only)
-    clamped = lanes.select(lanes.compare(">", low, target.max_value), target.max_value, low)
-    if target.bits == 32 and not signed:
-        return lanes.builder.fptoui(clamped, lanes.type(I32))
-    return lanes.builder.trunc(
-        lanes.builder.fptosi(clamped, lanes.type(I32)), lanes.type(llvm_element(target))
-    )
+    builder, signed = lanes.builder, target.is_int_signed()
+    result_type = lanes.type(llvm_element(target))
+    convert_lanes = builder.fptosi if signed else builder.fptoui
+    if target.bits < (24 if scalar_of(value.type) == F32 else 53):
+        defined = lanes.select(lanes.is_nan(value), 0.0, value)
+        low = lanes.select(lanes.compare("<", defined, target.min_value), target.min_value, defined)
+        clamped = lanes.select(lanes.compare(">", low, target.max_value), target.max_value, low)
+        if target.bits == 32:
+            return convert_lanes(clamped, result_type)
+        return builder.trunc(builder.fptosi(clamped, lanes.type(I32)), result_type)
+    is_low = lanes.compare("<=", value, target.min_value)
+    is_high = lanes.compare(">=", value, float(target.max_value + 1))
+    result = lanes.select(lanes.is_nan(value), 0, convert_lanes(value, result_type))
+    result = lanes.select(is_low, target.min_value, result)
+    return lanes.select(is_high, target.max_value, result)
 
 
 def _step_inward_fp16(lanes: LaneBuilder, value: ir.Value, nearest: ir.Value) -> ir.Value:
@@ -193,7 +193,7 @@ def _step_inward_fp16(lanes: LaneBuilder, value: ir.Value, nearest: ir.Value) ->
 
 
 def _encode_bf16(lanes: LaneBuilder, value: ir.Value, toward_zero: bool) -> ir.Value:
-    """The upper half of the fp32 bits; adding just under half a unit, plus one on odd codes, rounds to nearest even."""
+    """The upper half of the fp32 bits; adding just under half, one more on odd codes, rounds to even."""
     bits = lanes.bits(value)
     upper = lanes.lshr(bits, 16)
     rounded = upper
@@ -212,8 +212,8 @@ def truncate_to_bf16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 def _decode_fp8(lanes: LaneBuilder, code: ir.Value, form: _Fp8Format) -> ir.Value:
     """fp8 to fp32, exactly.
 
-    A code with at most four exponent bits, or IEEE's five, is an fp16 with other bias: the conversion instruction does
-    the denormals, a multiplication by a power of two the bias. e5m2 with bias 16 has no such place and is put together.
+    A code with at most four exponent bits, or IEEE's five, is an fp16 with other bias: the conversion
+    instruction does the denormals, a multiplication by a power of two the bias. e5m2 of bias 16 fits no fp16.
     """
     builder = lanes.builder
     if form.bias == 15:
@@ -269,6 +269,6 @@ def _denormal_code(lanes: LaneBuilder, magnitude: ir.Value, form: _Fp8Format, to
         limit = lanes.f32(2.0 ** (1 - form.bias))
         small = lanes.select(lanes.compare("<", magnitude, limit), magnitude, limit)
         return lanes.builder.fptosi(lanes.mul(small, 2.0**-unit_exponent), lanes.type(I32))
-    # The unit in the last place of this number is the smallest unit of the type, so the addition rounds to it.
+    # The unit in the last place of this number is the smallest unit of the type: the addition rounds to it.
     shifter = 2.0 ** (unit_exponent + 23)
     return lanes.sub(lanes.bits(lanes.add(magnitude, shifter)), (unit_exponent + 23 + 127) << 23)

@@ -1,8 +1,8 @@
 """The elementwise ops in LLVM: one emitter for each record of ``tilejit.ops.elementwise``.
 
-An emitter gets operands in register form (see ``values``), all scalars or all vectors of one lane count, and returns
-the result likewise. Nothing here traps, branches or moves the builder to another block. fp16 and bf16 are computed in
-fp32 and rounded once; nothing is contracted or reassociated unless the context allows fusion.
+An emitter gets operands in register form (see ``values``), all scalars or all vectors of one lane count, and
+returns the result likewise. Nothing here traps, or moves the builder to another block. fp16 and bf16 are
+computed in fp32 and rounded once; nothing is contracted or reassociated unless the context allows fusion.
 """
 
 from __future__ import annotations
@@ -16,16 +16,12 @@ from tilejit.backend.cpu.casts import convert, narrow, reinterpret, truncate_to_
 from tilejit.backend.cpu.values import (
     F32,
     F64,
-    I1,
     I64,
-    POINTER,
     EmitContext,
     LaneBuilder,
     lanes_of,
-    llvm_element,
     llvm_storage,
     number,
-    scalar_of,
     splat_value,
 )
 from tilejit.diagnostics import InternalError
@@ -119,7 +115,7 @@ def _emit_irem(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir
 def _divide(
     lanes: LaneBuilder, dtype: DType, dividend: ir.Value, divisor: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Return the quotient and the divisor that was used: 1 where the given one is 0 or the quotient would overflow.
+    """Return the quotient and the divisor used: 1 where the given one is 0 or the quotient would overflow.
 
     MIN / 1 is what MIN / -1 wraps to, and leaves the same remainder, 0.
     """
@@ -146,8 +142,8 @@ def _divide(
 def _divide_as_floats(lanes: LaneBuilder, dtype: DType, dividend: ir.Value, divisor: ir.Value) -> ir.Value:
     """Vectors have no integer division, but truncated float division is exact here.
 
-    An inexact quotient of n-bit integers lies at least 2**-n of itself below the next integer, far more than half a
-    unit in the last place: n is 32 for fp64 with 53 bits, 16 for fp32 with 24.
+    An inexact quotient of n-bit integers lies at least 2**-n of itself below the next integer, far more than
+    half a unit in the last place: n is 32 for fp64 with 53 bits, 16 for fp32 with 24.
     """
     builder = lanes.builder
     wide = lanes.type(F64 if dtype.bits == 32 else F32)
@@ -167,8 +163,8 @@ def _emit_frem(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir
 # Minimum, maximum, signs
 
 
-def _extremum(int_name: str, number_name: str, nan_name: str) -> Emitter:
-    """min or max; the order of -0 and +0 is left open, which makes NaN propagation cheap on x86."""
+def _extremum(int_name: str, is_first: str) -> Emitter:
+    """min or max: ``lhs`` where ``lhs is_first rhs``; the order of -0 and +0 is left open."""
 
     def emit(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir.Value:
         dtype, builder = _dtype(op), context.builder
@@ -176,11 +172,26 @@ def _extremum(int_name: str, number_name: str, nan_name: str) -> Emitter:
         if not dtype.is_floating():
             prefix = "s" if dtype.is_int_signed() else "u"
             return lanes.call(f"llvm.{prefix}{int_name}", operands[0], operands[1])
+        propagates = bool(op.attributes["propagate_nan"])
+        if dtype == FP16:
+            return _fp16_extremum(lanes, is_first, operands[0], operands[1], propagates)
+        name = f"llvm.{int_name}imum" if propagates else f"llvm.{int_name}num"
         lhs, rhs = (widen(builder, operand, dtype) for operand in operands)
-        name = nan_name if op.attributes["propagate_nan"] else number_name
-        return _narrow_exact(builder, lanes.call(f"llvm.{name}", lhs, rhs, flags=["nsz"]), dtype)
+        return _narrow_exact(builder, lanes.call(name, lhs, rhs, flags=["nsz"]), dtype)
 
     return emit
+
+
+def _fp16_extremum(
+    lanes: LaneBuilder, is_first: str, lhs: ir.Value, rhs: ir.Value, propagates_nan: bool
+) -> ir.Value:
+    """LLVM would narrow the intrinsics to fp16 and call libm for those.
+
+    A comparison with NaN is false and so chooses rhs, which is wrong in one case only.
+    """
+    wide_lhs, wide_rhs = (widen(lanes.builder, operand, FP16) for operand in (lhs, rhs))
+    chosen = lanes.select(lanes.compare(is_first, wide_lhs, wide_rhs), lhs, rhs)
+    return lanes.select(lanes.is_nan(wide_lhs if propagates_nan else wide_rhs), lhs, chosen)
 
 
 def _narrow_exact(builder: ir.IRBuilder, value: ir.Value, dtype: DType) -> ir.Value:
@@ -321,8 +332,8 @@ EMITTERS: dict[str, Emitter] = {
     "idiv": _emit_idiv,
     "irem": _emit_irem,
     "frem": _emit_frem,
-    "min": _extremum("min", "minnum", "minimum"),
-    "max": _extremum("max", "maxnum", "maximum"),
+    "min": _extremum("min", "<"),
+    "max": _extremum("max", ">"),
     "and": _bitwise("and_"),
     "or": _bitwise("or_"),
     "xor": _bitwise("xor"),

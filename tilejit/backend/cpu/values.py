@@ -1,8 +1,8 @@
 """How elements live in registers and in memory, and a builder for code on lanes.
 
-Registers hold a scalar of type T or a vector ``<lanes x T>``. bf16 and fp8 are kept as the integers of their bits, so that
-LLVM never meets a type that it would convert by a library call or with denormals flushed. A bool is i1 in registers
-and a byte in memory. A pointer is ``ptr``, a tile of pointers ``<lanes x ptr>``.
+Registers hold a scalar of type T or a vector ``<lanes x T>``. bf16 and fp8 are kept as the integers of their
+bits, so that LLVM never meets a type that it would convert by a library call or with denormals flushed. A
+bool is i1 in registers and a byte in memory. A pointer is ``ptr``, a tile of pointers ``<lanes x ptr>``.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _suffix(llvm_type: ir.Type) -> str:
 class LaneBuilder:
     """Arithmetic on values of one lane count, with constants given as plain numbers.
 
-    ``lanes`` is None for scalars. Where an operand is a Python number it becomes a constant of the other's type.
+    ``lanes`` is None for scalars. A number as operand becomes a constant of the other operand's type.
     """
 
     def __init__(self, builder: ir.IRBuilder, lanes: int | None) -> None:

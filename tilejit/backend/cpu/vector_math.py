@@ -1,8 +1,8 @@
 """exp, log, sine and friends on lanes.
 
-fp32 functions are polynomials of fused multiply-adds, fitted by the Remez exchange to the least largest relative error
-on the reduced range. fp64 functions call libm lane by lane. Code is free of branches, except that sine and cosine of
-huge arguments leave it for libm.
+fp32 functions are polynomials of fused multiply-adds, fitted by the Remez exchange to the least largest
+relative error on the reduced range. fp64 functions call libm lane by lane. Code is free of branches, except
+that sine and cosine of huge arguments leave it for libm.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _scale(
 ) -> ir.Value:
     """Return mantissa * 2**n, overflowing and underflowing gradually; ``shifted`` holds n in its low bits.
 
-    AVX-512 has an instruction for it. Elsewhere two factors, each a normal number, are put together from halves of n.
+    AVX-512 has an instruction for it. Elsewhere two factors, normal numbers, are made from halves of n.
     """
     if context.target.is_x86 and context.target.has("avx512vl") and (lanes.lanes or 0) in (4, 8, 16):
         return _scale_by_instruction(lanes, mantissa, n)
