@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import pytest
 
 from tilejit import interpreter
+from tilejit.backend.cpu.emit_llvm import emit
+from tilejit.backend.cpu.engine import compile_module
 from tilejit.ir.core import Function
-from tilejit.ir.types import dtype_from_numpy
+from tilejit.ir.types import DType, dtype_from_numpy
+from tilejit.passes.plan_loops import plan_loops
+from tilejit.target.cpu import host
 
 Arguments = Sequence[np.ndarray | int | float]
 Grid = tuple[int, int, int]
@@ -41,6 +45,40 @@ def _array_argument(array: np.ndarray, name: str) -> interpreter.ArrayArgument:
     )
 
 
+class CpuBackend:
+    """Compiles for this machine and runs the programs on the calling thread."""
+
+    def run(self, function: Function, arguments: Arguments, grid: Grid) -> None:
+        target = host()
+        plan = plan_loops(function, target.vector_bytes)
+        compiled = compile_module(emit(plan, target), target)
+        slots = np.zeros(max(1, len(arguments)), np.int64)
+        for index, (value, argument) in enumerate(zip(function.body.arguments, arguments, strict=True)):
+            element = value.type.element
+            if isinstance(argument, np.ndarray):
+                slots[index] = argument.ctypes.data
+            else:
+                assert isinstance(element, DType)
+                number = np.array([argument]).astype(element.numpy)
+                slots[index : index + 1].view(np.uint8)[: number.nbytes] = number.view(np.uint8)
+        scratch = np.zeros(plan.scratch_bytes + 64, np.uint8)
+        base = -(-scratch.ctypes.data // 64) * 64
+        programs = _PROGRAMS(compiled.address(f"{function.name}.programs"))
+        programs(slots.ctypes.data, 0, grid[0] * grid[1] * grid[2], *grid, base)
+
+
+_PROGRAMS = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_int32,
+    ctypes.c_int32,
+    ctypes.c_int32,
+    ctypes.c_void_p,
+)
+
+
 def cpu_backend() -> Backend:
-    """Return the backend that compiles for the CPU; skips the test where there is none."""
-    pytest.skip("the CPU backend cannot run functions yet")
+    """Return the backend that compiles for the CPU."""
+    return CpuBackend()

@@ -1,0 +1,151 @@
+"""How the values of reductions and scans are combined, built in or by a region of the kernel's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.casts import computation_type, narrow, widen
+from tilejit.backend.cpu.elementwise import emit_elementwise
+from tilejit.backend.cpu.evaluate import Evaluator, Scope
+from tilejit.backend.cpu.values import I32, constant, lanes_of, splat
+from tilejit.diagnostics import InternalError
+from tilejit.ir.core import Block, Op, Value
+from tilejit.ir.opdef import OpDef
+from tilejit.ir.types import DType, TileType
+from tilejit.ops import control, reduce, shape
+from tilejit.ops import elementwise as ew
+from tilejit.ops.reduce import ReduceKind
+
+_OPS: dict[ReduceKind, OpDef] = {
+    ReduceKind.SUM: ew.ADD,
+    ReduceKind.MAX: ew.MAX,
+    ReduceKind.MIN: ew.MIN,
+    ReduceKind.XOR: ew.XOR,
+    ReduceKind.AND: ew.AND,
+    ReduceKind.OR: ew.OR,
+}
+
+
+class Combiner:
+    """Combines running values with new ones; ``enter`` and ``leave`` convert to and from the type it
+    computes in.
+    """
+
+    def identity(self, lanes: int | None) -> list[ir.Value] | None:
+        """Running values that change nothing, None where there are none."""
+        raise NotImplementedError
+
+    def combine(self, left: Sequence[ir.Value], right: Sequence[ir.Value]) -> list[ir.Value]:
+        """Combine two sets of running values, ``left`` being earlier in order."""
+        raise NotImplementedError
+
+    def enter(self, value: ir.Value, number: int) -> ir.Value:
+        return value
+
+    def leave(self, value: ir.Value, number: int) -> ir.Value:
+        return value
+
+    def fold(self, values: Sequence[ir.Value], width: int, target: int) -> list[ir.Value]:
+        """Combine halves of vectors of ``width`` lanes until ``target`` lanes are left, 1 being a scalar."""
+        raise NotImplementedError
+
+
+def make_combiner(scope: Scope, op: Op) -> Combiner:
+    """The combiner of a reduction or scan."""
+    if op.name in (reduce.REDUCE_CUSTOM.name, reduce.SCAN_CUSTOM.name):
+        return _RegionCombiner(scope, op.regions[0])
+    kind = op.attributes["kind"]
+    element = op.operands[0].type.element
+    if not isinstance(kind, ReduceKind) or not isinstance(element, DType):
+        raise InternalError("a reduction of pointers", op.location)
+    return _KindCombiner(scope, kind, element)
+
+
+class _KindCombiner(Combiner):
+    """A built-in kind; small floats are combined in fp32 and rounded once at the end."""
+
+    def __init__(self, scope: Scope, kind: ReduceKind, element: DType) -> None:
+        self.scope = scope
+        self.kind = kind
+        self.element = element
+        self.computed = computation_type(element)
+        block = Block([TileType(self.computed)] * 2)
+        self.op = Op(_OPS[kind], dict(zip(("lhs", "rhs"), block.arguments, strict=True)))
+
+    def identity(self, lanes: int | None) -> list[ir.Value]:
+        return [constant(self.computed, _identity(self.kind, self.computed), lanes)]
+
+    def combine(self, left: Sequence[ir.Value], right: Sequence[ir.Value]) -> list[ir.Value]:
+        context = self.scope.context(-1)
+        return [emit_elementwise(context, self.op, [left[0], right[0]])]
+
+    def enter(self, value: ir.Value, number: int) -> ir.Value:
+        return widen(self.scope.builder, value, self.element)
+
+    def leave(self, value: ir.Value, number: int) -> ir.Value:
+        return narrow(self.scope.builder, value, self.element)
+
+    def fold(self, values: Sequence[ir.Value], width: int, target: int) -> list[ir.Value]:
+        (value,) = values
+        builder = self.scope.builder
+        while width > target:
+            half = width // 2
+            undefined = ir.Constant(value.type, ir.Undefined)
+            halves = [
+                builder.shuffle_vector(
+                    value, undefined, ir.Constant(ir.VectorType(I32, half), list(range(s, s + half)))
+                )
+                for s in (0, half)
+            ]
+            (value,) = self.combine([halves[0]], [halves[1]])
+            width = half
+        if target == 1 and lanes_of(value.type) is not None:
+            value = builder.extract_element(value, ir.Constant(I32, 0))
+        return [value]
+
+
+def _identity(kind: ReduceKind, element: DType) -> float:
+    """The value that leaves any other unchanged. A NaN does so for max and min, which ignore NaNs."""
+    if kind in (ReduceKind.MAX, ReduceKind.MIN):
+        if element.is_floating():
+            return float("nan")
+        return element.min_value if kind is ReduceKind.MAX else element.max_value
+    if kind is ReduceKind.SUM and element.is_floating():
+        return -0.0
+    return (1 if element.is_bool() else -1) if kind is ReduceKind.AND else 0
+
+
+class _RegionCombiner(Combiner):
+    """A combine function written in the kernel: its region is emitted on vectors or scalars alike."""
+
+    def __init__(self, scope: Scope, block: Block) -> None:
+        self.scope = scope
+        self.block = block
+
+    def identity(self, lanes: int | None) -> list[ir.Value] | None:
+        return None
+
+    def combine(self, left: Sequence[ir.Value], right: Sequence[ir.Value]) -> list[ir.Value]:
+        known: dict[Value, ir.Value] = dict(zip(self.block.arguments, (*left, *right), strict=True))
+        outside = Evaluator(self.scope)
+        lanes = lanes_of(left[0].type)
+        builder = self.scope.builder
+
+        def operand(value: Value) -> ir.Value:
+            found = known[value] if value in known else outside.scalar(value)
+            return splat(builder, found, lanes) if lanes and lanes_of(found.type) is None else found
+
+        for op in self.block.ops:
+            if op.name == control.YIELD.name:
+                return [operand(value) for value in op.operands]
+            if op.name != shape.CONSTANT.name:
+                inputs = [operand(value) for value in op.operands]
+                known[op.result] = emit_elementwise(self.scope.context(-1), op, inputs)
+        raise InternalError("a combine region without a yield")
+
+    def fold(self, values: Sequence[ir.Value], width: int, target: int) -> list[ir.Value]:
+        if width != 1:
+            raise InternalError("a custom reduction in lanes")
+        return list(values)

@@ -1,0 +1,360 @@
+"""Emit the LLVM module of a loop plan.
+
+The module defines ``NAME.programs(args, first, last, grid_x, grid_y, grid_z, scratch)``, which runs the
+programs first to last - 1 of a grid, the x axis fastest. ``args`` points to one 8-byte slot per function
+argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.dot import emit_dot
+from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.elementwise import emit_elementwise
+from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
+from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
+from tilejit.backend.cpu.emit_report import emit_report
+from tilejit.backend.cpu.evaluate import START, Evaluator, Scope
+from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
+from tilejit.diagnostics import InternalError
+from tilejit.ir.core import Op, Value
+from tilejit.ir.loop_plan import (
+    AtomicStep,
+    CopyStep,
+    DotOperand,
+    DotStep,
+    ForStep,
+    IfStep,
+    LoopPlan,
+    Nest,
+    PrintStep,
+    ScalarStep,
+    ScanStep,
+    Step,
+    WhileStep,
+)
+from tilejit.ir.types import DType, TileType, product
+from tilejit.ops import control, memory, shape
+from tilejit.target.cpu import CpuTarget
+
+I8 = ir.IntType(8)
+_DUMMY_BYTES = 64
+
+
+def emit(plan: LoopPlan, target: CpuTarget, *, fp_fusion: bool = False) -> ir.Module:
+    """Return the module of a plan for a target."""
+    module = ir.Module(plan.function.name)
+    module.triple = target.triple
+    _ProgramEmitter(module, plan, target, fp_fusion).emit()
+    return module
+
+
+class _ProgramEmitter:
+    def __init__(self, module: ir.Module, plan: LoopPlan, target: CpuTarget, fp_fusion: bool) -> None:
+        self.plan = plan
+        self.target = target
+        signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64, I32, I32, I32, POINTER])
+        self.function = ir.Function(module, signature, f"{plan.function.name}.programs")
+        for argument, name in zip(
+            self.function.args,
+            ("args", "first", "last", "grid_x", "grid_y", "grid_z", "scratch"),
+            strict=True,
+        ):
+            argument.name = name
+        self.fp_fusion = fp_fusion
+
+    def emit(self) -> None:
+        args, first, last, *grid, scratch = self.function.args
+        entry = ir.IRBuilder(self.function.append_basic_block("entry"))
+        dummy = entry.alloca(ir.ArrayType(I8, _DUMMY_BYTES), name="dummy")
+        dummy.align = _DUMMY_BYTES
+        scalars = self._load_arguments(entry, args)
+        program = self.function.append_basic_block("program")
+        done = self.function.append_basic_block("end")
+        entry.cbranch(entry.icmp_signed("<", first, last), program, done)
+        builder = ir.IRBuilder(program)
+        linear = builder.phi(I64, "linear")
+        linear.add_incoming(first, entry.block)
+        self.scope = Scope(
+            self.plan,
+            self.target,
+            self.fp_fusion,
+            scratch,
+            dummy,
+            scalars,
+            self._grid(builder, linear, grid),
+            [builder],
+        )
+        self.steps(self.plan.steps)
+        following = builder.add(linear, ir.Constant(I64, 1))
+        linear.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, last), program, done)
+        ir.IRBuilder(done).ret_void()
+
+    def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:
+        scalars: dict[Value, ir.Value] = {}
+        for index, value in enumerate(self.plan.function.body.arguments):
+            slot = builder.gep(args, [ir.Constant(I64, index)], source_etype=I64)
+            element = value.type.element
+            if isinstance(element, DType) and element.is_bool():
+                scalars[value] = builder.icmp_unsigned("!=", builder.load(slot, typ=I64), ir.Constant(I64, 0))
+            else:
+                scalars[value] = builder.load(slot, typ=llvm_element(element), name=value.name)
+        return scalars
+
+    def _grid(
+        self, builder: ir.IRBuilder, linear: ir.Value, grid: Sequence[ir.Value]
+    ) -> dict[str, tuple[ir.Value, ...]]:
+        wide = [builder.zext(size, I64) for size in grid[:2]]
+        rest = builder.udiv(linear, wide[0])
+        ids = [builder.urem(linear, wide[0]), builder.urem(rest, wide[1]), builder.udiv(rest, wide[1])]
+        return {
+            control.PROGRAM_ID.name: tuple(builder.trunc(index, I32) for index in ids),
+            control.NUM_PROGRAMS.name: tuple(grid),
+        }
+
+    @property
+    def builder(self) -> ir.IRBuilder:
+        return self.scope.builders[0]
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self.step(step)
+
+    def step(self, step: Step) -> None:
+        match step:
+            case Nest():
+                emit_nest(self.scope, step)
+            case ScalarStep(op=op):
+                self.scalar(op)
+            case DotStep():
+                self.dot(step)
+            case ScanStep():
+                emit_scan(self.scope, step)
+            case AtomicStep():
+                emit_atomic_tile(self.scope, step)
+            case PrintStep(op=op):
+                emit_report(self.scope, op)
+            case CopyStep():
+                self.copy(step)
+            case ForStep():
+                self.for_loop(step)
+            case WhileStep():
+                self.while_loop(step)
+            case IfStep():
+                self.branch(step)
+
+    def value(self, value: Value) -> ir.Value:
+        return Evaluator(self.scope).scalar(value)
+
+    # Scalars
+
+    def scalar(self, op: Op) -> None:
+        """Compute an op whose operands and results are scalars, or a scalar view of a one-element tile."""
+        scalars = self.scope.scalars
+        if op.definition.is_elementwise:
+            scalars[op.result] = emit_elementwise(
+                self.scope.context(0), op, [self.value(v) for v in op.operands]
+            )
+        elif op.name in self.scope.grid:
+            axis = op.attributes["axis"]
+            assert isinstance(axis, int)
+            scalars[op.result] = self.scope.grid[op.name][axis]
+        elif op.name == memory.LOAD.name:
+            scalars[op.result] = Evaluator(self.scope).load_scalar(op)
+        elif op.name == memory.STORE.name:
+            Evaluator(self.scope).store(op, ())
+        elif op.name in (memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name):
+            scalars[op.result] = emit_atomic(self.scope, op, ())
+        elif op.name in (shape.RESHAPE.name, shape.BROADCAST.name, shape.TRANSPOSE.name):
+            source = op.operands[0]
+            scalars[op.result] = Evaluator(self.scope).at(source, (START,) * source.type.rank).value
+        elif op.name == shape.SPLAT.name:
+            scalars[op.result] = self.value(op.operands[0])
+        elif op.name == shape.SPLIT.name:
+            for result in op.results:
+                scalars[result] = Evaluator(self.scope).split_scalar(op, result)
+        else:
+            raise InternalError(f"{op.name} on scalars has no emitter", op.location)
+
+    # Dots and copies
+
+    def dot(self, step: DotStep) -> None:
+        a_type, b_type = (step.op.operand(name).type for name in ("a", "b"))
+        batch = product(a_type.shape[:-2])
+        m, k, n = a_type.shape[-2], a_type.shape[-1], b_type.shape[-1]
+
+        def one(index: ir.Value | int) -> None:
+            builder = self.scope.builder
+            a = self._operand(builder, step.a, a_type, index)
+            b = self._operand(builder, step.b, b_type, index)
+            accumulator = DotOperand(step.accumulator, False)
+            c = self._operand(builder, accumulator, TileType(step.accumulator.element, (m, n)), index)
+            emit_dot(builder, DotShape(m, n, k), a, b, c, self.target, zero_init=step.starts_at_zero)
+
+        if batch == 1:
+            one(0)
+            return
+
+        def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+            one(trip)
+            return []
+
+        loop(self.scope, batch, [], body)
+
+    def _operand(
+        self, builder: ir.IRBuilder, operand: DotOperand, type: TileType, index: ir.Value | int
+    ) -> Operand:
+        rows, columns = type.shape[-2:]
+        element = operand.buffer.element
+        if not isinstance(element, DType):
+            raise InternalError("a dot of pointers")
+        size = rows * columns * element.itemsize
+        offset: ir.Value = ir.Constant(I64, operand.buffer.offset_bytes)
+        if isinstance(index, ir.Value):
+            offset = builder.add(offset, builder.mul(index, ir.Constant(I64, size)))
+        pointer = builder.gep(self.scope.scratch, [offset], source_etype=I8)
+        if operand.transposed:
+            return Operand(pointer, element, 1, rows)
+        return Operand(pointer, element, columns, 1)
+
+    def copy(self, step: CopyStep) -> None:
+        builder = self.builder
+        pointers = [
+            builder.gep(self.scope.scratch, [ir.Constant(I64, b.offset_bytes)], source_etype=I8)
+            for b in (step.target, step.source)
+        ]
+        function = builder.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+        builder.call(function, [*pointers, ir.Constant(I64, step.source.size_bytes), ir.Constant(I1, 0)])
+
+    # Control flow
+
+    def for_loop(self, step: ForStep) -> None:
+        op, region = step.op, step.op.regions[0]
+        lower, upper, stride = (self.value(op.operand(name)) for name in ("lower", "upper", "step"))
+        trips = self._trip_count(op, lower, upper, stride)
+        before = self.builder
+        header, body, after = (
+            self.function.append_basic_block(name) for name in ("for", "for.body", "for.end")
+        )
+        starts = [
+            None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
+        ]
+        entry = before.block
+        before.branch(header)
+        before.position_at_end(header)
+        trip = before.phi(I64, "trip")
+        index = before.phi(lower.type, region.arguments[0].name)
+        trip.add_incoming(ir.Constant(I64, 0), entry)
+        index.add_incoming(lower, entry)
+        phis = self._enter(before, region.arguments[1:], op.results, starts, entry)
+        self.scope.scalars[region.arguments[0]] = index
+        before.cbranch(before.icmp_signed("<", trip, trips), body, after)
+        before.position_at_end(body)
+        self.steps(step.body)
+        trip.add_incoming(before.add(trip, ir.Constant(I64, 1)), before.block)
+        index.add_incoming(before.add(index, stride), before.block)
+        self._yield(before, phis, region.terminator.operands)
+        before.branch(header)
+        before.position_at_end(after)
+
+    def _trip_count(self, op: Op, lower: ir.Value, upper: ir.Value, stride: ir.Value) -> ir.Value:
+        """ceil((upper - lower) / stride) where that is positive, in 64 bits so that nothing overflows."""
+        builder = self.builder
+        wide = [builder.sext(v, I64) if v.type != I64 else v for v in (lower, upper, stride)]
+        lower, upper, stride = wide
+        distance = builder.sub(upper, lower)
+        defining = op.operand("step").defining_op
+        number = (
+            defining.attributes["value"]
+            if defining is not None and defining.name == shape.CONSTANT.name
+            else None
+        )
+        one = ir.Constant(I64, 1)
+        if isinstance(number, int) and number < 0:
+            distance, stride = builder.neg(distance), ir.Constant(I64, -number)
+        if number in (1, -1):
+            return distance
+        positive = builder.icmp_signed(">", distance, ir.Constant(I64, 0))
+        rounded = builder.sdiv(builder.sub(builder.add(distance, stride), one), stride)
+        return builder.select(positive, rounded, ir.Constant(I64, 0))
+
+    def _enter(
+        self,
+        builder: ir.IRBuilder,
+        arguments: Sequence[Value],
+        results: Sequence[Value],
+        starts: Sequence[ir.Value | None],
+        entry: ir.Block,
+    ) -> list[ir.Value | None]:
+        phis: list[ir.Value | None] = []
+        for argument, result, start in zip(arguments, results, starts, strict=True):
+            if start is None:
+                phis.append(None)
+                continue
+            phi = builder.phi(start.type, argument.name)
+            phi.add_incoming(start, entry)
+            self.scope.scalars[argument] = phi
+            self.scope.scalars[result] = phi
+            phis.append(phi)
+        return phis
+
+    def _yield(self, builder: ir.IRBuilder, phis: Sequence[ir.Value | None], values: Sequence[Value]) -> None:
+        for phi, value in zip(phis, values, strict=True):
+            if phi is not None:
+                phi.add_incoming(self.value(value), builder.block)
+
+    def while_loop(self, step: WhileStep) -> None:
+        op = step.op
+        condition_region, body_region = op.regions
+        builder = self.builder
+        header, body, after = (
+            self.function.append_basic_block(n) for n in ("while", "while.body", "while.end")
+        )
+        starts = [
+            None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
+        ]
+        entry = builder.block
+        builder.branch(header)
+        builder.position_at_end(header)
+        phis = self._enter(builder, condition_region.arguments, op.results, starts, entry)
+        for argument, phi in zip(body_region.arguments, phis, strict=True):
+            if phi is not None:
+                self.scope.scalars[argument] = phi
+        self.steps(step.condition)
+        builder.cbranch(self.value(condition_region.terminator.operands[0]), body, after)
+        builder.position_at_end(body)
+        self.steps(step.body)
+        self._yield(builder, phis, body_region.terminator.operands)
+        builder.branch(header)
+        builder.position_at_end(after)
+
+    def branch(self, step: IfStep) -> None:
+        builder = self.builder
+        sides = [self.function.append_basic_block(name) for name in ("then", "else")]
+        after = self.function.append_basic_block("endif")
+        builder.cbranch(self.value(step.op.operand("condition")), *sides)
+        incoming: list[tuple[list[ir.Value | None], ir.Block]] = []
+        for block, steps, region in zip(
+            sides, (step.then_steps, step.else_steps), step.op.regions, strict=True
+        ):
+            builder.position_at_end(block)
+            self.steps(steps)
+            values = [
+                None if b else self.value(v)
+                for v, b in zip(region.terminator.operands, step.results, strict=True)
+            ]
+            incoming.append((values, builder.block))
+            builder.branch(after)
+        builder.position_at_end(after)
+        for number, result in enumerate(step.op.results):
+            if step.results[number] is not None:
+                continue
+            phi = builder.phi(incoming[0][0][number].type, result.name)
+            for values, block in incoming:
+                phi.add_incoming(values[number], block)
+            self.scope.scalars[result] = phi

@@ -1,0 +1,352 @@
+"""Emit loop nests: the loops, the chunks along the vector dimension, and the roots at each point.
+
+Loops stay open while their bodies are emitted: a value that an inner loop needs and an outer one knows is
+appended to the outer body, before the inner loop begins. All loops of a nest run at least once, since tile
+dimensions are positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.combine import Combiner, make_combiner
+from tilejit.backend.cpu.evaluate import START, Coordinate, Emitted, Evaluator, Point, Scope
+from tilejit.backend.cpu.values import I64
+from tilejit.diagnostics import InternalError
+from tilejit.ir.loop_plan import Materialise, Nest, ReduceRoot, ScanStep, StoreRoot
+
+Accumulators = list[list[ir.Value]]
+"""For each reduction of a nest the running values of its results."""
+
+
+def emit_nest(scope: Scope, nest: Nest) -> None:
+    """Emit one loop nest at the end of the scope's innermost builder."""
+    NestEmitter(scope, nest).emit()
+
+
+def loop(
+    scope: Scope,
+    count: int,
+    carried: Sequence[ir.Value],
+    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+) -> list[ir.Value]:
+    """Emit a loop of ``count`` >= 1 trips; ``body`` gets the trip number and the carried values."""
+    outer = scope.builder
+    function = outer.function
+    block = function.append_basic_block("loop")
+    exit_block = function.append_basic_block("done")
+    inner = ir.IRBuilder(block)
+    trip = inner.phi(I64)
+    phis = [inner.phi(value.type) for value in carried]
+    scope.builders.append(inner)
+    results = body(trip, list(phis))
+    scope.builders.pop()
+    following = inner.add(trip, ir.Constant(I64, 1), flags=("nuw", "nsw"))
+    inner.cbranch(inner.icmp_unsigned("<", following, ir.Constant(I64, count)), block, exit_block)
+    trip.add_incoming(ir.Constant(I64, 0), outer.block)
+    trip.add_incoming(following, inner.block)
+    for phi, start, result in zip(phis, carried, results, strict=True):
+        phi.add_incoming(start, outer.block)
+        phi.add_incoming(result, inner.block)
+    outer.branch(block)
+    outer.position_at_end(exit_block)
+    return results
+
+
+class NestEmitter:
+    """Emits one nest."""
+
+    def __init__(self, scope: Scope, nest: Nest) -> None:
+        self.scope = scope
+        self.nest = nest
+        self.values = Evaluator(scope)
+        self.reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
+        self.axis = self.reductions[0].axis if self.reductions else None
+        self.combiners = [make_combiner(scope, root.op) for root in self.reductions]
+
+    def emit(self) -> None:
+        self._loops(0, {})
+
+    def _loops(self, depth: int, known: dict[int, Coordinate]) -> None:
+        if depth == len(self.nest.order):
+            self._points([known])
+            return
+        dim = self.nest.order[depth]
+        if dim == self.nest.vector_dim:
+            self._vector_loop(dim, known)
+            return
+        if dim == self.axis:
+            self._points([known])
+            return
+
+        def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+            self._loops(depth + 1, {**known, dim: self._here(trip)})
+            return []
+
+        if self.nest.shape[dim] == 1:
+            self._loops(depth + 1, {**known, dim: START})
+        else:
+            loop(self.scope, self.nest.shape[dim], [], body)
+
+    def _here(self, base: ir.Value | int, lanes: int | None = None) -> Coordinate:
+        level = 0 if isinstance(base, int) else len(self.scope.builders) - 1
+        return Coordinate(base, level, lanes if lanes != 1 else None)
+
+    def _vector_loop(self, dim: int, known: dict[int, Coordinate]) -> None:
+        """Cover the vector dimension with groups of ``unroll`` chunks, then single chunks, then ever
+        narrower ones.
+        """
+        if dim == self.axis:
+            self._reduce_along_lanes(dim, known)
+            return
+        size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
+        group = lanes * unroll
+        groups = size // group
+
+        def chunks(base: ir.Value | int, count: int, width: int) -> None:
+            places = [self._chunk(base, u * width, width) for u in range(count)]
+            self._points([{**known, dim: place} for place in places])
+
+        def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+            chunks(self._scaled(trip, group), unroll, lanes)
+            return []
+
+        if groups > 1:
+            loop(self.scope, groups, [], body)
+        elif groups:
+            chunks(0, unroll, lanes)
+        position = groups * group
+        for width in _widths(size - position, lanes):
+            chunks(position, 1, width)
+            position += width
+
+    def _scaled(self, trip: ir.Value, step: int) -> ir.Value:
+        return (
+            self.scope.builder.mul(trip, ir.Constant(I64, step), flags=("nuw", "nsw")) if step != 1 else trip
+        )
+
+    def _chunk(self, base: ir.Value | int, offset: int, width: int) -> Coordinate:
+        if isinstance(base, int):
+            return self._here(base + offset, width)
+        shifted = (
+            self.scope.builder.add(base, ir.Constant(I64, offset), flags=("nuw", "nsw")) if offset else base
+        )
+        return self._here(shifted, width)
+
+    def _point(self, known: dict[int, Coordinate]) -> Point:
+        return tuple(known[d] for d in range(len(self.nest.shape)))
+
+    def _points(self, places: list[dict[int, Coordinate]]) -> None:
+        """Emit all roots at several places, looping over the reduced axis where there is one."""
+        axis = self.axis
+        if axis is None:
+            for place in places:
+                self._visit(self._point(place), None)
+            return
+        size = self.nest.shape[axis]
+        start = [self._start(place, axis) for place in places]
+        first = 1 if start[0][1] else 0
+        running = [values for values, _ in start]
+
+        def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
+            index = self.scope.builder.add(trip, ir.Constant(I64, first)) if first else trip
+            accumulators = _unflatten(flat, running)
+            return _flatten(
+                [
+                    self._visit(self._point({**p, axis: self._here(index)}), a)
+                    for p, a in zip(places, accumulators, strict=True)
+                ]
+            )
+
+        if size > first:
+            running = _unflatten(loop(self.scope, size - first, _flatten(running), body), running)
+        for place, accumulators in zip(places, running, strict=True):
+            self._finish(place, accumulators)
+
+    def _start(self, place: dict[int, Coordinate], axis: int) -> tuple[Accumulators, bool]:
+        """The running values before a loop over the axis, and whether they already hold its first index."""
+        lanes = next((c.lanes for c in place.values() if c.lanes), None)
+        identities = [combiner.identity(lanes) for combiner in self.combiners]
+        if all(identity is not None for identity in identities):
+            return [identity for identity in identities if identity is not None], False
+        return self._visit(self._point({**place, axis: START}), None), True
+
+    def _visit(self, point: Point, accumulators: Accumulators | None) -> Accumulators:
+        """Emit the roots at one point; return the running values with this point's inputs combined in."""
+        lanes = next((c.lanes for c in point if c.lanes), None)
+        for root in self.nest.roots:
+            if isinstance(root, Materialise):
+                self._materialise(root, point)
+            elif isinstance(root, StoreRoot):
+                self.values.store(root.op, point)
+        results: Accumulators = []
+        for number, (root, combiner) in enumerate(zip(self.reductions, self.combiners, strict=True)):
+            inputs = [
+                combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(root.op.operands)
+            ]
+            results.append(inputs if accumulators is None else combiner.combine(accumulators[number], inputs))
+        return results
+
+    def _materialise(self, root: Materialise, point: Point) -> None:
+        if root.is_copy:
+            emitted = self.values.at(root.value, point)
+        else:
+            emitted = self.values.compute(root.value, point)
+            self.values.remember(root.value, point, emitted)
+        self.values.write_buffer(root.buffer, root.value.type.element, point, emitted)
+
+    def _finish(self, place: dict[int, Coordinate], accumulators: Accumulators) -> None:
+        """Deliver the results of the reductions at one place of the kept dimensions."""
+        point = tuple(place[d] for d in range(len(self.nest.shape)) if d != self.axis)
+        for root, combiner, values in zip(self.reductions, self.combiners, accumulators, strict=True):
+            for number, (result, buffer, value) in enumerate(
+                zip(root.op.results, root.buffers, values, strict=True)
+            ):
+                final = combiner.leave(value, number)
+                if buffer is None:
+                    self.scope.scalars[result] = final
+                    continue
+                emitted = Emitted(final, len(self.scope.builders) - 1)
+                self.values.write_buffer(buffer, result.type.element, point, emitted)
+
+    def _reduce_along_lanes(self, dim: int, known: dict[int, Coordinate]) -> None:
+        """Reduce the vector dimension: lanes accumulate side by side and are combined at the end."""
+        size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
+        group = lanes * unroll
+        groups = size // group
+        width = lanes if lanes > 1 else None
+        parts: list[tuple[int, Accumulators]] = []
+
+        def visit(base: ir.Value | int, accumulators: list[Accumulators | None]) -> list[Accumulators]:
+            places = [self._chunk(base, u * lanes, lanes) for u in range(unroll)]
+            return [
+                self._visit(self._point({**known, dim: p}), a)
+                for p, a in zip(places, accumulators, strict=True)
+            ]
+
+        running: list[Accumulators] = []
+        if groups > 1:
+            running = [[self._identity(c, width) for c in self.combiners] for _ in range(unroll)]
+            shape = running
+
+            def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
+                return _flatten(visit(self._scaled(trip, group), list(_unflatten(flat, shape))))
+
+            running = _unflatten(loop(self.scope, groups, _flatten(running), body), shape)
+        elif groups:
+            running = visit(0, [None] * unroll)
+        parts += [(lanes, accumulators) for accumulators in running]
+        position = groups * group
+        for step in _widths(size - position, lanes):
+            place = self._here(position, step)
+            parts.append((step, self._visit(self._point({**known, dim: place}), None)))
+            position += step
+        self._finish({**known, dim: START}, self._combine_parts(parts))
+
+    def _identity(self, combiner: Combiner, lanes: int | None) -> list[ir.Value]:
+        identity = combiner.identity(lanes)
+        if identity is None:
+            raise InternalError("a reduction in lanes needs an identity")
+        return identity
+
+    def _combine_parts(self, parts: list[tuple[int, Accumulators]]) -> Accumulators:
+        """Combine partial results of different widths into one scalar for each result."""
+        total: Accumulators | None = None
+        pending = sorted(parts, key=lambda part: -part[0])
+        while pending:
+            width = pending[0][0]
+            same = [accumulators for w, accumulators in pending if w == width]
+            pending = [part for part in pending if part[0] != width]
+            for accumulators in same:
+                total = accumulators if total is None else self._combine(total, accumulators)
+            target = pending[0][0] if pending else 1
+            assert total is not None
+            total = [
+                combiner.fold(values, width, target)
+                for combiner, values in zip(self.combiners, total, strict=True)
+            ]
+        assert total is not None
+        return total
+
+    def _combine(self, left: Accumulators, right: Accumulators) -> Accumulators:
+        return [c.combine(a, b) for c, a, b in zip(self.combiners, left, right, strict=True)]
+
+
+def emit_scan(scope: Scope, step: ScanStep) -> None:
+    """Emit a prefix computation: sequential along its axis, one element of the other dimensions at a time."""
+    op = step.op
+    shape = op.operands[0].type.shape
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    kept = [d for d in range(len(shape)) if d != axis]
+    combiner = make_combiner(scope, op)
+    values = Evaluator(scope)
+    reverse = bool(op.attributes["reverse"])
+
+    def along_axis(known: dict[int, Coordinate]) -> None:
+        def visit(index: ir.Value | int, running: list[ir.Value] | None) -> list[ir.Value]:
+            level = 0 if isinstance(index, int) else len(scope.builders) - 1
+            point = tuple(Coordinate(index, level) if d == axis else known[d] for d in range(len(shape)))
+            inputs = [combiner.enter(values.vector(v, point, None), i) for i, v in enumerate(op.operands)]
+            results = inputs if running is None else combiner.combine(running, inputs)
+            for number, (result, buffer) in enumerate(zip(op.results, step.buffers, strict=True)):
+                emitted = Emitted(combiner.leave(results[number], number), len(scope.builders) - 1)
+                values.write_buffer(buffer, result.type.element, point, emitted)
+            return results
+
+        def body(trip: ir.Value, running: list[ir.Value]) -> list[ir.Value]:
+            builder = scope.builder
+            if reverse:
+                index = builder.sub(ir.Constant(I64, shape[axis] - 2), trip)
+            else:
+                index = builder.add(trip, ir.Constant(I64, 1))
+            return visit(index, running)
+
+        first = visit(shape[axis] - 1 if reverse else 0, None)
+        if shape[axis] > 1:
+            loop(scope, shape[axis] - 1, first, body)
+
+    for_each(scope, shape, kept, along_axis)
+
+
+def for_each(
+    scope: Scope, shape: Sequence[int], dims: Sequence[int], body: Callable[[dict[int, Coordinate]], None]
+) -> None:
+    """Emit loops over ``dims``, the first outermost, with ``body`` inside."""
+
+    def nested(depth: int, known: dict[int, Coordinate]) -> None:
+        if depth == len(dims):
+            body(known)
+            return
+        if shape[dims[depth]] == 1:
+            nested(depth + 1, {**known, dims[depth]: START})
+            return
+
+        def trip_body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+            nested(depth + 1, {**known, dims[depth]: Coordinate(trip, len(scope.builders) - 1)})
+            return []
+
+        loop(scope, shape[dims[depth]], [], trip_body)
+
+    nested(0, {})
+
+
+def _widths(size: int, lanes: int) -> list[int]:
+    """Chunk widths, powers of two up to ``lanes``, that add up to ``size``."""
+    widths = []
+    while size:
+        width = min(lanes, 1 << (size.bit_length() - 1))
+        widths.append(width)
+        size -= width
+    return widths
+
+
+def _flatten(groups: Sequence[Accumulators]) -> list[ir.Value]:
+    return [value for group in groups for values in group for value in values]
+
+
+def _unflatten(flat: Sequence[ir.Value], model: Sequence[Accumulators]) -> list[Accumulators]:
+    remaining = iter(flat)
+    return [[[next(remaining) for _ in values] for values in group] for group in model]

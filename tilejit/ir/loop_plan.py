@@ -1,0 +1,388 @@
+"""The loop plan: what a CPU program does with tiles, decided before any instruction is emitted.
+
+A plan is a list of steps. Tile values are either *inline* (evaluated one vector chunk at a time inside the
+loops of their consumers) or live in a *buffer* of thread-private scratch. A ``Nest`` is one loop nest over
+one iteration shape that computes its roots - stores, reductions, values that get a buffer - and everything
+inline that they need. Plans print as text (``print_plan``), which is what tests of the planning passes
+compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tilejit.ir.core import Function, Op, Value
+from tilejit.ir.types import Element, PointerType, product
+
+
+@dataclass(frozen=True)
+class Stride:
+    """Distance between neighbours along one dimension: ``coefficient`` times the product of scalar values.
+
+    Units: elements for pointers, plain numbers for integer tiles.
+    """
+
+    coefficient: int
+    factors: tuple[Value, ...] = ()
+
+    @property
+    def constant(self) -> int | None:
+        """The stride as a number where it is known at compile time."""
+        if self.coefficient == 0:
+            return 0
+        return None if self.factors else self.coefficient
+
+    @property
+    def is_zero(self) -> bool:
+        return self.coefficient == 0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One part of a mask along one dimension: ``i + offset < limit`` (upper) or ``i + offset >= limit``
+    (lower).
+    """
+
+    dimension: int
+    value: Value  # the comparison, a tile of bool
+
+
+@dataclass(frozen=True)
+class Access:
+    """How one load or store walks memory.
+
+    ``strides[d]`` is None where the address is no affine function of the index along ``d`` (an indirect
+    access). ``root`` is the function argument the addresses come from, None where that is unknown.
+    ``bounds`` are the parts of the mask that compare an affine index along one dimension; ``has_other_mask``
+    says whether anything of the mask is left beside them.
+    """
+
+    root: Value | None
+    strides: tuple[Stride | None, ...]
+    bounds: tuple[Bound, ...] = ()
+    has_other_mask: bool = False
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A row-major tile in thread-private scratch.
+
+    Units: ``offset_bytes`` from the start of the scratch area, a multiple of 64.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    element: Element
+    offset_bytes: int = -1
+
+    @property
+    def size_bytes(self) -> int:
+        return product(self.shape) * storage_bytes(self.element)
+
+
+def storage_bytes(element: Element) -> int:
+    """Bytes one element takes in memory."""
+    return 8 if isinstance(element, PointerType) else element.itemsize
+
+
+@dataclass(eq=False)
+class Materialise:
+    """Root: store a value's elements into a buffer, converted to the buffer's element type.
+
+    ``is_copy``: the value has a buffer of its own, from which it is read; else it is computed here.
+    """
+
+    value: Value
+    buffer: Buffer
+    is_copy: bool = False
+
+
+@dataclass(eq=False)
+class StoreRoot:
+    """Root: a store to the caller's memory."""
+
+    op: Op
+
+
+@dataclass(eq=False)
+class ReduceRoot:
+    """Root: a reduction; each result is a scalar or goes to its buffer."""
+
+    op: Op
+    axis: int
+    buffers: tuple[Buffer | None, ...]
+
+
+Root = Materialise | StoreRoot | ReduceRoot
+
+
+@dataclass(eq=False)
+class Nest:
+    """One loop nest. ``order`` lists the dimensions outermost first; ``vector_dim`` advances ``lanes`` at a
+    time.
+
+    ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
+    """
+
+    shape: tuple[int, ...]
+    roots: list[Root]
+    order: tuple[int, ...] = ()
+    vector_dim: int = -1
+    lanes: int = 1
+    unroll: int = 1
+
+
+@dataclass(eq=False)
+class ScalarStep:
+    """Compute a scalar op where it stands."""
+
+    op: Op
+
+
+@dataclass(eq=False)
+class DotOperand:
+    """One operand of a dot in scratch; ``transposed``: the buffer holds the operand with its last two dims
+    swapped.
+    """
+
+    buffer: Buffer
+    transposed: bool
+
+
+@dataclass(eq=False)
+class DotStep:
+    """Accumulate a matrix product into ``accumulator``, which holds the addend unless ``starts_at_zero``."""
+
+    op: Op
+    a: DotOperand
+    b: DotOperand
+    accumulator: Buffer
+    starts_at_zero: bool
+
+
+@dataclass(eq=False)
+class ScanStep:
+    """A prefix computation along one dimension, in order; results go to buffers."""
+
+    op: Op
+    buffers: tuple[Buffer, ...]
+
+
+@dataclass(eq=False)
+class AtomicStep:
+    """An atomic op on every element, in lane order; ``buffer`` takes the old values where they are used."""
+
+    op: Op
+    buffer: Buffer | None
+
+
+@dataclass(eq=False)
+class PrintStep:
+    """Deliver what the kernel prints or asserts, element by element."""
+
+    op: Op
+
+
+@dataclass(eq=False)
+class CopyStep:
+    """Copy a whole buffer."""
+
+    source: Buffer
+    target: Buffer
+
+
+@dataclass(eq=False)
+class ForStep:
+    """A counted loop. ``carried[i]`` is the buffer of the i-th carried value, None where it is a scalar."""
+
+    op: Op
+    carried: list[Buffer | None]
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class WhileStep:
+    """A loop on a condition; buffers as in ``ForStep``."""
+
+    op: Op
+    carried: list[Buffer | None]
+    condition: list[Step] = field(default_factory=list)
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class IfStep:
+    """A branch. ``results[i]`` is the buffer both sides write, None where the result is a scalar."""
+
+    op: Op
+    results: list[Buffer | None]
+    then_steps: list[Step] = field(default_factory=list)
+    else_steps: list[Step] = field(default_factory=list)
+
+
+Step = (
+    Nest | ScalarStep | DotStep | ScanStep | AtomicStep | PrintStep | CopyStep | ForStep | WhileStep | IfStep
+)
+
+
+@dataclass(eq=False)
+class LoopPlan:
+    """A function with the decisions that the CPU emitter follows."""
+
+    function: Function
+    steps: list[Step]
+    buffers: dict[Value, Buffer]  # where tile values live; values that are absent are inline
+    accesses: dict[Op, Access]
+    scratch_bytes: int = 0
+
+
+def nested_steps(step: Step) -> tuple[list[Step], ...]:
+    """The step lists that a step holds, in the order they run."""
+    match step:
+        case ForStep():
+            return (step.body,)
+        case WhileStep():
+            return (step.condition, step.body)
+        case IfStep():
+            return (step.then_steps, step.else_steps)
+        case _:
+            return ()
+
+
+def print_plan(plan: LoopPlan, names: dict[Value, str]) -> str:
+    """Return the text of a plan; ``names`` gives each value the name it has in the printed function."""
+    lines = [f"plan @{plan.function.name} scratch={plan.scratch_bytes} {{"]
+    seen: list[Buffer] = []
+    _collect_buffers(plan.steps, seen)
+    for buffer in seen:
+        lines.append(f"  buffer {_buffer(buffer)} at {buffer.offset_bytes}")
+    lines += _print_steps(plan.steps, names, "  ")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def step_buffers(step: Step) -> list[Buffer]:
+    """The buffers a step names itself (not those its inline values read, nor those of nested steps)."""
+    found: list[Buffer | None] = []
+    match step:
+        case Nest():
+            for root in step.roots:
+                if isinstance(root, Materialise):
+                    found.append(root.buffer)
+                elif isinstance(root, ReduceRoot):
+                    found += root.buffers
+        case DotStep():
+            found += [step.a.buffer, step.b.buffer, step.accumulator]
+        case ScanStep():
+            found += step.buffers
+        case AtomicStep():
+            found.append(step.buffer)
+        case CopyStep():
+            found += [step.source, step.target]
+        case ForStep() | WhileStep():
+            found += step.carried
+        case IfStep():
+            found += step.results
+        case _:
+            pass
+    return [buffer for buffer in found if buffer is not None]
+
+
+def _collect_buffers(steps: Sequence[Step], seen: list[Buffer]) -> None:
+    for step in steps:
+        for buffer in step_buffers(step):
+            if buffer not in seen:
+                seen.append(buffer)
+        for nested in nested_steps(step):
+            _collect_buffers(nested, seen)
+
+
+def _buffer(buffer: Buffer) -> str:
+    dims = "x".join(map(str, buffer.shape))
+    return f"{buffer.name}: {dims}x{buffer.element}"
+
+
+def _print_steps(steps: Sequence[Step], names: dict[Value, str], indent: str) -> list[str]:
+    lines: list[str] = []
+    for step in steps:
+        lines += _print_step(step, names, indent)
+    return lines
+
+
+def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
+    def name(value: Value) -> str:
+        return "%" + names.get(value, "?")
+
+    def results(op: Op) -> str:
+        return ", ".join(name(result) for result in op.results)
+
+    match step:
+        case ScalarStep(op=op):
+            left = f"{results(op)} = " if op.results else ""
+            return [f"{indent}scalar {left}{op.name}({', '.join(name(v) for v in op.operands)})"]
+        case Nest():
+            dims = "x".join(map(str, step.shape)) or "scalar"
+            order = ",".join(f"d{d}" for d in step.order)
+            vector = f" vector d{step.vector_dim}x{step.lanes}" if step.lanes > 1 else ""
+            unroll = f" unroll {step.unroll}" if step.unroll > 1 else ""
+            lines = [f"{indent}nest {dims} order {order}{vector}{unroll} {{"]
+            lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
+            return [*lines, f"{indent}}}"]
+        case DotStep():
+            sides = [o.buffer.name + ("^T" if o.transposed else "") for o in (step.a, step.b)]
+            sign = "=" if step.starts_at_zero else "+="
+            return [f"{indent}dot {step.accumulator.name} {sign} {sides[0]} * {sides[1]}"]
+        case ScanStep(op=op):
+            return [
+                f"{indent}scan {', '.join(b.name for b in step.buffers)} = {op.name}({name(op.operands[0])})"
+            ]
+        case AtomicStep(op=op):
+            left = f"{step.buffer.name} = " if step.buffer else ""
+            return [f"{indent}atomic {left}{op.name}({', '.join(name(v) for v in op.operands)})"]
+        case PrintStep(op=op):
+            return [f"{indent}{op.name}({', '.join(name(v) for v in op.operands)})"]
+        case CopyStep():
+            return [f"{indent}copy {step.target.name} = {step.source.name}"]
+        case ForStep(op=op):
+            carried = ", ".join(b.name if b else "scalar" for b in step.carried)
+            head = f"{indent}for {name(op.regions[0].arguments[0])} carries ({carried}) {{"
+            return [head, *_print_steps(step.body, names, indent + "  "), f"{indent}}}"]
+        case WhileStep():
+            carried = ", ".join(b.name if b else "scalar" for b in step.carried)
+            lines = [
+                f"{indent}while carries ({carried}) {{",
+                *_print_steps(step.condition, names, indent + "  "),
+            ]
+            return [
+                *lines,
+                f"{indent}}} do {{",
+                *_print_steps(step.body, names, indent + "  "),
+                f"{indent}}}",
+            ]
+        case IfStep(op=op):
+            lines = [
+                f"{indent}if {name(op.operands[0])} {{",
+                *_print_steps(step.then_steps, names, indent + "  "),
+            ]
+            return [
+                *lines,
+                f"{indent}}} else {{",
+                *_print_steps(step.else_steps, names, indent + "  "),
+                f"{indent}}}",
+            ]
+
+
+def _print_root(root: Root, names: dict[Value, str]) -> str:
+    match root:
+        case Materialise():
+            return f"{root.buffer.name} = {'copy ' if root.is_copy else ''}%{names.get(root.value, '?')}"
+        case StoreRoot(op=op):
+            return f"store({', '.join('%' + names.get(v, '?') for v in op.operands)})"
+        case ReduceRoot(op=op):
+            left = ", ".join(
+                b.name if b else "%" + names.get(r, "?")
+                for b, r in zip(root.buffers, op.results, strict=True)
+            )
+            inputs = ", ".join("%" + names.get(v, "?") for v in op.operands)
+            return f"{left} = {op.name}({inputs}) over d{root.axis}"

@@ -1,0 +1,293 @@
+"""Access analysis: how pointer tiles and masks vary along each dimension.
+
+Triton-style code addresses memory with pointer tiles. For any integer or pointer tile, ``stride`` says by
+how much neighbours along one dimension differ, where that is one number (a constant, or a product of
+scalars) for the whole tile; ``access`` puts the strides of a load's or store's pointer together with the
+argument it comes from and the parts of its mask that bound one dimension.
+
+Widening casts of 32-bit offsets keep their stride: neighbours differ by the stride unless the narrow offset
+wraps, and whoever turns a stride into a contiguous access has to make sure that it does not.
+"""
+
+from __future__ import annotations
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.loop_plan import Access, Bound, Stride
+from tilejit.ir.types import DType, TileType
+from tilejit.ops import control, elementwise, memory, shape
+
+ZERO = Stride(0)
+_VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
+
+
+def reshape_dims(source: tuple[int, ...], target: tuple[int, ...]) -> list[int | None] | None:
+    """Map each target dim to the source dim it shows, where a reshape only adds or drops dims of size 1.
+
+    Target dims of size 1 map to None. Returns None where the reshape regroups elements.
+    """
+    kept = [d for d, size in enumerate(source) if size != 1]
+    if [source[d] for d in kept] != [size for size in target if size != 1]:
+        return None
+    remaining = iter(kept)
+    return [None if size == 1 else next(remaining) for size in target]
+
+
+def scalar_source(value: Value) -> Value | None:
+    """The scalar that every element of ``value`` equals, where the op chain shows one."""
+    while True:
+        if value.type.is_scalar:
+            return value
+        op = value.defining_op
+        if op is None or op.name not in _VIEW_OPS:
+            return None
+        value = op.operands[0]
+
+
+def constant_value(value: Value) -> int | float | bool | None:
+    """The number that every element of ``value`` is, where it is a constant."""
+    source = scalar_source(value)
+    op = source.defining_op if source is not None else None
+    if op is None or op.name != shape.CONSTANT.name:
+        return None
+    number = op.attributes["value"]
+    assert isinstance(number, int | float | bool)
+    return number
+
+
+class AccessAnalysis:
+    """Strides, roots and bounds of the tiles of one function. Results hold while the function does not
+    change.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._strides: dict[tuple[Value, int], Stride | None] = {}
+        self._roots: dict[Value, Value | None] = {}
+        self._irregular: set[tuple[Value, int]] = set()
+
+    def stride(self, value: Value, dim: int) -> Stride | None:
+        """By how much neighbours along ``dim`` differ; None where that is not one number for all of them."""
+        key = (value, dim)
+        if key not in self._strides:
+            self._strides[key] = self._stride(value, dim)
+        return self._strides[key]
+
+    def strides(self, value: Value) -> tuple[Stride | None, ...]:
+        return tuple(self.stride(value, d) for d in range(value.type.rank))
+
+    def root(self, pointer: Value) -> Value | None:
+        """The function argument that ``pointer`` is derived from; None where there may be several."""
+        if pointer not in self._roots:
+            self._roots[pointer] = None  # a cycle through carried values ends here
+            self._roots[pointer] = self._root(pointer)
+        return self._roots[pointer]
+
+    def access(self, op: Op) -> Access:
+        """How a load, store or atomic walks memory."""
+        pointer = op.operand("pointer")
+        mask = op.optional_operand("mask") if any(s.name == "mask" for s in op.definition.operands) else None
+        bounds: list[Bound] = []
+        rest = False
+        for part in _conjuncts(mask) if mask is not None else []:
+            dims = [d for d in range(part.type.rank) if self.stride_of_mask(part, d) is not ZERO]
+            if len(dims) == 1 and self._is_bound(part, dims[0]):
+                bounds.append(Bound(dims[0], part))
+            else:
+                rest = True
+        return Access(self.root(pointer), self.strides(pointer), tuple(bounds), rest)
+
+    def stride_of_mask(self, value: Value, dim: int) -> Stride | None:
+        """ZERO where a mask is the same all along ``dim``, else None."""
+        return ZERO if self.stride(value, dim) == ZERO else None
+
+    def _is_bound(self, part: Value, dim: int) -> bool:
+        mapped: int | None = dim
+        op = part.defining_op
+        while op is not None and op.name in _VIEW_OPS and mapped is not None:
+            mapped = _mapped_dim(op, mapped)
+            part = op.operands[0]
+            op = part.defining_op
+        if op is None or op.name != elementwise.CMP.name or mapped is None:
+            return False
+        return all(self.stride(operand, mapped) is not None for operand in op.operands)
+
+    def _stride(self, value: Value, dim: int) -> Stride | None:
+        if value.type.shape[dim] == 1:
+            return ZERO
+        op = value.defining_op
+        if op is None:
+            return self._block_argument_stride(value, dim)
+        if op.name in _VIEW_OPS:
+            mapped = _mapped_dim(op, dim)
+            if mapped is None:
+                return ZERO if _is_uniform_view(op, dim) else None
+            return self.stride(op.operands[0], mapped)
+        if op.name == shape.ARANGE.name:
+            return Stride(1)
+        if op.name == control.FOR.name:
+            return self.stride(op.regions[0].arguments[value.index + 1], dim)
+        if op.name == control.IF.name:
+            sides = [self.stride(region.terminator.operands[value.index], dim) for region in op.regions]
+            return sides[0] if sides[0] == sides[1] else None
+        if op.definition.is_elementwise or op.name == memory.LOAD.name:
+            return self._elementwise_stride(op, dim)
+        return None
+
+    def _elementwise_stride(self, op: Op, dim: int) -> Stride | None:
+        strides = [self.stride(operand, dim) for operand in op.operands]
+        if all(s is not None and s.is_zero for s in strides):
+            return ZERO
+        rule = _STRIDE_RULES.get(op.name)
+        return rule(op, strides) if rule is not None else None
+
+    def _block_argument_stride(self, value: Value, dim: int) -> Stride | None:
+        block = value.owner
+        assert isinstance(block, Block)
+        loop = block.parent
+        if not isinstance(loop, Op) or (value, dim) in self._irregular:
+            return None
+        offset = 1 if loop.name == control.FOR.name else 0
+        index = value.index - offset
+        assumed = self.stride(loop.operand_list("inits")[index], dim)
+        if assumed is None:
+            return None
+        self._strides[value, dim] = assumed
+        if self.stride(loop.regions[-1].terminator.operands[index], dim) == assumed:
+            return assumed
+        # What was derived from the assumption is wrong: start over with this value known to be irregular.
+        self._strides.clear()
+        self._irregular.add((value, dim))
+        return None
+
+    def _root(self, pointer: Value) -> Value | None:
+        op = pointer.defining_op
+        if op is None:
+            return self._block_argument_root(pointer)
+        if op.name in _VIEW_OPS or op.name == elementwise.ADDPTR.name:
+            return self.root(op.operands[0])
+        if op.name == elementwise.BITCAST.name and op.operands[0].type.element.is_ptr():
+            return self.root(op.operands[0])
+        if op.name == elementwise.SELECT.name:
+            first = self.root(op.operand("true_value"))
+            return first if first is self.root(op.operand("false_value")) else None
+        if op.name == control.FOR.name:
+            return self.root(op.regions[0].arguments[pointer.index + 1])
+        if op.name == control.WHILE.name:
+            return self.root(op.regions[1].arguments[pointer.index])
+        if op.name == control.IF.name:
+            first, second = (self.root(r.terminator.operands[pointer.index]) for r in op.regions)
+            return first if first is second else None
+        return None
+
+    def _block_argument_root(self, pointer: Value) -> Value | None:
+        block = pointer.owner
+        assert isinstance(block, Block)
+        if block is self._function.body:
+            return pointer
+        loop = block.parent
+        assert isinstance(loop, Op)
+        index = pointer.index - (1 if loop.name == control.FOR.name else 0)
+        root = self.root(loop.operand_list("inits")[index])
+        self._roots[pointer] = root
+        carried = self.root(loop.regions[-1].terminator.operands[index])
+        return root if carried is root else None
+
+
+def may_alias(function: Function, first: Value | None, second: Value | None) -> bool:
+    """Whether memory reached from two root arguments may overlap."""
+    if first is None or second is None or first is second:
+        return True
+    classes = [function.arguments[root.index].alias_class for root in (first, second)]
+    return classes[0] is None or classes[1] is None or classes[0] == classes[1]
+
+
+def _conjuncts(mask: Value) -> list[Value]:
+    op = mask.defining_op
+    if op is not None and op.name == elementwise.AND.name:
+        return _conjuncts(op.operands[0]) + _conjuncts(op.operands[1])
+    return [mask]
+
+
+def _mapped_dim(op: Op, dim: int) -> int | None:
+    """The dim of a view op's operand that its result shows along ``dim``; None where there is none."""
+    source = op.operands[0].type
+    if op.name == shape.TRANSPOSE.name:
+        order = op.attributes["order"]
+        assert isinstance(order, tuple)
+        return order[dim]
+    if op.name == shape.BROADCAST.name:
+        return dim if source.shape[dim] != 1 else None
+    if op.name == shape.RESHAPE.name:
+        mapping = reshape_dims(source.shape, op.result.type.shape)
+        return mapping[dim] if mapping is not None else None
+    return None
+
+
+def _is_uniform_view(op: Op, dim: int) -> bool:
+    """Whether a view op without a mapped dim repeats one element along ``dim``."""
+    if op.name in (shape.SPLAT.name, shape.BROADCAST.name):
+        return True
+    return reshape_dims(op.operands[0].type.shape, op.result.type.shape) is not None
+
+
+def _add_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
+    left, right = strides
+    if left is None or right is None:
+        return None
+    sign = -1 if op.name == elementwise.SUB.name else 1
+    if right.is_zero:
+        return left
+    if left.is_zero:
+        return Stride(sign * right.coefficient, right.factors)
+    if left.factors != right.factors:
+        return None
+    return Stride(left.coefficient + sign * right.coefficient, left.factors)
+
+
+def _mul_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
+    for stride, factor in ((strides[0], op.operands[1]), (strides[1], op.operands[0])):
+        if stride is None or stride.is_zero:
+            continue
+        number = constant_value(factor)
+        if isinstance(number, int):
+            return Stride(stride.coefficient * number, stride.factors)
+        scalar = scalar_source(factor)
+        if scalar is not None:
+            return Stride(stride.coefficient, (*stride.factors, scalar))
+    return None
+
+
+def _shl_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
+    amount = constant_value(op.operands[1])
+    if strides[0] is None or not isinstance(amount, int) or not 0 <= amount < 63:
+        return None
+    return Stride(strides[0].coefficient << amount, strides[0].factors)
+
+
+def _cast_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
+    source, target = op.operands[0].type.element, op.result.type.element
+    if not isinstance(source, DType) or not isinstance(target, DType):
+        return None
+    integers = source.is_int() and target.is_int() and not source.is_bool()
+    return strides[0] if integers and target.bits >= source.bits else None
+
+
+def _select_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
+    condition, first, second = strides
+    return first if condition == ZERO and first == second else None
+
+
+_STRIDE_RULES = {
+    elementwise.ADD.name: _add_rule,
+    elementwise.SUB.name: _add_rule,
+    elementwise.ADDPTR.name: _add_rule,
+    elementwise.MUL.name: _mul_rule,
+    elementwise.SHL.name: _shl_rule,
+    elementwise.CAST.name: _cast_rule,
+    elementwise.SELECT.name: _select_rule,
+}
+
+
+def is_tile(type: TileType) -> bool:
+    """Whether values of ``type`` have elements in dimensions, however few."""
+    return not type.is_scalar

@@ -1,0 +1,303 @@
+"""Let buffers share storage, drop the copies this makes needless, and give every buffer its place in scratch.
+
+Holds before: a plan whose carried values are moved by copies. Holds after: carried values are updated in
+place wherever no step reads the old value after the new one is written, and every buffer has an offset.
+
+A copy ``source -> target`` disappears when both can be one buffer: either the source is not needed after the
+copy, or the target is not read between the first write of the source and the copy. A nest that reads the old
+value and writes the new one at the same points may do so in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tilejit.ir.core import Op, Value
+from tilejit.ir.loop_plan import (
+    AtomicStep,
+    Buffer,
+    CopyStep,
+    DotStep,
+    ForStep,
+    IfStep,
+    LoopPlan,
+    Materialise,
+    Nest,
+    PrintStep,
+    ReduceRoot,
+    ScalarStep,
+    ScanStep,
+    Step,
+    WhileStep,
+    nested_steps,
+    step_buffers,
+)
+from tilejit.passes.inline_values import Leaf, nest_leaves
+
+ALIGNMENT_BYTES = 64
+
+
+@dataclass
+class _Events:
+    """Where a buffer is touched: (position, is_write, may happen in place with a write at the same point)."""
+
+    reads: list[tuple[int, bool]] = field(default_factory=list)
+    writes: list[int] = field(default_factory=list)
+
+    @property
+    def positions(self) -> list[int]:
+        return [p for p, _ in self.reads] + self.writes
+
+
+@dataclass
+class _Timeline:
+    """All steps in the order they are written, with the ranges of loops."""
+
+    events: dict[Buffer, _Events] = field(default_factory=dict)
+    loops: list[tuple[int, int]] = field(default_factory=list)
+    block: dict[int, int] = field(default_factory=dict)  # position -> number of the step list it lies in
+    count: int = 0
+    blocks: int = 0
+
+    def of(self, buffer: Buffer) -> _Events:
+        return self.events.setdefault(buffer, _Events())
+
+    def innermost(self, position: int) -> tuple[int, int]:
+        """The range of the innermost loop around a position, the whole plan where there is none."""
+        around = [r for r in self.loops if r[0] <= position <= r[1]]
+        return max(around, default=(-1, self.count))
+
+
+def place_buffers(plan: LoopPlan) -> None:
+    """Merge buffers, remove needless copies, assign names and offsets."""
+    while _merge_one(plan):
+        pass
+    _drop_empty(plan.steps)
+    _assign_offsets(plan)
+
+
+def _merge_one(plan: LoopPlan) -> bool:
+    timeline = _Timeline()
+    copies: list[tuple[int, Materialise, Nest]] = []
+    _record(plan.steps, plan, timeline, copies)
+    for position, root, nest in copies:
+        source, target = plan.buffers[root.value], root.buffer
+        if source is target:
+            nest.roots.remove(root)
+            return True
+        if source.shape != target.shape or source.element != target.element:
+            continue
+        if _source_dies(timeline, source, target, position) or _target_is_dead(
+            timeline, source, target, position
+        ):
+            nest.roots.remove(root)
+            _replace(plan, target, source)
+            return True
+    return False
+
+
+def _source_dies(timeline: _Timeline, source: Buffer, target: Buffer, position: int) -> bool:
+    """Whether the source is not needed after the copy, so that the target may take it over."""
+    reads, writes = timeline.of(source).reads, timeline.of(source).writes
+    start, _ = timeline.innermost(position)
+    if not writes or min(writes) < start:  # lives on from outside the loop: the next trip needs it
+        return False
+    later_writes = [p for p in writes if p > position]
+    renewed = [p for p in later_writes if timeline.block[p] == timeline.block[position]]
+    if any(p > position and not any(w < p for w in renewed) for p, _ in reads):
+        return False
+    own = timeline.of(target)
+    if later_writes and any(p >= min(later_writes) for p, _ in own.reads):
+        return False
+    return not any(min(writes) <= p < position for p in own.positions)
+
+
+def _target_is_dead(timeline: _Timeline, source: Buffer, target: Buffer, position: int) -> bool:
+    """Whether nothing reads the target between the first write of the source and the copy."""
+    writes = timeline.of(source).writes
+    start, end = timeline.innermost(position)
+    if not writes or min(writes) < start or max(timeline.of(source).positions) > end:
+        return False
+    first = min(writes)
+    for p, in_place in timeline.of(target).reads:
+        if first < p <= position or (p == first and not in_place):
+            return False
+    if any(first <= p < position for p in timeline.of(target).writes):
+        return False
+    # After the copy both hold the same; a write to either one later must not be seen through the other.
+    later = [p for p in timeline.of(target).writes if position < p <= end]
+    return not any(p >= min(later) for p, _ in timeline.of(source).reads) if later else True
+
+
+def _replace(plan: LoopPlan, old: Buffer, new: Buffer) -> None:
+    for value, buffer in plan.buffers.items():
+        if buffer is old:
+            plan.buffers[value] = new
+    _replace_in_steps(plan.steps, old, new)
+
+
+def _replace_in_steps(steps: Iterable[Step], old: Buffer, new: Buffer) -> None:
+    def swap(buffers: Sequence[Buffer | None]) -> list[Buffer | None]:
+        return [new if b is old else b for b in buffers]
+
+    for step in steps:
+        match step:
+            case Nest():
+                for root in step.roots:
+                    if isinstance(root, Materialise) and root.buffer is old:
+                        root.buffer = new
+                    elif isinstance(root, ReduceRoot):
+                        root.buffers = tuple(swap(root.buffers))
+            case DotStep():
+                for side in (step.a, step.b):
+                    side.buffer = new if side.buffer is old else side.buffer
+                step.accumulator = new if step.accumulator is old else step.accumulator
+            case ScanStep():
+                step.buffers = tuple(b for b in swap(step.buffers) if b is not None)
+            case AtomicStep():
+                step.buffer = new if step.buffer is old else step.buffer
+            case CopyStep():
+                step.source = new if step.source is old else step.source
+                step.target = new if step.target is old else step.target
+            case ForStep() | WhileStep():
+                step.carried = swap(step.carried)
+            case IfStep():
+                step.results = swap(step.results)
+            case _:
+                pass
+        for nested in nested_steps(step):
+            _replace_in_steps(nested, old, new)
+
+
+def _drop_empty(steps: list[Step]) -> None:
+    for step in steps:
+        for nested in nested_steps(step):
+            _drop_empty(nested)
+    steps[:] = [step for step in steps if not (isinstance(step, Nest) and not step.roots)]
+
+
+def _record(
+    steps: Sequence[Step], plan: LoopPlan, timeline: _Timeline, copies: list[tuple[int, Materialise, Nest]]
+) -> None:
+    block = timeline.blocks
+    timeline.blocks += 1
+    for step in steps:
+        position = timeline.count
+        timeline.count += 1
+        timeline.block[position] = block
+        _record_step(step, position, plan, timeline)
+        if isinstance(step, Nest):
+            for root in step.roots:
+                if isinstance(root, Materialise) and root.is_copy:
+                    copies.append((position, root, step))
+        for nested in nested_steps(step):
+            _record(nested, plan, timeline, copies)
+        if isinstance(step, ForStep | WhileStep):
+            timeline.loops.append((position, timeline.count))
+            timeline.block[timeline.count] = block
+            timeline.count += 1
+            for buffer in step.carried:
+                if buffer is not None:  # the next trip, or the code after the loop, sees it
+                    timeline.of(buffer).reads.append((timeline.count - 1, False))
+
+
+def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline) -> None:
+    match step:
+        case Nest():
+            for leaf in nest_leaves(step, plan.buffers):
+                _read_leaf(leaf, step.shape, position, plan, timeline)
+            for buffer in step_buffers(step):
+                timeline.of(buffer).writes.append(position)
+        case ScalarStep(op=op) | PrintStep(op=op):
+            _read_operands(op, position, plan, timeline)
+        case ScanStep() | AtomicStep():
+            _read_operands(step.op, position, plan, timeline)
+            for buffer in step_buffers(step):
+                timeline.of(buffer).writes.append(position)
+        case DotStep():
+            for side in (step.a, step.b):
+                timeline.of(side.buffer).reads.append((position, False))
+            if not step.starts_at_zero:
+                timeline.of(step.accumulator).reads.append((position, True))
+            timeline.of(step.accumulator).writes.append(position)
+        case CopyStep():
+            timeline.of(step.source).reads.append((position, False))
+            timeline.of(step.target).writes.append(position)
+        case ForStep() | WhileStep():
+            for held in step.carried:
+                if held is not None:
+                    timeline.of(held).reads.append((position, False))
+        case _:
+            pass
+
+
+def _read_leaf(
+    leaf: Leaf, shape: tuple[int, ...], position: int, plan: LoopPlan, timeline: _Timeline
+) -> None:
+    if leaf.is_buffer:
+        timeline.of(plan.buffers[leaf.value]).reads.append((position, leaf.is_identity(shape)))
+
+
+def _read_operands(op: Op, position: int, plan: LoopPlan, timeline: _Timeline) -> None:
+    seen: set[Value] = set()
+
+    def visit(value: Value) -> None:
+        if value in seen:
+            return
+        seen.add(value)
+        if value in plan.buffers:
+            timeline.of(plan.buffers[value]).reads.append((position, False))
+        elif value.defining_op is not None and value.type.rank:
+            for operand in value.defining_op.operands:
+                visit(operand)
+
+    for operand in op.operands:
+        visit(operand)
+
+
+def _assign_offsets(plan: LoopPlan) -> None:
+    """Place buffers first-fit by the ranges of positions in which they hold something."""
+    timeline = _Timeline()
+    _record(plan.steps, plan, timeline, [])
+    ordered = sorted(timeline.events.items(), key=lambda item: min(item[1].positions, default=0))
+    placed: list[tuple[int, int, Buffer]] = []
+    for number, (buffer, events) in enumerate(ordered):
+        start, end = _live_range(timeline, events)
+        busy = sorted(
+            (other.offset_bytes, other.offset_bytes + _padded(other.size_bytes))
+            for first, last, other in placed
+            if first <= end and start <= last
+        )
+        buffer.name = f"b{number}"
+        buffer.offset_bytes = _first_gap(busy, _padded(buffer.size_bytes))
+        placed.append((start, end, buffer))
+        plan.scratch_bytes = max(plan.scratch_bytes, buffer.offset_bytes + _padded(buffer.size_bytes))
+
+
+def _live_range(timeline: _Timeline, events: _Events) -> tuple[int, int]:
+    positions = events.positions
+    start, end = min(positions), max(positions)
+    changed = True
+    while changed:
+        changed = False
+        for first, last in timeline.loops:
+            crosses = start < first <= end <= last or (start <= last < end and start >= first)
+            if crosses and (start > first or end < last):
+                grown = (min(start, first), max(end, last))
+                changed = changed or grown != (start, end)
+                start, end = grown
+    return start, end
+
+
+def _padded(size_bytes: int) -> int:
+    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+
+
+def _first_gap(busy: Sequence[tuple[int, int]], size_bytes: int) -> int:
+    offset = 0
+    for start, end in busy:
+        if offset + size_bytes <= start:
+            break
+        offset = max(offset, end)
+    return offset

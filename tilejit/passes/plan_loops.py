@@ -1,0 +1,213 @@
+"""Turn tile IR into a loop plan.
+
+Holds before: simplified tile IR. Holds after: a plan whose steps compute the function; every value a step
+reads is a scalar computed before, an inline value, or a buffer filled before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilejit.diagnostics import CompileError
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.loop_plan import (
+    AtomicStep,
+    Buffer,
+    CopyStep,
+    DotOperand,
+    DotStep,
+    ForStep,
+    IfStep,
+    LoopPlan,
+    Materialise,
+    PrintStep,
+    ReduceRoot,
+    ScalarStep,
+    ScanStep,
+    Step,
+    StoreRoot,
+    WhileStep,
+)
+from tilejit.ir.types import BF16, FP16, FP32
+from tilejit.ops import control, memory, reduce, shape
+from tilejit.passes.access import constant_value
+from tilejit.passes.fuse_nests import fuse_nests, make_nest
+from tilejit.passes.place_buffers import place_buffers
+from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
+from tilejit.passes.shape_nests import shape_nests
+
+_ACCESSES = (memory.LOAD.name, memory.STORE.name, memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name)
+
+
+def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
+    """Plan the loops of a function for vectors of ``vector_bytes``.
+
+    Raises: CompileError for combine functions with control flow.
+    """
+    values = plan_values(function)
+    planner = _StepPlanner(values)
+    steps = planner.block(function.body)
+    fuse_nests(steps, function, values.buffers, values.analysis)
+    accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
+    plan = LoopPlan(function, steps, values.buffers, accesses)
+    place_buffers(plan)
+    shape_nests(plan, vector_bytes)
+    return plan
+
+
+class _StepPlanner:
+    def __init__(self, values: ValuePlan) -> None:
+        self.buffers = values.buffers
+
+    def block(self, block: Block) -> list[Step]:
+        """The steps of a block, its terminator excepted."""
+        steps: list[Step] = []
+        for op in block.ops:
+            if not op.definition.is_terminator:
+                steps += self.op(op)
+        return steps
+
+    def op(self, op: Op) -> list[Step]:
+        special = _PLANNERS.get(op.name)
+        if special is not None:
+            return special(self, op)
+        if op.name == shape.CONSTANT.name:
+            return []
+        if all(v.type.is_scalar for v in (*op.results, *op.operands)):
+            return [ScalarStep(op)]
+        if op.results and op.results[0].type.is_scalar:
+            return [ScalarStep(op)]  # a one-element tile viewed as a scalar
+        return [
+            make_nest(Materialise(result, self.buffers[result]))
+            for result in op.results
+            if result in self.buffers
+        ]
+
+    def move(self, value: Value, buffer: Buffer) -> Step:
+        """Put a value into a buffer that is not its own."""
+        return make_nest(Materialise(value, buffer, is_copy=value in self.buffers))
+
+    def store(self, op: Op) -> list[Step]:
+        return [ScalarStep(op)] if op.operand("pointer").type.is_scalar else [make_nest(StoreRoot(op))]
+
+    def atomic(self, op: Op) -> list[Step]:
+        return [ScalarStep(op)] if op.result.type.is_scalar else [AtomicStep(op, self.buffers.get(op.result))]
+
+    def print(self, op: Op) -> list[Step]:
+        return [PrintStep(op)]
+
+    def reduction(self, op: Op) -> list[Step]:
+        _check_combine(op)
+        axis = op.attributes["axis"]
+        assert isinstance(axis, int)
+        buffers = tuple(self.buffers[r] if r.type.rank else None for r in op.results)
+        return [make_nest(ReduceRoot(op, axis, buffers))]
+
+    def scan(self, op: Op) -> list[Step]:
+        _check_combine(op)
+        return [ScanStep(op, tuple(self.buffers[r] for r in op.results))]
+
+    def dot(self, op: Op) -> list[Step]:
+        accumulator = self.buffers[op.result]
+        if op.result.type.element in (FP16, BF16):
+            accumulator.element = FP32  # accumulates in fp32; whoever reads it rounds
+        steps: list[Step] = []
+        addend = op.optional_operand("acc")
+        starts_at_zero = addend is None or constant_value(addend) == 0
+        if addend is not None and not starts_at_zero:
+            steps.append(self.move(addend, accumulator))
+        sides = []
+        for name in ("a", "b"):
+            source, transposed = dot_source(op.operand(name))
+            buffer = self.buffers[source]
+            sides.append(DotOperand(buffer, transposed))
+        steps.append(DotStep(op, sides[0], sides[1], accumulator, starts_at_zero))
+        return steps
+
+    def for_loop(self, op: Op) -> list[Step]:
+        arguments = op.regions[0].arguments[1:]
+        carried = [self.buffers.get(a) for a in arguments]
+        step = ForStep(op, carried, self.block(op.regions[0]))
+        return [*self._enter(op, arguments), self._close(step, step.body, op.regions[0], arguments)]
+
+    def while_loop(self, op: Op) -> list[Step]:
+        # Both regions see the same carried values: one buffer serves the arguments of both.
+        for argument, partner in zip(op.regions[0].arguments, op.regions[1].arguments, strict=True):
+            if argument in self.buffers:
+                self.buffers[partner] = self.buffers[argument]
+        arguments = op.regions[1].arguments
+        carried = [self.buffers.get(a) for a in arguments]
+        step = WhileStep(op, carried, self.block(op.regions[0]), self.block(op.regions[1]))
+        return [*self._enter(op, arguments), self._close(step, step.body, op.regions[1], arguments)]
+
+    def branch(self, op: Op) -> list[Step]:
+        results = [self.buffers.get(r) for r in op.results]
+        sides = []
+        for region in op.regions:
+            steps = self.block(region)
+            for value, buffer in zip(region.terminator.operands, results, strict=True):
+                if buffer is not None:
+                    steps.append(self.move(value, buffer))
+            sides.append(steps)
+        return [IfStep(op, results, sides[0], sides[1])]
+
+    def _enter(self, op: Op, arguments: Sequence[Value]) -> list[Step]:
+        """Fill the carried buffers, which the loop's results share."""
+        steps: list[Step] = []
+        for value, argument, result in zip(op.operand_list("inits"), arguments, op.results, strict=True):
+            if argument in self.buffers:
+                self.buffers[result] = self.buffers[argument]
+                steps.append(self.move(value, self.buffers[argument]))
+        return steps
+
+    def _close(
+        self, step: ForStep | WhileStep, body: list[Step], block: Block, arguments: Sequence[Value]
+    ) -> Step:
+        """Move the yielded values into the carried buffers, as if all at once."""
+        moves = [
+            (value, argument)
+            for value, argument in zip(block.terminator.operands, arguments, strict=True)
+            if argument in self.buffers and value is not argument
+        ]
+        targets = {self.buffers[argument] for _, argument in moves}
+        late: list[Step] = []
+        for value, argument in moves:
+            target = self.buffers[argument]
+            if self.buffers.get(value) in targets:  # swapped carried values: through a temporary
+                temporary = Buffer("", target.shape, target.element)
+                body.append(self.move(value, temporary))
+                late.append(CopyStep(temporary, target))
+            else:
+                late.append(self.move(value, target))
+        body += late
+        return step
+
+
+_PLANNERS = {
+    memory.STORE.name: _StepPlanner.store,
+    memory.ATOMIC_RMW.name: _StepPlanner.atomic,
+    memory.ATOMIC_CAS.name: _StepPlanner.atomic,
+    reduce.REDUCE.name: _StepPlanner.reduction,
+    reduce.REDUCE_CUSTOM.name: _StepPlanner.reduction,
+    reduce.SCAN.name: _StepPlanner.scan,
+    reduce.SCAN_CUSTOM.name: _StepPlanner.scan,
+    reduce.DOT.name: _StepPlanner.dot,
+    control.FOR.name: _StepPlanner.for_loop,
+    control.WHILE.name: _StepPlanner.while_loop,
+    control.IF.name: _StepPlanner.branch,
+    control.DEVICE_ASSERT.name: _StepPlanner.print,
+    control.DEVICE_PRINT.name: _StepPlanner.print,
+}
+
+
+def _check_combine(op: Op) -> None:
+    for region in op.regions:
+        for inner in region.walk():
+            if not (
+                inner.definition.is_elementwise or inner.name in (control.YIELD.name, shape.CONSTANT.name)
+            ):
+                raise CompileError(
+                    f"a combine function may only compute with its arguments, but this one uses {inner.name}",
+                    inner.location or op.location,
+                    "write the choice with tl.where instead of control flow, and load values before the reduction",
+                )

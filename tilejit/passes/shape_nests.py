@@ -1,0 +1,118 @@
+"""Choose for every nest which dimension runs in vector lanes, how many lanes, and the order of its loops.
+
+The vector dimension is the one along which most accesses are contiguous; lanes fill one vector register with
+the widest data type the nest works on. The axis of a reduction that is not the vector dimension goes
+innermost, so that its accumulators stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreRoot, nested_steps
+from tilejit.ir.loop_plan import Step as PlanStep
+from tilejit.ir.types import DType
+from tilejit.ops import reduce
+from tilejit.passes.inline_values import Leaf, nest_leaves
+
+REDUCE_UNROLL = 4
+"""Independent accumulators of a reduction: an fp32 add or FMA takes 4 cycles and one or two start per
+cycle (Zen 4).
+"""
+_STRIDED_COST = 4
+
+
+def shape_nests(plan: LoopPlan, vector_bytes: int) -> None:
+    """Set order, vector dimension, lanes and unrolling of every nest."""
+    for nest in _nests(plan.steps):
+        _shape_nest(nest, plan, vector_bytes)
+
+
+def _nests(steps: list[PlanStep]) -> Iterator[Nest]:
+    for step in steps:
+        if isinstance(step, Nest):
+            yield step
+        for nested in nested_steps(step):
+            yield from _nests(nested)
+
+
+def _shape_nest(nest: Nest, plan: LoopPlan, vector_bytes: int) -> None:
+    rank = len(nest.shape)
+    leaves = list(nest_leaves(nest, plan.buffers))
+    reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
+    axis = reductions[0].axis if reductions else None
+    in_order = any(root.op.name == reduce.REDUCE_CUSTOM.name for root in reductions)
+    candidates = [d for d in range(rank) if nest.shape[d] > 1 and not (in_order and d == axis)]
+    if candidates:
+        nest.vector_dim = max(candidates, key=lambda d: (_contiguity(nest, leaves, plan, d), d))
+        nest.lanes = _lanes(nest, leaves, vector_bytes)
+    elif not in_order:
+        nest.vector_dim = rank - 1
+    outer = [d for d in range(rank) if d != nest.vector_dim and d != axis]
+    inner = [nest.vector_dim] if nest.vector_dim >= 0 else []
+    inner += [axis] if axis is not None and axis != nest.vector_dim else []
+    nest.order = (*outer, *inner)
+    if reductions and nest.vector_dim >= 0:
+        chunks = nest.shape[nest.vector_dim] // nest.lanes
+        while nest.unroll < REDUCE_UNROLL and chunks >= nest.unroll * 2:
+            nest.unroll *= 2
+
+
+def _contiguity(nest: Nest, leaves: list[Leaf], plan: LoopPlan, dim: int) -> int:
+    """How much better vectors along ``dim`` fit the accesses of a nest: contiguous ones count for, strided
+    against.
+    """
+    score = 0
+    for leaf in leaves:
+        if dim not in leaf.dims:
+            continue
+        own_dim = leaf.dims.index(dim)
+        if leaf.load is not None:
+            stride = plan.accesses[leaf.load].strides[own_dim]
+            score += _stride_score(None if stride is None else stride.constant)
+        elif leaf.is_buffer:
+            score += 1 if _is_last(leaf.value.type.shape, own_dim) else -_STRIDED_COST
+    for root in nest.roots:
+        match root:
+            case StoreRoot(op=op):
+                stride = plan.accesses[op].strides[dim]
+                score += _stride_score(None if stride is None else stride.constant)
+            case Materialise():
+                score += 1 if _is_last(nest.shape, dim) else -_STRIDED_COST
+            case ReduceRoot():
+                score += 0
+    if nest.shape[dim] < 4:
+        score -= _STRIDED_COST
+    return score
+
+
+def _stride_score(stride: int | None) -> int:
+    return {0: 0, 1: 1}.get(stride if stride is not None else -1, -_STRIDED_COST)
+
+
+def _is_last(shape: tuple[int, ...], dim: int) -> bool:
+    return all(size == 1 for size in shape[dim + 1 :])
+
+
+def _lanes(nest: Nest, leaves: list[Leaf], vector_bytes: int) -> int:
+    """Lanes that fill a register with the widest data the nest reads or writes, but never more than the
+    dimension.
+    """
+    sizes = [2]
+    for leaf in leaves:
+        if isinstance(leaf.value.type.element, DType) and leaf.dims and any(d is not None for d in leaf.dims):
+            sizes.append(_work_bytes(leaf.value.type.element))
+    for root in nest.roots:
+        values = [root.value] if isinstance(root, Materialise) else list(root.op.operands)
+        sizes += [_work_bytes(v.type.element) for v in values if isinstance(v.type.element, DType)]
+    lanes = max(1, vector_bytes // min(max(sizes), 4))
+    while lanes > nest.shape[nest.vector_dim]:
+        lanes //= 2
+    return lanes
+
+
+def _work_bytes(element: DType) -> int:
+    """Bytes a lane takes in arithmetic: small floats are computed in fp32, bools follow the others."""
+    if element.is_bool():
+        return 1
+    return 4 if element.is_floating() else element.itemsize
