@@ -143,8 +143,8 @@ def _flash_attention(threads: int) -> Prepared:
     attend = torch.nn.functional.scaled_dot_product_attention
 
     def peer() -> NDArray[np.float32]:
-        result: NDArray[np.float32] = attend(*tensors, is_causal=True).numpy()
-        return result[0]
+        result: NDArray[np.float32] = attend(*tensors, is_causal=True)[0].numpy()
+        return result
 
     return Prepared(
         {"tilejit": lambda: flash_attention(q, k, v, out, causal=True), "torch": peer},
@@ -208,8 +208,7 @@ def _normal(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
 
 
 def _torch(threads: int) -> ModuleType:
-    import torch  # noqa: PLC0415
-
+    torch = importlib.import_module("torch")
     torch.set_num_threads(threads)
     return torch
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,12 @@ class DecodeShape:
     kv_heads: int
     head_dim: int
     context: int
+
+
+class _Node(Protocol):
+    """What is used of an OpenVINO graph node."""
+
+    def output(self, index: int) -> object: ...
 
 
 class OpenVinoDecode:
@@ -151,14 +158,16 @@ def _build_model(shape: DecodeShape) -> object:
 
     any_rows, floats, integers = -1, openvino.Type.f32, openvino.Type.i32
 
-    def parameter(name: str, element: object, dimensions: list[int]) -> object:
+    def parameter(name: str, element: object, dimensions: list[int]) -> _Node:
         node = op.Parameter(element, openvino.PartialShape(dimensions))
         node.set_friendly_name(name)
         node.output(0).get_tensor().set_names({name})
-        return node
+        typed: _Node = node
+        return typed
 
-    def constant(value: object) -> object:
-        return op.Constant(np.asarray(value))
+    def constant(value: object) -> _Node:
+        node: _Node = op.Constant(np.asarray(value))
+        return node
 
     empty_floats, empty_integers = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int32)
     kv_width = shape.kv_heads * shape.head_dim
