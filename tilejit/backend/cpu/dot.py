@@ -172,14 +172,24 @@ class _Driver:
             row += blocks.size * blocks.count
 
     def _inner_blocks(self, a: Operand, b: Operand, depth: int, accumulate: ir.Value) -> None:
+        builder = self.builder
         row = 0
         for rows in self.plan.row_blocks:
-            for _ in range(rows.count):
-                self._inner_row_block(a, b, row, rows.size, depth, accumulate)
-                row += rows.size
+            size, start = rows.size, row
+
+            def block(
+                i: ir.Value, _: Sequence[ir.Value], size: int = size, start: int = start
+            ) -> list[ir.Value]:
+                step = builder.mul(i, index(size))
+                a_block, c_block = (x.at(builder, start, 0).at(builder, step, 0) for x in (a, self.c))
+                self._inner_row_block(a_block, b, c_block, size, depth, accumulate)
+                return []
+
+            emit_loop(builder, rows.count, [], block)
+            row += size * rows.count
 
     def _inner_row_block(
-        self, a: Operand, b: Operand, row: int, rows: int, depth: int, accumulate: ir.Value
+        self, a: Operand, b: Operand, c: Operand, rows: int, depth: int, accumulate: ir.Value
     ) -> None:
         builder = self.builder
         column = 0
@@ -193,15 +203,11 @@ class _Driver:
                 b.dtype,
                 static(a.row_stride),
                 static(b.column_stride),
-                static(self.c.row_stride),
+                static(c.row_stride),
             )
             function = inner_function(builder.module, kernel)
-            strides = (a.row_stride, b.column_stride, self.c.row_stride)
-            places = [
-                a.at(builder, row, 0).pointer,
-                b.at(builder, 0, column).pointer,
-                self.c.at(builder, row, column).pointer,
-            ]
+            strides = (a.row_stride, b.column_stride, c.row_stride)
+            places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]
             numbers = [index(columns.count), accumulate]
             builder.call(function, places + numbers + [index(stride) for stride in strides])
             column += columns.size * columns.count
