@@ -75,9 +75,8 @@ def _evaluate(names: Sequence[str], meaning: Meaning) -> Callable[[EvaluationCal
     """Apply ``meaning`` to the operands in their computing type and round the result to the op's type."""
 
     def evaluate(call: EvaluationCall) -> Sequence[np.ndarray]:
-        operands = [numerics.widen(call.operand(name)) for name in names]
         with np.errstate(all="ignore"):
-            result = meaning(*operands)
+            result = meaning(*[numerics.widen(call.operand(name)) for name in names])
             return (numerics.narrow(result, storage_dtype(call.op.results[0].type.element)),)
 
     return evaluate
@@ -224,8 +223,8 @@ def _infer_cmp(query: TypeQuery) -> tuple[Type, ...]:
 def _evaluate_cmp(call: EvaluationCall) -> Sequence[np.ndarray]:
     predicate = call.op.attributes["predicate"]
     assert isinstance(predicate, CmpPredicate)
-    lhs, rhs = numerics.widen(call.operand("lhs")), numerics.widen(call.operand("rhs"))
     with np.errstate(all="ignore"):
+        lhs, rhs = numerics.widen(call.operand("lhs")), numerics.widen(call.operand("rhs"))
         return (np.asarray(_PREDICATES[predicate](lhs, rhs)),)
 
 

@@ -91,10 +91,10 @@ def _combine_along_axis(
     """Apply a method of the kind's ufunc; sums of floats below fp64 are taken in fp64 and rounded."""
     x, kind = call.operand("x"), call.op.attributes["kind"]
     assert isinstance(kind, ReduceKind)
-    wide = numerics.widen(x)
-    if kind is ReduceKind.SUM and wide.dtype == np.float32:
-        wide = wide.astype(np.float64)
     with np.errstate(all="ignore"):
+        wide = numerics.widen(x)
+        if kind is ReduceKind.SUM and wide.dtype == np.float32:
+            wide = wide.astype(np.float64)
         return numerics.narrow(ufunc_method(_UFUNCS[kind], wide), x.dtype)
 
 
