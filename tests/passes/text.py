@@ -32,3 +32,29 @@ def check(before: str, after: str, run: Callable[[Function], object]) -> None:
     expected = print_function(function_of(after))
     assert transform(before, run) == expected
     assert transform(expected, run) == expected
+
+
+ARGUMENTS = (
+    "%x: int32, %y: int32, %u: uint32, %f: fp32, %h: fp16, %c: int1, %d: int1, %t: tile<4xint32>, "
+    "%ft: tile<4xfp32>, %m: tile<4xint1>, %p: ptr<fp32>, %q: ptr<fp32>, %pt: tile<4xptr<fp32>>"
+)
+
+
+def kernel(body: str) -> str:
+    """A function with one argument of each common type around ``body``; ``use`` lines keep values alive.
+
+    ``use %a, %b`` stands for a print of the values.
+    """
+    lines = []
+    for line in textwrap.dedent(body).strip().splitlines():
+        stripped = line.strip()
+        if stripped.startswith("use "):
+            values = stripped.removeprefix("use ")
+            line = line.replace(stripped, f'device_print(values=[{values}]) {{prefix=""}}')
+        lines.append("  " + line)
+    return f"func @f({ARGUMENTS}) {{\n" + "\n".join(lines) + "\n  return()\n}\n"
+
+
+def check_body(before: str, after: str, run: Callable[[Function], object]) -> None:
+    """``check`` on bodies put into ``kernel``."""
+    check(kernel(before), kernel(after), run)
