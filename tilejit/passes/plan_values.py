@@ -171,8 +171,15 @@ class _Planner:
             regular = any(s is not None and s.constant == 1 for s in strides)
             return -2 if regular else _GATHER_COST  # the address arithmetic of a contiguous load is scalar
         if op.definition.is_elementwise:
-            return _COSTS.get(op.name, 1)
+            return 0 if self._is_address_arithmetic(op) else _COSTS.get(op.name, 1)
         return 0
+
+    def _is_address_arithmetic(self, op: Op) -> bool:
+        """Whether an op computes integers or pointers that are affine in the index: scalar work in a nest."""
+        result = op.results[0]
+        if isinstance(result.type.element, DType) and not result.type.element.is_int():
+            return False
+        return result.type.rank > 0 and None not in self.analysis.strides(result)
 
     def _decide(self, op: Op, result: Value) -> None:
         sites = self._find_sites(result)
