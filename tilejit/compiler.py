@@ -1,0 +1,180 @@
+"""The flow of a compilation, on one page.
+
+    Python source --trace--> "traced" --tile passes--> "tile" --plan_loops--> "plan" --emit--> LLVM IR
+        --engine--> "llvm" (optimised), "s" (assembly), machine code
+
+Every boundary has a name, at which ``CompiledKernel.ir`` and ``python -m tilejit dump --stage`` show the
+kernel. The interpreter runs the traced form, before any pass, so that it can judge all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from ctypes import c_double
+from functools import cached_property
+from pathlib import Path
+
+from tilejit import options
+from tilejit.backend.cpu import engine, threads
+from tilejit.diagnostics import LaunchError, Location
+from tilejit.frontend.signature import KernelSource, Specialisation
+from tilejit.frontend.trace import trace
+from tilejit.ir.core import Function
+from tilejit.ir.loop_plan import LoopPlan, print_plan
+from tilejit.ir.printer import print_function, value_names
+from tilejit.options import CompileOptions
+from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
+from tilejit.passes.plan_loops import plan_loops
+from tilejit.passes.simplify import simplify
+from tilejit.passes.written_arguments import written_arguments
+from tilejit.target.cpu import CpuTarget
+
+TILE_PASSES: tuple[Pass, ...] = (
+    Pass("simplify", simplify, "later steps see each value once, constants folded, invariants out of loops"),
+)
+
+STAGES: tuple[str, ...] = ("traced", "tile", "plan", "llvm", "s")
+
+
+class CompiledKernel:
+    """A kernel specialised for one kind of call, on its way from traced IR to machine code.
+
+    Each form is made when it is first asked for; ``asm["llvm"]`` and ``asm["s"]`` are texts as in Triton.
+    ``target`` is None for the interpreter, which has the IR only.
+    """
+
+    def __init__(
+        self,
+        source: KernelSource,
+        specialisation: Specialisation,
+        target: CpuTarget | None,
+        chosen: CompileOptions,
+    ) -> None:
+        self.source = source
+        self.specialisation = specialisation
+        self.target = target
+        self.options = chosen
+        self.asm: Mapping[str, str] = _Texts(
+            {"llvm": lambda: self.object.llvm, "s": lambda: self.object.assembly}
+        )
+        self._context = PassContext()
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @cached_property
+    def traced(self) -> Function:
+        """The kernel as its Python source says, before any pass."""
+        return trace(self.source, self.specialisation)
+
+    @cached_property
+    def tile(self) -> Function:
+        """The kernel after the tile passes."""
+        # Passes change a function in place and the traced form must stay as it is: tracing again is the copy.
+        function = trace(self.source, self.specialisation)
+        run_passes(TILE_PASSES, function, context=self._context)
+        return function
+
+    @cached_property
+    def plan(self) -> LoopPlan:
+        """The loops of the CPU program."""
+        return plan_loops(self.tile, self._cpu.vector_bytes)
+
+    @cached_property
+    def object(self) -> engine.CompiledObject:
+        """The machine code."""
+        # The emitters import llvmlite, which costs 50 ms: programs that only interpret do not pay for it.
+        from tilejit.backend.cpu import emit_llvm  # noqa: PLC0415
+
+        module = emit_llvm.emit(self.plan, self._cpu, fp_fusion=self.options.enable_fp_fusion)
+        return engine.compile_module(module, self._cpu)
+
+    @cached_property
+    def programs(self) -> threads.ProgramCode:
+        """What a launch calls."""
+        address = self.object.address(f"{self.tile.name}.programs")
+        return threads.ProgramCode(address, self.plan.scratch_bytes, c_double(0.0))
+
+    @property
+    def runnable(self) -> Function:
+        """The form whose arguments a launch passes: what the target runs."""
+        return self.traced if self.target is None else self.tile
+
+    @cached_property
+    def written(self) -> dict[str, Location | None]:
+        """The names of the array arguments that the kernel stores to, each with the place of a store."""
+        return written_arguments(self.runnable)
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What passes did not do, or did in a lesser way, and why."""
+        return tuple(self._context.remarks)
+
+    def ir(self, stage: str) -> str:
+        """The kernel as text at one of ``STAGES``.
+
+        Raises: LaunchError for an unknown stage.
+        """
+        if stage == "traced":
+            return print_function(self.traced)
+        if stage == "tile":
+            return print_function(self.tile)
+        if stage == "plan":
+            return print_plan(self.plan, value_names(self.tile))
+        if stage in self.asm:
+            return self.asm[stage]
+        raise LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(STAGES)}")
+
+    @property
+    def _cpu(self) -> CpuTarget:
+        if self.target is None:
+            raise LaunchError(
+                f"kernel {self.name} was made for the interpreter, which has no such form",
+                "compile it for target 'cpu'",
+            )
+        return self.target
+
+
+def compile_kernel(
+    source: KernelSource, specialisation: Specialisation, target: CpuTarget | None, chosen: CompileOptions
+) -> CompiledKernel:
+    """Compile a kernel as far as it takes to run it; ``target`` None is the interpreter.
+
+    Raises: CompileError where the kernel is wrong.
+    """
+    kernel = CompiledKernel(source, specialisation, target, chosen)
+    folder = options.DUMP.read()
+    if folder:
+        _dump(kernel, Path(folder))
+    if target is None:
+        kernel.traced  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
+    else:
+        kernel.object  # noqa: B018
+    return kernel
+
+
+def _dump(kernel: CompiledKernel, folder: Path) -> None:
+    """Write the stages one by one: those before a failing one are there to be read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = repr((kernel.specialisation, kernel.target, kernel.options))
+    stem = f"{kernel.name}.{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    for stage in STAGES if kernel.target is not None else ("traced",):
+        (folder / f"{stem}.{stage}.txt").write_text(kernel.ir(stage))
+
+
+class _Texts(Mapping[str, str]):
+    """A mapping whose values are made when they are looked up."""
+
+    def __init__(self, makers: dict[str, Callable[[], str]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> str:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)

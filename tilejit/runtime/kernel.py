@@ -1,0 +1,230 @@
+"""``@tilejit.kernel`` and what it makes: an object that is launched as ``kernel[grid](*arguments)``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import overload
+
+from tilejit import options
+from tilejit.compiler import CompiledKernel, compile_kernel
+from tilejit.diagnostics import LaunchError
+from tilejit.frontend.constexpr import unwrap
+from tilejit.frontend.source import TracedFunction
+from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
+from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
+from tilejit.runtime.launcher import Launcher, Settings, normalise_grid, resolve_target
+from tilejit.target.cpu import CpuTarget
+
+LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
+LaunchFunction = Callable[..., CompiledKernel]
+
+
+class Kernel(TracedFunction):
+    """A kernel: ``kernel[grid](*arguments)`` runs it, calling it inside another kernel inlines it.
+
+    ``grid`` is an int, a tuple of one to three ints, or a function that gets all arguments by name and
+    returns one. A launch takes the options ``target``, ``interpret``, ``enable_fp_fusion`` and ``debug`` as
+    keywords; they come before those of the decorator.
+    """
+
+    def __init__(
+        self, function: FunctionType, rules: SpecialisationRules, chosen: Mapping[str, object]
+    ) -> None:
+        super().__init__(function)
+        self.rules = rules
+        self._chosen = dict(chosen)
+        self._names = frozenset(parameter.name for parameter in self.source.parameters)
+        self._launchers: dict[Hashable, Launcher] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def arg_names(self) -> list[str]:
+        """The names of the parameters."""
+        return [parameter.name for parameter in self.source.parameters]
+
+    @property
+    def src(self) -> str:
+        """The source text."""
+        return self.source.text
+
+    def __getitem__(self, grid: object) -> LaunchFunction:
+        return _OverGrid(self, grid)
+
+    def run(self, *args: object, grid: object, warmup: bool = False, **kwargs: object) -> CompiledKernel:
+        """Launch over ``grid``, or only compile where ``warmup`` is set."""
+        return self.launch(grid, args, kwargs, compile_only=warmup)
+
+    def warmup(self, *args: object, grid: object = (1,), **kwargs: object) -> CompiledKernel:
+        """Compile for these arguments without running."""
+        return self.launch(grid, args, kwargs, compile_only=True)
+
+    def launch(
+        self,
+        grid: object,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        *,
+        compile_only: bool = False,
+    ) -> CompiledKernel:
+        """Check the call, compile where this kind of call is new, run: the long way, open to every call.
+
+        Raises: LaunchError before anything is written; CompileError where the kernel is wrong.
+        """
+        arguments = {name: value for name, value in kwargs.items() if name in self._names}
+        keywords = {name: value for name, value in kwargs.items() if name not in self._names}
+        settings = self._settings(keywords)
+        matched = match_arguments(self.name, self.source.parameters, args, arguments)
+        if callable(grid):
+            grid = grid({**keywords, **{name: unwrap(value) for name, value in matched.items()}})
+        sizes = normalise_grid(self.name, grid)
+        call = bind(self.name, self.source.parameters, matched, self.rules)
+        launcher = self._launcher(settings, call)
+        if not compile_only:
+            launcher.launch(call, sizes)
+        return launcher.compiled
+
+    def _launcher(self, settings: Settings, call: BoundCall) -> Launcher:
+        key = (settings, call.key)
+        launcher = self._launchers.get(key)
+        if launcher is None:
+            with self._lock:
+                launcher = self._launchers.get(key)
+                if launcher is None:
+                    compiled = compile_kernel(
+                        self.source, call.specialisation, settings.target, settings.options
+                    )
+                    launcher = self._launchers[key] = Launcher(compiled)
+        return launcher
+
+    def _settings(self, keywords: Mapping[str, object]) -> Settings:
+        """What the launch's keywords, the decorator and the environment ask for, in this order."""
+        for name in keywords:
+            if name not in LAUNCH_OPTIONS and name not in IGNORED_LAUNCH_KEYWORDS:
+                raise unknown_keyword(self.name, name, [*self.arg_names, *LAUNCH_OPTIONS])
+        chosen = {**self._chosen, **{k: v for k, v in keywords.items() if k in LAUNCH_OPTIONS}}
+        interpret = chosen.get("interpret")
+        if interpret is None:
+            interpret = options.INTERPRET.read()
+        target = chosen.get("target", "cpu")
+        if not isinstance(target, (str, CpuTarget)):
+            raise LaunchError(f"kernel {self.name}: target is {target!r}", "use target='cpu'")
+        machine = resolve_target(target)
+        fusion, debug = chosen.get("enable_fp_fusion"), chosen.get("debug")
+        return Settings(
+            None if interpret else machine,
+            CompileOptions(
+                options.FP_FUSION.read() if fusion is None else bool(fusion),
+                options.DEBUG.read() if debug is None else bool(debug),
+            ),
+        )
+
+
+class _OverGrid:
+    """A kernel with its grid, waiting for the arguments."""
+
+    __slots__ = ("_grid", "_kernel")
+
+    def __init__(self, kernel: Kernel, grid: object) -> None:
+        self._kernel = kernel
+        self._grid = grid
+
+    def __call__(self, *args: object, **kwargs: object) -> CompiledKernel:
+        return self._kernel.launch(self._grid, args, kwargs)
+
+
+@overload
+def kernel(function: Callable[..., object], /) -> Kernel: ...
+
+
+@overload
+def kernel(
+    *,
+    target: str | None = None,
+    interpret: bool | None = None,
+    enable_fp_fusion: bool | None = None,
+    debug: bool | None = None,
+    do_not_specialize: Iterable[int | str] | None = None,
+    do_not_specialize_on_alignment: Iterable[int | str] | None = None,
+    noinline: bool | None = None,
+    repr: object = None,
+    launch_metadata: object = None,
+    version: object = None,
+) -> Callable[[Callable[..., object]], Kernel]: ...
+
+
+def kernel(
+    function: Callable[..., object] | None = None,
+    /,
+    *,
+    target: str | None = None,
+    interpret: bool | None = None,
+    enable_fp_fusion: bool | None = None,
+    debug: bool | None = None,
+    do_not_specialize: Iterable[int | str] | None = None,
+    do_not_specialize_on_alignment: Iterable[int | str] | None = None,
+    noinline: bool | None = None,
+    repr: object = None,
+    launch_metadata: object = None,
+    version: object = None,
+) -> Kernel | Callable[[Callable[..., object]], Kernel]:
+    """Make a kernel of a Python function; also called ``tilejit.jit``.
+
+    ``target`` is where launches run: ``"cpu"`` (the default) or ``"interpreter"``; ``interpret`` True runs
+    them in the interpreter whatever the target. ``enable_fp_fusion`` allows fused multiply-add in
+    elementwise code, ``debug`` keeps ``device_assert``. ``do_not_specialize`` names parameters (or numbers
+    them from 0) whose value the code must not depend on, ``do_not_specialize_on_alignment`` those whose
+    divisibility by 16 it must not use. The other options are accepted for the sake of code written for
+    Triton and mean nothing here.
+
+        @tilejit.kernel
+        def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+            ...
+
+        add_kernel[(tilejit.cdiv(n, 1024),)](x, y, out, n, BLOCK=1024)
+    """
+    chosen = {
+        "target": target, "interpret": interpret, "enable_fp_fusion": enable_fp_fusion, "debug": debug,
+    }  # fmt: skip
+    given = {name: value for name, value in chosen.items() if value is not None}
+
+    def decorate(decorated: Callable[..., object]) -> Kernel:
+        if not isinstance(decorated, FunctionType):
+            raise LaunchError(
+                f"a kernel is made of a function, got {type(decorated).__name__}", "decorate a def"
+            )
+        names = list(decorated.__code__.co_varnames[: _parameter_count(decorated)])
+        rules = SpecialisationRules(
+            _parameter_names(decorated.__name__, names, do_not_specialize),
+            _parameter_names(decorated.__name__, names, do_not_specialize_on_alignment),
+        )
+        return Kernel(decorated, rules, given)
+
+    return decorate if function is None else decorate(function)
+
+
+jit = kernel
+
+
+def _parameter_count(function: FunctionType) -> int:
+    code = function.__code__
+    return code.co_argcount + code.co_kwonlyargcount
+
+
+def _parameter_names(
+    function: str, names: Sequence[str], chosen: Iterable[int | str] | None
+) -> frozenset[str]:
+    """The parameters that a decorator option names or numbers."""
+    found = set()
+    for choice in chosen or ():
+        if isinstance(choice, int) and 0 <= choice < len(names):
+            found.add(names[choice])
+        elif choice in names:
+            found.add(str(choice))
+        else:
+            raise LaunchError(
+                f"kernel {function} has no parameter {choice!r} to leave unspecialised",
+                f"its parameters are ({', '.join(names)})",
+            )
+    return frozenset(found)

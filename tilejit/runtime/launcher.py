@@ -1,0 +1,183 @@
+"""Runs a compiled kernel over a grid: checks what only the compiled kernel can tell, fills the argument
+slots, calls.
+
+Everything here goes through Python objects and works for every kind of argument; ``fast_entry`` takes the
+common calls past it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tilejit import interpreter, options
+from tilejit.backend.cpu import threads
+from tilejit.compiler import CompiledKernel
+from tilejit.diagnostics import InternalError, LaunchError
+from tilejit.ir.core import Argument, ArgumentSource
+from tilejit.ir.types import FP32, FP64, Element
+from tilejit.options import CompileOptions
+from tilejit.runtime.binding import BoundCall
+from tilejit.target.cpu import PREDEFINED, CpuTarget, host
+
+Grid = tuple[int, int, int]
+Slot = Callable[[BoundCall], int]
+
+_MAX_DIMENSION = (1 << 31) - 1  # program ids are int32
+_MAX_PROGRAMS = (1 << 63) - 1
+_SLOT_MASK = (1 << 64) - 1
+
+TARGETS: tuple[str, ...] = ("cpu", "interpreter")
+_PLANNED_TARGETS = ("ascend910b",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a launch asks of the compiler beside the specialisation; ``target`` None is the interpreter."""
+
+    target: CpuTarget | None
+    options: CompileOptions
+
+
+def resolve_target(target: str | CpuTarget) -> CpuTarget | None:
+    """The machine a target's name stands for; None for the interpreter.
+
+    ``"cpu"`` is this machine, or the one that ``TILEJIT_CPU`` names.
+    Raises: LaunchError for an unknown name.
+    """
+    if isinstance(target, CpuTarget):
+        return target
+    if target == "interpreter":
+        return None
+    if target == "cpu":
+        return _named_cpu(options.CPU.read())
+    usable = " or ".join(f"'{name}'" for name in TARGETS)
+    if target in _PLANNED_TARGETS:
+        raise LaunchError(f"target '{target}' is not available yet", f"use {usable}")
+    raise LaunchError(f"unknown target {target!r}", f"use {usable}")
+
+
+def _named_cpu(name: str) -> CpuTarget:
+    if name == "host":
+        return host()
+    if name not in PREDEFINED:
+        known = ", ".join(["host", *PREDEFINED])
+        raise LaunchError(f"TILEJIT_CPU={name} is not a known CPU", f"use one of {known}")
+    return PREDEFINED[name]()
+
+
+def normalise_grid(kernel: str, grid: object) -> Grid:
+    """The grid as three dimensions; an int or a tuple of one to three ints is given.
+
+    Raises: LaunchError where it is none of these, negative or too large.
+    """
+    dimensions: Sequence[object] = tuple(grid) if isinstance(grid, (tuple, list)) else (grid,)
+    if not 1 <= len(dimensions) <= 3:
+        raise LaunchError(
+            f"kernel {kernel}: the grid {tuple(dimensions)} has {len(dimensions)} dimensions", "use 1 to 3"
+        )
+    sizes = [_grid_dimension(kernel, axis, size) for axis, size in enumerate(dimensions)] + [1, 1]
+    x, y, z = sizes[:3]
+    if x * y * z > _MAX_PROGRAMS:
+        raise LaunchError(
+            f"kernel {kernel}: the grid {(x, y, z)} has {x * y * z} programs", "use a smaller grid"
+        )
+    return x, y, z
+
+
+def _grid_dimension(kernel: str, axis: int, size: object) -> int:
+    try:
+        if isinstance(size, bool):
+            raise TypeError
+        number = operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        raise LaunchError(
+            f"kernel {kernel}: grid dimension {axis} is {size!r} ({type(size).__name__}), an int was expected",
+            "use // or tilejit.cdiv to divide",
+        ) from None
+    if number < 0:
+        raise LaunchError(f"kernel {kernel}: grid dimension {axis} is negative: {number}", "use 0 or more")
+    if number > _MAX_DIMENSION:
+        raise LaunchError(
+            f"kernel {kernel}: grid dimension {axis} is {number}, the most is {_MAX_DIMENSION}",
+            "let each program do more, or use another dimension",
+        )
+    return number
+
+
+class Launcher:
+    """Launches one compiled kernel."""
+
+    def __init__(self, compiled: CompiledKernel) -> None:
+        self.compiled = compiled
+        self._slots: tuple[Slot, ...] = tuple(
+            _slot(argument, value.type.element)
+            for argument, value in zip(
+                compiled.runnable.arguments, compiled.runnable.body.arguments, strict=True
+            )
+        )
+        self._slot_array = ctypes.c_uint64 * max(1, len(self._slots))
+
+    def launch(self, call: BoundCall, grid: Grid) -> None:
+        """Run every program of ``grid``.
+
+        Raises: LaunchError before anything is written; KernelError where the interpreter finds the kernel at
+        fault.
+        """
+        self._check_writable(call)
+        if 0 in grid:
+            return
+        if self.compiled.target is None:
+            self._interpret(call, grid)
+        else:
+            slots = self._slot_array(*[slot(call) for slot in self._slots])
+            threads.launch(self.compiled.programs, ctypes.addressof(slots), grid)
+
+    def _check_writable(self, call: BoundCall) -> None:
+        for name, location in self.compiled.written.items():
+            if not call.arrays[name].writable:
+                where = f" (line {location.line} of {location.file})" if location is not None else ""
+                raise LaunchError(
+                    f"kernel {self.compiled.name}: argument {name} is a read-only array, "
+                    f"and the kernel stores to it{where}",
+                    "pass an array that can be written",
+                )
+
+    def _interpret(self, call: BoundCall, grid: Grid) -> None:
+        function = self.compiled.runnable
+        arguments = [_interpreter_argument(argument, call) for argument in function.arguments]
+        interpreter.run(function, arguments, grid, kernel_name=self.compiled.name)
+
+
+def _slot(argument: Argument, element: Element) -> Slot:
+    """How to read an argument's 8-byte slot off a call."""
+    name, dimension = argument.name, argument.dimension
+    if argument.source is ArgumentSource.SHAPE:
+        return lambda call: call.arrays[name].shape[dimension]
+    if argument.source is ArgumentSource.STRIDE:
+        return lambda call: call.arrays[name].element_stride(dimension) & _SLOT_MASK
+    if element.is_ptr():
+        return lambda call: call.arrays[name].address
+    if element == FP32:
+        return lambda call: int.from_bytes(ctypes.c_float(call.numbers[name]), "little")
+    if element == FP64:
+        return lambda call: int.from_bytes(ctypes.c_double(call.numbers[name]), "little")
+    if element.is_floating():
+        raise InternalError(f"argument {name} is passed as {element}")
+    return lambda call: int(call.numbers[name]) & _SLOT_MASK
+
+
+def _interpreter_argument(argument: Argument, call: BoundCall) -> interpreter.InterpreterArgument:
+    name, view = argument.name, call.arrays.get(argument.name)
+    if view is None:
+        return call.numbers[name]
+    if argument.source is ArgumentSource.SHAPE:
+        return view.shape[argument.dimension]
+    if argument.source is ArgumentSource.STRIDE:
+        return view.element_stride(argument.dimension)
+    low, high = view.extent
+    return interpreter.ArrayArgument(
+        view.address, low, high, view.dtype, view.shape, view.strides, name, view.writable
+    )
