@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tilejit.ir.opdef import OpDef
 from tilejit.ops import ELEMENTWISE_OPS
 from tilejit.passes.simplify import simplify
 
@@ -164,8 +165,8 @@ def test_program_ids_are_not_constant() -> None:
 
 
 @pytest.mark.parametrize("definition", ELEMENTWISE_OPS, ids=lambda definition: definition.name)
-def test_every_elementwise_op_folds(definition: object) -> None:
-    name = getattr(definition, "name")  # noqa: B009
+def test_every_elementwise_op_folds(definition: OpDef) -> None:
+    name = definition.name
     special = {
         "cmp": ("int1", "%a, %a", " {predicate=lt}"),
         "select": ("fp32", "%true, %a, %b", ""),
@@ -176,7 +177,7 @@ def test_every_elementwise_op_folds(definition: object) -> None:
     integers = ("and", "or", "xor", "shl", "shr", "idiv", "irem", "umulhi")
     if name == "addptr":
         pytest.skip("pointers have no constants to fold to")
-    unary = len(getattr(definition, "operands")) == 1  # noqa: B009
+    unary = len(definition.operands) == 1
     if name in special:
         result, operands, attributes = special[name]
     elif name in integers or name == "not":

@@ -120,12 +120,18 @@ def _evaluated(op: Op, maker: Maker) -> Value | None:
     # Elementwise ops ask nothing of the machine that runs them.
     call = EvaluationCall(op, arrays, cast(EvaluationContext, None))
     array = np.asarray(op.definition.evaluate(call)[0])
-    result: Number = (
-        float(array) if element.is_floating() else bool(array) if element.is_bool() else int(array)
-    )
+    result = _as_number(array, element)
     if constant_array(element, result).tobytes() != array.tobytes():
-        return None  # a NaN whose bits the text form cannot spell
+        return None  # a NaN with other bits than the one that text spells
     return make_constant(result, op.result.type, maker)
+
+
+def _as_number(array: np.ndarray, element: DType) -> Number:
+    if element.is_bool():
+        return bool(array)
+    if element.is_int():
+        return int(array)
+    return math.nan if np.isnan(array) else float(array)
 
 
 def _splat_source(value: Value) -> Value:
