@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from llvmlite import binding, ir
@@ -20,11 +22,12 @@ from tilejit.backend.cpu.values import (
     vector_of,
 )
 from tilejit.ir.core import Block, Op
-from tilejit.ir.opdef import Attribute, OpDef
-from tilejit.ir.types import Element, TileType
+from tilejit.ir.opdef import Attribute, EvaluationCall, EvaluationContext, OpDef
+from tilejit.ir.types import Element, PointerType, TileType
 from tilejit.target.cpu import CpuTarget, host
 
 SYMBOL = "apply"
+NO_MACHINE = cast(EvaluationContext, None)  # elementwise records ask nothing of the machine
 
 
 def make_op(
@@ -43,15 +46,29 @@ def build_module(
     constants: Mapping[int, int] | None = None,
     fp_fusion: bool = False,
 ) -> ir.Module:
-    """Return a module with ``void apply(i64 count, ptr inputs..., ptr output)``; ``count`` counts vectors.
+    """Return a module with one function ``apply``, see ``add_function``."""
+    module = ir.Module("test")
+    module.triple = target.triple
+    add_function(module, SYMBOL, op, lanes, target, constants, fp_fusion)
+    return module
+
+
+def add_function(
+    module: ir.Module,
+    symbol: str,
+    op: Op,
+    lanes: int | None,
+    target: CpuTarget,
+    constants: Mapping[int, int] | None = None,
+    fp_fusion: bool = False,
+) -> None:
+    """Add ``void symbol(i64 count, ptr inputs..., ptr output)``; ``count`` counts vectors of ``lanes``.
 
     Operands at positions in ``constants`` are that number instead of an array.
     """
-    module = ir.Module("test")
-    module.triple = target.triple
     elements = [value.type.element for value in op.operands]
     signature = ir.FunctionType(ir.VoidType(), [I64] + [POINTER] * (len(elements) + 1))
-    function = ir.Function(module, signature, SYMBOL)
+    function = ir.Function(module, signature, symbol)
     for argument in function.args[1:]:
         argument.add_attribute("noalias")
     entry, body, done = (function.append_basic_block(name) for name in ("entry", "body", "done"))
@@ -78,7 +95,6 @@ def build_module(
     index.add_incoming(following, body)
     builder.cbranch(builder.icmp_unsigned("<", following, function.args[0]), body, done)
     ir.IRBuilder(done).ret_void()
-    return module
 
 
 def optimise(module: ir.Module, target: CpuTarget) -> tuple[binding.ModuleRef, binding.TargetMachine]:
@@ -100,6 +116,26 @@ def assembly(module: ir.Module, target: CpuTarget) -> str:
     """Return the assembly of ``module`` for ``target``."""
     parsed, machine = optimise(module, target)
     return str(machine.emit_assembly(parsed))
+
+
+def undefined_symbols(module: ir.Module, target: CpuTarget) -> set[str]:
+    """Return what the object code of ``module`` for ``target`` needs from elsewhere.
+
+    Source: the ELF-64 layout of section headers (64 bytes) and symbols (24 bytes), System V ABI, chapter 4.
+    """
+    parsed, machine = optimise(module, target)
+    image = machine.emit_object(parsed)
+    table_offset, table_count = struct.unpack_from("<Q", image, 40)[0], struct.unpack_from("<H", image, 60)[0]
+    headers = [struct.unpack_from("<IIQQQQIIQQ", image, table_offset + 64 * i) for i in range(table_count)]
+    symbols = next(header for header in headers if header[1] == 2)
+    names_offset = headers[symbols[6]][4]
+    undefined = set()
+    for offset in range(symbols[4] + 24, symbols[4] + symbols[5], 24):
+        name, _info, _other, section = struct.unpack_from("<IBBH", image, offset)
+        if section == 0:
+            end = image.index(b"\0", names_offset + name)
+            undefined.add(image[names_offset + name : end].decode())
+    return undefined
 
 
 class CompiledOp:
@@ -144,3 +180,58 @@ class CompiledOp:
             padded_count // self.lanes, *(array.ctypes.data for array in inputs), result.ctypes.data
         )
         return result[:count]
+
+
+def reference(op: Op, operands: Sequence[np.ndarray]) -> np.ndarray:
+    """What the op's record computes on arrays."""
+    named = {spec.name: (operand,) for spec, operand in zip(op.definition.operands, operands, strict=True)}
+    return np.asarray(op.definition.evaluate(EvaluationCall(op, named, NO_MACHINE))[0])
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    """The bits of an array's elements, all NaNs made one."""
+    array = np.ascontiguousarray(array)
+    if array.dtype.kind in "biu":
+        return array
+    codes = array.view(f"u{array.dtype.itemsize}").copy()
+    with np.errstate(invalid="ignore"):
+        codes[np.isnan(array.astype(np.float64))] = np.array(np.nan, array.dtype).view(codes.dtype)
+    return codes
+
+
+def check(op: Op, got: np.ndarray, operands: Sequence[np.ndarray], ulps: float = 0) -> None:
+    """Compare with the record bit for bit, or within ``ulps`` units in the last place."""
+    with np.errstate(all="ignore"):
+        agrees = _agreement(op, got, reference(op, operands), ulps)
+    wrong = np.flatnonzero(~agrees)[:5]
+    inputs, want = [operand[wrong] for operand in operands], reference(op, operands)[wrong]
+    assert not wrong.size, f"{inputs} gave {got[wrong]}, expected {want}"
+
+
+def _agreement(op: Op, got: np.ndarray, want: np.ndarray, ulps: float) -> np.ndarray:
+    agrees = bits(got) == bits(want)
+    if op.name in ("min", "max"):
+        agrees |= (got == 0) & (want == 0)  # the sign of zero is open
+    if ulps:
+        difference = np.abs(got.astype(np.float64) - want.astype(np.float64))
+        agrees |= difference <= ulps * np.abs(np.spacing(want)).astype(np.float64)
+    return agrees
+
+
+def sample(element: Element, count: int, seed: int) -> np.ndarray:
+    """Values of every kind: any bits, ordinary numbers, zeros, extremes."""
+    random = np.random.default_rng(seed)
+    if isinstance(element, PointerType):
+        return random.integers(0, 1 << 40, count)
+    if element.is_bool():
+        return random.integers(0, 2, count).astype(np.bool_)
+    raw = random.integers(0, 256, count * element.itemsize, dtype=np.uint8).view(element.numpy).copy()
+    ordinary = count // 2
+    if element.is_floating():
+        with np.errstate(over="ignore"):
+            raw[:ordinary] = (random.normal(size=ordinary) * 10).astype(np.float32).astype(element.numpy)
+    else:
+        raw[:ordinary] = random.integers(0, 70, ordinary).astype(element.numpy)
+        raw[::7] = element.min_value
+        raw[::5] = np.array(-1).astype(element.numpy)
+    return raw

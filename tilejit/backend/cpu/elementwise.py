@@ -157,7 +157,7 @@ def _divide_as_floats(lanes: LaneBuilder, dtype: DType, dividend: ir.Value, divi
 def _emit_frem(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir.Value:
     dtype, builder = _dtype(op), context.builder
     lhs, rhs = (widen(builder, operand, dtype) for operand in operands)
-    return narrow(builder, builder.frem(lhs, rhs), dtype)
+    return narrow(builder, vector_math.emit_remainder(context, lhs, rhs), dtype)
 
 
 # Minimum, maximum, signs

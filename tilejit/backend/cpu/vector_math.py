@@ -8,7 +8,7 @@ that sine and cosine of huge arguments leave it for libm.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -17,6 +17,7 @@ from tilejit.backend.cpu.values import (
     F64,
     I1,
     I32,
+    I64,
     EmitContext,
     LaneBuilder,
     intrinsic,
@@ -112,21 +113,34 @@ def _scale(
 
     AVX-512 has an instruction for it. Elsewhere two factors, normal numbers, are made from halves of n.
     """
-    if context.target.is_x86 and context.target.has("avx512vl") and (lanes.lanes or 0) in (4, 8, 16):
-        return _scale_by_instruction(lanes, mantissa, n)
+    count = lanes.lanes or 1
+    if context.target.is_x86 and context.target.has("avx512vl") and (count in (4, 8) or count % 16 == 0):
+        return _scale_by_instruction(lanes.builder, mantissa, n, count)
     exponent = lanes.sub(lanes.bits(shifted), _ROUNDER_F32_BITS)
     half = lanes.ashr(exponent, 1)
     scaled = lanes.mul(mantissa, _power_of_two(lanes, half))
     return lanes.mul(scaled, _power_of_two(lanes, lanes.sub(exponent, half)))
 
 
-def _scale_by_instruction(lanes: LaneBuilder, mantissa: ir.Value, n: ir.Value) -> ir.Value:
-    width = 32 * (lanes.lanes or 0)
-    mask = ir.Constant(ir.IntType(max(8, width // 32)), -1)
-    operands = [mantissa, n, number(mantissa.type, 0.0), mask]
-    if width == 512:
-        operands.append(ir.Constant(I32, 4))  # round as the control register says
-    return intrinsic(lanes.builder, f"llvm.x86.avx512.mask.scalef.ps.{width}", mantissa.type, operands)
+def _scale_by_instruction(builder: ir.IRBuilder, mantissa: ir.Value, n: ir.Value, count: int) -> ir.Value:
+    """vscalefps; vectors longer than a register are taken apart, which costs nothing."""
+    size = min(count, 16)
+    part_type = ir.VectorType(F32, size)
+    # The second constant asks for the rounding mode of the control register.
+    mask, rounding = ir.Constant(ir.IntType(max(8, size)), -1), [ir.Constant(I32, 4)] if size == 16 else []
+    result: ir.Value = ir.Constant(mantissa.type, ir.Undefined)
+    for start in range(0, count, size):
+        position = ir.Constant(I64, start)
+        parts = [
+            intrinsic(builder, "llvm.vector.extract", part_type, [whole, position], [part_type, whole.type])
+            for whole in (mantissa, n)
+        ]
+        operands = [*parts, number(part_type, 0.0), mask, *rounding]
+        part = intrinsic(builder, f"llvm.x86.avx512.mask.scalef.ps.{32 * size}", part_type, operands)
+        result = intrinsic(
+            builder, "llvm.vector.insert", result.type, [result, part, position], [result.type, part_type]
+        )
+    return result
 
 
 def _power_of_two(lanes: LaneBuilder, exponent: ir.Value) -> ir.Value:
@@ -170,11 +184,19 @@ def _log_specials(lanes: LaneBuilder, x: ir.Value, result: ir.Value) -> ir.Value
 def _sin(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
     result = _sine_of_quadrant(lanes, x, 0)
     # The sum of polynomial terms would lose the sign of -0.
-    return _by_libm_where_huge(lanes, "sinf", x, lanes.select(lanes.compare("==", x, 0.0), x, result))
+    result = lanes.select(lanes.compare("==", x, 0.0), x, result)
+    return _by_libm_where(lanes, _is_huge_angle(lanes, x), "sinf", [x], result)
 
 
 def _cos(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
-    return _by_libm_where_huge(lanes, "cosf", x, _sine_of_quadrant(lanes, x, 1))
+    result = _sine_of_quadrant(lanes, x, 1)
+    return _by_libm_where(lanes, _is_huge_angle(lanes, x), "cosf", [x], result)
+
+
+def _is_huge_angle(lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    magnitude = lanes.call("llvm.fabs", x)
+    is_finite = lanes.compare("<", magnitude, math.inf)
+    return lanes.and_(is_finite, lanes.compare(">=", magnitude, _HUGE_ANGLE))
 
 
 def _sine_of_quadrant(lanes: LaneBuilder, x: ir.Value, turn: int) -> ir.Value:
@@ -199,53 +221,77 @@ def _sine_of_quadrant(lanes: LaneBuilder, x: ir.Value, turn: int) -> ir.Value:
     return lanes.from_bits(lanes.xor(magnitude, sign))
 
 
-def _by_libm_where_huge(lanes: LaneBuilder, name: str, x: ir.Value, result: ir.Value) -> ir.Value:
-    """Replace lanes of huge finite angles by calls of libm.
+def _by_libm_where(
+    lanes: LaneBuilder, condition: ir.Value, symbol: str, operands: Sequence[ir.Value], result: ir.Value
+) -> ir.Value:
+    """Replace lanes of ``result`` where the condition holds, which should be rare, by calls of libm.
 
     The branch sits in a function of its own that is always inlined, so that the builder stays in its block.
     """
-    magnitude = lanes.call("llvm.fabs", x)
-    is_huge = lanes.and_(lanes.compare(">=", magnitude, _HUGE_ANGLE), lanes.compare("<", magnitude, math.inf))
-    repair = _repair_function(lanes, name, x.type)
-    return lanes.builder.call(repair, [x, result, is_huge])
+    repair = _repair_function(lanes, symbol, [operand.type for operand in (condition, result, *operands)])
+    return lanes.builder.call(repair, [condition, result, *operands])
 
 
-def _repair_function(lanes: LaneBuilder, name: str, value_type: ir.Type) -> ir.Function:
+def _repair_function(lanes: LaneBuilder, symbol: str, types: Sequence[ir.Type]) -> ir.Function:
     module = lanes.builder.module
-    symbol = f"tilejit.{name}.huge.{lanes.lanes or 'scalar'}"
-    existing = module.globals.get(symbol)
+    name = f"tilejit.repair.{symbol}.{lanes.lanes or 'scalar'}"
+    existing = module.globals.get(name)
     if existing is not None:
         return existing
-    flags_type = lanes.type(I1)
-    signature = ir.FunctionType(value_type, [value_type, value_type, flags_type])
-    slow = ir.Function(module, signature, f"{symbol}.slow")
+    signature = ir.FunctionType(types[1], types)
+    slow, function = ir.Function(module, signature, f"{name}.slow"), ir.Function(module, signature, name)
     slow.attributes.add("noinline")
     slow.attributes.add("cold")
-    _fill_slow_path(slow, name)
-    function = ir.Function(module, signature, symbol)
     function.attributes.add("alwaysinline")
     for part in (slow, function):
         part.linkage = "internal"
         part.attributes.add("nounwind")
-    x, result, is_huge = function.args
+    _fill_slow_path(slow, symbol)
+    condition, result = function.args[:2]
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     repair, done = function.append_basic_block("repair"), function.append_basic_block("done")
-    any_huge = is_huge
+    holds_somewhere = condition
     if lanes.lanes is not None:
-        any_huge = intrinsic(builder, "llvm.vector.reduce.or", I1, [is_huge], [flags_type])
-    builder.cbranch(any_huge, repair, done).set_weights([1, 1000])
+        holds_somewhere = intrinsic(builder, "llvm.vector.reduce.or", I1, [condition], [condition.type])
+    builder.cbranch(holds_somewhere, repair, done).set_weights([1, 1000])
     builder.position_at_end(repair)
-    builder.ret(builder.call(slow, [x, result, is_huge]))
+    builder.ret(builder.call(slow, function.args))
     builder.position_at_end(done)
     builder.ret(result)
     return function
 
 
-def _fill_slow_path(function: ir.Function, name: str) -> None:
-    x, result, is_huge = function.args
-    lanes = LaneBuilder(ir.IRBuilder(function.append_basic_block("entry")), lanes_of(x.type))
-    safe = lanes.select(is_huge, x, 0.0)
-    lanes.builder.ret(lanes.select(is_huge, _call_lanes(lanes, name, safe), result))
+def _fill_slow_path(function: ir.Function, symbol: str) -> None:
+    condition, result, *operands = function.args
+    lanes = LaneBuilder(ir.IRBuilder(function.append_basic_block("entry")), lanes_of(result.type))
+    # Ones are cheap for libm in the lanes that it need not compute.
+    safe = [lanes.select(condition, operand, 1.0) for operand in operands]
+    lanes.builder.ret(lanes.select(condition, _call_lanes(lanes, symbol, safe), result))
+
+
+def emit_remainder(context: EmitContext, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+    """Return C's fmod of fp32 or fp64 values.
+
+    For fp32 the quotient is truncated in fp64. Rounding may have made it one too large, which leaves a
+    negative remainder; the product of 53 and 24 bits is exact within the multiply-add. Quotients of 2**53 and
+    more are left to libm.
+    """
+    builder = context.builder
+    lanes = LaneBuilder(builder, lanes_of(lhs.type))
+    if scalar_of(lhs.type) == F64:
+        return builder.frem(lhs, rhs)
+    wide = lanes.type(F64)
+    dividend, divisor = (lanes.call("llvm.fabs", builder.fpext(operand, wide)) for operand in (lhs, rhs))
+    quotient = lanes.call("llvm.trunc", builder.fdiv(dividend, divisor))
+    remainder = lanes.fma(builder.fneg(quotient), divisor, dividend)
+    remainder = lanes.select(lanes.compare("<", remainder, 0.0), lanes.add(remainder, divisor), remainder)
+    # Zero times infinity is no number, but anything finite is its own remainder by infinity.
+    is_small = lanes.compare("<", dividend, divisor)
+    narrow = builder.fptrunc(lanes.select(is_small, dividend, remainder), lhs.type)
+    result = lanes.call("llvm.copysign", narrow, lhs)
+    is_finite = lanes.compare("<", quotient, math.inf)
+    is_huge = lanes.and_(is_finite, lanes.compare(">=", quotient, 2.0**53))
+    return _by_libm_where(lanes, is_huge, "fmodf", [lhs, rhs], result)
 
 
 def _erf(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
@@ -261,24 +307,26 @@ def _erf(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
 def _each_lane(lanes: LaneBuilder, name: str, x: ir.Value) -> ir.Value:
     """An fp64 function by libm; where LLVM knows it, as an intrinsic, which becomes the same calls."""
     if name == "erf":
-        return _call_lanes(lanes, name, x)
+        return _call_lanes(lanes, name, [x])
     return lanes.call(f"llvm.{name}", x)
 
 
-def _call_lanes(lanes: LaneBuilder, symbol: str, x: ir.Value) -> ir.Value:
+def _call_lanes(lanes: LaneBuilder, symbol: str, operands: Sequence[ir.Value]) -> ir.Value:
     """Call libm's ``symbol`` on each lane."""
     builder = lanes.builder
-    scalar = scalar_of(x.type)
+    result_type = operands[0].type
+    scalar = scalar_of(result_type)
     function = builder.module.globals.get(symbol)
     if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(scalar, [scalar]), symbol)
+        signature = ir.FunctionType(scalar, [scalar] * len(operands))
+        function = ir.Function(builder.module, signature, symbol)
         function.attributes.add("nounwind")
     if lanes.lanes is None:
-        return builder.call(function, [x])
-    result: ir.Value = ir.Constant(x.type, ir.Undefined)
+        return builder.call(function, list(operands))
+    result: ir.Value = ir.Constant(result_type, ir.Undefined)
     for lane in range(lanes.lanes):
         index = ir.Constant(I32, lane)
-        value = builder.call(function, [builder.extract_element(x, index)])
+        value = builder.call(function, [builder.extract_element(operand, index) for operand in operands])
         result = builder.insert_element(result, value, index)
     return result
 
