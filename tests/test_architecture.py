@@ -40,8 +40,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 SAME_PART = {"tilejit.language": "tilejit.frontend"}
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 
-# Packages that a user may lack, and llvmlite, which takes a tenth of a second to load. A function may also import a
-# module of tilejit that loads llvmlite.
+# Packages that a user may lack, and llvmlite, which takes a tenth of a second to load. A function may also
+# import a module of tilejit that loads llvmlite.
 LAZY_PACKAGES = ("llvmlite", "torch", "openvino", "triton")
 
 SOURCES = sorted(path for path in (ROOT / "tilejit").rglob("*.py"))
