@@ -312,7 +312,7 @@ def _print_steps(steps: Sequence[Step], names: dict[Value, str], indent: str) ->
 
 def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
     def name(value: Value) -> str:
-        return "%" + names.get(value, "?")
+        return names.get(value, "%?")
 
     def results(op: Op) -> str:
         return ", ".join(name(result) for result in op.results)
@@ -376,13 +376,13 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
 def _print_root(root: Root, names: dict[Value, str]) -> str:
     match root:
         case Materialise():
-            return f"{root.buffer.name} = {'copy ' if root.is_copy else ''}%{names.get(root.value, '?')}"
+            return f"{root.buffer.name} = {'copy ' if root.is_copy else ''}{names.get(root.value, '%?')}"
         case StoreRoot(op=op):
-            return f"store({', '.join('%' + names.get(v, '?') for v in op.operands)})"
+            return f"store({', '.join(names.get(v, '%?') for v in op.operands)})"
         case ReduceRoot(op=op):
             left = ", ".join(
-                b.name if b else "%" + names.get(r, "?")
+                b.name if b else names.get(r, "%?")
                 for b, r in zip(root.buffers, op.results, strict=True)
             )
-            inputs = ", ".join("%" + names.get(v, "?") for v in op.operands)
+            inputs = ", ".join(names.get(v, "%?") for v in op.operands)
             return f"{left} = {op.name}({inputs}) over d{root.axis}"

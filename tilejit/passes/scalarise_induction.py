@@ -1,9 +1,10 @@
 """Carry a scalar instead of a tile where a loop only adds a scalar to the tile.
 
-Kernels advance pointer tiles (``a_ptrs += BLOCK_K * stride``) and offset tiles (``offs += BLOCK``). Carried as tiles they
-would be memory that every trip reads and writes. Holds after: such a tile is its initial value plus a carried scalar,
-which the consumers' address arithmetic absorbs. Sums wrap exactly as before: integers in their own width, offsets of
-pointers in 64 bits. The carried tile itself is left unused, for ``simplify`` to remove.
+Kernels advance pointer tiles (``a_ptrs += BLOCK_K * stride``) and offset tiles (``offs += BLOCK``). Carried
+as tiles they would be memory that every trip reads and writes. Holds after: such a tile is its initial value
+plus a carried scalar, which the consumers' address arithmetic absorbs. Sums wrap exactly as before: integers
+in their own width, offsets of pointers in 64 bits. The carried tile itself is left unused, for ``simplify``
+to remove.
 """
 
 from __future__ import annotations
