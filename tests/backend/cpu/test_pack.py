@@ -10,9 +10,9 @@ import pytest
 from llvm_harness import assembly, compile_function
 from llvmlite import ir
 
-from tilejit.backend.cpu.loops import POINTER
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.pack import emit_pack
+from tilejit.backend.cpu.values import POINTER
 from tilejit.ir.types import BF16, FP16, FP32, FP64, INT8, INT32, UINT8, DType
 from tilejit.target.cpu import CpuTarget, aarch64_neon, generic_avx2, host
 

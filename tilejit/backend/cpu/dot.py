@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_kernels import I1, InnerKernel, OuterKernel, inner_function, outer_function
+from tilejit.backend.cpu.dot_kernels import InnerKernel, OuterKernel, inner_function, outer_function
 from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot, unit_for
-from tilejit.backend.cpu.loops import I64, POINTER, emit_loop, index, internal_function
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, advance, is_unit, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
+from tilejit.backend.cpu.values import I1, I8, I64, POINTER
 from tilejit.diagnostics import InternalError
 from tilejit.target.cpu import CpuTarget
+
+_SCRATCH_ALIGNMENT = 64  # bytes: a cache line
 
 
 def plan_for(shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget) -> DotPlan:
@@ -38,7 +41,6 @@ def emit_dot(
     *,
     zero_init: bool = False,
     scratch: ir.Value | None = None,
-    plan: DotPlan | None = None,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
@@ -48,7 +50,8 @@ def emit_dot(
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
-    plan = plan or plan_for(shape, a, b, c, target)
+    plan = plan_for(shape, a, b, c, target)
+    on_stack = scratch is None and plan.scratch_bytes > 0
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
@@ -60,26 +63,24 @@ def emit_dot(
             Operand(arguments[0], a.dtype, known[0], known[1]),
             Operand(arguments[1], b.dtype, known[2], known[3]),
             Operand(arguments[2], c.dtype, known[4], 1),
-            arguments[3],
+            _stack_scratch(inner, plan.scratch_bytes) if on_stack else arguments[3],
             target,
             zero_init,
         )
         driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{'.zero' if zero_init else ''}"
+    flags = (".zero" if zero_init else "") + (".stack" if on_stack else "")
+    name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
     function = internal_function(builder.module, name, [POINTER] * 4 + [I64] * 5, build)
-    if scratch is None:
-        scratch = _stack_scratch(builder, plan.scratch_bytes)
-    builder.call(function, [a.pointer, b.pointer, c.pointer, scratch, *(index(s) for s in strides)])
+    given = ir.Constant(POINTER, None) if scratch is None else scratch
+    builder.call(function, [a.pointer, b.pointer, c.pointer, given, *(index(s) for s in strides)])
 
 
 def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
-    if not size_bytes:
-        return ir.Constant(POINTER, None)
-    with builder.goto_entry_block():
-        buffer = builder.alloca(ir.ArrayType(ir.IntType(8), size_bytes))
-    buffer.align = 64
+    """Packing space in the frame of the dot's own function, so that dots after each other share the stack."""
+    buffer = builder.alloca(ir.ArrayType(I8, size_bytes))
+    buffer.align = _SCRATCH_ALIGNMENT
     return buffer
 
 

@@ -13,20 +13,12 @@ from enum import Enum
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.loops import I64, POINTER, emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import (
-    Operand,
-    advance,
-    load_vector,
-    memory_type,
-    scale,
-    splat,
-    splat_constant,
-)
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import Operand, advance, lanes_type, load_vector, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
+from tilejit.backend.cpu.values import I1, I64, POINTER, intrinsic, number, splat
 from tilejit.ir.types import FP32, FP64, INT32, DType
 
-I1 = ir.IntType(1)
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
 
 
@@ -181,7 +173,7 @@ def _outer_block(
 ) -> None:
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
-    zero = splat_constant(memory_type(kernel.unit.word), 0, kernel.lanes)
+    zero = number(lanes_type(kernel.unit.word, kernel.lanes), 0)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     carried = [*sums, a.pointer, b.pointer]
 
@@ -197,8 +189,8 @@ def _outer_block(
         sets = index(kernel.sets)
         carried = emit_loop(builder, builder.udiv(depth, sets), carried, steps(kernel.sets))
         carried = emit_loop(builder, builder.urem(depth, sets), carried, steps(1))
-    for number, place in enumerate(places):
-        total = _tree_sum(builder, kernel.unit, carried[:-2][number :: len(places)])
+    for position, place in enumerate(places):
+        total = _tree_sum(builder, kernel.unit, carried[:-2][position :: len(places)])
         builder.store(total, place, align=kernel.unit.word.itemsize)
 
 
@@ -214,7 +206,7 @@ def _outer_steps(
     *sums, a_pointer, b_pointer = carried
     a_now = Operand(a_pointer, a.dtype, a.row_stride, a.column_stride)
     b_now = Operand(b_pointer, b.dtype, b.row_stride, 1)
-    word_type = memory_type(kernel.unit.word)
+    word_type = lanes_type(kernel.unit.word, 1)
     per_set = kernel.rows * len(kernel.offsets)
     for step in range(count):
         b_row = [
@@ -226,7 +218,7 @@ def _outer_steps(
         for row in range(kernel.rows):
             place = a_now.at(builder, row, step).pointer
             scalar = builder.load(place, align=kernel.unit.word.itemsize, typ=word_type)
-            broadcast = splat(builder, scalar, kernel.lanes)
+            broadcast = splat(builder, scalar, kernel.lanes if kernel.lanes > 1 else None)
             for piece, vector in enumerate(b_row):
                 target = step * per_set + row * len(b_row) + piece
                 sums[target] = multiply_add(builder, kernel.unit, broadcast, vector, sums[target])
@@ -239,7 +231,7 @@ def _inner_block(
     builder: ir.IRBuilder, kernel: InnerKernel, a: Operand, b: Operand, c: Operand, accumulate: ir.Value
 ) -> None:
     word = kernel.unit.word
-    zero = splat_constant(memory_type(word), 0, kernel.lanes)
+    zero = number(lanes_type(word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
     whole, rest = divmod(kernel.depth, kernel.lanes)
 
@@ -332,7 +324,7 @@ def _load_or_zero(
     phis = []
     for value, count in zip(loaded, lanes, strict=True):
         phi = builder.phi(value.type)
-        phi.add_incoming(splat_constant(memory_type(unit.word), 0, count), before)
+        phi.add_incoming(number(lanes_type(unit.word, count), 0), before)
         phi.add_incoming(value, loading)
         phis.append(phi)
     return phis
@@ -346,16 +338,8 @@ def add_values(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value) -> i
 def multiply_add(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
     """total + x * y, as the unit does it."""
     if unit in (Unit.FP32, Unit.FP64):
-        return _fused(builder, unit, x, y, total)
+        return intrinsic(builder, "llvm.fma", total.type, [x, y, total], [total.type])
     return builder.add(total, builder.mul(x, y))
-
-
-def _fused(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
-    type_ = total.type
-    code = f"f{unit.word.bits}"
-    shape = f"v{type_.count}{code}" if isinstance(type_, ir.VectorType) else code
-    signature = ir.FunctionType(type_, [type_] * 3)
-    return builder.call(builder.module.declare_intrinsic(f"llvm.fma.{shape}", fnty=signature), [x, y, total])
 
 
 def _tree_sum(builder: ir.IRBuilder, unit: Unit, values: Sequence[ir.Value]) -> ir.Value:

@@ -111,7 +111,9 @@ def unit_for(accumulator: DType, a: DType, b: DType) -> Unit:
 def plan_dot(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
     """Choose how to compute a dot; the rules stand with the helpers below."""
     if _prefers_inner(shape, b, target.vector_lanes(unit.word.itemsize)):
-        return _plan_inner(shape, unit, a, target)
+        plan = _plan_inner(shape, unit, a, target)
+        if plan.packed_a_bytes <= target.l2_bytes // 4:
+            return plan
     return _plan_outer(shape, unit, a, b, target)
 
 
@@ -154,19 +156,15 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     column_blocks = _split_columns(shape.n, columns * lanes, lanes)
     widest = max(blocks.size for blocks in column_blocks)
     sets = _accumulator_sets(shape.k, row_blocks[0].size * -(-widest // lanes))
-    panel_limit = target.l1_bytes // 2 // (widest * unit.word.itemsize)
-    depth_block = -(-shape.k // -(-shape.k // max(64, panel_limit)))
+    pack_a = _packs_a(shape, unit, a, row_blocks, lanes)
+    # A panel of B stays in half of L1, what is packed of A in a quarter of L2.
+    limit = max(64, target.l1_bytes // 2 // (widest * unit.word.itemsize))
+    if pack_a:
+        limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * unit.word.itemsize)))
+    depth_block = -(-shape.k // -(-shape.k // limit))
+    pack_b = _packs_b(unit, b, row_blocks)
     return DotPlan(
-        shape,
-        unit,
-        Form.OUTER,
-        row_blocks,
-        column_blocks,
-        lanes,
-        sets,
-        depth_block,
-        pack_a=_packs_a(shape, unit, a, row_blocks, lanes),
-        pack_b=_packs_b(unit, b, row_blocks),
+        shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b
     )
 
 

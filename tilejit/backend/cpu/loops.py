@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-I64 = ir.IntType(64)
-POINTER = ir.PointerType()
+from tilejit.backend.cpu.values import I64
 
 LoopBody = Callable[[ir.Value, Sequence[ir.Value]], Sequence[ir.Value]]
 

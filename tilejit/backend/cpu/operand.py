@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.loops import I64, index
-from tilejit.diagnostics import InternalError
-from tilejit.ir.types import BF16, FP16, FP32, FP64, DType, Kind
+from tilejit.backend.cpu.casts import convert
+from tilejit.backend.cpu.loops import index
+from tilejit.backend.cpu.values import I1, I8, I32, I64, intrinsic, llvm_storage, number, vector_of
+from tilejit.ir.types import DType
 
 Stride: TypeAlias = int | ir.Value  # in elements; a value is an i64
 
@@ -81,19 +82,13 @@ def advance(builder: ir.IRBuilder, pointer: ir.Value, offset: int | ir.Value, it
     if isinstance(offset, int):
         if offset == 0:
             return pointer
-        return builder.gep(pointer, [ir.Constant(I64, offset * itemsize)], source_etype=ir.IntType(8))
+        return builder.gep(pointer, [ir.Constant(I64, offset * itemsize)], source_etype=I8)
     return builder.gep(pointer, [offset], source_etype=ir.IntType(8 * itemsize))
 
 
-def memory_type(dtype: DType) -> ir.Type:
-    """The LLVM type of one element in memory; bf16 and fp8 are integers of their width."""
-    floats = {FP16: ir.HalfType(), FP32: ir.FloatType(), FP64: ir.DoubleType()}
-    return floats.get(dtype, ir.IntType(8 * dtype.itemsize))
-
-
-def widen(element: ir.Type, lanes: int) -> ir.Type:
-    """A vector of ``lanes`` elements; one lane is the scalar itself."""
-    return element if lanes == 1 else ir.VectorType(element, lanes)
+def lanes_type(dtype: DType, lanes: int) -> ir.Type:
+    """The type of ``lanes`` elements in a register; one lane is the scalar itself."""
+    return vector_of(llvm_storage(dtype), lanes if lanes > 1 else None)
 
 
 def load_vector(
@@ -105,63 +100,11 @@ def load_vector(
     live_lanes: int | None = None,
 ) -> ir.Value:
     """Load ``lanes`` adjacent elements as ``wanted``; lanes from ``live_lanes`` on are zero, not read."""
-    type_ = widen(memory_type(dtype), lanes)
+    type_ = lanes_type(dtype, lanes)
     if live_lanes is None or live_lanes == lanes:
         value = builder.load(pointer, align=dtype.itemsize, typ=type_)
     else:
-        value = _masked_load(builder, pointer, type_, dtype, live_lanes)
-    return convert_vector(builder, value, dtype, wanted, lanes)
-
-
-def convert_vector(
-    builder: ir.IRBuilder, value: ir.Value, dtype: DType, wanted: DType, lanes: int
-) -> ir.Value:
-    """Convert elements of ``dtype`` to ``wanted``, a type that holds every value of ``dtype``."""
-    target_type = widen(memory_type(wanted), lanes)
-    if dtype == wanted:
-        return value
-    if dtype == BF16 and wanted == FP32:
-        wide = builder.zext(value, widen(ir.IntType(32), lanes))
-        return builder.bitcast(builder.shl(wide, splat_constant(ir.IntType(32), 16, lanes)), target_type)
-    if (
-        dtype.kind is Kind.FLOAT
-        and dtype.bits >= 16
-        and wanted.kind is Kind.FLOAT
-        and dtype.bits < wanted.bits
-    ):
-        if dtype == BF16:
-            return builder.fpext(convert_vector(builder, value, BF16, FP32, lanes), target_type)
-        return builder.fpext(value, target_type)
-    if dtype.kind in (Kind.SIGNED, Kind.UNSIGNED) and wanted.kind is Kind.SIGNED and dtype.bits < wanted.bits:
-        extend = builder.sext if dtype.kind is Kind.SIGNED else builder.zext
-        return extend(value, target_type)
-    raise InternalError(f"a dot cannot widen {dtype} to {wanted}")
-
-
-def splat_constant(element: ir.Type, value: int | float, lanes: int) -> ir.Constant:
-    """A constant with ``value`` in every lane."""
-    if lanes == 1:
-        return ir.Constant(element, value)
-    return ir.Constant(ir.VectorType(element, lanes), [value] * lanes)
-
-
-def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    """A vector with ``scalar`` in every lane."""
-    if lanes == 1:
-        return scalar
-    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, splat_constant(ir.IntType(32), 0, lanes))
-
-
-def _masked_load(
-    builder: ir.IRBuilder, pointer: ir.Value, type_: ir.VectorType, dtype: DType, live_lanes: int
-) -> ir.Value:
-    lanes = type_.count
-    mask_type = ir.VectorType(ir.IntType(1), lanes)
-    code = {"half": "f16", "float": "f32", "double": "f64"}.get(str(type_.element), str(type_.element))
-    signature = ir.FunctionType(type_, [pointer.type, ir.IntType(32), mask_type, type_])
-    function = builder.module.declare_intrinsic(f"llvm.masked.load.v{lanes}{code}.p0", fnty=signature)
-    mask = ir.Constant(mask_type, [lane < live_lanes for lane in range(lanes)])
-    zero = splat_constant(type_.element, 0, lanes)
-    return builder.call(function, [pointer, ir.Constant(ir.IntType(32), dtype.itemsize), mask, zero])
+        mask = ir.Constant(ir.VectorType(I1, lanes), [lane < live_lanes for lane in range(lanes)])
+        operands = [pointer, ir.Constant(I32, dtype.itemsize), mask, number(type_, 0)]
+        value = intrinsic(builder, "llvm.masked.load", type_, operands, [type_, pointer.type])
+    return convert(builder, value, dtype, wanted)

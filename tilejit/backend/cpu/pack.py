@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.loops import I64, POINTER, emit_loop, index, internal_function
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, Stride, is_unit, load_vector, static
 from tilejit.backend.cpu.shuffles import transpose_square
+from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.target.cpu import CpuTarget
 
 _CopyTile = Callable[[ir.IRBuilder, Operand, Operand, int], None]

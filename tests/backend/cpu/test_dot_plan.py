@@ -1,0 +1,85 @@
+"""What is chosen for a dot: micro-kernel, blocks, packing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tilejit.backend.cpu.dot_kernels import Unit
+from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly, unit_for
+from tilejit.ir.types import BF16, FP32, DType
+from tilejit.target.cpu import generic_avx2, generic_avx512
+
+ROW_MAJOR, TRANSPOSED = False, True
+PLANS = [
+    # Few rows against a B that is contiguous along k: sums across lanes, nothing is packed.
+    ("4x64x64", FP32, TRANSPOSED, "inner: rows 1x4, columns 16x4 by 16, sets 1, k by 64, packs nothing"),
+    ("1x64x64", BF16, TRANSPOSED, "inner: rows 1x1, columns 4x16 by 16, sets 1, k by 64, packs a"),
+    # Many rows: B is transposed once, a panel at a time.
+    ("64x64x64", FP32, TRANSPOSED, "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs b"),
+    (
+        "64x64x64",
+        FP32,
+        ROW_MAJOR,
+        "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs nothing",
+    ),
+    ("64x64x64", BF16, ROW_MAJOR, "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs ab"),
+    # A short chain of additions is cut in eight.
+    ("1x16x64", FP32, ROW_MAJOR, "outer: rows 1x1, columns 1x16 by 16, sets 8, k by 64, packs nothing"),
+    # A panel of B takes half of L1 at most; vectors of the last panel overlap.
+    (
+        "12x41x999",
+        FP32,
+        ROW_MAJOR,
+        "outer: rows 1x12, columns 1x16+1x25 by 16, sets 1, k by 143, packs nothing",
+    ),
+    ("12x5x64", FP32, ROW_MAJOR, "outer: rows 1x12, columns 1x5 by 4, sets 1, k by 64, packs nothing"),
+]
+
+
+def shape_of(text: str) -> DotShape:
+    return DotShape(*map(int, text.split("x")))
+
+
+@pytest.mark.parametrize(("shape", "dtype", "transposed", "expected"), PLANS)
+def test_plans(shape: str, dtype: DType, transposed: bool, expected: str) -> None:
+    size = shape_of(shape)
+    a = MatrixFacts(dtype, size.k, 1)
+    b = MatrixFacts(dtype, 1, size.k) if transposed else MatrixFacts(dtype, size.n, 1)
+    plan = plan_dot(size, unit_for(FP32, dtype, dtype), a, b, generic_avx512())
+    assert str(plan) == f"dot {shape} fp32 {expected}"
+    assert (plan.scratch_bytes > 0) == (plan.pack_a or plan.pack_b)
+
+
+def test_fewer_registers_take_smaller_blocks() -> None:
+    a = MatrixFacts(FP32, 64, 1)
+    plan = plan_dot(shape_of("64x64x64"), Unit.FP32, a, a, generic_avx2())
+    assert "rows 9x6+2x5, columns 4x16 by 8" in str(plan)
+
+
+def test_packs_rows_that_collide_in_cache() -> None:
+    b = MatrixFacts(FP32, 64, 1)
+    for stride, packs in {64: False, 1024: True, 1040: False, None: True}.items():
+        a = MatrixFacts(FP32, stride, 1)
+        plan = plan_dot(shape_of("64x64x64"), Unit.FP32, a, b, generic_avx512())
+        assert plan.pack_a is packs
+
+
+def test_packing_space_is_bounded() -> None:
+    target = generic_avx512()
+    matrix = MatrixFacts(BF16, 4096, 1)
+    for b in (MatrixFacts(BF16, 64, 1), MatrixFacts(BF16, 1, 4096)):
+        plan = plan_dot(DotShape(1024, 64, 4096), Unit.FP32, matrix, b, target)
+        assert plan.scratch_bytes <= target.l2_bytes // 4 + target.l1_bytes // 2
+
+
+@pytest.mark.parametrize(
+    ("size", "largest", "expected"),
+    [
+        (1, 12, (Blocks(1, 1),)),
+        (12, 12, (Blocks(12, 1),)),
+        (13, 12, (Blocks(7, 1), Blocks(6, 1))),
+        (64, 12, (Blocks(11, 4), Blocks(10, 2))),
+    ],
+)
+def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> None:
+    assert split_evenly(size, largest) == expected
