@@ -44,6 +44,8 @@ import tilejit.language as tl
 Array = NDArray[np.generic]
 FLOAT_DTYPES = tuple(np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32))
 
+DEFAULT_BLOCK_N = 64
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 # Below every real score and above -inf: exp2(-inf - LOWEST) is 0 and never NaN.
 LOWEST = tl.constexpr(-1.0e30)
@@ -197,7 +199,7 @@ def paged_attention(
     out: Array | None = None,
     backend: str = "cpu",
     block_q: int | None = None,
-    block_n: int = 64,
+    block_n: int = DEFAULT_BLOCK_N,
 ) -> Array:
     """Return attention of ragged queries over paged keys and values.
 
@@ -205,16 +207,14 @@ def paged_attention(
     sees all c keys, or under ``causal`` the keys 0 .. c - n + i. A query that sees no key gets zeros.
 
     Shapes: q and out are [T, Hq, D] fp16, bf16 or fp32, sequences one after the other; k_pages and v_pages
-    are
-            [num_blocks, block_size, Hkv, D] int8 (then with ``quantisation``), fp16, bf16 or fp32;
+            are [num_blocks, block_size, Hkv, D] int8 (then with ``quantisation``), fp16, bf16 or fp32;
             block_table is int32 [B, max_blocks], of which the first ceil(context / block_size) entries are
-            read; context_lens is [B]; the query lengths come as q_lens [B], or cumulative as cu_q_lens [B +
-            1] from 0 to T; without either every sequence has one query. Arrays may be strided, except in
-            their last axis.
+            read; context_lens is [B]; the query lengths come as q_lens [B], or cumulative as cu_q_lens
+            [B + 1] from 0 to T; without either every sequence has one query. Arrays may be strided, except
+            in their last axis.
     Raises: TypeError or ValueError that names the argument, before anything is written.
     """
     lengths = _query_lengths(q, block_table, q_lens, cu_q_lens)
-    contexts = np.ascontiguousarray(context_lens, dtype=np.int32)
     _check_arrays(q, k_pages, v_pages, quantisation)
     _check_table(block_table, context_lens, k_pages.shape[0], k_pages.shape[1])
     if softmax_scale is not None and not math.isfinite(softmax_scale):
@@ -222,25 +222,46 @@ def paged_attention(
     if out is None:
         out = np.empty(q.shape, dtype=q.dtype)
     _check_out(out, q)
-    n_sequences, (_, page_size, n_kv_heads, head_dim) = len(lengths), k_pages.shape
+    grid, arguments, constants = launch_arguments(
+        out, q, k_pages, v_pages, block_table, context_lens, lengths, quantisation, softmax_scale, causal,
+        block_q, block_n,
+    )  # fmt: skip
+    paged_attention_kernel[grid](*arguments, **constants, target=backend)
+    return out
+
+
+def launch_arguments(
+    out: Array,
+    q: Array,
+    k_pages: Array,
+    v_pages: Array,
+    block_table: NDArray[np.int32],
+    context_lens: Array,
+    q_lens: Array,
+    quantisation: Quantisation | None,
+    softmax_scale: float | None,
+    causal: bool,
+    block_q: int | None = None,
+    block_n: int = DEFAULT_BLOCK_N,
+) -> tuple[tuple[int, int, int], tuple[object, ...], dict[str, int]]:
+    """Return grid, arguments and constants of the kernel for checked arrays."""
+    _, page_size, n_kv_heads, head_dim = k_pages.shape
     group = q.shape[1] // n_kv_heads
-    longest = int(lengths.max(initial=0))
+    longest = int(q_lens.max(initial=0))
     # 64 rows a tile fill the registers of the product; decode has G rows and no more.
     block_q = block_q or max(1, min(longest, 64 // group))
-    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    k_scale, v_scale, v_offset = (
-        (None, None, None)
-        if quantisation is None
-        else (quantisation.k_scale, quantisation.v_scale, quantisation.v_offset)
-    )
-    grid = (n_kv_heads, tilejit.cdiv(longest, block_q), n_sequences)
-    paged_attention_kernel[grid](
-        out, q, k_pages, v_pages, k_scale, v_scale, v_offset, block_table, starts, contexts,
-        1.0 / math.sqrt(head_dim) if softmax_scale is None else softmax_scale,
-        GROUP=group, BLOCK_Q=block_q, BLOCK_N=block_n, PAGE=page_size, D=head_dim, CAUSAL=causal,
-        target=backend,
-    )  # fmt: skip
-    return out
+    starts = np.concatenate(([0], np.cumsum(q_lens))).astype(np.int32)
+    parameters: tuple[Array | None, ...] = (None, None, None)
+    if quantisation is not None:
+        parameters = (quantisation.k_scale, quantisation.v_scale, quantisation.v_offset)
+    contexts = np.ascontiguousarray(context_lens, dtype=np.int32)
+    scale = 1.0 / math.sqrt(head_dim) if softmax_scale is None else float(softmax_scale)
+    arguments = (out, q, k_pages, v_pages, *parameters, block_table, starts, contexts, scale)
+    constants = {
+        "GROUP": group, "BLOCK_Q": block_q, "BLOCK_N": block_n, "PAGE": page_size, "D": head_dim,
+        "CAUSAL": causal,
+    }  # fmt: skip
+    return (n_kv_heads, tilejit.cdiv(longest, block_q), len(q_lens)), arguments, constants
 
 
 def _query_lengths(
@@ -318,7 +339,7 @@ def _check_arrays(q: Array, k_pages: Array, v_pages: Array, quantisation: Quanti
 def _check_table(block_table: Array, context_lens: Array, n_blocks: int, block_size: int) -> None:
     """Check that every key of every sequence lies in a page of the pool."""
     n_sequences, max_blocks = block_table.shape
-    if block_table.dtype != np.int32 or (max_blocks > 1 and block_table.strides[1] != 4):
+    if block_table.dtype != np.int32 or (block_table.size and block_table.strides[1] != 4):
         raise ValueError(f"block_table must be int32 with contiguous rows, got {block_table.dtype}")
     _check_integers("context_lens", context_lens, (n_sequences,))
     capacity = max_blocks * block_size
@@ -378,7 +399,9 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the generated batch")
     parser.add_argument("--repeat", type=int, default=10, help="timed calls after the first")
     parser.add_argument(
-        "--dump", metavar="STAGE", help="print the kernel at this stage and stop; see tilejit.STAGES"
+        "--dump",
+        metavar="STAGE",
+        help="print the kernel at this stage (traced, tile, plan, llvm or s) and stop",
     )
     return parser.parse_args(arguments)
 
@@ -398,10 +421,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batch = make_batch(
         [int(context) for context in contexts], q_lens, heads=options.heads, kv_heads=options.kv_heads,
         head_dim=options.head_dim, block_size=options.block_size, dtype=options.dtype,
-        kv_dtype=options.kv_dtype, seed=options.seed, shared_pages=options.context // 8 //
-        options.block_size,
+        kv_dtype=options.kv_dtype, seed=options.seed,
+        shared_pages=options.context // 8 // options.block_size,
     )  # fmt: skip
     causal = not options.no_causal
+    if options.dump is not None:
+        print(_stage(options.dump, batch, causal, options.backend))
+        return
 
     def run() -> Array:
         return paged_attention(
@@ -423,6 +449,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _report(options, batch, error, first_seconds, times)
     if not error <= ERROR_LIMITS[options.dtype]:
         raise SystemExit(f"the error exceeds {ERROR_LIMITS[options.dtype]:.0e}")
+
+
+def _stage(stage: str, batch: Batch, causal: bool, backend: str) -> str:
+    """Return the text of the kernel for this batch at a stage of its compilation."""
+    out = np.empty_like(batch.arguments[0])
+    grid, arguments, constants = launch_arguments(
+        out, *batch.arguments, batch.q_lens, batch.quantisation, None, causal
+    )
+    compiled = paged_attention_kernel.warmup(*arguments, **constants, grid=grid, target=backend)
+    return compiled.ir(stage)
 
 
 def _timed(run: Callable[[], Array], repeat: int) -> list[float]:
