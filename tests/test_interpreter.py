@@ -24,9 +24,10 @@ from tilejit.ir.types import (
     INT32,
     INT64,
     UINT8,
+    DType,
     PointerType,
     dtype_from_numpy,
-)  # fmt: skip
+)
 from tilejit.ops import AtomicKind, CmpPredicate
 
 
@@ -79,7 +80,7 @@ def test_out_of_bounds_names_everything(tmp_path: object) -> None:
     addresses = k.addresses(x, (6, 8))
     file = f"{tmp_path}/kernels.py"
     linecache.cache[file] = (1, None, ["    a = tl.load(p)\n"], file)
-    k._builder.location = Location(file, 1, 8, 1, 18, "kernel")
+    k.location = Location(file, 1, 8, 1, 18, "kernel")
     value = k.apply(ops.LOAD, pointer=addresses)
     k.apply_many(ops.STORE, pointer=k.addresses(y, (6, 8)), value=value)
     error = failure(k, [source, target])
@@ -266,7 +267,7 @@ def test_bool_array_holds_any_byte() -> None:
         (BF16, 0.1, 0.10009765625),
     ],
 )
-def test_numbers_are_converted(dtype: FP32, given: float, seen: float) -> None:
+def test_numbers_are_converted(dtype: DType, given: float, seen: float) -> None:
     out = np.zeros((), dtype.numpy)
     k = KernelBuilder("numbers")
     number = k.number(dtype, given)
@@ -336,7 +337,7 @@ def test_device_assert() -> None:
     below = k.apply(
         ops.CMP, {"predicate": CmpPredicate.LT}, lhs=k.offsets((4,)), rhs=k.constant(INT32, 3, (4,))
     )
-    k._builder.location = Location("kernels.py", 7, 4, 7, 9, "kernel")
+    k.location = Location("kernels.py", 7, 4, 7, 9, "kernel")
     k.apply_many(ops.DEVICE_ASSERT, {"message": "too large"}, condition=below)
     error = failure(k, [], (2, 1, 1))
     assert error.message == "kernel kernel, program (0, 0, 0): device_assert failed: too large"

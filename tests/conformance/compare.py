@@ -22,7 +22,8 @@ def difference(expected: np.ndarray, got: np.ndarray, tolerance: Tolerance) -> s
 def _agrees(expected: np.ndarray, got: np.ndarray, tolerance: Tolerance) -> np.ndarray:
     if expected.dtype.kind in "biu":
         return np.asarray(expected == got)
-    wide, other = expected.astype(np.float64), got.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        wide, other = expected.astype(np.float64), got.astype(np.float64)
     both_nan = np.isnan(wide) & np.isnan(other)
     neither_nan = ~np.isnan(wide) & ~np.isnan(other)
     steps = np.abs(_ordinal(expected) - _ordinal(got))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import BF16, DTYPES, FP16, FP32, INT1, INT64, UINT64, DType
 from tilejit.ops import CmpPredicate, Rounding
 from tilejit.ops.type_rules import FLOATS, FP8S, INTEGERS
+
+_Fill = Callable[[KernelBuilder, DType, Shape], None]
 
 SHAPES: tuple[Shape, ...] = ((), (37,), (64,), (5, 24), (2, 3, 8))
 QUICK_SHAPES: tuple[Shape, ...] = ((37,), (5, 24))
@@ -51,12 +53,6 @@ def cases() -> Iterator[CaseSpec]:
 def _spec(family: str, dtype: DType, shape: Shape, fill: _Fill, is_quick: bool) -> CaseSpec:
     name = f"{family}-{dtype}-{spell(shape)}"
     return CaseSpec(name, lambda k: fill(k, dtype, shape), is_quick)
-
-
-class _Fill:
-    """The form of this module's case functions."""
-
-    def __call__(self, k: KernelBuilder, dtype: DType, shape: Shape) -> None: ...
 
 
 def _check(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tilejit import ops
+from tilejit.diagnostics import Location
 from tilejit.ir.core import Argument, Block, Builder, Function, Value
 from tilejit.ir.opdef import Attribute, OpDef
 from tilejit.ir.types import INT32, DType, PointerType, TileType, dtype_from_numpy
@@ -93,6 +94,15 @@ class KernelBuilder:
     def finish(self, grid: tuple[int, int, int]) -> Case:
         self._builder.create(ops.RETURN)
         return Case(self.name, self.function, self.arguments, self.outputs, grid)
+
+    @property
+    def location(self) -> Location | None:
+        """The source span that new ops get."""
+        return self._builder.location
+
+    @location.setter
+    def location(self, location: Location | None) -> None:
+        self._builder.location = location
 
     # Arguments
 

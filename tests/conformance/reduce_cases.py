@@ -25,7 +25,7 @@ from tilejit.ir.types import (
     UINT8,
     DType,
     TileType,
-)  # fmt: skip
+)
 from tilejit.ops import CmpPredicate, InputPrecision, ReduceKind
 from tilejit.ops.type_rules import FLOATS, FP8S, INTEGERS
 

@@ -21,7 +21,7 @@ from tilejit.ir.types import (
     UINT8,
     UINT64,
     DType,
-)  # fmt: skip
+)
 from tilejit.ops import Rounding
 from tilejit.ops.type_rules import FP8S, INTEGERS
 

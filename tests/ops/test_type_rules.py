@@ -22,9 +22,11 @@ from tilejit.ir.types import (
     INT64,
     UINT8,
     UINT64,
+    DType,
+    Element,
     PointerType,
     TileType,
-)  # fmt: skip
+)
 from tilejit.ops import AtomicKind, CmpPredicate, ReduceKind, Rounding
 
 
@@ -99,7 +101,7 @@ def test_bitcast_of_pointer_to_float() -> None:
 
 
 @pytest.mark.parametrize("element", [INT64, UINT64, PointerType(INT8)])
-def test_bitcast_of_pointers(element: INT64) -> None:
+def test_bitcast_of_pointers(element: Element) -> None:
     op = Op(ops.BITCAST, {"x": pointer(FP32, (4,))}, {"dtype": element})
     assert op.result.type == TileType(element, (4,))
 
@@ -117,7 +119,7 @@ def test_addptr() -> None:
 @pytest.mark.parametrize(
     ("element", "number"), [(INT8, 128), (UINT8, -1), (INT1, 2), (INT32, 1.0), (PointerType(FP32), 0.5)]
 )
-def test_constant_that_does_not_fit(element: INT8, number: float) -> None:
+def test_constant_that_does_not_fit(element: Element, number: float) -> None:
     text = refusal("constant", {"value": number, "dtype": element})
     assert text == f"a constant of type {element} cannot hold {number!r}"
 
@@ -209,7 +211,7 @@ def test_reduce_custom_checks_its_region() -> None:
 
 
 def test_dot() -> None:
-    def text(a: Value, b: Value, out: FP32 = FP32, **more: Value) -> str:
+    def text(a: Value, b: Value, out: DType = FP32, **more: Value) -> str:
         return refusal("dot", {"out_dtype": out}, a=a, b=b, **more)
 
     assert text(value(FP16, (4, 8)), value(BF16, (8, 4))) == (
