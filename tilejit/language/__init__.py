@@ -1,1 +1,234 @@
-"""tilejit/language"""
+"""The names that kernels use: ``import tilejit.language as tl``.
+
+Types, functions on tiles, memory, atomics, loops. Functions work inside kernels only; types and ``tl.constexpr`` anywhere.
+Names of Triton that are not there yet are refused with the line that uses them (see ``refused``).
+"""
+
+from __future__ import annotations
+
+from tilejit.frontend.constexpr import Const as const
+from tilejit.frontend.constexpr import Constexpr as constexpr
+from tilejit.frontend.context import fail, find_active
+from tilejit.frontend.python_errors import suggest
+from tilejit.frontend.tile import BlockType as block_type
+from tilejit.frontend.tile import Tile as tensor
+from tilejit.ir.types import BF16 as bfloat16
+from tilejit.ir.types import FP8E4B8 as float8e4b8
+from tilejit.ir.types import FP8E4NV as float8e4nv
+from tilejit.ir.types import FP8E5 as float8e5
+from tilejit.ir.types import FP8E5B16 as float8e5b16
+from tilejit.ir.types import FP16 as float16
+from tilejit.ir.types import FP32 as float32
+from tilejit.ir.types import FP64 as float64
+from tilejit.ir.types import INT1 as int1
+from tilejit.ir.types import INT8 as int8
+from tilejit.ir.types import INT16 as int16
+from tilejit.ir.types import INT32 as int32
+from tilejit.ir.types import INT64 as int64
+from tilejit.ir.types import UINT8 as uint8
+from tilejit.ir.types import UINT16 as uint16
+from tilejit.ir.types import UINT32 as uint32
+from tilejit.ir.types import UINT64 as uint64
+from tilejit.ir.types import DType as dtype
+from tilejit.language import math
+from tilejit.language.atomic import (
+    atomic_add,
+    atomic_and,
+    atomic_cas,
+    atomic_max,
+    atomic_min,
+    atomic_or,
+    atomic_xchg,
+    atomic_xor,
+)
+from tilejit.language.block_pointer import advance, make_block_ptr
+from tilejit.language.casts import cast
+from tilejit.language.control import (
+    assume,
+    debug_barrier,
+    device_assert,
+    device_print,
+    max_constancy,
+    max_contiguous,
+    multiple_of,
+    range,
+    static_assert,
+    static_print,
+    static_range,
+)
+from tilejit.language.creation import arange, full, num_programs, program_id, to_tensor, zeros, zeros_like
+from tilejit.language.descriptor import (
+    TensorDescriptor as tensor_descriptor,
+)
+from tilejit.language.descriptor import (
+    load_tensor_descriptor,
+    make_tensor_descriptor,
+    store_tensor_descriptor,
+)
+from tilejit.language.linalg import dot
+from tilejit.language.math import (
+    PropagateNan,
+    abs,
+    add,
+    cdiv,
+    ceil,
+    clamp,
+    cos,
+    div_rn,
+    erf,
+    exp,
+    exp2,
+    fdiv,
+    floor,
+    fma,
+    log,
+    log2,
+    maximum,
+    minimum,
+    mul,
+    rsqrt,
+    sigmoid,
+    sin,
+    sqrt,
+    sqrt_rn,
+    sub,
+    umulhi,
+    where,
+)
+from tilejit.language.memory import load, store
+from tilejit.language.reduction import max, min, reduce, softmax, sum, xor_sum
+from tilejit.language.refused import REFUSED, REFUSED_NAMESPACES, RefusedNamespace, refuse
+from tilejit.language.scan import associative_scan, cumsum
+from tilejit.language.shape import (
+    broadcast,
+    broadcast_to,
+    expand_dims,
+    join,
+    permute,
+    ravel,
+    reshape,
+    split,
+    trans,
+    view,
+)
+from tilejit.language.types import pi32_t, pointer_type
+
+__all__ = [
+    "PropagateNan",
+    "abs",
+    "add",
+    "advance",
+    "arange",
+    "associative_scan",
+    "assume",
+    "atomic_add",
+    "atomic_and",
+    "atomic_cas",
+    "atomic_max",
+    "atomic_min",
+    "atomic_or",
+    "atomic_xchg",
+    "atomic_xor",
+    "bfloat16",
+    "block_type",
+    "broadcast",
+    "broadcast_to",
+    "cast",
+    "cdiv",
+    "ceil",
+    "clamp",
+    "const",
+    "constexpr",
+    "cos",
+    "cumsum",
+    "debug_barrier",
+    "device_assert",
+    "device_print",
+    "div_rn",
+    "dot",
+    "dtype",
+    "erf",
+    "exp",
+    "exp2",
+    "expand_dims",
+    "fdiv",
+    "float8e4b8",
+    "float8e4nv",
+    "float8e5",
+    "float8e5b16",
+    "float16",
+    "float32",
+    "float64",
+    "floor",
+    "fma",
+    "full",
+    "int1",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "join",
+    "load",
+    "load_tensor_descriptor",
+    "log",
+    "log2",
+    "make_block_ptr",
+    "make_tensor_descriptor",
+    "math",
+    "max",
+    "max_constancy",
+    "max_contiguous",
+    "maximum",
+    "min",
+    "minimum",
+    "mul",
+    "multiple_of",
+    "num_programs",
+    "permute",
+    "pi32_t",
+    "pointer_type",
+    "program_id",
+    "range",
+    "ravel",
+    "reduce",
+    "reshape",
+    "rsqrt",
+    "sigmoid",
+    "sin",
+    "softmax",
+    "split",
+    "sqrt",
+    "sqrt_rn",
+    "static_assert",
+    "static_print",
+    "static_range",
+    "store",
+    "store_tensor_descriptor",
+    "sub",
+    "sum",
+    "tensor",
+    "tensor_descriptor",
+    "to_tensor",
+    "trans",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "umulhi",
+    "view",
+    "where",
+    "xor_sum",
+    "zeros",
+    "zeros_like",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Answer for names that are refused, and suggest the right one for those that do not exist."""
+    if name in REFUSED:
+        return refuse(name)
+    if name in REFUSED_NAMESPACES:
+        return RefusedNamespace(name)
+    if find_active() is None or name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    fail(f"tl has no name {name!r}", suggest(name, [*__all__, *REFUSED]))

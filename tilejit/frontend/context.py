@@ -1,0 +1,186 @@
+"""The trace in progress: where ops go, which Python line they come from, and which helpers are being inlined."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import NoReturn
+
+from tilejit.diagnostics import CompileError, Location
+from tilejit.frontend.signature import KernelSource
+from tilejit.ir.core import Argument, Block, Builder, Function, Op, Value
+from tilejit.ir.opdef import Attribute, OpDef, TypeRuleError
+from tilejit.ir.types import TileType
+
+Span = tuple[int, int, int, int]  # line, end line, column, end column
+
+
+@dataclass
+class TracedCode:
+    """The code of one rewritten function, a comprehension or a lambda in it, with the span of each instruction."""
+
+    code: CodeType
+    source: KernelSource
+    spans: list[Span]
+    locations: dict[tuple[int, Location | None], Location] = field(default_factory=dict)
+
+
+_codes: dict[int, TracedCode] = {}  # by id: hashing a code object walks all of it
+
+
+def register_code(code: CodeType, source: KernelSource) -> None:
+    """Make the instructions of ``code`` and of the code nested in it known as lines of a kernel."""
+    first = source.first_line
+    spans = [
+        (line or first, end_line or line or first, column or 0, end_column or 0)
+        for line, end_line, column, end_column in code.co_positions()
+    ]
+    _codes[id(code)] = TracedCode(code, source, spans)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            register_code(constant, source)
+
+
+@dataclass
+class Trace:
+    """One kernel being traced; ``members`` are the operators and methods of tiles, ``builtins`` Python's, both by name."""
+
+    function: Function
+    members: Mapping[str, Callable[..., object]]
+    builtins: Mapping[str, object]
+    builder: Builder = field(init=False)
+    caller: Location | None = None
+    active_sources: list[KernelSource] = field(default_factory=list)
+    open_blocks: set[Block] = field(default_factory=set)
+    array_ranks: dict[str, int] = field(default_factory=dict)
+    implicit_arguments: dict[tuple[str, str], Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.builder = Builder(self.function.body)
+        self.open_blocks.add(self.function.body)
+
+    def create(
+        self,
+        definition: OpDef,
+        *,
+        attributes: Mapping[str, Attribute] | None = None,
+        regions: Sequence[Block] = (),
+        location: Location | None = None,
+        **operands: Value | Sequence[Value] | None,
+    ) -> Op:
+        """Append an op that came from the Python expression being run.
+
+        Raises: CompileError where its operands do not fit, or where one is out of scope.
+        """
+        builder = self.builder
+        builder.location = location or self.location()
+        try:
+            op = builder.create(definition, attributes=attributes, regions=regions, **operands)
+        except TypeRuleError as error:
+            raise CompileError(str(error), builder.location) from None
+        for value in op.operands:
+            self._check_scope(value, builder.location)
+        return op
+
+    def _check_scope(self, value: Value, location: Location | None) -> None:
+        owner = value.owner
+        block = owner.parent if isinstance(owner, Op) else owner
+        if block not in self.open_blocks:
+            raise CompileError(
+                "a tile made inside a loop or a branch is used outside it",
+                location,
+                "give it to a name that is assigned before the loop, or in both branches",
+            )
+
+    @contextmanager
+    def region(self, block: Block) -> Iterator[None]:
+        """Put the ops made inside the ``with`` into ``block``."""
+        was_open = block in self.open_blocks
+        previous = self.enter_block(block)
+        try:
+            yield
+        finally:
+            self.builder.block = previous
+            if not was_open:
+                self.open_blocks.discard(block)
+
+    def enter_block(self, block: Block) -> Block:
+        """Continue in ``block``; return the block left, for ``leave_block``."""
+        previous = self.builder.block
+        self.builder.block = block
+        self.open_blocks.add(block)
+        return previous
+
+    def leave_block(self, block: Block, previous: Block) -> None:
+        self.open_blocks.discard(block)
+        self.builder.block = previous
+
+    def location(self) -> Location | None:
+        """Return the place in the kernel that is being run, with the calls that led there."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            code = _codes.get(id(frame.f_code))
+            if code is not None:
+                return location_at(code, frame.f_lasti, self.caller)
+            frame = frame.f_back  # type: ignore[assignment]
+        return self.function.location
+
+    def add_argument(self, argument: Argument, type: TileType) -> Value:
+        return self.function.add_argument(argument, type)
+
+
+def code_of(code: CodeType) -> TracedCode | None:
+    """Return what is known of ``code`` if it belongs to a rewritten function."""
+    return _codes.get(id(code))
+
+
+def location_at(code: TracedCode, instruction: int, caller: Location | None) -> Location:
+    """Return the source span of an instruction (a byte offset into the code)."""
+    key = (instruction, caller)
+    location = code.locations.get(key)
+    if location is None:
+        line, end_line, column, end_column = code.spans[instruction // 2]
+        source = code.source
+        location = Location(source.file, line, column, end_line, end_column, source.name, caller)
+        code.locations[key] = location
+    return location
+
+
+_active: ContextVar[Trace | None] = ContextVar("tilejit_trace", default=None)
+
+
+def find_active() -> Trace | None:
+    """Return the trace in progress, or None outside kernels."""
+    return _active.get()
+
+
+def active() -> Trace:
+    """Return the trace in progress. Raises CompileError outside kernels."""
+    trace = _active.get()
+    if trace is None:
+        raise CompileError(
+            "this works only inside a kernel",
+            None,
+            "call it in a function decorated with @tilejit.kernel that is launched as kernel[grid](...)",
+        )
+    return trace
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Make ``trace`` the active one inside the ``with``."""
+    token = _active.set(trace)
+    try:
+        yield trace
+    finally:
+        _active.reset(token)
+
+
+def fail(message: str, hint: str | None = None) -> NoReturn:
+    """Raise CompileError at the place in the kernel that is being run."""
+    trace = _active.get()
+    raise CompileError(message, trace.location() if trace else None, hint)

@@ -1,0 +1,409 @@
+"""What the rewritten code of a kernel calls: assignments, conditions, branches, asserts.
+
+Loops are in ``loops``; both are reached through one name (see ``rewrite_ast``). An ``if`` or a ternary whose condition is
+known while tracing simply runs one branch; otherwise both run, each into a region of its own, and names that differ
+afterwards become results of an ``if`` op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilejit import ops
+from tilejit.diagnostics import CompileError, Location
+from tilejit.frontend.carry import BranchMerger, Mismatch, fill_slots, leaves, placeholder, rebuild_tuple
+from tilejit.frontend.constexpr import unwrap
+from tilejit.frontend.context import Trace, active, fail
+from tilejit.frontend.loops import for_, while_
+from tilejit.frontend.operators import as_mask, bitwise
+from tilejit.frontend.operators import invert as invert_mask
+from tilejit.frontend.structure_returns import RETURN_VALUE
+from tilejit.frontend.tile import Tile, Undefined, describe
+from tilejit.frontend.values import as_number, as_tile, emit, reshape_to
+from tilejit.ir.core import Block, Op, Value
+from tilejit.ir.types import DType, PointerType
+
+__all__ = ["Branches", "for_", "while_"]
+
+
+# Assignments.
+
+
+def undefined(names: tuple[str, ...]) -> tuple[Undefined, ...]:
+    """Return what the names of a function hold before they are assigned."""
+    return tuple(Undefined(name) for name in names)
+
+
+def bind(value: object, name: str) -> object:
+    """Return what an assignment stores: numbers become strong scalars, lists become tuples."""
+    if isinstance(value, Tile):
+        _name(value, name)
+        return value
+    if isinstance(value, Undefined):
+        value.refuse()
+    number = as_number(value)
+    if number is not None:
+        tile = as_tile(number)
+        _name(tile, name)
+        return tile
+    if isinstance(value, tuple):
+        return rebuild_tuple(value, [bind(item, "") for item in value])
+    if isinstance(value, list):
+        return tuple(bind(item, "") for item in value)
+    return unwrap(value)
+
+
+def _name(tile: Tile, name: str) -> None:
+    """Let a value print under the name a kernel gives it first."""
+    value = tile.value
+    if name and not value.name and "." not in name:
+        value.name = name
+
+
+def constant(value: object, name: str) -> object:
+    """Return what ``name: tl.constexpr = value`` stores: a Python value known while tracing."""
+    if isinstance(value, Undefined):
+        value.refuse()
+    if isinstance(value, Tile):
+        if value.constant is None:
+            fail(
+                f"{name} is annotated tl.constexpr but its value of type {value.tile_type} is known only when the kernel runs",
+                "leave the annotation out, or compute it from tl.constexpr parameters",
+            )
+        return value.constant
+    if isinstance(value, tuple | list):
+        return tuple(constant(item, name) for item in value)
+    return unwrap(value)
+
+
+def unpack(value: object, count: int) -> object:
+    """Check that a value can be unpacked into ``count`` names and return it."""
+    if isinstance(value, Tile):
+        fail(
+            f"a tile of type {value.tile_type} cannot be unpacked into {count} names",
+            "use tl.split, or index a tuple",
+        )
+    if isinstance(value, tuple) and len(value) != count:
+        fail(
+            f"a tuple of {len(value)} values cannot be unpacked into {count} names",
+            "give as many names as values",
+        )
+    if not isinstance(value, tuple):
+        fail(f"{describe(value)} cannot be unpacked into {count} names")
+    return value
+
+
+def result(value: object) -> object:
+    """Return what a function gives to its caller."""
+    if isinstance(value, Undefined):
+        if value.name != RETURN_VALUE:
+            value.refuse()
+        return None
+    if isinstance(value, list):
+        return tuple(value)
+    return unwrap(value)
+
+
+# Conditions.
+
+
+def _condition(value: object, what: str) -> Tile | bool:
+    """Return a condition as a scalar mask, or as a bool where it is known while tracing."""
+    if isinstance(value, Undefined):
+        value.refuse()
+    if not isinstance(value, Tile):
+        return bool(unwrap(value))
+    if value.constant is not None:
+        return bool(value.constant)
+    if value.tile_type.size != 1:
+        fail(
+            f"the condition of {what} must be a single value; got a tile of type {value.tile_type}",
+            "use tl.where to choose element by element, or reduce the tile, for example with tl.max",
+        )
+    return as_mask(reshape_to(value, ()), f"the condition of {what}")
+
+
+def not_(value: object) -> object:
+    """``not value``: of a mask, the other lanes."""
+    if isinstance(value, Tile):
+        return (
+            not bool(value.constant)
+            if value.constant is not None
+            else invert_mask(as_mask(value, "the operand of not"))
+        )
+    return not _python_truth(value)
+
+
+def _python_truth(value: object) -> bool:
+    if isinstance(value, Undefined):
+        value.refuse()
+    return bool(unwrap(value))
+
+
+def _is_open(value: object) -> bool:
+    return isinstance(value, Tile) and value.constant is None
+
+
+def and_needs_right(left: object) -> bool:
+    """Tell whether ``left and right`` looks at its right side."""
+    return _is_open(left) or _python_truth(left)
+
+
+def or_needs_right(left: object) -> bool:
+    """Tell whether ``left or right`` looks at its right side."""
+    return _is_open(left) or not _python_truth(left)
+
+
+def and_(left: object, right: object) -> object:
+    """``left and right`` once both are there; of tiles, lane by lane."""
+    return _logical(left, right, is_and=True)
+
+
+def or_(left: object, right: object) -> object:
+    """``left or right`` once both are there; of tiles, lane by lane."""
+    return _logical(left, right, is_and=False)
+
+
+def _logical(left: object, right: object, *, is_and: bool) -> object:
+    if not _is_open(left):
+        return right
+    word = "and" if is_and else "or"
+    a = as_mask(left, f"the left side of {word}")
+    if not _is_open(right):
+        known = _python_truth(right)
+        return a if known == is_and else known
+    b = as_mask(right, f"the right side of {word}")
+    return bitwise(ops.AND if is_and else ops.OR, "&" if is_and else "|", a, b)
+
+
+def is_(left: object, right: object) -> bool:
+    """``left is right``, looking through ``tl.constexpr``."""
+    for side in (left, right):
+        if isinstance(side, Undefined):
+            side.refuse()
+    a, b = unwrap(left), unwrap(right)
+    return a is b or (isinstance(a, bool) and isinstance(b, Tile) and b.constant is a) or _same_known(a, b)
+
+
+def _same_known(a: object, b: object) -> bool:
+    if isinstance(b, bool) and isinstance(a, Tile):
+        return a.constant is b
+    return isinstance(a, DType | PointerType) and a == b
+
+
+def is_not(left: object, right: object) -> bool:
+    """``left is not right``."""
+    return not is_(left, right)
+
+
+def in_(item: object, container: object) -> bool:
+    """``item in container`` of Python values; a container may hold types and constants."""
+    if isinstance(container, Tile):
+        return item in container  # refused there
+    if _is_open(item):
+        fail(
+            f"`in` needs a value known at compile time; got {describe(item)}",
+            "compare with == and combine the results with |",
+        )
+    known = item.constant if isinstance(item, Tile) else unwrap(item)
+    values = unwrap(container)
+    if isinstance(values, tuple | list):
+        return any(
+            known == (entry.constant if isinstance(entry, Tile) else unwrap(entry)) for entry in values
+        )
+    return known in values  # type: ignore[operator]
+
+
+def not_in(item: object, container: object) -> bool:
+    """``item not in container``."""
+    return not in_(item, container)
+
+
+def assert_(condition: object, message: object) -> None:
+    """``assert``: checked now where the condition is known, else when the kernel runs."""
+    if not _is_open(condition):
+        if not _python_truth(condition):
+            fail(f"assertion failed: {message}" if message else "assertion failed")
+        return
+    mask = as_mask(condition, "the condition of assert")
+    active().create(ops.DEVICE_ASSERT, attributes={"message": str(message)}, condition=mask.value)
+
+
+# Branches.
+
+
+class Branches:
+    """One ``if`` or ternary while it is traced.
+
+    ``known`` is its condition where that is known; then every method lets the names pass unchanged.
+    """
+
+    def __init__(self, condition: Tile | bool, names: tuple[str, ...], values: tuple[object, ...]) -> None:
+        self.trace: Trace = active()
+        self.known = condition if isinstance(condition, bool) else None
+        self.condition = condition if isinstance(condition, Tile) else None
+        self.location: Location | None = self.trace.location() if self.known is None else None
+        self.names = names
+        self.before = values
+        self.then_values: tuple[object, ...] = values
+        self.else_values: tuple[object, ...] = values
+        self.then_block = Block()
+        self.else_block = Block()
+        self.outer: Block = self.trace.builder.block
+
+    def then(self) -> bool:
+        """Open the first branch; False where it is not traced."""
+        if self.known is None:
+            self.trace.enter_block(self.then_block)
+        return self.known is not False
+
+    def otherwise(self) -> bool:
+        """Open the ``else`` branch; False where it is not traced."""
+        if self.known is None:
+            self.trace.enter_block(self.else_block)
+        return self.known is not True
+
+    def restore(self, values: tuple[object, ...]) -> tuple[object, ...]:
+        """Return the names as they were before the ``if``."""
+        return values if self.known is not None else self.before
+
+    def end_then(self, values: object) -> None:
+        """Close the first branch with the values its names have."""
+        if self.known is None:
+            self.trace.leave_block(self.then_block, self.outer)
+        self.then_values = _as_values(values)
+
+    def end_else(self, values: object) -> None:
+        """Close the ``else`` branch with the values its names have."""
+        if self.known is None:
+            self.trace.leave_block(self.else_block, self.outer)
+        self.else_values = _as_values(values)
+
+    def merge(self, values: tuple[object, ...]) -> tuple[object, ...]:
+        """Make the ``if`` op and return the values of the names after it."""
+        if self.known is not None:
+            return values
+        line = self.location.line if self.location else 0
+        merger = BranchMerger(self.then_block, self.else_block, line)
+        plans = [
+            self._plan(merger, *entry)
+            for entry in zip(self.names, self.then_values, self.else_values, strict=True)
+        ]
+        results = self._make_op(merger.pairs)
+        return tuple(fill_slots(plan, results) for plan in plans)
+
+    def _plan(self, merger: BranchMerger, name: str, then: object, other: object) -> object:
+        if name == RETURN_VALUE:
+            then, other = self._complete_return(then, other)
+        try:
+            return merger.plan(name, then, other)
+        except Mismatch as mismatch:
+            if name == RETURN_VALUE:
+                message, hint = (
+                    f"the branches return different things: {mismatch}",
+                    "make them agree, for example with .to()",
+                )
+            else:
+                message = f"name {name!r} has two types after this `if`: {mismatch}"
+                hint = "give both branches one type and shape, for example with .to(), or use two names"
+            raise CompileError(message, self._blame(then, other), hint) from None
+
+    def _complete_return(self, then: object, other: object) -> tuple[object, object]:
+        """Fill in for the branch that does not return yet; RETURN_DONE keeps its value from being used."""
+        if isinstance(then, Undefined) and not isinstance(other, Undefined):
+            then = placeholder(other, self.then_block)
+        elif isinstance(other, Undefined) and not isinstance(then, Undefined):
+            other = placeholder(then, self.else_block)
+        return then, other
+
+    def _blame(self, *values: object) -> Location | None:
+        """Return where a value of a name was made, rather than where the ``if`` stands."""
+        for value in reversed(values):
+            for tile in leaves(value):
+                op = tile.value.defining_op
+                if op is not None and op.parent in (self.then_block, self.else_block):
+                    return op.location
+        return self.location
+
+    def _make_op(self, pairs: Sequence[tuple[Tile, Tile]]) -> list[Tile]:
+        assert self.condition is not None
+        self._yield(self.then_block, [pair[0].value for pair in pairs])
+        self._yield(self.else_block, [pair[1].value for pair in pairs])
+        if len(self.then_block.ops) == 1 and len(self.else_block.ops) == 1 and not pairs:
+            return []
+        op = self.trace.create(
+            ops.IF,
+            regions=(self.then_block, self.else_block),
+            location=self.location,
+            condition=self.condition.value,
+        )
+        return [Tile(value) for value in op.results]
+
+    def _yield(self, block: Block, values: list[Value]) -> None:
+        previous = self.trace.enter_block(block)
+        self.trace.create(ops.YIELD, location=self.location, values=values)
+        self.trace.leave_block(block, previous)
+
+
+def _as_values(values: object) -> tuple[object, ...]:
+    assert isinstance(values, tuple)
+    return values
+
+
+def if_(condition: object, names: tuple[str, ...], values: tuple[object, ...]) -> Branches:
+    """Begin an ``if`` statement that assigns ``names``."""
+    return Branches(_condition(condition, "if"), names, values)
+
+
+class Ternary(Branches):
+    """``a if condition else b`` while it is traced."""
+
+    def __init__(self, condition: Tile | bool) -> None:
+        super().__init__(condition, ("value",), (None,))
+
+    def end_then(self, values: object) -> None:
+        """Close the first branch with its value."""
+        super().end_then((values,))
+
+    def end_else(self, values: object) -> None:
+        """Close the second branch with its value."""
+        super().end_else((values,))
+
+    def value(self) -> object:
+        """Return the value of the whole expression."""
+        if self.known is not None:
+            return (self.then_values if self.known else self.else_values)[0]
+        return self.merge(())[0]
+
+    def _plan(self, merger: BranchMerger, name: str, then: object, other: object) -> object:
+        for side in (then, other):
+            if isinstance(side, Undefined):
+                side.refuse()
+        try:
+            return merger.plan(name, then, other)
+        except Mismatch as mismatch:
+            message = f"the two sides of this conditional expression do not agree: {mismatch}"
+            hint = "give both sides one type and shape, for example with .to(), or use tl.where"
+            raise CompileError(message, self.location, hint) from None
+
+    def _make_op(self, pairs: Sequence[tuple[Tile, Tile]]) -> list[Tile]:
+        """Choose with ``select`` where both sides are cheap and pure: it keeps the code straight."""
+        if not all(map(_is_cheap, (*self.then_block.ops, *self.else_block.ops))) or any(
+            p[0].tile_type.shape for p in pairs
+        ):
+            return super()._make_op(pairs)
+        assert self.condition is not None
+        for block in (self.then_block, self.else_block):
+            for op in block.ops:
+                self.outer.append(op)
+        condition = self.condition
+        return [emit(ops.SELECT, condition=condition, true_value=a, false_value=b) for a, b in pairs]
+
+
+def _is_cheap(op: Op) -> bool:
+    return op.effects.is_pure and not op.regions and not op.results[0].type.shape
+
+
+def ternary(condition: object) -> Ternary:
+    """Begin ``a if condition else b``."""
+    return Ternary(_condition(condition, "a conditional expression"))

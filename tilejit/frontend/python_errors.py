@@ -1,0 +1,58 @@
+"""Turn what Python raises while it runs a kernel into errors that point into the kernel."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from types import ModuleType, TracebackType
+
+from tilejit.diagnostics import CompileError, Location
+from tilejit.frontend.context import Trace, code_of, location_at
+from tilejit.frontend.tile import Tile
+
+
+def to_compile_error(error: Exception, trace: Trace) -> CompileError:
+    """Return the CompileError that says what ``error`` says, at the line of the kernel that raised it."""
+    location, names = _innermost(error.__traceback__, trace)
+    message, hint = _explain(error, names)
+    return CompileError(message, location, hint)
+
+
+def _innermost(traceback: TracebackType | None, trace: Trace) -> tuple[Location | None, set[str]]:
+    """Return where in a kernel the error arose, and the names known there."""
+    location, names = trace.function.location, set[str]()
+    while traceback is not None:
+        code = code_of(traceback.tb_frame.f_code)
+        if code is not None:
+            location = location_at(code, traceback.tb_lasti, trace.caller)
+            frame = traceback.tb_frame
+            names = {
+                name for name in (*frame.f_locals, *frame.f_globals, *trace.builtins) if name.isidentifier()
+            }
+        traceback = traceback.tb_next
+    return location, names
+
+
+def _explain(error: Exception, names: set[str]) -> tuple[str, str | None]:
+    if isinstance(error, NameError) and error.name:
+        return f"name {error.name!r} is not defined", suggest(error.name, names)
+    if isinstance(error, AttributeError) and error.name:
+        known = error.obj
+        return f"{_spell_owner(known)} has no attribute {error.name!r}", suggest(error.name, dir(known))
+    if isinstance(error, RecursionError):
+        return "the kernel calls functions too deeply", "use a loop instead of recursion"
+    return f"{type(error).__name__}: {error}", None
+
+
+def _spell_owner(owner: object) -> str:
+    if isinstance(owner, ModuleType):
+        return f"module {owner.__name__}"
+    if isinstance(owner, Tile):
+        return f"a value of type {owner.tile_type}"
+    return f"a value of type {type(owner).__name__}"
+
+
+def suggest(name: str, known: Iterable[str]) -> str | None:
+    """Return a hint with the known name that looks most like ``name``, if one does."""
+    close = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else None

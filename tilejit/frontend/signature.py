@@ -1,0 +1,214 @@
+"""What a trace knows of a kernel's parameters: the source they are declared in and how one launch specialises them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+
+from tilejit.diagnostics import CompileError, LaunchError
+from tilejit.frontend.constexpr import Const, Constexpr, unwrap
+from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
+
+
+@dataclass(frozen=True)
+class PointerParam:
+    """An array argument: ``rank`` dimensions, known to start at a 16-byte boundary where ``divisible_by_16``."""
+
+    element: DType
+    const: bool = False
+    divisible_by_16: bool = False
+    alias_class: int | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class ScalarParam:
+    """A number that each launch passes anew."""
+
+    dtype: DType
+    divisible_by_16: bool = False
+
+
+@dataclass(frozen=True)
+class ConstantParam:
+    """A value that the compiled code holds: a ``tl.constexpr`` argument, None, or an integer equal to 1."""
+
+    value: object
+
+
+@dataclass(frozen=True)
+class TupleParam:
+    """A tuple argument; each item takes arguments of its own, called ``name.0``, ``name.1`` and so on."""
+
+    items: tuple[Param, ...]
+
+
+Param = PointerParam | ScalarParam | ConstantParam | TupleParam
+Specialisation = tuple[tuple[str, Param], ...]
+
+
+def specialise_number(
+    value: bool | int | float | None, *, specialise: bool = True, specialise_divisibility: bool = True
+) -> ScalarParam | ConstantParam:
+    """Return how a number specialises a kernel, by Triton's rules.
+
+    None and integers equal to 1 become constants; other integers are int32 where they fit, else int64, else uint64;
+    floats are fp32; bools int1. ``specialise`` False keeps integers equal to 1 at run time.
+    Raises: LaunchError where an integer fits no type.
+    """
+    if value is None:
+        return ConstantParam(None)
+    if isinstance(value, bool):
+        return ScalarParam(INT1)
+    if isinstance(value, float):
+        return ScalarParam(FP32)
+    if specialise and value == 1:
+        return ConstantParam(1)
+    divisible = specialise and specialise_divisibility and value % 16 == 0
+    for dtype in (INT32, INT64, UINT64):
+        if dtype.min_value <= value <= dtype.max_value:
+            return ScalarParam(dtype, divisible)
+    raise LaunchError(
+        f"the integer {value} fits neither int64 nor uint64", "pass a smaller number or a float"
+    )
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kernel as its ``def`` line declares it."""
+
+    name: str
+    is_constexpr: bool = False
+    has_default: bool = False
+    default: object = None
+    is_keyword_only: bool = False
+    is_variadic: bool = False  # *args
+
+
+@dataclass(eq=False)
+class KernelSource:
+    """A kernel or helper function and its text; equal only to itself.
+
+    ``rewritten`` holds the code object of the rewritten function once it was made.
+    """
+
+    function: FunctionType
+    parameters: tuple[Parameter, ...]
+    text: str
+    file: str
+    first_line: int
+    rewritten: CodeType | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @staticmethod
+    def of(function: FunctionType, text: str | None = None) -> KernelSource:
+        """Read the source of ``function``; ``text`` gives it where Python cannot know it (functions from exec).
+
+        Raises: CompileError where the text cannot be found.
+        """
+        if text is None:
+            text = _attached_text(function)
+        if text is None:
+            text, first_line, file = _find_text(function)
+        else:
+            first_line, file = 1, _register_text(function, text)
+        return KernelSource(function, read_parameters(function), text, file, first_line)
+
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Match call arguments to parameters and fill in defaults. Raises TypeError as a call would."""
+        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+
+def read_parameters(function: FunctionType) -> tuple[Parameter, ...]:
+    """Return the parameters of ``function``; ``tl.constexpr`` annotations are recognised as objects and as text."""
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        default = parameter.default
+        has_default = default is not inspect.Parameter.empty
+        parameters.append(
+            Parameter(
+                parameter.name,
+                is_constexpr=is_constexpr_annotation(parameter.annotation),
+                has_default=has_default,
+                default=unwrap(default) if has_default else None,
+                is_keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+                is_variadic=parameter.kind is inspect.Parameter.VAR_POSITIONAL,
+            )
+        )
+    return tuple(parameters)
+
+
+def is_constexpr_annotation(annotation: object) -> bool:
+    """True for ``tl.constexpr`` and for text that names it."""
+    if isinstance(annotation, str):
+        return annotation.replace("'", "").replace('"', "").strip().split(".")[-1] == "constexpr"
+    return annotation is Constexpr
+
+
+def is_const_annotation(annotation: object) -> bool:
+    """True for ``tl.const``, which marks a pointer that a kernel must not store to."""
+    if isinstance(annotation, str):
+        return annotation.strip().split(".")[-1] == "const"
+    return annotation is Const
+
+
+def parse_text(source: KernelSource) -> ast.FunctionDef:
+    """Parse the source of a function; nodes carry the lines and columns of the file.
+
+    Raises: CompileError where the text is not one ``def``.
+    """
+    text, offset = source.text, source.first_line - 1
+    if text[:1].isspace():  # a nested function: keep its columns by giving it a block to stand in
+        text, offset = "if 1:\n" + text, offset - 1
+    try:
+        module = ast.parse(text)
+    except SyntaxError:
+        module, offset = ast.parse(textwrap.dedent(source.text)), source.first_line - 1
+    body = module.body
+    if body and isinstance(body[0], ast.If):
+        body = body[0].body
+    if not body or not isinstance(body[0], ast.FunctionDef):
+        raise CompileError(
+            f"{source.name} is not a function written with def", None, "kernels and helpers need a def"
+        )
+    if offset:
+        ast.increment_lineno(body[0], offset)
+    return body[0]
+
+
+def _attached_text(function: FunctionType) -> str | None:
+    text = function.__dict__.get("src")
+    return text if isinstance(text, str) else None
+
+
+def _register_text(function: FunctionType, text: str) -> str:
+    """Make ``text`` known to linecache, so that errors can quote it; return the file name it goes by."""
+    file = f"<kernel {function.__qualname__}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    return file
+
+
+def _find_text(function: FunctionType) -> tuple[str, int, str]:
+    try:
+        lines, first_line = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        raise CompileError(
+            f"the source of {function.__qualname__} cannot be read",
+            None,
+            "define the kernel in a file, or give its text: function.src = '...' before decorating it",
+        ) from None
+    return (
+        "".join(lines),
+        max(1, first_line),
+        inspect.getsourcefile(function) or function.__code__.co_filename,
+    )

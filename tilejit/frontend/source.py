@@ -1,0 +1,163 @@
+"""Functions that run inside a trace: kernels called as helpers, and plain Python functions that kernels call."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import CodeType, FunctionType
+from weakref import WeakKeyDictionary
+
+from tilejit.diagnostics import CompileError, LaunchError, TilejitError
+from tilejit.frontend import control
+from tilejit.frontend.constexpr import unwrap
+from tilejit.frontend.context import Trace, fail, find_active
+from tilejit.frontend.python_errors import to_compile_error
+from tilejit.frontend.rewrite_ast import RUNTIME, rewritten_code
+from tilejit.frontend.signature import KernelSource
+from tilejit.frontend.tile import Composite, Tile, Undefined
+
+
+class TracedFunction:
+    """A decorated function. Called while a kernel is traced, it is inlined; the runtime's kernels derive from it."""
+
+    def __init__(self, source: KernelSource) -> None:
+        self.source = source
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Inline the function into the kernel being traced. Raises LaunchError outside kernels."""
+        trace = find_active()
+        if trace is None:
+            name = self.source.name
+            raise LaunchError(
+                f"{name} is a kernel and cannot be called like a function",
+                f"launch it on a grid: {name}[grid](...)",
+            )
+        return inline(trace, self.source, args, kwargs)
+
+
+class PlainFunction:
+    """An undecorated function that a kernel calls: on tiles it is traced like a helper, else it simply runs."""
+
+    def __init__(self, function: FunctionType) -> None:
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Run or inline the function."""
+        trace = find_active()
+        if trace is None or not any(map(_holds_tiles, (*args, *kwargs.values()))):
+            return self.function(*args, **kwargs)
+        try:
+            source = _source_of(self.function)
+        except CompileError:  # no text to rewrite: it runs as it is
+            return self.function(*args, **kwargs)
+        return inline(trace, source, args, kwargs)
+
+
+def _holds_tiles(value: object) -> bool:
+    if isinstance(value, tuple | list):
+        return any(map(_holds_tiles, value))
+    return isinstance(value, Tile | Composite | Undefined)
+
+
+_plain_sources: WeakKeyDictionary[FunctionType, KernelSource] = WeakKeyDictionary()
+
+
+def _source_of(function: FunctionType) -> KernelSource:
+    source = _plain_sources.get(function)
+    if source is None:
+        source = _plain_sources[function] = KernelSource.of(function)
+    return source
+
+
+def inline(
+    trace: Trace, source: KernelSource, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> object:
+    """Run a helper in the trace; its ops remember where it was called."""
+    if source in trace.active_sources:
+        fail(f"{source.name} calls itself: recursion is not supported in a kernel", "use a loop")
+    try:
+        arguments = source.bind(args, kwargs)
+    except TypeError as error:
+        fail(
+            f"{source.name}(): {error}", f"its parameters are {', '.join(p.name for p in source.parameters)}"
+        )
+    for parameter in source.parameters:
+        if parameter.is_constexpr:
+            arguments[parameter.name] = _constant_argument(source, parameter.name, arguments[parameter.name])
+    caller, trace.caller = trace.caller, trace.location()
+    try:
+        return run(trace, source, arguments)
+    finally:
+        trace.caller = caller
+
+
+def _constant_argument(source: KernelSource, name: str, value: object) -> object:
+    if not isinstance(value, Tile):
+        return value
+    if value.constant is None:
+        fail(
+            f"parameter {name} of {source.name} is tl.constexpr; got a value of type {value.tile_type} that only the run knows",
+            "pass a constant, or leave the annotation of the parameter out",
+        )
+    return value.constant
+
+
+def run(trace: Trace, source: KernelSource, arguments: Mapping[str, object]) -> object:
+    """Run the rewritten function of ``source``. Every error becomes one that points into the kernel."""
+    code = rewritten_code(source)
+    function = FunctionType(code, _namespace(trace, source, code), source.name)
+    trace.active_sources.append(source)
+    try:
+        return function(**{name: _prepare(value) for name, value in arguments.items()})
+    except TilejitError:
+        raise
+    except Exception as error:
+        raise to_compile_error(error, trace) from error
+    finally:
+        trace.active_sources.pop()
+
+
+def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, object]:
+    """Return what the function's free names mean now: its closure and globals, constants unwrapped."""
+    namespace: dict[str, object] = {RUNTIME: control, "__builtins__": trace.builtins}
+    outside, closure = source.function.__globals__, _closure(source.function)
+    for name in _global_names(code):
+        if name in closure:
+            namespace[name] = _prepare(closure[name])
+        elif name in outside:
+            namespace[name] = _prepare(outside[name])
+    return namespace
+
+
+def _closure(function: FunctionType) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            values[name] = cell.cell_contents
+        except ValueError:  # assigned later: using it now is a NameError
+            continue
+    return values
+
+
+def _global_names(code: CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def _prepare(value: object) -> object:
+    """Return a value from outside as a kernel sees it."""
+    value = unwrap(value)
+    if isinstance(value, FunctionType) and not _is_ours(value) and value.__name__ != "<lambda>":
+        return PlainFunction(value)
+    if isinstance(value, list):
+        return tuple(map(_prepare, value))
+    return value
+
+
+def _is_ours(function: FunctionType) -> bool:
+    module = function.__module__ or ""
+    return module == "tilejit" or module.startswith("tilejit.")

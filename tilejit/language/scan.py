@@ -1,0 +1,49 @@
+"""Running sums and other scans along a dimension."""
+
+from __future__ import annotations
+
+from tilejit import ops
+from tilejit.frontend.context import active
+from tilejit.frontend.promote import sum_type
+from tilejit.frontend.tile import Tile
+from tilejit.frontend.values import as_axis, cast_to, emit
+from tilejit.ir.types import BF16, FP32, DType, Element
+from tilejit.language.creation import as_dtype
+from tilejit.language.function import Operand, language_function
+from tilejit.language.reduction import Combine, combine_region, combined_tiles, number_tile
+from tilejit.ops import ReduceKind
+
+
+@language_function
+def cumsum(input: Operand, axis: int = 0, reverse: bool = False, dtype: Element | None = None) -> Tile:
+    """Return the running sum along ``axis``, from the end with ``reverse``.
+
+    Integers below 32 bits are added as int32 or uint32, bf16 as fp32; ``dtype`` chooses another type.
+    """
+    tile = number_tile(input, "tl.cumsum")
+    assert isinstance(tile.dtype, DType)
+    if dtype is None:
+        tile = cast_to(tile, FP32 if tile.dtype == BF16 else sum_type(tile.dtype))
+    else:
+        tile = cast_to(tile, as_dtype(dtype, "dtype of tl.cumsum"))
+    place = as_axis(axis, tile.rank, "tl.cumsum")
+    return emit(ops.SCAN, {"axis": place, "kind": ReduceKind.SUM, "reverse": bool(reverse)}, x=tile)
+
+
+@language_function
+def associative_scan(input: object, axis: int, combine_fn: Combine, reverse: bool = False) -> object:
+    """Combine each element with all before it along ``axis`` (after it with ``reverse``).
+
+    ``input`` is a tile or a tuple of tiles; ``combine_fn`` as for ``reduce``.
+    """
+    tiles, is_tuple = combined_tiles(input, "tl.associative_scan")
+    place = as_axis(axis, tiles[0].rank, "tl.associative_scan")
+    region = combine_region([tile.dtype for tile in tiles], combine_fn, "tl.associative_scan")
+    op = active().create(
+        ops.SCAN_CUSTOM,
+        attributes={"axis": place, "reverse": bool(reverse)},
+        regions=(region,),
+        x=[tile.value for tile in tiles],
+    )
+    results = tuple(map(Tile, op.results))
+    return results if is_tuple else results[0]
