@@ -142,12 +142,14 @@ class ScalarStep:
 
 @dataclass(eq=False)
 class DotOperand:
-    """One operand of a dot in scratch; ``transposed``: the buffer holds the operand with its last two dims
-    swapped.
+    """One operand of a dot: a buffer, or memory that ``load`` would read and the dot reads itself.
+
+    ``transposed``: what is in memory is the operand with its last two dims swapped.
     """
 
-    buffer: Buffer
+    buffer: Buffer | None
     transposed: bool
+    load: Op | None = None
 
 
 @dataclass(eq=False)
@@ -330,7 +332,7 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
             return [*lines, f"{indent}}}"]
         case DotStep():
-            sides = [o.buffer.name + ("^T" if o.transposed else "") for o in (step.a, step.b)]
+            sides = [_print_operand(side, names) for side in (step.a, step.b)]
             sign = "=" if step.starts_at_zero else "+="
             return [f"{indent}dot {step.accumulator.name} {sign} {sides[0]} * {sides[1]}"]
         case ScanStep(op=op):
@@ -373,6 +375,15 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             ]
 
 
+def _print_operand(operand: DotOperand, names: dict[Value, str]) -> str:
+    if operand.buffer is not None:
+        text = operand.buffer.name
+    else:
+        assert operand.load is not None
+        text = f"memory({names.get(operand.load.result, '%?')})"
+    return text + ("^T" if operand.transposed else "")
+
+
 def _print_root(root: Root, names: dict[Value, str]) -> str:
     match root:
         case Materialise():
@@ -381,8 +392,7 @@ def _print_root(root: Root, names: dict[Value, str]) -> str:
             return f"store({', '.join(names.get(v, '%?') for v in op.operands)})"
         case ReduceRoot(op=op):
             left = ", ".join(
-                b.name if b else names.get(r, "%?")
-                for b, r in zip(root.buffers, op.results, strict=True)
+                b.name if b else names.get(r, "%?") for b, r in zip(root.buffers, op.results, strict=True)
             )
             inputs = ", ".join(names.get(v, "%?") for v in op.operands)
             return f"{left} = {op.name}({inputs}) over d{root.axis}"

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Access, Bound, Stride
-from tilejit.ir.types import DType, TileType
+from tilejit.ir.types import DType
 from tilejit.ops import control, elementwise, memory, shape
+from tilejit.passes.intervals import never_wraps
 
 ZERO = Stride(0)
 _VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
@@ -95,6 +96,21 @@ class AccessAnalysis:
             else:
                 rest = True
         return Access(self.root(pointer), self.strides(pointer), tuple(bounds), rest)
+
+    def is_exact(self, value: Value) -> bool:
+        """Whether an integer or pointer tile is what its strides say even where narrow offsets might wrap.
+
+        Offsets of 64 bits do not wrap; of narrower ones it has to be proved.
+        """
+        op = value.defining_op
+        if value.type.is_scalar or op is None:
+            return True
+        if op.name == elementwise.ADDPTR.name:
+            return all(self.is_exact(operand) for operand in op.operands)
+        element = value.type.element
+        if isinstance(element, DType) and element.bits < 64:
+            return never_wraps(value)
+        return all(self.is_exact(operand) for operand in op.operands)
 
     def stride_of_mask(self, value: Value, dim: int) -> Stride | None:
         """ZERO where a mask is the same all along ``dim``, else None."""
@@ -286,8 +302,3 @@ _STRIDE_RULES = {
     elementwise.CAST.name: _cast_rule,
     elementwise.SELECT.name: _select_rule,
 }
-
-
-def is_tile(type: TileType) -> bool:
-    """Whether values of ``type`` have elements in dimensions, however few."""
-    return not type.is_scalar

@@ -217,7 +217,10 @@ def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline)
                 timeline.of(buffer).writes.append(position)
         case DotStep():
             for side in (step.a, step.b):
-                timeline.of(side.buffer).reads.append((position, False))
+                if side.buffer is not None:
+                    timeline.of(side.buffer).reads.append((position, False))
+                if side.load is not None:
+                    _read_operands(side.load, position, plan, timeline)
             if not step.starts_at_zero:
                 timeline.of(step.accumulator).reads.append((position, True))
             timeline.of(step.accumulator).writes.append(position)

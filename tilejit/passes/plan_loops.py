@@ -58,6 +58,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
 class _StepPlanner:
     def __init__(self, values: ValuePlan) -> None:
         self.buffers = values.buffers
+        self.streamed = values.streamed
 
     def block(self, block: Block) -> list[Step]:
         """The steps of a block, its terminator excepted."""
@@ -119,8 +120,8 @@ class _StepPlanner:
         sides = []
         for name in ("a", "b"):
             source, transposed = dot_source(op.operand(name))
-            buffer = self.buffers[source]
-            sides.append(DotOperand(buffer, transposed))
+            load = self.streamed.get(source)
+            sides.append(DotOperand(None if load else self.buffers[source], transposed, load))
         steps.append(DotStep(op, sides[0], sides[1], accumulator, starts_at_zero))
         return steps
 
@@ -209,5 +210,5 @@ def _check_combine(op: Op) -> None:
                 raise CompileError(
                     f"a combine function may only compute with its arguments, but this one uses {inner.name}",
                     inner.location or op.location,
-                    "write the choice with tl.where instead of control flow, and load values before the reduction",
+                    "write choices with tl.where instead of control flow, and load before the reduction",
                 )

@@ -88,6 +88,9 @@ class ValuePlan:
 
     buffers: dict[Value, Buffer]
     analysis: AccessAnalysis
+    streamed: dict[
+        Value, Op
+    ]  # dot operands that the dot reads from memory itself, with the load they come from
 
 
 def plan_values(function: Function) -> ValuePlan:
@@ -117,12 +120,14 @@ class _Planner:
         self.has_load: dict[Value, bool] = {}
         self.writes = [op for op in self.ops if Effects.WRITE in op.definition.effects]
         self.dot_operands: set[Value] = set()
+        self.streamed: dict[Value, Op] = {}
 
     def run(self) -> ValuePlan:
         self._estimate_costs()
         for op in self.ops:
             if op.name == reduce.DOT.name:
-                self.dot_operands |= {dot_source(op.operand(side))[0] for side in ("a", "b")}
+                for side in ("a", "b"):
+                    self._plan_dot_operand(op, dot_source(op.operand(side))[0])
         for op in self.ops:
             if op.name in _LOOPS:
                 self._share_dot_operands(op)
@@ -134,7 +139,46 @@ class _Planner:
             for result in op.results:
                 if result.type.rank:
                     self._decide(op, result)
-        return ValuePlan(dict(sorted(self.buffers.items(), key=self._definition_order)), self.analysis)
+        return ValuePlan(
+            dict(sorted(self.buffers.items(), key=self._definition_order)), self.analysis, self.streamed
+        )
+
+    def _plan_dot_operand(self, dot: Op, source: Value) -> None:
+        load = self._streamable_load(dot, source)
+        if load is not None:
+            self.streamed[source] = load
+        else:
+            self.dot_operands.add(source)
+
+    def _streamable_load(self, dot: Op, source: Value) -> Op | None:
+        """The load whose memory ``dot`` may read in place of ``source``: rows of elements, all there, used
+        once.
+
+        The dot converts what it reads, so an exact cast to the type it computes in may lie between.
+        """
+        value, accumulator = source, dot.result.type.element
+        cast = value.defining_op
+        if (
+            cast is not None
+            and cast.name == ew.CAST.name
+            and _is_exact_in(cast.operands[0].type.element, FP32)
+        ):
+            if value.type.element != FP32 or value.use_count != 1 or accumulator != FP32:
+                return None
+            value = cast.operands[0]
+        load = value.defining_op
+        if load is None or load.name != memory.LOAD.name or load.parent is not dot.parent:
+            return None
+        if value.use_count != 1 or value.type.rank != 2:
+            return None
+        if source.users[0] is not dot and source.users[0].result.use_count != 1:
+            return None
+        if load.optional_operand("mask") is not None or load.attributes["volatile"]:
+            return None
+        pointer = load.operand("pointer")
+        if None in self.analysis.strides(pointer) or not self.analysis.is_exact(pointer):
+            return None
+        return None if self._is_overwritten(load, {dot}) else load
 
     def _share_dot_operands(self, loop: Op) -> None:
         """A carried value and the loop's result share one buffer: if one is a dot operand, so is the
@@ -187,8 +231,13 @@ class _Planner:
         if op.name in _BUFFERED_RESULTS:
             if result.use_count or op.name not in (memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name):
                 self._give_buffer(result)
+        elif self._is_streamed(result):
+            pass  # the dot reads it
         elif sites and (self._must_store(op, result) or self._should_store(op, result, sites)):
             self._give_buffer(result)
+
+    def _is_streamed(self, value: Value) -> bool:
+        return value in self.streamed or value in {load.result for load in self.streamed.values()}
 
     def _find_sites(self, value: Value) -> set[Op]:
         """The ops where loops that need ``value`` stand."""
@@ -265,6 +314,15 @@ def _is_elementwise_path(user: Op, target: Op) -> bool:
     if not user.definition.is_elementwise:
         return False
     return all(_is_elementwise_path(next_user, target) for next_user in user.results[0].users)
+
+
+def _is_exact_in(element: Element, wider: DType) -> bool:
+    """Whether every value of ``element`` is one of the float type ``wider``."""
+    if not isinstance(element, DType) or element.is_bool():
+        return False
+    if element.is_floating():
+        return element.bits < wider.bits
+    return element.bits <= wider.mantissa_bits
 
 
 def _regroups(op: Op) -> bool:

@@ -99,13 +99,18 @@ class DotPlan:
 
 def unit_for(accumulator: DType, a: DType, b: DType) -> Unit:
     """The unit that computes products of ``a`` and ``b`` into ``accumulator``."""
-    if accumulator == FP32 and a.kind is Kind.FLOAT and b.kind is Kind.FLOAT:
+    if accumulator == FP32 and _converts_exactly(a) and _converts_exactly(b):
         return Unit.FP32
     if accumulator == FP64 and a.kind is Kind.FLOAT and b.kind is Kind.FLOAT:
         return Unit.FP64
     if accumulator == INT32 and a.kind is not Kind.FLOAT and b.kind is not Kind.FLOAT:
         return Unit.INT32
     raise InternalError(f"no dot of {a} and {b} into {accumulator}")
+
+
+def _converts_exactly(dtype: DType) -> bool:
+    """True for floats up to fp32, and for integers all of which fp32 can hold."""
+    return dtype.kind is Kind.FLOAT or dtype.bits <= FP32.mantissa_bits
 
 
 def plan_dot(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:

@@ -35,6 +35,7 @@ from tilejit.ir.loop_plan import (
     ScalarStep,
     ScanStep,
     Step,
+    Stride,
     WhileStep,
 )
 from tilejit.ir.types import DType, TileType, product
@@ -190,10 +191,10 @@ class _ProgramEmitter:
 
         def one(index: ir.Value | int) -> None:
             builder = self.scope.builder
-            a = self._operand(builder, step.a, a_type, index)
-            b = self._operand(builder, step.b, b_type, index)
+            a = self._operand(step.a, a_type, index)
+            b = self._operand(step.b, b_type, index)
             accumulator = DotOperand(step.accumulator, False)
-            c = self._operand(builder, accumulator, TileType(step.accumulator.element, (m, n)), index)
+            c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), index)
             emit_dot(builder, DotShape(m, n, k), a, b, c, self.target, zero_init=step.starts_at_zero)
 
         if batch == 1:
@@ -206,9 +207,11 @@ class _ProgramEmitter:
 
         loop(self.scope, batch, [], body)
 
-    def _operand(
-        self, builder: ir.IRBuilder, operand: DotOperand, type: TileType, index: ir.Value | int
-    ) -> Operand:
+    def _operand(self, operand: DotOperand, type: TileType, index: ir.Value | int) -> Operand:
+        if operand.load is not None:
+            return self._streamed_operand(operand.load, operand.transposed)
+        assert operand.buffer is not None
+        builder = self.scope.builder
         rows, columns = type.shape[-2:]
         element = operand.buffer.element
         if not isinstance(element, DType):
@@ -221,6 +224,31 @@ class _ProgramEmitter:
         if operand.transposed:
             return Operand(pointer, element, 1, rows)
         return Operand(pointer, element, columns, 1)
+
+    def _streamed_operand(self, load: Op, transposed: bool) -> Operand:
+        """An operand in the caller's memory: the address of its first element and its strides."""
+        pointer = load.operand("pointer")
+        address = Evaluator(self.scope).at(pointer, (START, START)).value
+        element = load.result.type.element
+        if not isinstance(element, DType):
+            raise InternalError("a dot of pointers", load.location)
+        row, column = (self._stride(stride) for stride in self.plan.accesses[load].strides)
+        operand = Operand(address, element, row, column)
+        return operand.transposed if transposed else operand
+
+    def _stride(self, stride: Stride | None) -> ir.Value | int:
+        if stride is None:
+            raise InternalError("a dot of memory that has no stride")
+        if stride.constant is not None:
+            return stride.constant
+        builder = self.scope.builder
+        product_value: ir.Value = ir.Constant(I64, stride.coefficient)
+        for factor in stride.factors:
+            value = self.value(factor)
+            product_value = builder.mul(
+                product_value, value if value.type == I64 else builder.sext(value, I64)
+            )
+        return product_value
 
     def copy(self, step: CopyStep) -> None:
         builder = self.builder
@@ -354,7 +382,7 @@ class _ProgramEmitter:
         for number, result in enumerate(step.op.results):
             if step.results[number] is not None:
                 continue
-            phi = builder.phi(incoming[0][0][number].type, result.name)
+            phi = builder.phi(llvm_element(result.type.element), result.name)
             for values, block in incoming:
                 phi.add_incoming(values[number], block)
             self.scope.scalars[result] = phi

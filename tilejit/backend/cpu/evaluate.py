@@ -124,7 +124,7 @@ class Evaluator:
             element = op.result.type.element
             return constant(element, number_value)
         if value not in self.scope.scalars:
-            raise InternalError(f"the scalar %{value.name} is used before it is computed", op and op.location)
+            raise InternalError(f"the scalar %{value.name} is used before it is computed", op.location if op else None)
         return self.scope.scalars[value]
 
     def splat(self, emitted: Emitted, lanes: int | None) -> ir.Value:
