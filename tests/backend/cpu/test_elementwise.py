@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from emitter_harness import CompiledOp, add_function, build_module, check, make_op, sample, undefined_symbols
+from emitter_harness import CompiledOp, add_function, assembly, check, make_op, sample, undefined_symbols
 from llvmlite import ir
 
-from tilejit.backend.cpu.elementwise import EMITTERS
+from tilejit.backend.cpu.elementwise import EMITTERS, emit_elementwise
+from tilejit.backend.cpu.values import EmitContext
 from tilejit.ir.core import Op
 from tilejit.ir.opdef import Attribute, OpDef, TypeRuleError
 from tilejit.ir.types import (
@@ -146,10 +147,19 @@ def test_remainder_of_floats_is_exact() -> None:
     check(op, run(multiples, divisor), [multiples, divisor])
 
 
-def test_nothing_is_contracted_unless_asked() -> None:
-    op = make_op(elementwise.MUL, [FP32, FP32])
-    assert "contract" not in str(build_module(op, 16, generic_avx2()))
-    assert "fmul contract" in str(build_module(op, 16, generic_avx2(), fp_fusion=True))
+@pytest.mark.parametrize("fused", [False, True], ids=["exact", "fused"])
+def test_fusion_makes_one_instruction_of_two_ops(fused: bool) -> None:
+    target = generic_avx2()
+    vector = ir.VectorType(ir.FloatType(), 8)
+    module = ir.Module("multiply and add")
+    module.triple = target.triple
+    function = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "apply")
+    builder = ir.IRBuilder(function.append_basic_block())
+    context = EmitContext(builder, target, fused)
+    a, b, c = function.args
+    product = emit_elementwise(context, make_op(elementwise.MUL, [FP32, FP32]), [a, b])
+    builder.ret(emit_elementwise(context, make_op(elementwise.ADD, [FP32, FP32]), [product, c]))
+    assert ("vfmadd" in assembly(module, target)) == fused
 
 
 def test_saturated_shift_and_division_cost_no_scalar_code() -> None:
