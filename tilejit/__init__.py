@@ -1,1 +1,39 @@
-"""tilejit"""
+"""tilejit: Triton-style tile kernels in Python, compiled to native CPU programs."""
+
+from tilejit import language
+from tilejit.backend.cpu.threads import get_num_threads, set_num_threads
+from tilejit.compiler import STAGES, CompiledKernel
+from tilejit.diagnostics import CompileError, InternalError, KernelError, LaunchError, TilejitError
+from tilejit.frontend.constexpr import Constexpr as constexpr
+from tilejit.runtime.compile import compile
+from tilejit.runtime.config import Config, autotune, cdiv, heuristics, next_power_of_2
+from tilejit.runtime.kernel import Kernel, jit, kernel
+from tilejit.runtime.launcher import TARGETS
+from tilejit.target.cpu import CpuTarget
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "STAGES",
+    "TARGETS",
+    "CompileError",
+    "CompiledKernel",
+    "Config",
+    "CpuTarget",
+    "InternalError",
+    "Kernel",
+    "KernelError",
+    "LaunchError",
+    "TilejitError",
+    "autotune",
+    "cdiv",
+    "compile",
+    "constexpr",
+    "get_num_threads",
+    "heuristics",
+    "jit",
+    "kernel",
+    "language",
+    "next_power_of_2",
+    "set_num_threads",
+]

@@ -67,13 +67,13 @@ class CompiledKernel:
     @cached_property
     def traced(self) -> Function:
         """The kernel as its Python source says, before any pass."""
-        return trace(self.source, self.specialisation)
+        return trace(self.source, self.specialisation, name=self.name)
 
     @cached_property
     def tile(self) -> Function:
         """The kernel after the tile passes."""
         # Passes change a function in place and the traced form must stay as it is: tracing again is the copy.
-        function = trace(self.source, self.specialisation)
+        function = trace(self.source, self.specialisation, name=self.name)
         run_passes(TILE_PASSES, function, context=self._context)
         return function
 

@@ -77,19 +77,20 @@ class Heuristics:
         inner = self.fn[grid]
 
         def launch(*args: object, **kwargs: object) -> CompiledKernel:
-            return inner(*args, **self._complete(args, kwargs))
+            return inner(*args, **self.complete(args, kwargs))
 
         return launch
 
     def run(self, *args: object, grid: object, warmup: bool = False, **kwargs: object) -> CompiledKernel:
         """Launch over ``grid``, or only compile where ``warmup`` is set."""
-        return self.fn.run(*args, grid=grid, warmup=warmup, **self._complete(args, kwargs))
+        return self.fn.run(*args, grid=grid, warmup=warmup, **self.complete(args, kwargs))
 
     def warmup(self, *args: object, grid: object = (1,), **kwargs: object) -> CompiledKernel:
         """Compile for these arguments without running."""
-        return self.fn.warmup(*args, grid=grid, **self._complete(args, kwargs))
+        return self.fn.warmup(*args, grid=grid, **self.complete(args, kwargs))
 
-    def _complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+    def complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """The keywords of a call with those that the heuristics compute."""
         given = {**dict(zip(self.arg_names, args, strict=False)), **kwargs}
         computed = {name: heuristic(dict(given)) for name, heuristic in self.values.items()}
         return {**kwargs, **computed}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import FunctionType
 from typing import overload
 
@@ -11,10 +13,12 @@ from tilejit import options
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.constexpr import unwrap
+from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
-from tilejit.runtime.launcher import Launcher, Settings, normalise_grid, resolve_target
+from tilejit.runtime.fast_entry import CallSite, make_launch_function
+from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
 
 LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
@@ -30,14 +34,21 @@ class Kernel(TracedFunction):
     """
 
     def __init__(
-        self, function: FunctionType, rules: SpecialisationRules, chosen: Mapping[str, object]
+        self, source: KernelSource, rules: SpecialisationRules, chosen: Mapping[str, object]
     ) -> None:
-        super().__init__(function)
+        super().__init__(source)
+        functools.update_wrapper(self, source.function)
+        self.fn = source.function
         self.rules = rules
         self._chosen = dict(chosen)
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
+        self._fast: dict[Hashable, _FastLaunches] = {}
         self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        return self.source.name
 
     @property
     def arg_names(self) -> list[str]:
@@ -49,8 +60,11 @@ class Kernel(TracedFunction):
         """The source text."""
         return self.source.text
 
-    def __getitem__(self, grid: object) -> LaunchFunction:
-        return _OverGrid(self, grid)
+    def __getitem__(self, grid: Hashable) -> LaunchFunction:
+        try:
+            return self._fast[grid].function
+        except (KeyError, TypeError):  # no such launch yet, or a grid that cannot be a key
+            return _OverGrid(self, grid)
 
     def run(self, *args: object, grid: object, warmup: bool = False, **kwargs: object) -> CompiledKernel:
         """Launch over ``grid``, or only compile where ``warmup`` is set."""
@@ -74,16 +88,49 @@ class Kernel(TracedFunction):
         """
         arguments = {name: value for name, value in kwargs.items() if name in self._names}
         keywords = {name: value for name, value in kwargs.items() if name not in self._names}
-        settings = self._settings(keywords)
+        settings = self.settings(keywords)
         matched = match_arguments(self.name, self.source.parameters, args, arguments)
         if callable(grid):
             grid = grid({**keywords, **{name: unwrap(value) for name, value in matched.items()}})
+            if isinstance(grid, tuple) and grid in self._fast and not compile_only:
+                return self._fast[grid].function(*args, **kwargs)
         sizes = normalise_grid(self.name, grid)
         call = bind(self.name, self.source.parameters, matched, self.rules)
         launcher = self._launcher(settings, call)
-        if not compile_only:
-            launcher.launch(call, sizes)
+        if compile_only:
+            return launcher.compiled
+        launcher.launch(call, sizes)
+        if launcher.launches > 1 and isinstance(grid, (tuple, int)):
+            site = CallSite(
+                self.arg_names,
+                args,
+                kwargs,
+                matched,
+                [name for name in keywords if name in LAUNCH_OPTIONS],
+                self.rules,
+            )
+            self._add_fast_launch(grid, launcher.compiled, site, sizes)
         return launcher.compiled
+
+    def _add_fast_launch(
+        self, grid: tuple[object, ...] | int, compiled: CompiledKernel, site: CallSite, sizes: Grid
+    ) -> None:
+        """Let ``kernel[grid]`` return a native function for calls like this one.
+
+        It tries those made before it for the same grid, the newest first, and then this object.
+        """
+        with self._lock:
+            before = self._fast.get(grid)
+            # A call of a kind already in the chain has come through it without being taken: start again.
+            kind = (compiled, len(site.args), tuple(site.kwargs))
+            if before is None or kind in before.kinds or len(before.kinds) == _MAX_KINDS:
+                before = _FastLaunches(_OverGrid(self, grid), ())
+            function = make_launch_function(compiled, site, sizes, before.function)
+            if function is None:
+                return
+            if len(self._fast) >= _MAX_GRIDS:
+                self._fast.clear()
+            self._fast[grid] = _FastLaunches(function, (*before.kinds, kind))
 
     def _launcher(self, settings: Settings, call: BoundCall) -> Launcher:
         key = (settings, call.key)
@@ -98,10 +145,10 @@ class Kernel(TracedFunction):
                     launcher = self._launchers[key] = Launcher(compiled)
         return launcher
 
-    def _settings(self, keywords: Mapping[str, object]) -> Settings:
+    def settings(self, keywords: Mapping[str, object]) -> Settings:
         """What the launch's keywords, the decorator and the environment ask for, in this order."""
         for name in keywords:
-            if name not in LAUNCH_OPTIONS and name not in IGNORED_LAUNCH_KEYWORDS:
+            if name not in self._names and name not in LAUNCH_OPTIONS and name not in IGNORED_LAUNCH_KEYWORDS:
                 raise unknown_keyword(self.name, name, [*self.arg_names, *LAUNCH_OPTIONS])
         chosen = {**self._chosen, **{k: v for k, v in keywords.items() if k in LAUNCH_OPTIONS}}
         interpret = chosen.get("interpret")
@@ -119,6 +166,19 @@ class Kernel(TracedFunction):
                 options.DEBUG.read() if debug is None else bool(debug),
             ),
         )
+
+
+# A call site that alternates between more kinds of call than this gains nothing from native functions.
+_MAX_KINDS = 4
+_MAX_GRIDS = 1024
+
+
+@dataclass(frozen=True)
+class _FastLaunches:
+    """The native launch functions of one grid: the newest, and the kinds of call that its chain takes."""
+
+    function: LaunchFunction
+    kinds: tuple[Hashable, ...]
 
 
 class _OverGrid:
@@ -194,12 +254,12 @@ def kernel(
             raise LaunchError(
                 f"a kernel is made of a function, got {type(decorated).__name__}", "decorate a def"
             )
-        names = list(decorated.__code__.co_varnames[: _parameter_count(decorated)])
+        source = KernelSource.of(decorated)
         rules = SpecialisationRules(
-            _parameter_names(decorated.__name__, names, do_not_specialize),
-            _parameter_names(decorated.__name__, names, do_not_specialize_on_alignment),
+            _parameter_names(source, do_not_specialize),
+            _parameter_names(source, do_not_specialize_on_alignment),
         )
-        return Kernel(decorated, rules, given)
+        return Kernel(source, rules, given)
 
     return decorate if function is None else decorate(function)
 
@@ -207,15 +267,9 @@ def kernel(
 jit = kernel
 
 
-def _parameter_count(function: FunctionType) -> int:
-    code = function.__code__
-    return code.co_argcount + code.co_kwonlyargcount
-
-
-def _parameter_names(
-    function: str, names: Sequence[str], chosen: Iterable[int | str] | None
-) -> frozenset[str]:
+def _parameter_names(source: KernelSource, chosen: Iterable[int | str] | None) -> frozenset[str]:
     """The parameters that a decorator option names or numbers."""
+    names = [parameter.name for parameter in source.parameters]
     found = set()
     for choice in chosen or ():
         if isinstance(choice, int) and 0 <= choice < len(names):
@@ -224,7 +278,7 @@ def _parameter_names(
             found.add(str(choice))
         else:
             raise LaunchError(
-                f"kernel {function} has no parameter {choice!r} to leave unspecialised",
+                f"kernel {source.name} has no parameter {choice!r} to leave unspecialised",
                 f"its parameters are ({', '.join(names)})",
             )
     return frozenset(found)

@@ -94,7 +94,7 @@ def _grid_dimension(kernel: str, axis: int, size: object) -> int:
         number = operator.index(size)  # type: ignore[arg-type]
     except TypeError:
         raise LaunchError(
-            f"kernel {kernel}: grid dimension {axis} is {size!r} ({type(size).__name__}), an int was expected",
+            f"kernel {kernel}: grid dimension {axis} is {size!r}, an int was expected",
             "use // or tilejit.cdiv to divide",
         ) from None
     if number < 0:
@@ -112,6 +112,7 @@ class Launcher:
 
     def __init__(self, compiled: CompiledKernel) -> None:
         self.compiled = compiled
+        self.launches = 0
         self._slots: tuple[Slot, ...] = tuple(
             _slot(argument, value.type.element)
             for argument, value in zip(
@@ -127,6 +128,7 @@ class Launcher:
         fault.
         """
         self._check_writable(call)
+        self.launches += 1
         if 0 in grid:
             return
         if self.compiled.target is None:

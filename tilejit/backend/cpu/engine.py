@@ -41,9 +41,8 @@ class Pipeline:
 
 
 KERNEL_PIPELINE = Pipeline()
-GLUE_PIPELINE = Pipeline(
-    level=1, codegen_level=1
-)  # for code that runs once per launch: compile time is what counts
+# For code that runs once per launch and is compiled while someone waits.
+GLUE_PIPELINE = Pipeline(level=0, codegen_level=1)
 
 
 class CompiledObject:

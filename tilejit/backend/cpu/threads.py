@@ -189,7 +189,7 @@ def launch(code: ProgramCode, slots: int, grid: Grid) -> None:
     total = grid[0] * grid[1] * grid[2]
     if total == 0:
         return
-    if not _has_native_pool():
+    if not has_native_pool():
         _run_on_python_threads(code, slots, total, grid)
         return
     first = 0
@@ -204,7 +204,8 @@ def launch(code: ProgramCode, slots: int, grid: Grid) -> None:
         raise MemoryError(f"no memory for {code.scratch_bytes} bytes of scratch")
 
 
-def _has_native_pool() -> bool:
+def has_native_pool() -> bool:
+    """True where launches can use the native pool: on Linux, on the architectures it is written for."""
     return sys.platform == "linux" and pool_ir.supports(host().architecture)
 
 

@@ -1,0 +1,534 @@
+"""The way of a warm launch, as LLVM IR: one function for all kernels, called by Python like one written in C.
+
+``tilejit.enter`` is a ``METH_FASTCALL | METH_KEYWORDS`` function. Its ``self`` is a capsule that holds a
+``Call`` (``entry_tables``), the description of one kind of call: what each argument must be for the
+compiled kernel to be right for it. Arguments are read where CPython and numpy keep them (``fast_entry``
+checks these places before it uses them). Anything unexpected - another type, shape or alignment, a read-
+only array, new overlaps - is handed on, with all arguments, to ``fallback``.
+"""
+
+from __future__ import annotations
+
+ENTER = "tilejit.enter"
+
+_MODULE = """
+%param = type { i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64 }
+%constant = type { i64, ptr }
+%slot = type { i64, i64, i64, i64 }
+%call = type { i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64,
+               ptr, ptr, ptr, ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr }
+%object = type { i64, ptr }                       ; reference count, type
+%tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
+%float = type { i64, ptr, double }
+%array = type { i64, ptr, ptr, i32, ptr, ptr, ptr, ptr, i32 } ; data, rank, shape, strides, base, dtype, flags
+
+@PyLong_Type = external global i8
+@PyFloat_Type = external global i8
+@_Py_TrueStruct = external global i8
+@_Py_FalseStruct = external global i8
+@interpret = private constant [18 x i8] c"TILEJIT_INTERPRET\\00"
+
+declare ptr @PyCapsule_GetPointer(ptr, ptr)
+declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)
+declare i64 @PyLong_AsUnsignedLongLong(ptr)
+declare void @PyErr_Clear()
+declare ptr @PyErr_NoMemory()
+declare ptr @PyErr_Occurred()
+declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare void @Py_IncRef(ptr)
+declare ptr @PyEval_SaveThread()
+declare void @PyEval_RestoreThread(ptr)
+declare ptr @getenv(ptr)
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
+
+; True where the argument is the expected object, or an int or float of the same value.
+define internal i1 @is_expected(ptr %given, ptr %expected) {
+  %is_same = icmp eq ptr %given, %expected
+  br i1 %is_same, label %yes, label %compare
+compare:
+  %type_at = getelementptr %object, ptr %given, i32 0, i32 1
+  %type = load ptr, ptr %type_at
+  %expected_type_at = getelementptr %object, ptr %expected, i32 0, i32 1
+  %expected_type = load ptr, ptr %expected_type_at
+  %is_one_type = icmp eq ptr %type, %expected_type
+  br i1 %is_one_type, label %numbers, label %no
+numbers:
+  %is_int = icmp eq ptr %type, @PyLong_Type
+  br i1 %is_int, label %ints, label %maybe_floats
+ints:
+  %overflow = alloca i32
+  store i32 0, ptr %overflow
+  %a = call i64 @PyLong_AsLongLongAndOverflow(ptr %given, ptr %overflow)
+  %a_over = load i32, ptr %overflow
+  %b = call i64 @PyLong_AsLongLongAndOverflow(ptr %expected, ptr %overflow)
+  %b_over = load i32, ptr %overflow
+  %overs = or i32 %a_over, %b_over
+  %fits = icmp eq i32 %overs, 0
+  %is_equal = icmp eq i64 %a, %b
+  %is_equal_int = and i1 %fits, %is_equal
+  ret i1 %is_equal_int
+maybe_floats:
+  %is_float = icmp eq ptr %type, @PyFloat_Type
+  br i1 %is_float, label %floats, label %no
+floats:
+  %x_at = getelementptr %float, ptr %given, i32 0, i32 2
+  %x = load i64, ptr %x_at
+  %y_at = getelementptr %float, ptr %expected, i32 0, i32 2
+  %y = load i64, ptr %y_at
+  %is_equal_float = icmp eq i64 %x, %y
+  ret i1 %is_equal_float
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; True where ``divisible`` (0, 1 or 2 for either) is what the value's divisibility by 16 is.
+define internal i1 @has_divisibility(i64 %value, i64 %divisible) {
+  %rest = and i64 %value, 15
+  %is_multiple = icmp eq i64 %rest, 0
+  %wide = zext i1 %is_multiple to i64
+  %fits = icmp eq i64 %wide, %divisible
+  %is_free = icmp eq i64 %divisible, 2
+  %result = or i1 %fits, %is_free
+  ret i1 %result
+}
+
+; Check an array and write its first byte and the one after its last to %extent.
+define internal i1 @check_array(ptr %given, ptr %param, ptr %extent) {
+  %data_at = getelementptr %array, ptr %given, i32 0, i32 2
+  %data = load i64, ptr %data_at
+  %rank_at = getelementptr %array, ptr %given, i32 0, i32 3
+  %rank_32 = load i32, ptr %rank_at
+  %rank = zext i32 %rank_32 to i64
+  %shape_at = getelementptr %array, ptr %given, i32 0, i32 4
+  %shape = load ptr, ptr %shape_at
+  %strides_at = getelementptr %array, ptr %given, i32 0, i32 5
+  %strides = load ptr, ptr %strides_at
+  %dtype_at = getelementptr %array, ptr %given, i32 0, i32 7
+  %dtype = load ptr, ptr %dtype_at
+  %flags_at = getelementptr %array, ptr %given, i32 0, i32 8
+  %flags = load i32, ptr %flags_at
+  %wanted_dtype_at = getelementptr %param, ptr %param, i32 0, i32 5
+  %wanted_dtype = load ptr, ptr %wanted_dtype_at
+  %has_dtype = icmp eq ptr %dtype, %wanted_dtype
+  %wanted_rank_at = getelementptr %param, ptr %param, i32 0, i32 7
+  %wanted_rank = load i64, ptr %wanted_rank_at
+  %has_rank = icmp eq i64 %rank, %wanted_rank
+  %is_written_at = getelementptr %param, ptr %param, i32 0, i32 6
+  %is_written = load i64, ptr %is_written_at
+  %writable = and i32 %flags, 1024 ; NPY_ARRAY_WRITEABLE
+  %writable_64 = zext i32 %writable to i64
+  %write_bit = shl i64 %is_written, 10
+  %is_writable = icmp uge i64 %writable_64, %write_bit
+  %aligned = and i32 %flags, 256 ; NPY_ARRAY_ALIGNED
+  %is_aligned = icmp ne i32 %aligned, 0
+  %divisible_at = getelementptr %param, ptr %param, i32 0, i32 3
+  %divisible = load i64, ptr %divisible_at
+  %has_divisibility = call i1 @has_divisibility(i64 %data, i64 %divisible)
+  %ok_1 = and i1 %has_dtype, %has_rank
+  %ok_2 = and i1 %is_writable, %is_aligned
+  %ok_3 = and i1 %ok_1, %ok_2
+  %ok = and i1 %ok_3, %has_divisibility
+  br i1 %ok, label %measure, label %no
+measure:
+  %itemsize_at = getelementptr %param, ptr %param, i32 0, i32 8
+  %itemsize = load i64, ptr %itemsize_at
+  %item_mask = sub i64 %itemsize, 1
+  %end = add i64 %data, %itemsize
+  br label %loop
+loop:
+  %d = phi i64 [ 0, %measure ], [ %next_d, %step ]
+  %low = phi i64 [ %data, %measure ], [ %new_low, %step ]
+  %high = phi i64 [ %end, %measure ], [ %new_high, %step ]
+  %is_done = icmp eq i64 %d, %rank
+  br i1 %is_done, label %done, label %dimension
+dimension:
+  %size_at = getelementptr i64, ptr %shape, i64 %d
+  %size = load i64, ptr %size_at
+  %is_empty = icmp eq i64 %size, 0
+  br i1 %is_empty, label %empty, label %step
+step:
+  %stride_at = getelementptr i64, ptr %strides, i64 %d
+  %stride = load i64, ptr %stride_at
+  %span_count = sub i64 %size, 1
+  %span = mul i64 %span_count, %stride
+  %down = call i64 @llvm.smin.i64(i64 %span, i64 0)
+  %up = call i64 @llvm.smax.i64(i64 %span, i64 0)
+  %new_low = add i64 %low, %down
+  %new_high = add i64 %high, %up
+  %next_d = add i64 %d, 1
+  %stride_rest = and i64 %stride, %item_mask
+  %is_whole = icmp eq i64 %stride_rest, 0
+  br i1 %is_whole, label %loop, label %no
+done:
+  store i64 %low, ptr %extent
+  %high_at = getelementptr i64, ptr %extent, i64 1
+  store i64 %high, ptr %high_at
+  ret i1 true
+empty:
+  store i64 %data, ptr %extent
+  %empty_high_at = getelementptr i64, ptr %extent, i64 1
+  store i64 %data, ptr %empty_high_at
+  ret i1 true
+no:
+  ret i1 false
+}
+
+; Check an int, which must be of the smallest type that holds it, and write it to %value.
+define internal i1 @check_int(ptr %given, ptr %param, i64 %kind, ptr %value) {
+  %overflow = alloca i32
+  store i32 0, ptr %overflow
+  %number = call i64 @PyLong_AsLongLongAndOverflow(ptr %given, ptr %overflow)
+  %over = load i32, ptr %overflow
+  %is_wide = icmp ne i32 %over, 0
+  %is_unsigned_kind = icmp eq i64 %kind, 3
+  %is_as_wide = icmp eq i1 %is_wide, %is_unsigned_kind
+  br i1 %is_as_wide, label %fits_64, label %no
+fits_64:
+  br i1 %is_wide, label %unsigned, label %signed
+unsigned:
+  %wide_number = call i64 @PyLong_AsUnsignedLongLong(ptr %given)
+  %error = call ptr @PyErr_Occurred()
+  %is_error = icmp ne ptr %error, null
+  br i1 %is_error, label %clear, label %divisibility
+clear:
+  call void @PyErr_Clear()
+  ret i1 false
+signed:
+  %narrow = trunc i64 %number to i32
+  %widened = sext i32 %narrow to i64
+  %is_int32 = icmp eq i64 %widened, %number
+  %is_int32_kind = icmp eq i64 %kind, 1
+  %is_as_narrow = icmp eq i1 %is_int32, %is_int32_kind
+  br i1 %is_as_narrow, label %one, label %no
+one:
+  %allows_one_at = getelementptr %param, ptr %param, i32 0, i32 4
+  %allows_one = load i64, ptr %allows_one_at
+  %may_be_one = icmp ne i64 %allows_one, 0
+  %is_not_one = icmp ne i64 %number, 1
+  %is_allowed = or i1 %may_be_one, %is_not_one
+  br i1 %is_allowed, label %divisibility, label %no
+divisibility:
+  %result = phi i64 [ %number, %one ], [ %wide_number, %unsigned ]
+  store i64 %result, ptr %value
+  %divisible_at = getelementptr %param, ptr %param, i32 0, i32 3
+  %divisible = load i64, ptr %divisible_at
+  %ok = call i1 @has_divisibility(i64 %result, i64 %divisible)
+  ret i1 %ok
+no:
+  ret i1 false
+}
+
+; True where no array overlaps one of another class; where arrays share a class, some must overlap.
+define internal i1 @check_overlaps(ptr %extents, ptr %classes, i64 %count, i64 %shares_memory) {
+  br label %outer
+outer:
+  %i = phi i64 [ 0, %0 ], [ %next_i, %inner_done ]
+  %shared = phi i64 [ 0, %0 ], [ %inner_shared, %inner_done ]
+  %is_done = icmp eq i64 %i, %count
+  br i1 %is_done, label %done, label %start
+start:
+  %at = getelementptr [2 x i64], ptr %extents, i64 %i
+  %low = load i64, ptr %at
+  %high_at = getelementptr i64, ptr %at, i64 1
+  %high = load i64, ptr %high_at
+  %class_at = getelementptr i64, ptr %classes, i64 %i
+  %class = load i64, ptr %class_at
+  br label %inner
+inner:
+  %j = phi i64 [ 0, %start ], [ %next_j, %next ]
+  %inner_shared = phi i64 [ %shared, %start ], [ %new_shared, %next ]
+  %is_last = icmp eq i64 %j, %i
+  br i1 %is_last, label %inner_done, label %pair
+pair:
+  %other_at = getelementptr [2 x i64], ptr %extents, i64 %j
+  %other_low = load i64, ptr %other_at
+  %other_high_at = getelementptr i64, ptr %other_at, i64 1
+  %other_high = load i64, ptr %other_high_at
+  %other_class_at = getelementptr i64, ptr %classes, i64 %j
+  %other_class = load i64, ptr %other_class_at
+  %is_before = icmp ule i64 %high, %other_low
+  %is_after = icmp ule i64 %other_high, %low
+  %is_apart = or i1 %is_before, %is_after
+  %is_one_class = icmp eq i64 %class, %other_class
+  %ok = or i1 %is_apart, %is_one_class
+  br i1 %ok, label %next, label %no
+next:
+  %new_shared = select i1 %is_apart, i64 %inner_shared, i64 1
+  %next_j = add i64 %j, 1
+  br label %inner
+inner_done:
+  %next_i = add i64 %i, 1
+  br label %outer
+done:
+  %is_as_shared = icmp eq i64 %shared, %shares_memory
+  ret i1 %is_as_shared
+no:
+  ret i1 false
+}
+
+define ptr @tilejit.enter(ptr %self, ptr %args, i64 %nargs, ptr %names) {
+  %objects = alloca [64 x ptr]
+  %values = alloca [64 x i64]
+  %extents = alloca [64 x [2 x i64]]
+  %classes = alloca [64 x i64]
+  %slots = alloca [64 x i64]
+  %call = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %positional = load i64, ptr %call
+  %keywords_at = getelementptr %call, ptr %call, i32 0, i32 1
+  %keywords = load i64, ptr %keywords_at
+  %has_positional = icmp eq i64 %positional, %nargs
+  br i1 %has_positional, label %environment, label %miss
+environment:
+  %interpret = call ptr @getenv(ptr @interpret)
+  %is_unset = icmp eq ptr %interpret, null
+  br i1 %is_unset, label %count_keywords, label %miss
+count_keywords:
+  %has_no_names = icmp eq ptr %names, null
+  br i1 %has_no_names, label %compare_keywords, label %read_names
+read_names:
+  %size_at = getelementptr %tuple, ptr %names, i32 0, i32 2
+  %size = load i64, ptr %size_at
+  br label %compare_keywords
+compare_keywords:
+  %given_keywords = phi i64 [ 0, %count_keywords ], [ %size, %read_names ]
+  %has_keywords = icmp eq i64 %given_keywords, %keywords
+  br i1 %has_keywords, label %keyword_tables, label %miss
+keyword_tables:
+  %wanted_names_at = getelementptr %call, ptr %call, i32 0, i32 2
+  %wanted_names = load ptr, ptr %wanted_names_at
+  br label %keyword
+keyword:
+  %k = phi i64 [ 0, %keyword_tables ], [ %next_k, %keyword_check ]
+  %keywords_done = icmp eq i64 %k, %keywords
+  br i1 %keywords_done, label %constant_tables, label %keyword_check
+keyword_check:
+  %name_at = getelementptr %tuple, ptr %names, i32 0, i32 3, i64 %k
+  %name = load ptr, ptr %name_at
+  %wanted_name_at = getelementptr ptr, ptr %wanted_names, i64 %k
+  %wanted_name = load ptr, ptr %wanted_name_at
+  %next_k = add i64 %k, 1
+  %is_name = icmp eq ptr %name, %wanted_name
+  br i1 %is_name, label %keyword, label %miss
+
+constant_tables:
+  %constant_count_at = getelementptr %call, ptr %call, i32 0, i32 5
+  %constant_count = load i64, ptr %constant_count_at
+  %constants_at = getelementptr %call, ptr %call, i32 0, i32 6
+  %constants = load ptr, ptr %constants_at
+  br label %constant
+constant:
+  %c = phi i64 [ 0, %constant_tables ], [ %next_c, %constant_check ]
+  %constants_done = icmp eq i64 %c, %constant_count
+  br i1 %constants_done, label %param_tables, label %constant_check
+constant_check:
+  %constant_index_at = getelementptr %constant, ptr %constants, i64 %c, i32 0
+  %constant_index = load i64, ptr %constant_index_at
+  %expected_at = getelementptr %constant, ptr %constants, i64 %c, i32 1
+  %expected = load ptr, ptr %expected_at
+  %constant_at = getelementptr ptr, ptr %args, i64 %constant_index
+  %constant_given = load ptr, ptr %constant_at
+  %next_c = add i64 %c, 1
+  %is_expected = call i1 @is_expected(ptr %constant_given, ptr %expected)
+  br i1 %is_expected, label %constant, label %miss
+
+param_tables:
+  %param_count_at = getelementptr %call, ptr %call, i32 0, i32 3
+  %param_count = load i64, ptr %param_count_at
+  %params_at = getelementptr %call, ptr %call, i32 0, i32 4
+  %params = load ptr, ptr %params_at
+  %array_type_at = getelementptr %call, ptr %call, i32 0, i32 10
+  %array_type = load ptr, ptr %array_type_at
+  %float64_type_at = getelementptr %call, ptr %call, i32 0, i32 21
+  %float64_type = load ptr, ptr %float64_type_at
+  br label %param
+param:
+  %p = phi i64 [ 0, %param_tables ], [ %next_p, %param_next ]
+  %arrays = phi i64 [ 0, %param_tables ], [ %new_arrays, %param_next ]
+  %params_done = icmp eq i64 %p, %param_count
+  br i1 %params_done, label %overlaps, label %param_check
+param_check:
+  %param_at = getelementptr %param, ptr %params, i64 %p
+  %kind = load i64, ptr %param_at
+  %index_at = getelementptr %param, ptr %param_at, i32 0, i32 1
+  %index = load i64, ptr %index_at
+  %default_at = getelementptr %param, ptr %param_at, i32 0, i32 2
+  %is_default = icmp slt i64 %index, 0
+  %argument_at = getelementptr ptr, ptr %args, i64 %index
+  %given_at = select i1 %is_default, ptr %default_at, ptr %argument_at
+  %given = load ptr, ptr %given_at
+  %type_at = getelementptr %object, ptr %given, i32 0, i32 1
+  %type = load ptr, ptr %type_at
+  %value_at = getelementptr [64 x i64], ptr %values, i64 0, i64 %p
+  switch i64 %kind, label %int [ i64 0, label %array
+                                 i64 4, label %bool
+                                 i64 5, label %float ]
+array:
+  %is_array = icmp eq ptr %type, %array_type
+  br i1 %is_array, label %array_check, label %miss
+array_check:
+  %extent_at = getelementptr [64 x [2 x i64]], ptr %extents, i64 0, i64 %arrays
+  %is_good_array = call i1 @check_array(ptr %given, ptr %param_at, ptr %extent_at)
+  br i1 %is_good_array, label %array_take, label %miss
+array_take:
+  %object_at = getelementptr [64 x ptr], ptr %objects, i64 0, i64 %p
+  store ptr %given, ptr %object_at
+  %data_at = getelementptr %array, ptr %given, i32 0, i32 2
+  %data = load i64, ptr %data_at
+  store i64 %data, ptr %value_at
+  %class_at = getelementptr %param, ptr %param_at, i32 0, i32 9
+  %class = load i64, ptr %class_at
+  %class_to = getelementptr [64 x i64], ptr %classes, i64 0, i64 %arrays
+  store i64 %class, ptr %class_to
+  %more_arrays = add i64 %arrays, 1
+  br label %param_next
+int:
+  %is_int = icmp eq ptr %type, @PyLong_Type
+  br i1 %is_int, label %int_check, label %miss
+int_check:
+  %is_good_int = call i1 @check_int(ptr %given, ptr %param_at, i64 %kind, ptr %value_at)
+  br i1 %is_good_int, label %param_next, label %miss
+bool:
+  %is_true = icmp eq ptr %given, @_Py_TrueStruct
+  %is_false = icmp eq ptr %given, @_Py_FalseStruct
+  %is_bool = or i1 %is_true, %is_false
+  br i1 %is_bool, label %bool_take, label %miss
+bool_take:
+  %truth = zext i1 %is_true to i64
+  store i64 %truth, ptr %value_at
+  br label %param_next
+float:
+  %is_python_float = icmp eq ptr %type, @PyFloat_Type
+  %is_float64 = icmp eq ptr %type, %float64_type ; a subclass of float, laid out as one
+  %is_float = or i1 %is_python_float, %is_float64
+  br i1 %is_float, label %float_take, label %miss
+float_take:
+  %double_at = getelementptr %float, ptr %given, i32 0, i32 2
+  %double = load double, ptr %double_at
+  %single = fptrunc double %double to float
+  %bits = bitcast float %single to i32
+  %wide_bits = zext i32 %bits to i64
+  store i64 %wide_bits, ptr %value_at
+  br label %param_next
+param_next:
+  %new_arrays = phi i64 [ %more_arrays, %array_take ], [ %arrays, %int_check ],
+                        [ %arrays, %bool_take ], [ %arrays, %float_take ]
+  %next_p = add i64 %p, 1
+  br label %param
+
+overlaps:
+  %shares_memory_at = getelementptr %call, ptr %call, i32 0, i32 9
+  %shares_memory = load i64, ptr %shares_memory_at
+  %is_as_shared = call i1 @check_overlaps(ptr %extents, ptr %classes, i64 %arrays, i64 %shares_memory)
+  br i1 %is_as_shared, label %slot_tables, label %miss
+slot_tables:
+  %slot_count_at = getelementptr %call, ptr %call, i32 0, i32 7
+  %slot_count = load i64, ptr %slot_count_at
+  %slot_list_at = getelementptr %call, ptr %call, i32 0, i32 8
+  %slot_list = load ptr, ptr %slot_list_at
+  br label %slot
+slot:
+  %s = phi i64 [ 0, %slot_tables ], [ %next_s, %slot_fill ]
+  %slots_done = icmp eq i64 %s, %slot_count
+  br i1 %slots_done, label %ready, label %slot_check
+slot_check:
+  %slot_at = getelementptr %slot, ptr %slot_list, i64 %s
+  %slot_kind = load i64, ptr %slot_at
+  %slot_param_at = getelementptr %slot, ptr %slot_at, i32 0, i32 1
+  %slot_param = load i64, ptr %slot_param_at
+  %is_value = icmp eq i64 %slot_kind, 0
+  br i1 %is_value, label %slot_value, label %slot_array
+slot_value:
+  %slot_value_at = getelementptr [64 x i64], ptr %values, i64 0, i64 %slot_param
+  %slot_value_read = load i64, ptr %slot_value_at
+  br label %slot_fill
+slot_array:
+  %slot_object_at = getelementptr [64 x ptr], ptr %objects, i64 0, i64 %slot_param
+  %slot_object = load ptr, ptr %slot_object_at
+  %is_shape = icmp eq i64 %slot_kind, 1
+  %shape_at = getelementptr %array, ptr %slot_object, i32 0, i32 4
+  %strides_at = getelementptr %array, ptr %slot_object, i32 0, i32 5
+  %list_at = select i1 %is_shape, ptr %shape_at, ptr %strides_at
+  %list = load ptr, ptr %list_at
+  %dimension_at = getelementptr %slot, ptr %slot_at, i32 0, i32 2
+  %dimension = load i64, ptr %dimension_at
+  %entry_at = getelementptr i64, ptr %list, i64 %dimension
+  %entry = load i64, ptr %entry_at
+  %shift_at = getelementptr %slot, ptr %slot_at, i32 0, i32 3
+  %shift = load i64, ptr %shift_at
+  %elements = ashr i64 %entry, %shift
+  br label %slot_fill
+slot_fill:
+  %filling = phi i64 [ %slot_value_read, %slot_value ], [ %elements, %slot_array ]
+  %slot_to = getelementptr [64 x i64], ptr %slots, i64 0, i64 %s
+  store i64 %filling, ptr %slot_to
+  %next_s = add i64 %s, 1
+  br label %slot
+
+ready:
+  %cell_at = getelementptr %call, ptr %call, i32 0, i32 13
+  %cell = load ptr, ptr %cell_at
+  %launch = load ptr, ptr %cell
+  %is_off = icmp eq ptr %launch, null
+  br i1 %is_off, label %miss, label %run
+run:
+  %code_at = getelementptr %call, ptr %call, i32 0, i32 14
+  %code = load ptr, ptr %code_at
+  %cost_at = getelementptr %call, ptr %call, i32 0, i32 15
+  %cost = load ptr, ptr %cost_at
+  %bytes_at = getelementptr %call, ptr %call, i32 0, i32 16
+  %bytes = load i64, ptr %bytes_at
+  %total_at = getelementptr %call, ptr %call, i32 0, i32 17
+  %total = load i64, ptr %total_at
+  %gx_at = getelementptr %call, ptr %call, i32 0, i32 18
+  %gx_64 = load i64, ptr %gx_at
+  %gx = trunc i64 %gx_64 to i32
+  %gy_at = getelementptr %call, ptr %call, i32 0, i32 19
+  %gy_64 = load i64, ptr %gy_at
+  %gy = trunc i64 %gy_64 to i32
+  %gz_at = getelementptr %call, ptr %call, i32 0, i32 20
+  %gz_64 = load i64, ptr %gz_at
+  %gz = trunc i64 %gz_64 to i32
+  %known = load double, ptr %cost
+  %programs = sitofp i64 %total to double
+  %time = fmul double %known, %programs
+  %is_known = fcmp ogt double %time, 0.0
+  %is_short = fcmp olt double %time, 50000.0 ; nanoseconds: releasing the GIL would gain others little
+  %keeps_gil = and i1 %is_known, %is_short
+  br i1 %keeps_gil, label %run_here, label %run_free
+run_here:
+  %failed_here = call i32 %launch(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+                                  i64 %bytes, ptr %cost)
+  br label %finish
+run_free:
+  %thread = call ptr @PyEval_SaveThread()
+  %failed_free = call i32 %launch(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+                                  i64 %bytes, ptr %cost)
+  call void @PyEval_RestoreThread(ptr %thread)
+  br label %finish
+finish:
+  %failed = phi i32 [ %failed_here, %run_here ], [ %failed_free, %run_free ]
+  %is_failed = icmp ne i32 %failed, 0
+  br i1 %is_failed, label %out_of_memory, label %return
+return:
+  %result_at = getelementptr %call, ptr %call, i32 0, i32 12
+  %result = load ptr, ptr %result_at
+  call void @Py_IncRef(ptr %result)
+  ret ptr %result
+out_of_memory:
+  %nothing = call ptr @PyErr_NoMemory()
+  ret ptr null
+miss:
+  %fallback_at = getelementptr %call, ptr %call, i32 0, i32 11
+  %fallback = load ptr, ptr %fallback_at
+  %slow = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr %names)
+  ret ptr %slow
+}
+"""
+
+
+def entry_module() -> str:
+    """The IR of ``ENTER``."""
+    return _MODULE

@@ -1,0 +1,96 @@
+"""The tables that describe one kind of call to the native launch function of ``entry_ir``."""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+
+MAX_ENTRIES = 64  # of every table: the scratch arrays of the function are that long
+
+
+class ParamKind(IntEnum):
+    """What an argument must be."""
+
+    ARRAY = 0
+    INT32 = 1
+    INT64 = 2
+    UINT64 = 3
+    BOOL = 4
+    FLOAT32 = 5
+
+
+class SlotKind(IntEnum):
+    """What a slot is filled with."""
+
+    VALUE = 0  # the number, or the address of the array
+    SHAPE = 1
+    STRIDE = 2
+
+
+class Param(ctypes.Structure):
+    """One runtime parameter.
+
+    ``index`` counts arguments as Python passes them, keywords after positions; -1 takes ``default``.
+    ``divisible`` is 0 or 1 as the value must be a multiple of 16 or must not, 2 where it does not matter.
+    ``allows_one`` is 0 where 1 would be a constant. The rest is of arrays: ``dtype`` is the address of the
+    numpy dtype object.
+    """
+
+    _fields_ = (
+        ("kind", ctypes.c_int64),
+        ("index", ctypes.c_int64),
+        ("default", ctypes.c_void_p),
+        ("divisible", ctypes.c_int64),
+        ("allows_one", ctypes.c_int64),
+        ("dtype", ctypes.c_void_p),
+        ("is_written", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+        ("itemsize", ctypes.c_int64),
+        ("alias_class", ctypes.c_int64),
+    )
+
+
+class Constant(ctypes.Structure):
+    """One argument that must be what the code was made for: the same object, or an equal int or float."""
+
+    _fields_ = (("index", ctypes.c_int64), ("expected", ctypes.c_void_p))
+
+
+class Slot(ctypes.Structure):
+    """One argument of the compiled function. ``shift``: log2 of the element size, for strides."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int64),
+        ("param", ctypes.c_int64),
+        ("dimension", ctypes.c_int64),
+        ("shift", ctypes.c_int64),
+    )
+
+
+class Call(ctypes.Structure):
+    """One kind of call of one kernel over one grid."""
+
+    _fields_ = (
+        ("positional", ctypes.c_int64),
+        ("keywords", ctypes.c_int64),
+        ("keyword_names", ctypes.c_void_p),
+        ("param_count", ctypes.c_int64),
+        ("params", ctypes.c_void_p),
+        ("constant_count", ctypes.c_int64),
+        ("constants", ctypes.c_void_p),
+        ("slot_count", ctypes.c_int64),
+        ("slots", ctypes.c_void_p),
+        ("shares_memory", ctypes.c_int64),  # 1 where some arrays have one alias class
+        ("array_type", ctypes.c_void_p),
+        ("fallback", ctypes.c_void_p),
+        ("result", ctypes.c_void_p),
+        ("cell", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("cost", ctypes.c_void_p),
+        ("scratch_bytes", ctypes.c_int64),
+        ("total", ctypes.c_int64),
+        ("grid_x", ctypes.c_int64),
+        ("grid_y", ctypes.c_int64),
+        ("grid_z", ctypes.c_int64),
+        ("float64_type", ctypes.c_void_p),
+    )

@@ -1,0 +1,295 @@
+"""Makes native launch functions: what ``kernel[grid]`` returns once it has seen a kind of call before.
+
+A launch function is a builtin over one ``Call`` table (see ``entry_ir``). It costs a fraction of a
+microsecond where ``Kernel.launch`` costs tens, and hands every call that it was not made for to the latter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilejit.backend.cpu import engine, threads
+from tilejit.compiler import CompiledKernel
+from tilejit.frontend.constexpr import Constexpr
+from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
+from tilejit.ir.core import Argument, ArgumentSource
+from tilejit.runtime import entry_ir, entry_tables
+from tilejit.runtime.binding import SpecialisationRules
+from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
+from tilejit.target.cpu import host
+
+LaunchFunction = Callable[..., CompiledKernel]
+Grid = tuple[int, int, int]
+
+_METH_FASTCALL, _METH_KEYWORDS = 0x80, 0x02  # CPython's methodobject.h
+_EITHER = 2
+_KINDS = {
+    "int32": ParamKind.INT32, "int64": ParamKind.INT64, "uint64": ParamKind.UINT64, "int1": ParamKind.BOOL,
+    "fp32": ParamKind.FLOAT32,
+}  # fmt: skip
+_PYTHON_TYPES: dict[ParamKind, tuple[type, ...]] = {
+    ParamKind.BOOL: (bool,),
+    ParamKind.FLOAT32: (float, np.float64),
+}
+_SLOT_KINDS = {
+    ArgumentSource.VALUE: SlotKind.VALUE,
+    ArgumentSource.SHAPE: SlotKind.SHAPE,
+    ArgumentSource.STRIDE: SlotKind.STRIDE,
+}
+
+
+@dataclass(frozen=True)
+class CallSite:
+    """A call as it was written, and what the kernel made of it.
+
+    ``matched`` gives every parameter its argument; ``options`` are the keywords of ``kwargs`` that steer
+    compilation.
+    """
+
+    parameters: Sequence[str]
+    args: Sequence[object]
+    kwargs: Mapping[str, object]
+    matched: Mapping[str, object]
+    options: Sequence[str]
+    rules: SpecialisationRules
+
+    @property
+    def given(self) -> tuple[object, ...]:
+        """The arguments as Python passes them to a builtin."""
+        return (*self.args, *self.kwargs.values())
+
+    def index(self, name: str) -> int:
+        """The place of a parameter or option among ``given``; -1 where its default is used."""
+        if name in self.kwargs:
+            return len(self.args) + list(self.kwargs).index(name)
+        position = list(self.parameters).index(name)
+        return position if position < len(self.args) else -1
+
+
+class _Ineligible(Exception):
+    """A call that the native way does not know."""
+
+
+class _MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+class _Holder:
+    """Everything a launch function points to, kept alive by it."""
+
+    def __init__(self, *things: object) -> None:
+        self.things = things
+
+
+def make_launch_function(
+    compiled: CompiledKernel, site: CallSite, grid: Grid, fallback: LaunchFunction
+) -> LaunchFunction | None:
+    """A launch function for calls like ``site``, or None where it is of a kind that has none.
+
+    The function returns ``compiled``; ``fallback`` takes the calls it was not made for.
+    """
+    if compiled.target is None or 0 in grid or not threads.has_native_pool() or not _layout_is_known():
+        return None
+    try:
+        params, order, constants = _describe(compiled, site)
+        slots = [_slot(argument, params, order) for argument in compiled.runnable.arguments]
+    except _Ineligible:
+        return None
+    if max(len(params), len(constants), len(slots)) > MAX_ENTRIES:
+        return None
+    names = (ctypes.c_void_p * len(site.kwargs))(*[id(name) for name in site.kwargs])
+    param_table = (entry_tables.Param * len(params))(*params)
+    constant_table = (entry_tables.Constant * len(constants))(*constants)
+    slot_table = (entry_tables.Slot * len(slots))(*slots)
+    classes = [param.alias_class for param in params if param.kind == ParamKind.ARRAY]
+    programs = compiled.programs
+    call = entry_tables.Call(
+        positional=len(site.args),
+        keywords=len(site.kwargs),
+        keyword_names=ctypes.addressof(names),
+        param_count=len(params),
+        params=ctypes.addressof(param_table),
+        constant_count=len(constants),
+        constants=ctypes.addressof(constant_table),
+        slot_count=len(slots),
+        slots=ctypes.addressof(slot_table),
+        shares_memory=len(set(classes)) < len(classes),
+        array_type=id(np.ndarray),
+        fallback=id(fallback),
+        result=id(compiled),
+        cell=threads.launch_cell_address(),
+        code=programs.address,
+        cost=ctypes.addressof(programs.cost),
+        scratch_bytes=programs.scratch_bytes,
+        total=grid[0] * grid[1] * grid[2],
+        grid_x=grid[0],
+        grid_y=grid[1],
+        grid_z=grid[2],
+        float64_type=id(np.float64),
+    )
+    entry, code = _entry()
+    method = _MethodDef(compiled.name.encode(), entry, _METH_FASTCALL | _METH_KEYWORDS, None)
+    tables = (names, param_table, constant_table, slot_table, method, code)
+    objects = (
+        compiled,
+        fallback,
+        site.given,
+        tuple(site.kwargs),
+        site.matched,
+        [_dtype_of(v) for v in site.given],
+    )
+    return _builtin(method, call, _Holder(call, tables, objects))
+
+
+def _builtin(method: _MethodDef, call: entry_tables.Call, holder: _Holder) -> LaunchFunction:
+    new_capsule = ctypes.pythonapi.PyCapsule_New
+    new_capsule.restype = ctypes.py_object
+    new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    new_function = ctypes.pythonapi.PyCFunction_NewEx
+    new_function.restype = ctypes.py_object
+    new_function.argtypes = (ctypes.POINTER(_MethodDef), ctypes.py_object, ctypes.py_object)
+    capsule = new_capsule(ctypes.addressof(call), None, None)
+    function: LaunchFunction = new_function(ctypes.byref(method), capsule, holder)
+    return function
+
+
+def _describe(
+    compiled: CompiledKernel, site: CallSite
+) -> tuple[list[entry_tables.Param], dict[str, int], list[entry_tables.Constant]]:
+    """The tables of runtime parameters, with their places by name, and of constants.
+
+    Raises: _Ineligible for arguments that have no native check.
+    """
+    params: list[entry_tables.Param] = []
+    order: dict[str, int] = {}
+    constants = [_constant(site.index(name), site.kwargs[name]) for name in site.options]
+    for name, param in compiled.specialisation:
+        index, argument = site.index(name), site.matched[name]
+        if isinstance(param, ConstantParam):
+            if index >= 0:
+                constants.append(_constant(index, argument))
+            continue
+        order[name] = len(params)
+        if isinstance(param, PointerParam):
+            params.append(_array_param(param, index, argument, name in compiled.written))
+        elif isinstance(param, ScalarParam):
+            params.append(_number_param(param, index, argument))
+        else:
+            raise _Ineligible
+        entry = params[-1]
+        if name in site.rules.generic:
+            entry.divisible, entry.allows_one = _EITHER, 1
+        elif name in site.rules.any_alignment:
+            entry.divisible = _EITHER
+    return params, order, constants
+
+
+def _constant(index: int, value: object) -> entry_tables.Constant:
+    return entry_tables.Constant(index, id(value))
+
+
+def _array_param(param: PointerParam, index: int, argument: object, is_written: bool) -> entry_tables.Param:
+    if type(argument) is not np.ndarray:
+        raise _Ineligible
+    return entry_tables.Param(
+        kind=ParamKind.ARRAY,
+        index=index,
+        default=id(argument),
+        divisible=param.divisible_by_16,
+        dtype=id(argument.dtype),
+        is_written=is_written,
+        rank=param.rank,
+        itemsize=param.element.itemsize,
+        alias_class=param.alias_class,
+    )
+
+
+def _number_param(param: ScalarParam, index: int, argument: object) -> entry_tables.Param:
+    kind = _KINDS.get(param.dtype.name)
+    if (
+        kind is None
+        or isinstance(argument, Constexpr)
+        or type(argument) not in _PYTHON_TYPES.get(kind, (int,))
+    ):
+        raise _Ineligible
+    divisible = (
+        param.divisible_by_16 if kind in (ParamKind.INT32, ParamKind.INT64, ParamKind.UINT64) else _EITHER
+    )
+    return entry_tables.Param(kind=kind, index=index, default=id(argument), divisible=divisible)
+
+
+def _slot(
+    argument: Argument, params: Sequence[entry_tables.Param], order: Mapping[str, int]
+) -> entry_tables.Slot:
+    param = order.get(argument.name)
+    if param is None:
+        raise _Ineligible
+    kind = _SLOT_KINDS[argument.source]
+    shift = params[param].itemsize.bit_length() - 1 if kind is SlotKind.STRIDE else 0
+    return entry_tables.Slot(kind, param, argument.dimension, shift)
+
+
+def _dtype_of(value: object) -> object:
+    return value.dtype if isinstance(value, np.ndarray) else None
+
+
+@functools.cache
+def _entry() -> tuple[int, engine.CompiledObject]:
+    """The address of the native function and the code that it is in."""
+    compiled = engine.compile_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
+    return compiled.address(entry_ir.ENTER), compiled
+
+
+@functools.cache
+def _layout_is_known() -> bool:
+    """True where CPython and numpy keep what the native function reads where it reads it."""
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    array = np.zeros((2, 6), np.float32)[:, ::2]
+    frozen = np.zeros(3, np.int64)
+    frozen.flags.writeable = False
+    pair, number = (object(), object()), 1.5
+    return (
+        _array_is_as_read(array)
+        and _array_is_as_read(frozen)
+        and _words(pair, 5)[1:] == (id(tuple), 2, id(pair[0]), id(pair[1]))
+        and _words(number, 2)[1] == id(float)
+        and ctypes.c_double.from_address(id(number) + 16).value == number
+        and _words(np.float64(number), 2)[1] == id(np.float64)
+        and _words(7, 2)[1] == id(int)
+    )
+
+
+def _array_is_as_read(array: np.ndarray) -> bool:
+    _, kind, data, _, shape, strides, _, dtype = _words(array, 8)
+    rank = ctypes.c_int.from_address(id(array) + 24).value
+    flags = ctypes.c_int.from_address(id(array) + 64).value
+    numbers = ctypes.c_ssize_t * array.ndim
+    return (
+        (kind, data, rank, dtype) == (id(np.ndarray), array.ctypes.data, array.ndim, id(array.dtype))
+        and tuple(numbers.from_address(shape)) == array.shape
+        and tuple(numbers.from_address(strides)) == array.strides
+        and bool(flags & 0x400) == array.flags.writeable
+        and bool(flags & 0x100) == array.flags.aligned
+    )
+
+
+def _words(value: object, count: int) -> tuple[int, ...]:
+    """The first 8-byte words of an object."""
+    return tuple((ctypes.c_size_t * count).from_address(id(value)))
