@@ -301,7 +301,8 @@ class ArrayPointer(Tile):
         name = f"{self.name}.{source.value}{dimension}"
         value = trace.implicit_arguments.get((self.name, name))
         if value is None:
-            value = trace.add_argument(Argument(name, source, dimension), TileType(INT64))
+            value = trace.add_argument(Argument(self.name, source, dimension), TileType(INT64))
+            value.name = name
             trace.implicit_arguments[(self.name, name)] = value
         return Tile(value)
 
