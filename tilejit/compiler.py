@@ -26,12 +26,15 @@ from tilejit.ir.printer import print_function, value_names
 from tilejit.options import CompileOptions
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
 from tilejit.passes.plan_loops import plan_loops
+from tilejit.passes.scalarise_induction import scalarise_induction
 from tilejit.passes.simplify import simplify
 from tilejit.passes.written_arguments import written_arguments
 from tilejit.target.cpu import CpuTarget
 
 TILE_PASSES: tuple[Pass, ...] = (
     Pass("simplify", simplify, "later steps see each value once, constants folded, invariants out of loops"),
+    Pass("scalarise_induction", scalarise_induction, "pointer tiles that advance need no memory of their own"),
+    Pass("simplify_again", simplify, "what the rewrite left unused goes, what it made invariant moves out"),
 )
 
 STAGES: tuple[str, ...] = ("traced", "tile", "plan", "llvm", "s")

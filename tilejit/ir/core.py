@@ -239,6 +239,7 @@ class ArgumentSource(Enum):
 class Argument:
     """What is known of a function argument besides its type.
 
+    ``name`` is the kernel's parameter; several arguments may come from one array parameter.
     ``divisibility``: the value (for a pointer, the address in bytes) is a multiple of it.
     ``alias_class``: pointers of different classes never overlap; None means that it may overlap anything.
     """
