@@ -106,7 +106,8 @@ def optimise(module: ir.Module, target: CpuTarget) -> tuple[binding.ModuleRef, b
     )
     parsed = binding.parse_assembly(str(module))
     parsed.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=3)
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_unrolling = False
     passes = binding.create_pass_builder(machine, options)
     passes.getModulePassManager().run(parsed, passes)
     return parsed, machine
@@ -154,7 +155,6 @@ class CompiledOp:
         self.lanes = lanes or 1
         self.constants = dict(constants or {})
         parsed, machine = optimise(build_module(op, lanes, target, constants, fp_fusion), target)
-        self.assembly = machine.emit_assembly(parsed)
         self._engine = binding.create_mcjit_compiler(parsed, machine)
         self._engine.finalize_object()
         arguments = [ctypes.c_int64] + [ctypes.c_void_p] * (len(op.operands) + 1)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from emitter_harness import CompiledOp, add_function, assembly, check, make_op, sample, undefined_symbols
+from emitter_harness import (
+    CompiledOp,
+    add_function,
+    assembly,
+    build_module,
+    check,
+    make_op,
+    sample,
+    undefined_symbols,
+)
 from llvmlite import ir
 
 from tilejit.backend.cpu.elementwise import EMITTERS, emit_elementwise
@@ -164,7 +173,8 @@ def test_fusion_makes_one_instruction_of_two_ops(fused: bool) -> None:
 
 def test_saturated_shift_and_division_cost_no_scalar_code() -> None:
     for definition, dtype in ((elementwise.IDIV, INT32), (elementwise.SHL, INT32), (elementwise.MAX, FP32)):
-        text = CompiledOp(make_op(definition, [dtype, dtype])).assembly
+        op = make_op(definition, [dtype, dtype])
+        text = assembly(build_module(op, 16, generic_avx512()), generic_avx512())
         assert "vpextr" not in text and "vpinsr" not in text
 
 
