@@ -109,6 +109,8 @@ def split_signature(text: str) -> dict[str, object]:
             parts.append(text[start:position])
             start = position + 1
     parts.append(text[start:])
+    if not text.strip():
+        parts = []
     given: dict[str, object] = {}
     for part in parts:
         name, equals, value = part.partition("=")

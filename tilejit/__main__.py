@@ -1,0 +1,126 @@
+"""The command line: ``python -m tilejit dump module.py:kernel --signature "x_ptr=*fp32, BLOCK=1024"
+--stage tile``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tilejit.backend.cpu.threads import get_num_threads
+from tilejit.compiler import STAGES
+from tilejit.diagnostics import LaunchError, TilejitError
+from tilejit.options import OPTIONS
+from tilejit.runtime.compile import compile
+from tilejit.runtime.config import Heuristics
+from tilejit.runtime.kernel import Kernel
+from tilejit.target.cpu import PREDEFINED, CpuTarget, host
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 where it succeeded, 1 with a message on stderr where it did not."""
+    parsed = _parse(arguments)
+    try:
+        if parsed.command == "dump":
+            print(_dump(parsed.kernel, parsed.signature, parsed.stage, parsed.cpu), end="")
+        else:
+            print(_describe())
+    except TilejitError as error:
+        print(f"tilejit: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="tilejit", description="Look inside the compilation of tile kernels."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    dump = commands.add_parser("dump", help="print a kernel at one stage of its compilation")
+    dump.add_argument("kernel", metavar="FILE.py:KERNEL", help="or package.module:KERNEL")
+    dump.add_argument(
+        "--signature",
+        default="",
+        help="'x_ptr=*fp32:16, n=i32, BLOCK=1024'; parameters left out take defaults",
+    )
+    dump.add_argument("--stage", choices=STAGES, default="tile", help="default: tile")
+    dump.add_argument("--cpu", choices=("host", *PREDEFINED), default="host", help="machine to compile for")
+    commands.add_parser(
+        "info", help="print what tilejit knows of this machine, and its environment variables"
+    )
+    return parser.parse_args(arguments)
+
+
+def _dump(place: str, signature: str, stage: str, cpu: str) -> str:
+    target: CpuTarget = host() if cpu == "host" else PREDEFINED[cpu]()
+    text = compile(_find_kernel(place), signature=signature, target=target).ir(stage)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _find_kernel(place: str) -> Kernel | Heuristics:
+    module_name, separator, name = place.rpartition(":")
+    if not separator or not module_name:
+        raise LaunchError(
+            f"'{place}' does not name a kernel", "write FILE.py:KERNEL or package.module:KERNEL"
+        )
+    found = vars(_import(module_name)).get(name)
+    if not isinstance(found, (Kernel, Heuristics)):
+        kernels = [
+            n for n, value in vars(_import(module_name)).items() if isinstance(value, (Kernel, Heuristics))
+        ]
+        raise LaunchError(
+            f"{module_name} has no kernel {name}",
+            f"its kernels are: {', '.join(kernels) or 'none at module level'}",
+        )
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    path = Path(name)
+    if path.suffix != ".py":
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise LaunchError(
+                f"cannot import {name}: {error}", "give the path of a file that ends in .py"
+            ) from None
+    if not path.is_file():
+        raise LaunchError(f"there is no file {name}", "check the path")
+    if path.stem in sys.modules and Path(str(sys.modules[path.stem].__file__)).resolve() == path.resolve():
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise LaunchError(f"cannot import {name}", "give the path of a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(
+        0, str(path.parent.resolve())
+    )  # as Python does for a script, so that it can import its neighbours
+    spec.loader.exec_module(module)
+    return module
+
+
+def _describe() -> str:
+    machine = host()
+    lines = [
+        f"cpu      {machine.cpu} ({machine.triple})",
+        f"vectors  {machine.vector_registers} registers of {machine.vector_bytes} bytes",
+        f"caches   L1 {machine.l1_bytes >> 10} KB, L2 {machine.l2_bytes >> 10} KB, L3 {machine.l3_bytes >> 10} KB",
+        f"threads  {get_num_threads()}",
+        "",
+        "environment variables:",
+    ]
+    for option in OPTIONS:
+        if option.variable is not None:
+            changes = "; changes generated code" if option.changes_code else ""
+            lines.append(f"  {option.variable:<26} {option.doc}{changes}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
