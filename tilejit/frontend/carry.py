@@ -39,7 +39,9 @@ def replace_leaves(value: object, tiles: Iterator[Tile]) -> object:
 
 def rebuild_tuple(like: tuple[object, ...], items: list[object]) -> tuple[object, ...]:
     """Return a tuple of ``items`` of the class of ``like`` (a plain or a named tuple)."""
-    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
+    if type(like) is tuple:
+        return tuple(items)
+    return type(like)(*items)  # type: ignore[arg-type]  # a named tuple takes its fields one by one
 
 
 def check_same_kind(before: object, after: object) -> None:
@@ -62,7 +64,8 @@ def check_same_kind(before: object, after: object) -> None:
             check_same_kind(old, new)
     elif after is not before and not _same_constant(before, after):
         raise Mismatch(
-            f"it enters as {describe(before)}, which is fixed at compile time, and leaves as {describe(after)}"
+            f"it enters as {describe(before)}, which is fixed at compile time, and leaves as "
+            f"{describe(after)}"
         )
 
 

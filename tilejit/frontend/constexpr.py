@@ -1,7 +1,9 @@
-"""``tl.constexpr``: an annotation for parameters and locals, and a wrapper that marks globals as compile-time values.
+"""``tl.constexpr``: an annotation for parameters and locals, and a wrapper that marks globals as
+compile-time values.
 
-Inside a trace such values are plain Python values: names are unwrapped when a kernel's globals are read. The wrapper
-still computes like the value it holds, for those reached in another way (module attributes, containers).
+Inside a trace such values are plain Python values: names are unwrapped when a kernel's globals are read.
+The wrapper still computes like the value it holds, for those reached in another way (module attributes,
+containers).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The trace in progress: where ops go, which Python line they come from, and which helpers are being inlined."""
+"""The trace in progress: where ops go, which Python line they come from, and which helpers are being
+inlined.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Span = tuple[int, int, int, int]  # line, end line, column, end column
 
 @dataclass
 class TracedCode:
-    """The code of one rewritten function, a comprehension or a lambda in it, with the span of each instruction."""
+    """The code of one rewritten function, a comprehension or a lambda in it, with the span of each
+    instruction.
+    """
 
     code: CodeType
     source: KernelSource
@@ -47,7 +51,9 @@ def register_code(code: CodeType, source: KernelSource) -> None:
 
 @dataclass
 class Trace:
-    """One kernel being traced; ``members`` are the operators and methods of tiles, ``builtins`` Python's, both by name."""
+    """One kernel being traced; ``members`` are the operators and methods of tiles, ``builtins`` Python's,
+    both by name.
+    """
 
     function: Function
     members: Mapping[str, Callable[..., object]]
@@ -76,15 +82,25 @@ class Trace:
 
         Raises: CompileError where its operands do not fit, or where one is out of scope.
         """
-        builder = self.builder
-        builder.location = location or self.location()
+        return self.create_from(definition, operands, attributes, regions, location)
+
+    def create_from(
+        self,
+        definition: OpDef,
+        operands: Mapping[str, Value | Sequence[Value] | None],
+        attributes: Mapping[str, Attribute] | None = None,
+        regions: Sequence[Block] = (),
+        location: Location | None = None,
+    ) -> Op:
+        """Same as ``create``, with the operands in a mapping."""
+        place = location or self.location()
         try:
-            op = builder.create(definition, attributes=attributes, regions=regions, **operands)
+            op = Op(definition, operands, attributes, regions, place)
         except TypeRuleError as error:
-            raise CompileError(str(error), builder.location) from None
+            raise CompileError(str(error), place) from None
         for value in op.operands:
-            self._check_scope(value, builder.location)
-        return op
+            self._check_scope(value, place)
+        return self.builder.insert(op)
 
     def _check_scope(self, value: Value, location: Location | None) -> None:
         owner = value.owner

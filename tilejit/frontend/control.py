@@ -1,8 +1,8 @@
 """What the rewritten code of a kernel calls: assignments, conditions, branches, asserts.
 
-Loops are in ``loops``; both are reached through one name (see ``rewrite_ast``). An ``if`` or a ternary whose condition is
-known while tracing simply runs one branch; otherwise both run, each into a region of its own, and names that differ
-afterwards become results of an ``if`` op.
+Loops are in ``loops``; both are reached through one name (see ``rewrite_ast``). An ``if`` or a ternary
+whose condition is known while tracing simply runs one branch; otherwise both run, each into a region of its
+own, and names that differ afterwards become results of an ``if`` op.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def constant(value: object, name: str) -> object:
     if isinstance(value, Tile):
         if value.constant is None:
             fail(
-                f"{name} is annotated tl.constexpr but its value of type {value.tile_type} is known only when the kernel runs",
+                f"{name} is annotated tl.constexpr but its value of type {value.tile_type} is known "
+                "only when the kernel runs",
                 "leave the annotation out, or compute it from tl.constexpr parameters",
             )
         return value.constant

@@ -1,7 +1,8 @@
-"""Loops of a kernel while they are traced: the body runs once, on block arguments in place of the carried names.
+"""Loops of a kernel while they are traced: the body runs once, on block arguments in place of the carried
+names.
 
-Carried are the names that the body assigns and that have a value before the loop. A name whose value the body gives back
-unchanged is not carried after all. Names born in the body have no value after it.
+Carried are the names that the body assigns and that have a value before the loop. A name whose value the
+body gives back unchanged is not carried after all. Names born in the body have no value after it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,6 @@ class RuntimeRange:
             "range makes a loop of the kernel only in a `for` statement",
             "use tl.static_range where Python is to unroll",
         )
-
-    __len__ = __iter__  # type: ignore[assignment]
-    __getitem__ = __iter__  # type: ignore[assignment]
 
 
 class _Carried:
@@ -107,7 +105,8 @@ def _drop_unchanged(
 ) -> dict[int, Tile]:
     """Remove the carried values that the body hands on as they came; return them by position.
 
-    ``blocks`` take the same arguments after the first ``skip`` of the last block; it is the one that yields ``carried``.
+    ``blocks`` take the same arguments after the first ``skip`` of the last block; it is the one that yields
+    ``carried``.
     """
     body = blocks[-1]
     unchanged = {i: init for i, init in enumerate(inits) if carried[i] is body.arguments[i + skip]}

@@ -1,7 +1,8 @@
 """Triton's promotion rules: the type in which two operands meet.
 
-A *weak* operand is a Python number written in an expression: it takes the tile's type unless its kind is higher (bool <
-int < float). Tiles and *strong* scalars (results, runtime arguments, assigned names) promote by their types alone.
+A *weak* operand is a Python number written in an expression: it takes the tile's type unless its kind is
+higher (bool < int < float). Tiles and *strong* scalars (results, runtime arguments, assigned names) promote
+by their types alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class PromotionError(Exception):
 
 
 def number_type(value: bool | int | float) -> DType:
-    """Return the type of a number on its own: the smallest of int32, uint32, int64, uint64, or fp32 unless out of range.
+    """Return the type of a number on its own: the smallest of int32, uint32, int64, uint64, or fp32 unless
+    out of range.
 
     Raises: PromotionError for integers that no type holds.
     """
@@ -40,7 +42,9 @@ def number_type(value: bool | int | float) -> DType:
 
 
 def promote_integers(a: DType, b: DType) -> DType:
-    """C's usual arithmetic conversions: the wider type; unsigned where the widths are equal; bool counts as unsigned."""
+    """C's usual arithmetic conversions: the wider type; unsigned where the widths are equal; bool counts as
+    unsigned.
+    """
     if a.is_int_signed() == b.is_int_signed():
         return a if a.bits > b.bits else b
     unsigned, signed = (b, a) if a.is_int_signed() else (a, b)
@@ -86,7 +90,7 @@ def _rank(dtype: DType) -> int:
 
 
 def sum_type(dtype: DType) -> DType:
-    """Return the type in which ``tl.sum`` and ``tl.cumsum`` add: integers below 32 bits widen, floats stay."""
+    """Return the type in which ``tl.sum`` and ``tl.cumsum`` add: integers below 32 bits widen."""
     if dtype.is_int() and dtype.bits < 32:
         return INT32 if dtype.is_int_signed() else UINT32
     return dtype

@@ -1,10 +1,11 @@
 """Rewrite a kernel's AST so that running it in Python builds its IR.
 
-Plain execution would hide what a tracer must see: assignments (a number becomes a strong scalar), runtime ``if``,
-``for``, ``while``, ``return``, ``and``/``or``/``not``, ternaries, chained comparisons, ``is``. Each becomes calls of
-``tilejit.frontend.control`` (known to the rewritten code as RUNTIME) around the same statements in the same places.
-Bodies are not moved into functions: each runs where it stands, once, between the calls that open and close its region.
-Every node keeps the position of the source it came from; names made here contain a dot, which no kernel can write.
+Plain execution would hide what a tracer must see: assignments (a number becomes a strong scalar), runtime
+``if``, ``for``, ``while``, ``return``, ``and``/``or``/``not``, ternaries, chained comparisons, ``is``. Each
+becomes calls of ``tilejit.frontend.control`` (known to the rewritten code as RUNTIME) around the same
+statements in the same places. Bodies are not moved into functions: each runs where it stands, once, between
+the calls that open and close its region. Every node keeps the position of the source it came from; names
+made here contain a dot, which no kernel can write.
 """
 
 from __future__ import annotations
@@ -123,7 +124,11 @@ class _Rewriter(ast.NodeTransformer):
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 continue  # a docstring
             rewritten = self.visit(statement)
-            result += rewritten if isinstance(rewritten, list) else [rewritten]
+            if isinstance(rewritten, list):
+                result += rewritten
+            else:
+                assert isinstance(rewritten, ast.stmt)
+                result.append(rewritten)
         return result
 
     def _refuse(self, node: ast.AST, message: str, hint: str) -> None:
@@ -201,7 +206,8 @@ class _Rewriter(ast.NodeTransformer):
         elif isinstance(target, ast.Subscript):
             self._refuse(
                 target, "assigning to an item is not supported in a kernel",
-                "tiles and tuples do not change: make a new one, for example with tl.where, or write memory with tl.store",
+                "tiles and tuples do not change: make a new one, for example with tl.where, or write "
+                "memory with tl.store",
             )  # fmt: skip
         elif isinstance(target, ast.Attribute):
             self._refuse(target, "assigning to an attribute is not supported in a kernel", "assign to a name")
@@ -298,7 +304,9 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def _short_circuit(self, rule: str, left: ast.expr, right: ast.expr, node: ast.expr) -> ast.expr:
-        """``both(t, right) if needs_right(t := left) else t``: tiles evaluate both sides, Python values may not."""
+        """``both(t, right) if needs_right(t := left) else t``: tiles evaluate both sides, Python values may
+        not.
+        """
         name = self._temporary(rule)
         held = ast.NamedExpr(target=_store(name), value=left)
         test = _call("and_needs_right" if rule == "and" else "or_needs_right", held)

@@ -1,4 +1,6 @@
-"""What a trace knows of a kernel's parameters: the source they are declared in and how one launch specialises them."""
+"""What a trace knows of a kernel's parameters: the source they are declared in and how one launch
+specialises them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
 
 @dataclass(frozen=True)
 class PointerParam:
-    """An array argument: ``rank`` dimensions, known to start at a 16-byte boundary where ``divisible_by_16``."""
+    """An array argument: ``rank`` dimensions, known to start at a 16-byte boundary where
+    ``divisible_by_16``.
+    """
 
     element: DType
     const: bool = False
@@ -57,8 +61,8 @@ def specialise_number(
 ) -> ScalarParam | ConstantParam:
     """Return how a number specialises a kernel, by Triton's rules.
 
-    None and integers equal to 1 become constants; other integers are int32 where they fit, else int64, else uint64;
-    floats are fp32; bools int1. ``specialise`` False keeps integers equal to 1 at run time.
+    None and integers equal to 1 become constants; other integers are int32 where they fit, else int64, else
+    uint64; floats are fp32; bools int1. ``specialise`` False keeps integers equal to 1 at run time.
     Raises: LaunchError where an integer fits no type.
     """
     if value is None:
@@ -110,7 +114,8 @@ class KernelSource:
 
     @staticmethod
     def of(function: FunctionType, text: str | None = None) -> KernelSource:
-        """Read the source of ``function``; ``text`` gives it where Python cannot know it (functions from exec).
+        """Read the source of ``function``; ``text`` gives it where Python cannot know it (functions from
+        exec).
 
         Raises: CompileError where the text cannot be found.
         """
@@ -130,7 +135,9 @@ class KernelSource:
 
 
 def read_parameters(function: FunctionType) -> tuple[Parameter, ...]:
-    """Return the parameters of ``function``; ``tl.constexpr`` annotations are recognised as objects and as text."""
+    """Return the parameters of ``function``; ``tl.constexpr`` annotations are recognised as objects and as
+    text.
+    """
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         default = parameter.default

@@ -1,4 +1,6 @@
-"""Functions that run inside a trace: kernels called as helpers, and plain Python functions that kernels call."""
+"""Functions that run inside a trace: kernels called as helpers, and plain Python functions that kernels
+call.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tilejit.frontend.tile import Composite, Tile, Undefined
 
 
 class TracedFunction:
-    """A decorated function. Called while a kernel is traced, it is inlined; the runtime's kernels derive from it."""
+    """A decorated function. Called while a kernel is traced, it is inlined; the runtime's kernels derive
+    from it.
+    """
 
     def __init__(self, source: KernelSource) -> None:
         self.source = source
@@ -36,7 +40,9 @@ class TracedFunction:
 
 
 class PlainFunction:
-    """An undecorated function that a kernel calls: on tiles it is traced like a helper, else it simply runs."""
+    """An undecorated function that a kernel calls: on tiles it is traced like a helper, else it simply
+    runs.
+    """
 
     def __init__(self, function: FunctionType) -> None:
         self.function = function
@@ -97,7 +103,8 @@ def _constant_argument(source: KernelSource, name: str, value: object) -> object
         return value
     if value.constant is None:
         fail(
-            f"parameter {name} of {source.name} is tl.constexpr; got a value of type {value.tile_type} that only the run knows",
+            f"parameter {name} of {source.name} is tl.constexpr; got a value of type {value.tile_type} "
+            "that only the run knows",
             "pass a constant, or leave the annotation of the parameter out",
         )
     return value.constant

@@ -1,7 +1,8 @@
 """Turn early returns into structured control flow: the rest of a block becomes the other branch.
 
-Before: ``return`` stands anywhere outside loops. After: no ``return`` is left; each one assigns RETURN_VALUE, and what
-follows an ``if`` that may return runs only where it did not. Where just a part of a branch returns, RETURN_DONE tells.
+Before: ``return`` stands anywhere outside loops. After: no ``return`` is left; each one assigns
+RETURN_VALUE, and what follows an ``if`` that may return runs only where it did not. Where just a part of a
+branch returns, RETURN_DONE tells.
 """
 
 from __future__ import annotations

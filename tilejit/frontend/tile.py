@@ -44,8 +44,9 @@ class BlockType:
 class Tile:
     """A tile or a scalar of a kernel; ``shape == ()`` is a scalar.
 
-    ``constant`` is the value of a scalar that is known while tracing: it may serve as a shape or a static bound.
-    Operators and methods are the functions of ``tilejit.language``; they build ops and return new tiles.
+    ``constant`` is the value of a scalar that is known while tracing: it may serve as a shape or a static
+    bound. Operators and methods are the functions of ``tilejit.language``; they build ops and return new
+    tiles.
     """
 
     __slots__ = ("constant", "value")
@@ -213,7 +214,8 @@ class Tile:
         if self.constant is not None:
             return bool(self.constant)
         fail(
-            f"a value of type {self.value.type} is known only when the kernel runs; Python cannot test it here",
+            f"a value of type {self.value.type} is known only when the kernel runs; Python cannot test "
+            "it here",
             "use it as the condition of an `if` statement, or combine tiles with tl.where, & and |",
         )
 
@@ -308,7 +310,8 @@ class ArrayPointer(Tile):
 
 
 class Composite:
-    """A value made of several scalars and of facts known at compile time: a block pointer, a tensor descriptor.
+    """A value made of several scalars and of facts known at compile time: a block pointer, a tensor
+    descriptor.
 
     Loops and branches carry its components; the facts must stay the same.
     """
@@ -369,7 +372,9 @@ class Undefined:
 
 
 def describe(value: object) -> str:
-    """Return how an error message names a value: a tile by its type, anything else by its Python type and text."""
+    """Return how an error message names a value: a tile by its type, anything else by its Python type and
+    text.
+    """
     if isinstance(value, Undefined):
         value.refuse()
     if isinstance(value, Tile):

@@ -23,8 +23,8 @@ from tilejit.language.members import BUILTINS, MEMBERS
 def trace(source: KernelSource, specialisation: Specialisation, *, name: str) -> Function:
     """Return the IR of a kernel for one specialisation of its parameters.
 
-    Arguments of the function: one per pointer or number in the order of the parameters (items of a tuple one by one),
-    then those the kernel asks for: shapes and strides of arrays.
+    Arguments of the function: one per pointer or number in the order of the parameters (items of a tuple
+    one by one), then those the kernel asks for: shapes and strides of arrays.
     Raises: CompileError that points into the kernel.
     """
     line = source.first_line

@@ -1,4 +1,6 @@
-"""Numbers become constants, shapes are made equal, elements are cast: what every language function does first."""
+"""Numbers become constants, shapes are made equal, elements are cast: what every language function does
+first.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,13 @@ def emit(
             values[name] = operand.value
         elif operand is not None:
             values[name] = [tile.value for tile in operand]
-    return Tile(active().create(definition, attributes=attributes, **values).result)
+    return Tile(active().create_from(definition, values, attributes).result)
 
 
 def as_number(value: object) -> Number | None:
-    """Return a Python number for numbers of any sort (also ``tl.constexpr`` and numpy scalars), None for others."""
+    """Return a Python number for numbers of any sort (also ``tl.constexpr`` and numpy scalars), None for
+    others.
+    """
     if isinstance(value, bool | int | float):
         return value
     if type(value) is Constexpr:
@@ -65,7 +69,9 @@ def strong_type(number: Number) -> DType:
 
 
 def make_constant(number: Number, dtype: Element) -> Tile:
-    """Return a scalar of a type whose value is known; integers must fit, floats are rounded when they are used."""
+    """Return a scalar of a type whose value is known; integers must fit, floats are rounded when they are
+    used.
+    """
     value: Number = number
     if isinstance(dtype, DType) and dtype.is_floating():
         value = float(number)
@@ -94,7 +100,9 @@ def _saturate(number: float, dtype: DType) -> int:
 
 
 def check_range(number: int, dtype: DType, what: str = "") -> None:
-    """Refuse an integer that ``dtype`` does not hold; ``what`` is an operator or function named in the message."""
+    """Refuse an integer that ``dtype`` does not hold; ``what`` is an operator or function named in the
+    message.
+    """
     if dtype.min_value <= number <= dtype.max_value:
         return
     lead = f"{what}: " if what else ""
@@ -120,7 +128,8 @@ def as_int(value: object, what: str) -> int:
     if known is None or isinstance(known, float):
         if isinstance(value, Tile) and known is None:
             fail(
-                f"{what} must be known at compile time; got a value of type {value.tile_type} that only the run knows",
+                f"{what} must be known at compile time; got a value of type {value.tile_type} that "
+                "only the run knows",
                 "pass it to the kernel as a tl.constexpr parameter",
             )
         fail(f"{what} must be an integer known at compile time; got {describe(value)}")
@@ -166,7 +175,7 @@ def reshape_to(tile: Tile, shape: Shape) -> Tile:
 
 
 def broadcast_to_shape(tile: Tile, shape: Shape, what: str) -> Tile:
-    """Expand a tile: scalars are repeated, missing leading dimensions added, dimensions of size 1 repeated."""
+    """Expand a tile: scalars and dimensions of size 1 are repeated, leading dimensions added."""
     have = tile.tile_type.shape
     if have == shape:
         return tile
@@ -178,7 +187,8 @@ def broadcast_to_shape(tile: Tile, shape: Shape, what: str) -> Tile:
     for dimension, (size, wanted) in enumerate(zip(padded, shape, strict=True)):
         if size not in (1, wanted):
             fail(
-                f"{what}: a tile of shape {have} does not broadcast to {shape}: dimension {dimension} is {size}, not {wanted}"
+                f"{what}: a tile of shape {have} does not broadcast to {shape}: dimension {dimension} "
+                f"is {size}, not {wanted}"
             )
     tile = reshape_to(tile, padded)
     return tile if padded == shape else emit(ops.BROADCAST, {"shape": shape}, x=tile)
@@ -215,7 +225,9 @@ def broadcast_together(what: str, *tiles: Tile) -> tuple[Tile, ...]:
 
 
 def cast_to(tile: Tile, dtype: Element, rounding: Rounding = Rounding.RTNE) -> Tile:
-    """Convert the elements of a tile to another type by value; pointers convert to and from 64-bit integers."""
+    """Convert the elements of a tile to another type by value; pointers convert to and from 64-bit
+    integers.
+    """
     have = tile.dtype
     if have == dtype:
         return tile
@@ -251,7 +263,8 @@ def _cast_pointer(tile: Tile, dtype: Element) -> Tile:
     allowed = (INT64, UINT64)
     if not all(isinstance(element, PointerType) or element in allowed for element in (have, dtype)):
         fail(
-            f"{tile.tile_type} does not convert to {dtype}: pointers convert to pointers, int64 and uint64 only"
+            f"{tile.tile_type} does not convert to {dtype}: pointers convert to pointers, int64 and "
+            "uint64 only"
         )
     return emit(ops.BITCAST, {"dtype": dtype}, x=tile)
 

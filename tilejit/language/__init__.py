@@ -1,7 +1,8 @@
 """The names that kernels use: ``import tilejit.language as tl``.
 
-Types, functions on tiles, memory, atomics, loops. Functions work inside kernels only; types and ``tl.constexpr`` anywhere.
-Names of Triton that are not there yet are refused with the line that uses them (see ``refused``).
+Types, functions on tiles, memory, atomics, loops. Functions work inside kernels only; types and
+``tl.constexpr`` anywhere. Names of Triton that are not there yet are refused with the line that uses them
+(see ``refused``).
 """
 
 from __future__ import annotations

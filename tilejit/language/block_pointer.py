@@ -1,4 +1,5 @@
-"""Block pointers: a window of fixed shape that moves over an array. They become a tile of pointers and a mask.
+"""Block pointers: a window of fixed shape that moves over an array. They become a tile of pointers and a
+mask.
 
 Offsets are computed in int64, so that they do not wrap.
 """
@@ -28,7 +29,9 @@ from tilejit.ops import CmpPredicate
 
 
 def index_along(offset: Tile, size: int, dimension: int, rank: int) -> Tile:
-    """Return ``offset + arange(size)`` as int64, laid along one dimension of a tile with ``rank`` dimensions."""
+    """Return ``offset + arange(size)`` as int64, laid along one dimension of a tile with ``rank``
+    dimensions.
+    """
     lanes = Tile(active().create(ops.ARANGE, attributes={"start": 0, "end": size}).result)
     positions = add(cast_to(offset, INT64), cast_to(lanes, INT64))
     return reshape_to(positions, tuple(size if d == dimension else 1 for d in range(rank)))
@@ -153,7 +156,8 @@ def make_block_ptr(
 ) -> BlockPointer:
     """Return a pointer to the block of ``block_shape`` at ``offsets`` of an array.
 
-    Units: strides and offsets in elements. ``order`` (how the array lies in memory) is accepted and not needed.
+    Units: strides and offsets in elements. ``order`` (how the array lies in memory) is accepted and not
+    needed.
     """
     if not isinstance(base, Tile) or not isinstance(base.dtype, PointerType) or base.tile_type.shape:
         fail(f"base of tl.make_block_ptr must be a pointer; got {describe(base)}", "pass an array argument")

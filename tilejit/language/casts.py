@@ -20,8 +20,8 @@ def cast(
 ) -> Tile:
     """Convert elements to ``dtype``: by value, or with ``bitcast`` by reading the same bits.
 
-    Floats round to nearest even (``fp_downcast_rounding="rtz"``: toward zero, from fp32 to narrower floats); float to
-    integer truncates; anything to int1 is ``!= 0``. Also a method: ``x.to(dtype)``.
+    Floats round to nearest even (``fp_downcast_rounding="rtz"``: toward zero, from fp32 to narrower
+    floats); float to integer truncates; anything to int1 is ``!= 0``. Also a method: ``x.to(dtype)``.
     """
     element = as_dtype(dtype, "dtype of tl.cast")
     rounding = one_of(fp_downcast_rounding or "rtne", _ROUNDINGS, "fp_downcast_rounding")

@@ -1,7 +1,7 @@
 """Tensor descriptors: an array with its shape and strides, read and written in blocks.
 
-Elements outside the array read as zero (or NaN) and are not written. A descriptor becomes a tile of pointers and a mask;
-offsets are computed in int64.
+Elements outside the array read as zero (or NaN) and are not written. A descriptor becomes a tile of
+pointers and a mask; offsets are computed in int64.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def make_tensor_descriptor(
     block_shape: object = None,
     padding_option: str = "zero",
 ) -> TensorDescriptor:
-    """Return a descriptor of the array at ``base``; for an array argument its own shape and strides are the default.
+    """Return a descriptor of the array at ``base``; for an array argument its own shape and strides are the
+    default.
 
     Units: strides in elements; the last must be 1 where it is given. Shapes: 1 to 5 dimensions.
     """

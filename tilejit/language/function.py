@@ -20,7 +20,9 @@ Operand = Tile | bool | int | float | Constexpr
 
 
 def language_function(function: Callable[P, R]) -> Callable[P, R]:
-    """Make ``function`` a name of the language: it needs a kernel around it, and says which arguments it takes."""
+    """Make ``function`` a name of the language: it needs a kernel around it, and says which arguments it
+    takes.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -27,9 +27,10 @@ def dot(
 ) -> Tile:
     """Return the matrix product, plus ``acc``.
 
-    Shapes: [M, K] and [K, N], or [B, M, K] and [B, K, N]. Types: both int8, fp16, bf16, fp32 or fp64, or any fp8. The
-    result is fp32 for floats, fp64 for fp64, int32 for int8, and fp16 for fp16 operands with ``out_dtype=tl.float16`` or
-    an fp16 ``acc``. ``input_precision`` names the least precision allowed; the CPU computes fp32 in fp32 for all of them.
+    Shapes: [M, K] and [K, N], or [B, M, K] and [B, K, N]. Types: both int8, fp16, bf16, fp32 or fp64, or
+    any fp8. The result is fp32 for floats, fp64 for fp64, int32 for int8, and fp16 for fp16 operands with
+    ``out_dtype=tl.float16`` or an fp16 ``acc``. ``input_precision`` names the least precision allowed; the
+    CPU computes fp32 in fp32 for all of them.
     """
     a, b = as_tile(input, "input of tl.dot"), as_tile(other, "other of tl.dot")
     _check_types(a, b)
@@ -72,12 +73,14 @@ def _check_shapes(a: Tile, b: Tile) -> None:
     left, right = a.tile_type.shape, b.tile_type.shape
     if len(left) not in (2, 3) or len(right) != len(left):
         fail(
-            f"tl.dot needs two tiles of two dimensions, or of three with a batch first; got shapes {left} and {right}",
+            f"tl.dot needs two tiles of two dimensions, or of three with a batch first; got shapes "
+            f"{left} and {right}",
             "add dimensions with x[None, :] or reshape",
         )
     if left[-1] != right[-2]:
         fail(
-            f"tl.dot: shapes {left} and {right} do not fit: K is {left[-1]} in the first and {right[-2]} in the second",
+            f"tl.dot: shapes {left} and {right} do not fit: K is {left[-1]} in the first and "
+            f"{right[-2]} in the second",
             "the last dimension of the first must equal the second last of the other; tl.trans swaps them",
         )
     if left[:-2] != right[:-2]:

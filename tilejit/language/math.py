@@ -28,7 +28,7 @@ from tilejit.language.function import Operand, language_function
 
 
 class PropagateNan(Enum):
-    """What ``maximum``, ``minimum`` and ``clamp`` do with NaN: NONE takes the other operand, ALL gives NaN."""
+    """What ``maximum``, ``minimum`` and ``clamp`` do with NaN: NONE takes the other side, ALL gives NaN."""
 
     NONE = 0
     ALL = 0xFFFF

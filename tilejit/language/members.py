@@ -1,4 +1,6 @@
-"""The operators and methods of tiles, and Python's builtins as kernels see them: plain tables read by the tracer."""
+"""The operators and methods of tiles, and Python's builtins as kernels see them: plain tables read by the
+tracer.
+"""
 
 from __future__ import annotations
 
@@ -71,22 +73,21 @@ _OPERATORS: dict[str, Member] = {
     "__getitem__": operators.index,
 }
 
+_METHOD_FUNCTIONS: tuple[Member, ...] = (
+    casts.cast, shape.broadcast_to, shape.expand_dims, shape.reshape, shape.view, shape.ravel, shape.permute,
+    shape.trans, shape.split, math.abs, math.ceil, math.floor, math.exp, math.exp2, math.log, math.log2,
+    math.sin, math.cos, math.sqrt, math.sqrt_rn, math.rsqrt, math.erf, math.fdiv, math.sigmoid, math.cdiv,
+    math.clamp, reduction.sum, reduction.max, reduction.min, reduction.xor_sum, reduction.reduce,
+    reduction.softmax, scan.cumsum, scan.associative_scan, atomic.atomic_add, atomic.atomic_max,
+    atomic.atomic_min, atomic.atomic_and, atomic.atomic_or, atomic.atomic_xor, atomic.atomic_xchg,
+    atomic.atomic_cas,
+)  # fmt: skip
+
 _METHODS: dict[str, Member] = {
     "to": casts.cast,
-    **{
-        function.__name__: function
-        for function in (
-            casts.cast, shape.broadcast_to, shape.expand_dims, shape.reshape, shape.view, shape.ravel, shape.permute,
-            shape.trans, shape.split, math.abs, math.ceil, math.floor, math.exp, math.exp2, math.log, math.log2,
-            math.sin, math.cos, math.sqrt, math.sqrt_rn, math.rsqrt, math.erf, math.fdiv, math.sigmoid, math.cdiv,
-            math.clamp, reduction.sum, reduction.max, reduction.min, reduction.xor_sum, reduction.reduce,
-            reduction.softmax, scan.cumsum, scan.associative_scan, atomic.atomic_add, atomic.atomic_max,
-            atomic.atomic_min, atomic.atomic_and, atomic.atomic_or, atomic.atomic_xor, atomic.atomic_xchg,
-            atomic.atomic_cas,
-        )
-    },
+    **{function.__name__: function for function in _METHOD_FUNCTIONS},
     **{name: refuse(name) for name in REFUSED},
-}  # fmt: skip
+}
 
 MEMBERS: Mapping[str, Member] = {**_METHODS, **_OPERATORS}
 

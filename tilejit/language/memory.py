@@ -35,8 +35,9 @@ def load(
 ) -> Tile:
     """Read what ``pointer`` points to: a scalar, or one element per pointer of a tile.
 
-    Where ``mask`` is false nothing is read and the element is ``other``, or 0 without it. For block pointers,
-    ``boundary_check`` lists the dimensions to check and ``padding_option`` ("", "zero" or "nan") fills what is outside.
+    Where ``mask`` is false nothing is read and the element is ``other``, or 0 without it. For block
+    pointers, ``boundary_check`` lists the dimensions to check and ``padding_option`` ("", "zero" or "nan")
+    fills what is outside.
     """
     attributes: dict[str, Attribute] = {
         "cache_modifier": str(cache_modifier or ""),
@@ -97,12 +98,13 @@ def store(
         lanes = None if mask is None else _as_lanes(mask, pointers, "tl.store")
     _refuse_const(pointers, "tl.store")
     elements = _as_elements(value, pointers, "value of tl.store")
-    values = {
-        "pointer": pointers.value,
-        "value": elements.value,
-        "mask": None if lanes is None else lanes.value,
-    }
-    active().create(ops.STORE, attributes=attributes, **values)
+    active().create(
+        ops.STORE,
+        attributes=attributes,
+        pointer=pointers.value,
+        value=elements.value,
+        mask=None if lanes is None else lanes.value,
+    )
 
 
 def _refuse_block_options(name: str, boundary_check: object, padding_option: object) -> None:
@@ -118,7 +120,7 @@ def _as_pointers(pointer: object, name: str) -> Tile:
         return pointer
     hint = "add the offsets to a pointer argument: x_ptr + offsets"
     if isinstance(pointer, Tile) and pointer.dtype.is_int():
-        hint = "add the offsets to a pointer argument, or turn addresses into pointers with .to(tl.pointer_type(...))"
+        hint = f"{hint}, or turn addresses into pointers with .to(tl.pointer_type(...))"
     fail(f"{name} needs a pointer or a tile of pointers; got {describe(pointer)}", hint)
 
 
@@ -157,10 +159,7 @@ def _as_elements(value: object, pointers: Tile, what: str) -> Tile:
         tile = make_constant(number, dtype)
     else:
         tile = as_tile(value, what)
-        if isinstance(tile.dtype, PointerType):
-            tile = cast_to(tile, dtype)
-        else:
-            tile = cast_to(tile, dtype)
+        tile = cast_to(tile, dtype)
     name = what.split(" of ")[1]
     _refuse_growth(tile, pointers, what.split(" of ")[0], name)
     return broadcast_to_shape(tile, pointers.tile_type.shape, what)

@@ -67,7 +67,8 @@ def sum(
 ) -> Tile:
     """Return the sum along ``axis``, or of all elements.
 
-    Integers below 32 bits are added as int32 or uint32; fp16 and bf16 keep their type; ``dtype`` chooses another one.
+    Integers below 32 bits are added as int32 or uint32; fp16 and bf16 keep their type; ``dtype`` chooses
+    another one.
     """
     tile = number_tile(input, "tl.sum")
     return _reduce(ReduceKind.SUM, _widen(tile, dtype, "tl.sum"), axis, keep_dims, "tl.sum")
@@ -84,7 +85,8 @@ def _extremum(
     if return_indices:
         fail(
             f"{name} with return_indices is not supported yet",
-            f"take the {kind.value} first, then the smallest index that has it: tl.min(tl.where(x == m, index, n))",
+            f"take the {kind.value} first, then the smallest index that has it: tl.min(tl.where(x == "
+            "m, index, n))",
         )
     tile = number_tile(input, name)
     assert isinstance(tile.dtype, DType)
@@ -99,7 +101,9 @@ def max(
     return_indices_tie_break_left: bool = True,
     keep_dims: bool = False,
 ) -> Tile:
-    """Return the maximum along ``axis``, or of all elements; types below 32 bits widen to fp32 or int32; NaN loses."""
+    """Return the maximum along ``axis``, or of all elements; types below 32 bits widen to fp32 or int32;
+    NaN loses.
+    """
     return _extremum(ReduceKind.MAX, "tl.max", input, axis, return_indices, keep_dims)
 
 
@@ -111,7 +115,9 @@ def min(
     return_indices_tie_break_left: bool = True,
     keep_dims: bool = False,
 ) -> Tile:
-    """Return the minimum along ``axis``, or of all elements; types below 32 bits widen to fp32 or int32; NaN loses."""
+    """Return the minimum along ``axis``, or of all elements; types below 32 bits widen to fp32 or int32;
+    NaN loses.
+    """
     return _extremum(ReduceKind.MIN, "tl.min", input, axis, return_indices, keep_dims)
 
 
@@ -129,8 +135,8 @@ def xor_sum(input: Operand, axis: int | None = None, keep_dims: bool = False) ->
 def reduce(input: object, axis: int | None, combine_fn: Combine, keep_dims: bool = False) -> object:
     """Combine elements along ``axis`` (None: all) with ``combine_fn``.
 
-    ``input`` is a tile or a tuple of tiles; ``combine_fn`` takes the elements of the left side, then of the right side, and
-    returns as many. It must be associative: the order of combining is not fixed.
+    ``input`` is a tile or a tuple of tiles; ``combine_fn`` takes the elements of the left side, then of the
+    right side, and returns as many. It must be associative: the order of combining is not fixed.
     """
     tiles, is_tuple = combined_tiles(input, "tl.reduce")
     shape = tiles[0].tile_type.shape
@@ -177,7 +183,8 @@ def combine_region(elements: list[Element], combine_fn: Combine, name: str) -> B
             tile = as_tile(output, f"what combine_fn of {name} returns")
             if tile.tile_type != TileType(element):
                 fail(
-                    f"combine_fn of {name} must return what it takes: {element} was expected; got {tile.tile_type}",
+                    f"combine_fn of {name} must return what it takes: {element} was expected; got "
+                    f"{tile.tile_type}",
                     "convert the result with .to()",
                 )
             values.append(tile.value)

@@ -1,4 +1,6 @@
-"""Names of Triton that tilejit does not have yet: calling one is an error that says so and what to use instead."""
+"""Names of Triton that tilejit does not have yet: calling one is an error that says so and what to use
+instead.
+"""
 
 from __future__ import annotations
 

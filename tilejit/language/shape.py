@@ -67,7 +67,8 @@ def _reshape(name: str, input: object, shape: tuple[object, ...]) -> Tile:
     sizes = as_shape(as_shape_arguments(shape), f"the shape of {name}")
     if size_of(sizes) != tile.tile_type.size:
         fail(
-            f"{name} keeps the number of elements; got shape {tile.tile_type.shape} ({tile.tile_type.size} elements) "
+            f"{name} keeps the number of elements; got shape {tile.tile_type.shape} "
+            f"({tile.tile_type.size} elements) "
             f"and {sizes} ({size_of(sizes)} elements)"
         )
     return reshape_to(tile, sizes)
