@@ -107,10 +107,11 @@ def _import(name: str) -> ModuleType:
 
 def _describe() -> str:
     machine = host()
+    l1, l2, l3 = (size >> 10 for size in (machine.l1_bytes, machine.l2_bytes, machine.l3_bytes))
     lines = [
         f"cpu      {machine.cpu} ({machine.triple})",
         f"vectors  {machine.vector_registers} registers of {machine.vector_bytes} bytes",
-        f"caches   L1 {machine.l1_bytes >> 10} KB, L2 {machine.l2_bytes >> 10} KB, L3 {machine.l3_bytes >> 10} KB",
+        f"caches   L1 {l1} KB, L2 {l2} KB, L3 {l3} KB",
         f"threads  {get_num_threads()}",
         "",
         "environment variables:",

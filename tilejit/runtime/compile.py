@@ -27,8 +27,8 @@ from tilejit.target.cpu import CpuTarget
 
 # Triton's short names beside ours.
 _SHORT_NAMES = {
-    "i1": "int1", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8", "u16": "uint16",
-    "u32": "uint32", "u64": "uint64", "f16": "fp16", "f32": "fp32", "f64": "fp64",
+    "i1": "int1", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u8": "uint8",
+    "u16": "uint16", "u32": "uint32", "u64": "uint64", "f16": "fp16", "f32": "fp32", "f64": "fp64",
 }  # fmt: skip
 _TYPE = re.compile(r"(?P<star>\*?)(?P<dtype>[A-Za-z]\w*)(?:\[(?P<rank>\d+)\])?(?P<aligned>:16)?\Z")
 
