@@ -62,8 +62,6 @@ def specialise(source: KernelSource, values: Sequence[object], named: dict[str, 
 
 
 def trace_function(function: Kernel, *args: object, **named: object) -> Function:
-    function: Callable[..., object] | TracedFunction, *args: object, **named: object
-) -> Function:
     """Trace and verify a kernel."""
     kernel = function if isinstance(function, TracedFunction) else helper(function)
     traced = trace(kernel.source, specialise(kernel.source, args, named), name=kernel.source.name)
@@ -77,8 +75,6 @@ def ir_text(function: Kernel, *args: object, **named: object) -> str:
 
 
 def run_kernel(function: Kernel, *args: object, grid: int = 1, **named: object) -> None:
-    function: Callable[..., object] | TracedFunction, *args: object, grid: int = 1, **named: object
-) -> None:
     """Trace a kernel for its arguments and run it in the interpreter."""
     kernel = function if isinstance(function, TracedFunction) else helper(function)
     bound = kernel.source.bind(args, named)
@@ -111,8 +107,6 @@ def _argument(
 
 
 def error_of(function: Kernel, *args: object, **named: object) -> CompileError:
-    function: Callable[..., object] | TracedFunction, *args: object, **named: object
-) -> CompileError:
     """Return the error that tracing a kernel ends with."""
     with pytest.raises(CompileError) as caught:
         trace_function(function, *args, **named)
