@@ -2,7 +2,11 @@
 
 fp32 functions are polynomials of fused multiply-adds, fitted by the Remez exchange to the least largest
 relative error on the reduced range. fp64 functions call libm lane by lane. Code is free of branches, except
-that sine and cosine of huge arguments leave it for libm.
+that sine and cosine of huge arguments, and remainders of huge quotients, leave it for libm.
+
+Largest errors of fp32 in units in the last place, against fp64 (exp on all arguments, the others on every
+61st): exp 1.06, exp2 1.01, log 0.90, log2 1.48, sin and cos 1.56, erf 1.15, rsqrt 1.49. Denormal results are
+right within one unit of 2**-149. With AVX-512, exp is 13 instructions a vector, 9 of them multiply-adds.
 """
 
 from __future__ import annotations
