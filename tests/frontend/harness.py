@@ -28,7 +28,6 @@ from tilejit.ir.printer import print_function
 from tilejit.ir.types import DType, dtype_from_numpy
 from tilejit.ir.verifier import verify
 
-
 Kernel = Callable[..., object] | TracedFunction
 
 
