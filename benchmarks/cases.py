@@ -186,11 +186,11 @@ def _launch(threads: int) -> Prepared:
     del threads
     x, y = _normal((2, 16))
     out, peer_out = np.zeros_like(x), np.zeros_like(x)
-    kernel = example("vector_add").vector_add_kernel[(1,)]
+    kernel = example("vector_add").vector_add_kernel
 
     def hundred_launches() -> None:
         for _ in range(100):
-            kernel(x, y, out, 16, BLOCK=16)
+            kernel[(1,)](x, y, out, 16, BLOCK=16)
 
     def hundred_adds() -> None:
         for _ in range(100):
