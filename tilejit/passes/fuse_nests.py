@@ -7,6 +7,7 @@ and when running both point by point reads and writes the same values as running
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tilejit.ir.core import Function, Value
 from tilejit.ir.loop_plan import (
@@ -24,6 +25,8 @@ from tilejit.ops import reduce
 from tilejit.passes.access import AccessAnalysis, may_alias
 from tilejit.passes.inline_values import Leaf, nest_leaves, root_shape
 
+_FARTHEST = 16
+"""How many steps back a partner is looked for, so that planning stays linear."""
 _MOST_ROOTS = 6
 """Roots of one nest: each keeps a few vector registers busy, of which there are 16 or 32."""
 
@@ -34,6 +37,16 @@ def fuse_nests(
     """Merge nests in ``steps`` and in all nested steps."""
     fuser = _Fuser(function, buffers, analysis)
     fuser.fuse(steps)
+
+
+@dataclass
+class _Footprint:
+    """What a step touches: buffers and scalars, and the pointers it loads and stores through."""
+
+    reads: set[Value | Buffer] = field(default_factory=set)
+    writes: set[Value | Buffer] = field(default_factory=set)
+    loads: list[Value] = field(default_factory=list)
+    stores: list[Value] = field(default_factory=list)
 
 
 class _Fuser:
@@ -52,42 +65,80 @@ class _Fuser:
             if partner is None:
                 index += 1
                 continue
-            earlier, later = steps[partner], steps[index]
+            position, sinks = partner
+            earlier, later = steps[position], steps[index]
             assert isinstance(earlier, Nest) and isinstance(later, Nest)
-            later.roots = earlier.roots + later.roots
-            del steps[partner]
+            merged = Nest(later.shape, earlier.roots + later.roots)
+            steps[index if sinks else position] = merged
+            del steps[position if sinks else index]
+            if not sinks:
+                index = position
 
-    def _partner(self, steps: Sequence[Step], index: int) -> int | None:
-        """The nest before ``index`` that can sink into the nest there."""
+    def _partner(self, steps: Sequence[Step], index: int) -> tuple[int, bool] | None:
+        """The nearest nest before ``index`` that can merge with the nest there, and whether it is to sink."""
         later = steps[index]
         if not isinstance(later, Nest):
             return None
-        between: list[ScalarStep] = []
-        for position in range(index - 1, -1, -1):
+        between: list[Nest | ScalarStep] = []
+        for position in range(index - 1, max(-1, index - 1 - _FARTHEST), -1):
             step = steps[position]
-            if isinstance(step, Nest):
-                return position if self._can_sink(step, between, later) else None
-            if not isinstance(step, ScalarStep):
+            if isinstance(step, Nest) and self._fit(step, later):
+                if all(self._can_swap(step, other) for other in between):
+                    return position, True
+                if all(self._can_swap(other, later) for other in between):
+                    return position, False
+            if not isinstance(step, Nest | ScalarStep):
                 return None
             between.append(step)
         return None
 
-    def _can_sink(self, earlier: Nest, between: Sequence[ScalarStep], later: Nest) -> bool:
+    def _fit(self, earlier: Nest, later: Nest) -> bool:
+        """Whether two nests can run point by point together."""
         if earlier.shape != later.shape or len(earlier.roots) + len(later.roots) > _MOST_ROOTS:
             return False
         reductions = [r for r in (*earlier.roots, *later.roots) if isinstance(r, ReduceRoot)]
-        if len({r.axis for r in reductions}) > 1 or any(
-            r.op.name == reduce.REDUCE_CUSTOM.name for r in reductions
-        ):
+        if len({r.axis for r in reductions}) > 1:
+            return False
+        if any(r.op.name == reduce.REDUCE_CUSTOM.name for r in reductions):
             return False
         results = {v for r in earlier.roots if isinstance(r, ReduceRoot) for v in r.op.results}
-        stores = any(isinstance(r, StoreRoot) for r in earlier.roots)
-        for step in between:
-            if results & set(step.op.operands) or Effects.WRITE in step.op.effects:
-                return False
-            if stores and Effects.READ in step.op.effects:
-                return False
         return self._agree(earlier, later, results)
+
+    def _can_swap(self, first: Nest | ScalarStep, second: Nest | ScalarStep) -> bool:
+        """Whether two neighbouring steps can change places."""
+        if isinstance(first, ScalarStep) and isinstance(second, ScalarStep):
+            return False
+        one, two = self._footprint(first), self._footprint(second)
+        if one.writes & (two.reads | two.writes) or two.writes & one.reads:
+            return False
+        return not self._memory_conflict(one, two) and not self._memory_conflict(two, one)
+
+    def _memory_conflict(self, writer: _Footprint, other: _Footprint) -> bool:
+        return any(self._alias(p, q) for p in writer.stores for q in (*other.loads, *other.stores))
+
+    def _footprint(self, step: Nest | ScalarStep) -> _Footprint:
+        found = _Footprint()
+        if isinstance(step, ScalarStep):
+            op = step.op
+            found.reads |= set(op.operands) | {self.buffers[v] for v in op.operands if v in self.buffers}
+            found.writes |= set(op.results)
+            if Effects.WRITE in op.effects:
+                found.stores.append(op.operand("pointer"))
+            elif Effects.READ in op.effects:
+                found.loads.append(op.operand("pointer"))
+            return found
+        for leaf in nest_leaves(step, self.buffers):
+            found.reads.add(self.buffers[leaf.value] if leaf.is_buffer else leaf.value)
+            if leaf.load is not None:
+                found.loads.append(leaf.load.operand("pointer"))
+        for root in step.roots:
+            if isinstance(root, StoreRoot):
+                found.stores.append(root.op.operand("pointer"))
+            elif isinstance(root, Materialise):
+                found.writes.add(root.buffer)
+            else:
+                found.writes |= set(root.op.results) | {b for b in root.buffers if b is not None}
+        return found
 
     def _agree(self, earlier: Nest, later: Nest, results: set[Value]) -> bool:
         first = list(nest_leaves(earlier, self.buffers))
