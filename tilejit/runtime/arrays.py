@@ -121,6 +121,11 @@ def _view_numpy(array: np.ndarray, owner: object) -> ArrayView:
             f"its strides {array.strides} (in bytes) are not multiples of its element size {dtype.itemsize}",
             "pass a copy: array.copy()",
         )
+    if not array.flags.aligned:
+        raise LaunchError(
+            f"its first element is not at a multiple of its size {dtype.itemsize}",
+            "pass a copy: array.copy()",
+        )
     return ArrayView(array.ctypes.data, dtype, array.shape, array.strides, array.flags.writeable, owner)
 
 

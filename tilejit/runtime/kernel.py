@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import overload
 
@@ -15,7 +15,7 @@ from tilejit.diagnostics import LaunchError
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
-from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
+from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.fast_entry import CallSite, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
@@ -150,22 +150,17 @@ class Kernel(TracedFunction):
         for name in keywords:
             if name not in self._names and name not in LAUNCH_OPTIONS and name not in IGNORED_LAUNCH_KEYWORDS:
                 raise unknown_keyword(self.name, name, [*self.arg_names, *LAUNCH_OPTIONS])
-        chosen = {**self._chosen, **{k: v for k, v in keywords.items() if k in LAUNCH_OPTIONS}}
-        interpret = chosen.get("interpret")
-        if interpret is None:
-            interpret = options.INTERPRET.read()
+        given = {
+            name: value for name, value in keywords.items() if name in LAUNCH_OPTIONS and value is not None
+        }
+        chosen = {**self._chosen, **given}
+        interpret = chosen["interpret"] if "interpret" in chosen else options.INTERPRET.read()
         target = chosen.get("target", "cpu")
         if not isinstance(target, (str, CpuTarget)):
             raise LaunchError(f"kernel {self.name}: target is {target!r}", "use target='cpu'")
         machine = resolve_target(target)
-        fusion, debug = chosen.get("enable_fp_fusion"), chosen.get("debug")
-        return Settings(
-            None if interpret else machine,
-            CompileOptions(
-                options.FP_FUSION.read() if fusion is None else bool(fusion),
-                options.DEBUG.read() if debug is None else bool(debug),
-            ),
-        )
+        asked = {name: bool(chosen[name]) for name in COMPILE_OPTION_NAMES if name in chosen}
+        return Settings(None if interpret else machine, replace(CompileOptions.from_environment(), **asked))
 
 
 # A call site that alternates between more kinds of call than this gains nothing from native functions.

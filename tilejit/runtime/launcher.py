@@ -20,7 +20,7 @@ from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.ir.types import FP32, FP64, Element
 from tilejit.options import CompileOptions
 from tilejit.runtime.binding import BoundCall
-from tilejit.target.cpu import PREDEFINED, CpuTarget, host
+from tilejit.target.cpu import PREDEFINED, CpuTarget, host, runs_here
 
 Grid = tuple[int, int, int]
 Slot = Callable[[BoundCall], int]
@@ -127,11 +127,18 @@ class Launcher:
         Raises: LaunchError before anything is written; KernelError where the interpreter finds the kernel at
         fault.
         """
+        target = self.compiled.target
+        if target is not None and target is not host() and not runs_here(target):
+            raise LaunchError(
+                f"kernel {self.compiled.name}: code for {target.name} ({target.cpu}) "
+                "cannot run on this machine",
+                "tilejit.compile makes code for other machines",
+            )
         self._check_writable(call)
         self.launches += 1
         if 0 in grid:
             return
-        if self.compiled.target is None:
+        if target is None:
             self._interpret(call, grid)
         else:
             slots = self._slot_array(*[slot(call) for slot in self._slots])

@@ -1,0 +1,117 @@
+"""The command line: what it prints, and readable errors instead of tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tilejit.__main__ import main
+
+KERNELS = """
+import helper
+import tilejit
+import tilejit.language as tl
+
+
+@tilejit.kernel
+def shift_kernel(x_ptr, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    tl.store(x_ptr + offsets, tl.load(x_ptr + offsets) + helper.STEP)
+
+
+@tilejit.kernel
+def wrong_kernel(x_ptr):
+    tl.store(x_ptr, tl.arange(0, 4))
+"""
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file with two kernels, whose neighbour it imports."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    (tmp_path / "helper.py").write_text("import tilejit.language as tl\nSTEP = tl.constexpr(1)\n")
+    return str(tmp_path / "kernels.py")
+
+
+SIGNATURE = ["--signature", "x_ptr=*fp32, BLOCK=64"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "text"),
+    [
+        ("traced", "func @shift_kernel"),
+        ("tile", "func @shift_kernel"),
+        ("plan", "plan @shift_kernel"),
+        ("llvm", "define void @shift_kernel.programs"),
+        ("s", "shift_kernel.programs:"),
+    ],
+)
+def test_dump(kernels: str, stage: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dump", f"{kernels}:shift_kernel", *SIGNATURE, "--stage", stage]) == 0
+    assert text in capsys.readouterr().out
+
+
+def test_dump_for_another_machine(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dump", f"{kernels}:shift_kernel", *SIGNATURE, "--stage", "s", "--cpu", "neon"]) == 0
+    assert "fadd\tv" in capsys.readouterr().out
+
+
+def check_error(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", expected)
+
+
+def test_unknown_kernel(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = f"tilejit: {kernels} has no kernel shift\nfix: its kernels are: shift_kernel, wrong_kernel\n"
+    check_error(["dump", f"{kernels}:shift"], expected, capsys)
+
+
+def test_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    check_error(
+        ["dump", "nowhere.py:k"], "tilejit: there is no file nowhere.py\nfix: check the path\n", capsys
+    )
+
+
+def test_missing_module(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = (
+        "tilejit: cannot import nowhere.kernels: No module named 'nowhere'\n"
+        "fix: give the path of a file that ends in .py\n"
+    )
+    check_error(["dump", "nowhere.kernels:k"], expected, capsys)
+
+
+def test_no_kernel_named(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = (
+        "tilejit: 'kernels.py' does not name a kernel\nfix: write FILE.py:KERNEL or package.module:KERNEL\n"
+    )
+    check_error(["dump", "kernels.py"], expected, capsys)
+
+
+def test_incomplete_signature(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "tilejit: the signature of shift_kernel lacks BLOCK\nfix: its parameters are (x_ptr, BLOCK)\n"
+    check_error(["dump", f"{kernels}:shift_kernel", "--signature", "x_ptr=*fp32"], expected, capsys)
+
+
+def test_wrong_kernel_shows_its_line(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dump", f"{kernels}:wrong_kernel", "--signature", "x_ptr=*fp32"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tilejit: ") and "tl.store(x_ptr, tl.arange(0, 4))" in err and "^^^" in err
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "cpu " in out and "TILEJIT_NUM_THREADS" in out and "TILEJIT_DUMP" in out
+
+
+def test_module_runs_as_a_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tilejit", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "dump" in result.stdout

@@ -1,0 +1,71 @@
+"""The table of options: parsing, defaults, and reading the environment when asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tilejit import options
+from tilejit.diagnostics import LaunchError
+from tilejit.options import CompileOptions
+
+
+def test_unset_and_empty_variables_give_the_default() -> None:
+    for option in options.OPTIONS:
+        assert option.read({}) == option.default
+        assert option.variable is not None
+        assert option.read({option.variable: " "}) == option.default
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", True),
+        ("true", True),
+        ("ON", True),
+        ("yes", True),
+        ("0", False),
+        ("False", False),
+        ("off", False),
+    ],
+)
+def test_flags(text: str, value: bool) -> None:
+    assert options.INTERPRET.read({"TILEJIT_INTERPRET": text}) is value
+
+
+def test_numbers() -> None:
+    assert options.NUM_THREADS.read({"TILEJIT_NUM_THREADS": "12"}) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("TILEJIT_INTERPRET", "maybe", "TILEJIT_INTERPRET=maybe is not valid: use 1 or 0"),
+        (
+            "TILEJIT_NUM_THREADS",
+            "0",
+            "TILEJIT_NUM_THREADS=0 is not valid: a positive whole number was expected",
+        ),
+        (
+            "TILEJIT_NUM_THREADS",
+            "two",
+            "TILEJIT_NUM_THREADS=two is not valid: a positive whole number was expected",
+        ),
+    ],
+)
+def test_invalid_text(name: str, text: str, message: str) -> None:
+    option = next(option for option in options.OPTIONS if option.variable == name)
+    with pytest.raises(LaunchError) as raised:
+        option.read({name: text})
+    assert raised.value.message == message
+
+
+def test_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEJIT_ENABLE_FP_FUSION", "1")
+    assert CompileOptions.from_environment() == CompileOptions(enable_fp_fusion=True)
+    monkeypatch.delenv("TILEJIT_ENABLE_FP_FUSION")
+    assert CompileOptions.from_environment() == CompileOptions()
+
+
+def test_compile_options_are_marked_in_the_table() -> None:
+    marked = {option.name for option in options.OPTIONS if option.changes_code}
+    assert set(options.COMPILE_OPTION_NAMES) <= marked
