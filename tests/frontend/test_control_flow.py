@@ -46,7 +46,7 @@ def test_loop_counting_down(n):
         k = 0
         for i in range(n - 1, -1, -1):
             tl.store(out + k, i)
-            k += 1
+            k += 1  # noqa: SIM113
 
     assert run_scalar(kernel, n)[:n] == list(range(n))[::-1]
 

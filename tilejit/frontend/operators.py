@@ -134,7 +134,7 @@ def arithmetic(
 
 
 def compute(definition: OpDef, symbol: str, a: Tile, b: Tile, *, on_bool: OpDef | None = None) -> Tile:
-    """Make an op of two tiles of one type and shape."""
+    """Make an op of two tiles of one type and shape; ``on_bool`` does the same to single bits."""
     dtype = a.dtype
     assert isinstance(dtype, DType)
     folded = _fold(symbol, a, b)
@@ -142,11 +142,20 @@ def compute(definition: OpDef, symbol: str, a: Tile, b: Tile, *, on_bool: OpDef 
         return folded
     if dtype.is_bool():
         if on_bool is None:
-            fail(f"{symbol} does not work on int1", "cast the mask first, for example with .to(tl.int32)")
+            return _compute_bits(symbol, a, b)
         definition = on_bool
     if dtype.is_fp8():
         return cast_to(emit(definition, lhs=cast_to(a, FP32), rhs=cast_to(b, FP32)), dtype)
     return emit(definition, lhs=a, rhs=b)
+
+
+def _compute_bits(symbol: str, a: Tile, b: Tile) -> Tile:
+    """Divide or shift single bits: x // 1 and x // 0 are x, x % 1 is 0, and a shift by 1 leaves nothing."""
+    if symbol == "//":
+        return a
+    if symbol == "%":
+        return emit(ops.XOR, lhs=a, rhs=a)
+    return emit(ops.AND, lhs=a, rhs=invert(b))
 
 
 def _is_pointer(value: object) -> bool:

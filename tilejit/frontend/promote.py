@@ -61,9 +61,11 @@ def computation_type(
     if a_is_weak != b_is_weak:
         weak, strong = (a, b) if a_is_weak else (b, a)
         if _rank(weak) <= _rank(strong):
-            return FP32 if is_division and strong in (FP16, BF16) else strong
+            return FP32 if is_division and strong.is_floating() and strong.bits < 32 else strong
     if a.is_floating() or b.is_floating():
-        return _promote_floats(a, b, is_division)
+        if is_division:
+            return FP64 if FP64 in (a, b) else FP32
+        return _promote_floats(a, b)
     if is_division and a.is_int_signed() != b.is_int_signed():
         raise PromotionError(
             f"{a} and {b} differ in signedness, and neither type holds every quotient",
@@ -72,14 +74,14 @@ def computation_type(
     return promote_integers(a, b)
 
 
-def _promote_floats(a: DType, b: DType, is_division: bool) -> DType:
+def _promote_floats(a: DType, b: DType) -> DType:
     for dtype in (FP64, FP32):
         if dtype in (a, b):
             return dtype
     if FP16 in (a, b):
-        return FP32 if is_division else FP16
+        return FP16
     if BF16 in (a, b):
-        return BF16 if a == b and not is_division else FP32
+        return BF16 if a == b else FP32
     if a.is_fp8() and b.is_fp8():
         return a if a == b else FP16
     raise PromotionError(f"{a} and {b} have no common type", "cast the fp8 tile to fp16 or fp32 first")
