@@ -152,6 +152,16 @@ class DotOperand:
     load: Op | None = None
 
 
+@dataclass(frozen=True)
+class Prefetch:
+    """Rows of memory to bring into the cache: those ``load`` reads in this trip of the loop or in the
+    next.
+    """
+
+    load: Op
+    next_trip: bool
+
+
 @dataclass(eq=False)
 class DotStep:
     """Accumulate a matrix product into ``accumulator``, which holds the addend unless ``starts_at_zero``."""
@@ -161,6 +171,7 @@ class DotStep:
     b: DotOperand
     accumulator: Buffer
     starts_at_zero: bool
+    prefetches: list[Prefetch] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -334,7 +345,12 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
         case DotStep():
             sides = [_print_operand(side, names) for side in (step.a, step.b)]
             sign = "=" if step.starts_at_zero else "+="
-            return [f"{indent}dot {step.accumulator.name} {sign} {sides[0]} * {sides[1]}"]
+            fetched = [
+                f"{names.get(p.load.result, '%?')}{' of the next trip' if p.next_trip else ''}"
+                for p in step.prefetches
+            ]
+            fetching = f" fetching {', '.join(fetched)}" if fetched else ""
+            return [f"{indent}dot {step.accumulator.name} {sign} {sides[0]} * {sides[1]}{fetching}"]
         case ScanStep(op=op):
             return [
                 f"{indent}scan {', '.join(b.name for b in step.buffers)} = {op.name}({name(op.operands[0])})"

@@ -31,6 +31,7 @@ from tilejit.ir.loop_plan import (
 from tilejit.ir.types import BF16, FP16, FP32
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.passes.access import constant_value
+from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
@@ -51,6 +52,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
     accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
     plan = LoopPlan(function, steps, values.buffers, accesses)
     place_buffers(plan)
+    double_buffer(plan)
     shape_nests(plan, vector_bytes)
     return plan
 

@@ -14,8 +14,8 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.dot_kernels import InnerKernel, OuterKernel, inner_function, outer_function
 from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot, unit_for
-from tilejit.backend.cpu.loops import emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, advance, is_unit, static
+from tilejit.backend.cpu.loops import FetchStep, emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import FetchRows, Operand, advance, is_unit, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
 from tilejit.backend.cpu.values import I1, I8, I64, POINTER
 from tilejit.diagnostics import InternalError
@@ -41,12 +41,13 @@ def emit_dot(
     *,
     zero_init: bool = False,
     scratch: ir.Value | None = None,
+    fetch: FetchRows | None = None,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
     C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
     ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread; without it the stack
-    is used.
+    is used. ``fetch`` is memory to bring into the cache meanwhile.
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
@@ -55,7 +56,7 @@ def emit_dot(
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        values = zip(strides, arguments[4:], strict=True)
+        values = zip(strides, arguments[6:], strict=True)
         known = [stride if isinstance(stride, int) else value for stride, value in values]
         driver = _Driver(
             inner,
@@ -66,15 +67,19 @@ def emit_dot(
             _stack_scratch(inner, plan.scratch_bytes) if on_stack else arguments[3],
             target,
             zero_init,
+            None if fetch is None else FetchRows(arguments[4], arguments[5], fetch.rows, fetch.lines),
         )
         driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = (".zero" if zero_init else "") + (".stack" if on_stack else "")
+    flags += "" if fetch is None else f".fetch{fetch.rows}x{fetch.lines}"
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
-    function = internal_function(builder.module, name, [POINTER] * 4 + [I64] * 5, build)
-    given = ir.Constant(POINTER, None) if scratch is None else scratch
-    builder.call(function, [a.pointer, b.pointer, c.pointer, given, *(index(s) for s in strides)])
+    function = internal_function(builder.module, name, [POINTER] * 5 + [I64] * 6, build)
+    nowhere = ir.Constant(POINTER, None)
+    places = [a.pointer, b.pointer, c.pointer, nowhere if scratch is None else scratch]
+    fetching = [nowhere, index(0)] if fetch is None else [fetch.pointer, fetch.row_step]
+    builder.call(function, [*places, *fetching, *(index(s) for s in strides)])
 
 
 def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
@@ -96,6 +101,7 @@ class _Driver:
     scratch: ir.Value
     target: CpuTarget
     zero_init: bool
+    fetch: FetchRows | None
 
     def emit(self) -> None:
         """Loop over blocks of k; what is left of k comes last."""
@@ -124,14 +130,23 @@ class _Driver:
             self._inner_blocks(a, b, depth, accumulate)
             return
         column = 0
-        for panels in plan.column_blocks:
-            self._panels(a, b, column, panels, depth, accumulate)
+        for number, panels in enumerate(plan.column_blocks):
+            self._panels(a, b, column, panels, depth, accumulate, self.fetch if number == 0 else None)
             column += panels.size * panels.count
 
     def _panels(
-        self, a: Operand, b: Operand, column: int, panels: Blocks, depth: int, accumulate: ir.Value
+        self,
+        a: Operand,
+        b: Operand,
+        column: int,
+        panels: Blocks,
+        depth: int,
+        accumulate: ir.Value,
+        fetch: FetchRows | None,
     ) -> None:
-        """Panels of one width: pack B's part, then all row blocks."""
+        """Panels of one width: pack B's part, then all row blocks. Each panel fetches every so-manieth
+        line.
+        """
         builder, plan = self.builder, self.plan
 
         def panel(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
@@ -143,16 +158,33 @@ class _Driver:
                 emit_pack(builder, b_panel, packed, depth, panels.size, self.target)
                 b_panel = packed
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
-            self._row_blocks(a, b_panel, c_panel, panels.size, depth, accumulate)
+            part = None
+            if fetch is not None:
+                line = builder.mul(i, index(self.target.cache_line_bytes)) if panels.count > 1 else index(0)
+                place = advance(builder, fetch.pointer, line, 1)
+                part = FetchRows(place, fetch.row_step, fetch.rows, fetch.lines)
+            self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, part)
             return []
 
         emit_loop(builder, panels.count, [], panel)
 
     def _row_blocks(
-        self, a: Operand, b: Operand, c: Operand, columns: int, depth: int, accumulate: ir.Value
+        self,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        panels: Blocks,
+        depth: int,
+        accumulate: ir.Value,
+        fetch: FetchRows | None,
     ) -> None:
-        row = 0
+        row, columns = 0, panels.size
         for blocks in self.plan.row_blocks:
+            step = FetchStep()
+            if fetch is not None and row == 0:
+                steps = depth * blocks.count
+                lines = -(-fetch.lines // panels.count)
+                step = FetchStep(-(-fetch.rows // steps), lines, self.target.cache_line_bytes * panels.count)
             kernel = OuterKernel(
                 self.plan.unit,
                 blocks.size,
@@ -164,10 +196,12 @@ class _Driver:
                 static(a.column_stride),
                 static(b.row_stride),
                 static(c.row_stride),
+                step,
             )
             function = outer_function(self.builder.module, kernel)
-            strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
+            strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride, self._fetch_step)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
+            places.append(fetch.pointer if fetch is not None else a.pointer)
             numbers = [index(blocks.count), index(depth), accumulate]
             self.builder.call(function, places + numbers + [index(stride) for stride in strides])
             row += blocks.size * blocks.count
@@ -194,7 +228,11 @@ class _Driver:
     ) -> None:
         builder = self.builder
         column = 0
-        for columns in self.plan.column_blocks:
+        fetch, step = self.fetch, FetchStep()
+        if fetch is not None:
+            blocks = sum(columns.count for columns in self.plan.column_blocks)
+            step = FetchStep(-(-fetch.rows // blocks), fetch.lines, self.target.cache_line_bytes)
+        for number, columns in enumerate(self.plan.column_blocks):
             kernel = InnerKernel(
                 self.plan.unit,
                 rows,
@@ -205,10 +243,16 @@ class _Driver:
                 static(a.row_stride),
                 static(b.column_stride),
                 static(c.row_stride),
+                step if number == 0 else FetchStep(),
             )
             function = inner_function(builder.module, kernel)
-            strides = (a.row_stride, b.column_stride, c.row_stride)
+            strides = (a.row_stride, b.column_stride, c.row_stride, self._fetch_step)
             places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]
+            places.append(fetch.pointer if fetch is not None else a.pointer)
             numbers = [index(columns.count), accumulate]
             builder.call(function, places + numbers + [index(stride) for stride in strides])
             column += columns.size * columns.count
+
+    @property
+    def _fetch_step(self) -> ir.Value:
+        return index(0) if self.fetch is None else self.fetch.row_step

@@ -13,7 +13,7 @@ from enum import Enum
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.loops import emit_loop, index, internal_function
+from tilejit.backend.cpu.loops import NO_FETCH, FetchStep, emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, advance, lanes_type, load_vector, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
 from tilejit.backend.cpu.values import I1, I64, POINTER, intrinsic, number, splat
@@ -61,6 +61,7 @@ class OuterKernel:
     a_depth_stride: int | None
     b_stride: int | None
     c_stride: int | None
+    fetch: FetchStep = NO_FETCH
 
     @property
     def offsets(self) -> list[int]:
@@ -74,7 +75,7 @@ class OuterKernel:
         unit = self.unit.value.replace(" ", "")
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
-            f".sets{self.sets}.{text}"
+            f".sets{self.sets}.{text}{self.fetch.name}"
         )
 
 
@@ -94,6 +95,7 @@ class InnerKernel:
     a_row_stride: int | None
     b_column_stride: int | None
     c_stride: int | None
+    fetch: FetchStep = NO_FETCH
 
     @property
     def name(self) -> str:
@@ -101,19 +103,19 @@ class InnerKernel:
         text = "x".join("r" if stride is None else str(stride) for stride in strides)
         return (
             f"tilejit.dot.inner.{self.unit.value}.{self.b_dtype}"
-            f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"
+            f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}{self.fetch.name}"
         )
 
 
 def outer_function(module: ir.Module, kernel: OuterKernel) -> ir.Function:
-    """The function ``(a, b, c, blocks, depth, accumulate, a_row_stride, a_depth_stride, b_stride,
-    c_stride)``.
+    """The function ``(a, b, c, fetch, blocks, depth, accumulate, a_row_stride, a_depth_stride, b_stride,
+    c_stride, fetch_step)``.
 
     Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
     """
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        a, b, c, blocks, depth, accumulate, *strides = arguments
+        a, b, c, fetch, blocks, depth, accumulate, *strides, fetch_step = arguments
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
         chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
         word = kernel.unit.word
@@ -126,22 +128,27 @@ def outer_function(module: ir.Module, kernel: OuterKernel) -> ir.Function:
         def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(pointers[0], word, chosen[0], chosen[1])
             c_block = Operand(pointers[1], word, chosen[3], 1)
-            _outer_block(builder, kernel, a_block, b_matrix, c_block, depth, accumulate)
+            fetched = _outer_block(
+                builder, kernel, a_block, b_matrix, c_block, depth, accumulate, pointers[2], fetch_step
+            )
             return [
                 advance(builder, pointers[0], a_step, word.itemsize),
                 advance(builder, pointers[1], c_step, word.itemsize),
+                fetched,
             ]
 
-        emit_loop(builder, blocks, [a_matrix.pointer, c_matrix.pointer], block)
+        emit_loop(builder, blocks, [a_matrix.pointer, c_matrix.pointer, fetch], block)
 
-    return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I64, I1] + [I64] * 4, build)
+    return internal_function(module, kernel.name, [POINTER] * 4 + [I64, I64, I1] + [I64] * 5, build)
 
 
 def inner_function(module: ir.Module, kernel: InnerKernel) -> ir.Function:
-    """The function ``(a, b, c, blocks, accumulate, a_row_stride, b_column_stride, c_stride)``."""
+    """The function ``(a, b, c, fetch, blocks, accumulate, a_row_stride, b_column_stride, c_stride,
+    fetch_step)``.
+    """
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        a, b, c, blocks, accumulate, *strides = arguments
+        a, b, c, fetch, blocks, accumulate, *strides, fetch_step = arguments
         known = (kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride)
         chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
         word = kernel.unit.word
@@ -151,15 +158,17 @@ def inner_function(module: ir.Module, kernel: InnerKernel) -> ir.Function:
         def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
             c_block = Operand(pointers[1], word, chosen[2], 1)
+            fetched = kernel.fetch.emit(builder, pointers[2], fetch_step)
             _inner_block(builder, kernel, a_matrix, b_block, c_block, accumulate)
             return [
                 advance(builder, pointers[0], b_step, kernel.b_dtype.itemsize),
                 advance(builder, pointers[1], kernel.columns, word.itemsize),
+                fetched,
             ]
 
-        emit_loop(builder, blocks, [b, c], block)
+        emit_loop(builder, blocks, [b, c, fetch], block)
 
-    return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I1] + [I64] * 3, build)
+    return internal_function(module, kernel.name, [POINTER] * 4 + [I64, I1] + [I64] * 4, build)
 
 
 def _outer_block(
@@ -170,16 +179,21 @@ def _outer_block(
     c: Operand,
     depth: ir.Value,
     accumulate: ir.Value,
-) -> None:
+    fetch: ir.Value,
+    fetch_step: ir.Value,
+) -> ir.Value:
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
     zero = number(lanes_type(kernel.unit.word, kernel.lanes), 0)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
-    carried = [*sums, a.pointer, b.pointer]
+    carried = [*sums, a.pointer, b.pointer, fetch]
 
     def steps(count: int) -> _Steps:
         def body(_: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
-            return _outer_steps(builder, kernel, a, b, values, count)
+            fetched = values[-1]
+            for _ in range(count):
+                fetched = kernel.fetch.emit(builder, fetched, fetch_step)
+            return [*_outer_steps(builder, kernel, a, b, values[:-1], count), fetched]
 
         return body
 
@@ -190,8 +204,9 @@ def _outer_block(
         carried = emit_loop(builder, builder.udiv(depth, sets), carried, steps(kernel.sets))
         carried = emit_loop(builder, builder.urem(depth, sets), carried, steps(1))
     for position, place in enumerate(places):
-        total = _tree_sum(builder, kernel.unit, carried[:-2][position :: len(places)])
+        total = _tree_sum(builder, kernel.unit, carried[:-3][position :: len(places)])
         builder.store(total, place, align=kernel.unit.word.itemsize)
+    return carried[-1]
 
 
 def _outer_steps(

@@ -17,8 +17,9 @@ from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
 from tilejit.backend.cpu.emit_report import emit_report
-from tilejit.backend.cpu.evaluate import START, Evaluator, Scope
-from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.evaluate import START, Evaluator, NextTripEvaluator, Scope
+from tilejit.backend.cpu.loops import index
+from tilejit.backend.cpu.operand import FetchRows, Operand
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
@@ -37,6 +38,7 @@ from tilejit.ir.loop_plan import (
     Step,
     Stride,
     WhileStep,
+    storage_bytes,
 )
 from tilejit.ir.types import DType, TileType, product
 from tilejit.ops import control, memory, shape
@@ -67,6 +69,9 @@ class _ProgramEmitter:
         ):
             argument.name = name
         self.fp_fusion = fp_fusion
+        self.next_index: list[
+            tuple[Value, ir.Value]
+        ] = []  # of each open loop: its index and that of the next trip
 
     def emit(self) -> None:
         args, first, last, *grid, scratch = self.function.args
@@ -98,8 +103,8 @@ class _ProgramEmitter:
 
     def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:
         scalars: dict[Value, ir.Value] = {}
-        for index, value in enumerate(self.plan.function.body.arguments):
-            slot = builder.gep(args, [ir.Constant(I64, index)], source_etype=I64)
+        for number, value in enumerate(self.plan.function.body.arguments):
+            slot = builder.gep(args, [ir.Constant(I64, number)], source_etype=I64)
             element = value.type.element
             if isinstance(element, DType) and element.is_bool():
                 scalars[value] = builder.icmp_unsigned("!=", builder.load(slot, typ=I64), ir.Constant(I64, 0))
@@ -114,7 +119,7 @@ class _ProgramEmitter:
         rest = builder.udiv(linear, wide[0])
         ids = [builder.urem(linear, wide[0]), builder.urem(rest, wide[1]), builder.udiv(rest, wide[1])]
         return {
-            control.PROGRAM_ID.name: tuple(builder.trunc(index, I32) for index in ids),
+            control.PROGRAM_ID.name: tuple(builder.trunc(number, I32) for number in ids),
             control.NUM_PROGRAMS.name: tuple(grid),
         }
 
@@ -189,13 +194,16 @@ class _ProgramEmitter:
         batch = product(a_type.shape[:-2])
         m, k, n = a_type.shape[-2], a_type.shape[-1], b_type.shape[-1]
 
-        def one(index: ir.Value | int) -> None:
+        def one(number: ir.Value | int) -> None:
             builder = self.scope.builder
-            a = self._operand(step.a, a_type, index)
-            b = self._operand(step.b, b_type, index)
+            a = self._operand(step.a, a_type, number)
+            b = self._operand(step.b, b_type, number)
             accumulator = DotOperand(step.accumulator, False)
-            c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), index)
-            emit_dot(builder, DotShape(m, n, k), a, b, c, self.target, zero_init=step.starts_at_zero)
+            c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), number)
+            fetch = self._fetch(step) if batch == 1 else None
+            emit_dot(
+                builder, DotShape(m, n, k), a, b, c, self.target, zero_init=step.starts_at_zero, fetch=fetch
+            )
 
         if batch == 1:
             one(0)
@@ -207,7 +215,7 @@ class _ProgramEmitter:
 
         loop(self.scope, batch, [], body)
 
-    def _operand(self, operand: DotOperand, type: TileType, index: ir.Value | int) -> Operand:
+    def _operand(self, operand: DotOperand, type: TileType, number: ir.Value | int) -> Operand:
         if operand.load is not None:
             return self._streamed_operand(operand.load, operand.transposed)
         assert operand.buffer is not None
@@ -218,8 +226,8 @@ class _ProgramEmitter:
             raise InternalError("a dot of pointers")
         size = rows * columns * element.itemsize
         offset: ir.Value = ir.Constant(I64, operand.buffer.offset_bytes)
-        if isinstance(index, ir.Value):
-            offset = builder.add(offset, builder.mul(index, ir.Constant(I64, size)))
+        if isinstance(number, ir.Value):
+            offset = builder.add(offset, builder.mul(number, ir.Constant(I64, size)))
         pointer = builder.gep(self.scope.scratch, [offset], source_etype=I8)
         if operand.transposed:
             return Operand(pointer, element, 1, rows)
@@ -235,6 +243,26 @@ class _ProgramEmitter:
         row, column = (self._stride(stride) for stride in self.plan.accesses[load].strides)
         operand = Operand(address, element, row, column)
         return operand.transposed if transposed else operand
+
+    def _fetch(self, step: DotStep) -> FetchRows | None:
+        """The rows that the dot brings into the cache for the next one."""
+        if not step.prefetches:
+            return None
+        chosen = step.prefetches[0]
+        pointer, (rows, columns) = chosen.load.operand("pointer"), chosen.load.result.type.shape
+        values: Evaluator = Evaluator(self.scope)
+        if chosen.next_trip:
+            argument, following = self.next_index[-1]
+            values = NextTripEvaluator(self.scope, {argument: following})
+        address = values.at(pointer, (START, START)).value
+        element = chosen.load.result.type.element
+        row, column = self.plan.accesses[chosen.load].strides
+        if column is None or column.constant != 1:
+            return None
+        builder = self.scope.builder
+        row_bytes = builder.mul(index(self._stride(row)), ir.Constant(I64, storage_bytes(element)))
+        line = self.target.cache_line_bytes
+        return FetchRows(address, row_bytes, rows, -(-columns * storage_bytes(element) // line))
 
     def _stride(self, stride: Stride | None) -> ir.Value | int:
         if stride is None:
@@ -276,16 +304,22 @@ class _ProgramEmitter:
         before.branch(header)
         before.position_at_end(header)
         trip = before.phi(I64, "trip")
-        index = before.phi(lower.type, region.arguments[0].name)
+        position = before.phi(lower.type, region.arguments[0].name)
         trip.add_incoming(ir.Constant(I64, 0), entry)
-        index.add_incoming(lower, entry)
+        position.add_incoming(lower, entry)
         phis = self._enter(before, region.arguments[1:], op.results, starts, entry)
-        self.scope.scalars[region.arguments[0]] = index
+        self.scope.scalars[region.arguments[0]] = position
         before.cbranch(before.icmp_signed("<", trip, trips), body, after)
         before.position_at_end(body)
+        following = before.add(trip, ir.Constant(I64, 1))
+        is_last = before.icmp_signed(">=", following, trips)
+        # Past the last trip there is none: what is fetched for it is what this trip reads.
+        next_index = before.select(is_last, position, before.add(position, stride))
+        self.next_index.append((region.arguments[0], next_index))
         self.steps(step.body)
-        trip.add_incoming(before.add(trip, ir.Constant(I64, 1)), before.block)
-        index.add_incoming(before.add(index, stride), before.block)
+        self.next_index.pop()
+        trip.add_incoming(following, before.block)
+        position.add_incoming(before.add(position, stride), before.block)
         self._yield(before, phis, region.terminator.operands)
         before.branch(header)
         before.position_at_end(after)

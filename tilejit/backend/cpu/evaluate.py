@@ -124,7 +124,9 @@ class Evaluator:
             element = op.result.type.element
             return constant(element, number_value)
         if value not in self.scope.scalars:
-            raise InternalError(f"the scalar %{value.name} is used before it is computed", op.location if op else None)
+            raise InternalError(
+                f"the scalar %{value.name} is used before it is computed", op.location if op else None
+            )
         return self.scope.scalars[value]
 
     def splat(self, emitted: Emitted, lanes: int | None) -> ir.Value:
@@ -439,6 +441,41 @@ class Evaluator:
             index = ir.Constant(I32, lane)
             target = builder.extract_element(addresses, index)
             builder.store(builder.extract_element(value, index), target).align = storage_bytes(element)
+
+
+class NextTripEvaluator(Evaluator):
+    """Evaluates addresses as they will be in the next trip of a loop, whose index is given.
+
+    Scalars that follow from the index are computed again. Loads among them read what the next trip will
+    read, or at the last trip what this one read, and are as safe as those.
+    """
+
+    def __init__(self, scope: Scope, known: dict[Value, ir.Value]) -> None:
+        super().__init__(scope)
+        self._repeated = dict(known)
+        self._depends: dict[Value, bool] = dict.fromkeys(known, True)
+
+    def scalar(self, value: Value) -> ir.Value:
+        if not self._follows(value):
+            return super().scalar(value)
+        if value not in self._repeated:
+            self._repeated[value] = self._repeat(value)
+        return self._repeated[value]
+
+    def _repeat(self, value: Value) -> ir.Value:
+        op = value.defining_op
+        if op is None:
+            raise InternalError(f"the next value of %{value.name} is not known")
+        if op.name == memory.LOAD.name:
+            return self.load_scalar(op)
+        return emit_elementwise(self.scope.context(-1), op, [self.scalar(v) for v in op.operands])
+
+    def _follows(self, value: Value) -> bool:
+        """Whether a scalar depends on the loop's index."""
+        if value not in self._depends:
+            op = value.defining_op
+            self._depends[value] = op is not None and any(self._follows(v) for v in op.operands)
+        return self._depends[value]
 
 
 def _normal(value: Value, point: Point) -> Point:

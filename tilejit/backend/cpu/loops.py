@@ -8,10 +8,11 @@ are allocated for the inner loop alone, and code does not grow with the number o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.values import I64
+from tilejit.backend.cpu.values import I64, intrinsic
 
 LoopBody = Callable[[ir.Value, Sequence[ir.Value]], Sequence[ir.Value]]
 
@@ -59,6 +60,36 @@ def emit_loop(
         phi.add_incoming(initial, before)
         phi.add_incoming(result, latch)
     return merged
+
+
+@dataclass(frozen=True)
+class FetchStep:
+    """Cache lines that one step of a loop asks for: ``rows`` rows, ``lines`` lines of each, ``line_step``
+    bytes apart.
+    """
+
+    rows: int = 0
+    lines: int = 0
+    line_step: int = 0
+
+    def emit(self, builder: ir.IRBuilder, pointer: ir.Value, row_step: ir.Value) -> ir.Value:
+        """Ask for the lines from ``pointer`` on and return where the next step begins."""
+        for _ in range(self.rows):
+            for line in range(self.lines):
+                place = builder.gep(pointer, [index(line * self.line_step)], source_etype=ir.IntType(8))
+                numbers = [
+                    ir.Constant(ir.IntType(32), n) for n in (0, 3, 1)
+                ]  # read, keep in all caches, data
+                intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
+            pointer = builder.gep(pointer, [row_step], source_etype=ir.IntType(8))
+        return pointer
+
+    @property
+    def name(self) -> str:
+        return f".fetch{self.rows}x{self.lines}by{self.line_step}" if self.rows else ""
+
+
+NO_FETCH = FetchStep()
 
 
 def internal_function(
