@@ -27,21 +27,29 @@ from tilejit.ir.types import (
 from tilejit.ops import (
     ADD,
     ADDPTR,
+    AND,
     ARANGE,
     BROADCAST,
+    CAST,
     CMP,
     CONSTANT,
     ELEMENTWISE_OPS,
     FOR,
+    IDIV,
     IF,
     LOAD,
+    MUL,
+    OR,
     REDUCE,
     RESHAPE,
     RETURN,
+    SELECT,
     SPLAT,
     STORE,
+    SUB,
     TRANSPOSE,
     WHILE,
+    XOR,
     YIELD,
     CmpPredicate,
     ReduceKind,
@@ -52,9 +60,11 @@ SHAPES: tuple[tuple[int, ...], ...] = ((), (), (4,), (1, 4), (4, 1), (2, 2), (1,
 BUFFER_LENGTH = 4096
 MAX_DEPTH = 3
 
-_INTEGERS = (0, 1, -1, 2, 7, 31, 127)
-_FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, float("inf"), float("nan"), 1e9)
-_POINTERS = {PointerType(element): element for element in ELEMENTS}
+_INTEGERS = (0, 0, 1, 1, -1, 2, 7, 31, 127, 16777217)
+_FLOATS = (0.0, -0.0, 1.0, -1.0, 2.5, float("inf"), float("nan"), 1e9)
+_MEMORY: tuple[DType, ...] = (INT32, FP32)  # what is loaded, so that loads often are of equal addresses
+_OFTEN: tuple[OpDef, ...] = (ADD, SUB, MUL, IDIV, AND, OR, XOR, CMP, SELECT, CAST, CAST)
+_MOSTLY: tuple[DType, ...] = (*ELEMENTS, INT32, INT32, INT32, FP32, FP32, FP32)
 
 
 def random_function(seed: int, steps: int = 40) -> Function:
@@ -85,7 +95,7 @@ class _Generator:
         pool = list(visible)
         builder = Builder(block)
         kinds: list[Callable[[Builder, list[Value]], object]] = [self.constant, self.splat, self.shape]
-        kinds += [self.elementwise] * 6 + [self.load, self.store, self.reduce]
+        kinds += [self.elementwise] * 6 + [self.load] * 3 + [self.store, self.reduce]
         for _ in range(steps):
             if depth < MAX_DEPTH and self.random.random() < 0.08:
                 control = self.random.choice([self.branch, self.loop, self.bounded_while])
@@ -95,14 +105,14 @@ class _Generator:
             self.random.choice(kinds)(builder, pool)
             made = [result for op in block.ops[before:] for result in op.results]
             pool += [value for value in made if isinstance(value.type.element, DType)]
-        for value in self.random.sample(pool[len(visible) :], min(3, len(pool) - len(visible))):
+        for value in self.random.sample(pool[len(visible) :], min(8, len(pool) - len(visible))):
             self.store_value(builder, value)
         return pool
 
     # One op
 
     def constant(self, builder: Builder, pool: list[Value]) -> Value:
-        return self.special(builder, TileType(self.random.choice(ELEMENTS)))
+        return self.special(builder, TileType(self.random.choice(_MOSTLY)))
 
     def special(self, builder: Builder, type: TileType) -> Value:
         """A constant that rules care about, as a scalar or a tile."""
@@ -126,7 +136,7 @@ class _Generator:
     def pick(self, builder: Builder, pool: list[Value], type: TileType) -> Value:
         """A visible value of one type, or a constant."""
         fitting = [value for value in pool if value.type == type]
-        if fitting and self.random.random() < 0.7:
+        if fitting and self.random.random() < 0.5:
             return self.random.choice(fitting[-6:])
         return self.special(builder, type)
 
@@ -135,12 +145,14 @@ class _Generator:
         return self.spread(builder, self.random.choice(scalars), self.random.choice(SHAPES[2:]))
 
     def elementwise(self, builder: Builder, pool: list[Value]) -> None:
-        definition = self.random.choice(ELEMENTWISE_OPS)
+        definition = self.random.choice(self.random.choice([ELEMENTWISE_OPS, _OFTEN]))
         if definition is ADDPTR:
             return
-        first = self.random.choice(pool)
+        first = self.random.choice(pool[-8:] if self.random.random() < 0.6 else pool)
         operands = {spec.name: self.pick(builder, pool, first.type) for spec in definition.operands}
         operands[self.random.choice(definition.operands).name] = first
+        if self.random.random() < 0.1:
+            operands = dict.fromkeys(operands, first)
         if "condition" in operands:
             operands["condition"] = self.pick(builder, pool, first.type.with_element(INT1))
             if operands["true_value"].type != operands["false_value"].type:
@@ -194,10 +206,10 @@ class _Generator:
         return builder.create(ADDPTR, pointer=pointers, offset=offsets).result
 
     def load(self, builder: Builder, pool: list[Value]) -> None:
-        element, shape = self.random.choice(ELEMENTS), self.random.choice(SHAPES)
-        pointer = self.addresses(builder, element, shape, self.random.randrange(4))
+        element, shape = self.random.choice(_MEMORY), self.random.choice(SHAPES[:3])
+        pointer = self.addresses(builder, element, shape, self.random.randrange(2))
         mask = other = None
-        if self.random.random() < 0.5:
+        if self.random.random() < 0.3:
             mask = self.pick(builder, pool, TileType(INT1, shape))
             if self.random.random() < 0.5:
                 other = self.pick(builder, pool, TileType(element, shape))
@@ -205,10 +217,10 @@ class _Generator:
 
     def store(self, builder: Builder, pool: list[Value]) -> None:
         """Write where loads read."""
-        value = self.random.choice(pool)
+        value = self.random.choice([value for value in pool if value.type.element in _MEMORY])
         element = value.type.element
         assert isinstance(element, DType)
-        pointer = self.addresses(builder, element, value.type.shape, self.random.randrange(4))
+        pointer = self.addresses(builder, element, value.type.shape, self.random.randrange(2))
         use_mask = self.random.random() < 0.5
         mask = self.pick(builder, pool, value.type.with_element(INT1)) if use_mask else None
         builder.create(STORE, pointer=pointer, value=value, mask=mask)

@@ -16,7 +16,7 @@ from tilejit.passes.simplify import simplify
 
 from .random_functions import BUFFER_LENGTH, ELEMENTS, random_function
 
-SEEDS = range(120)
+SEEDS = range(100)
 
 
 def run(function: Function, seed: int) -> dict[str, np.ndarray]:
