@@ -255,5 +255,5 @@ def test_refuses_what_it_cannot_do() -> None:
     matrix = Operand(pointer, FP32, 64, 1)
     with pytest.raises(InternalError, match="row-major"):
         emit_dot(ir.IRBuilder(), DotShape(4, 4, 4), matrix, matrix, c, generic_avx512())
-    with pytest.raises(InternalError, match="no dot of int8 and fp32 into fp32"):
-        plan_for(DotShape(4, 4, 4), Operand(pointer, INT8, 64, 1), matrix, matrix, generic_avx512())
+    with pytest.raises(InternalError, match="no dot of int32 and fp32 into fp32"):
+        plan_for(DotShape(4, 4, 4), Operand(pointer, INT32, 64, 1), matrix, matrix, generic_avx512())
