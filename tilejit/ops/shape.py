@@ -224,3 +224,15 @@ SPLIT = OpDef(
 )
 
 SHAPE_OPS: tuple[OpDef, ...] = (CONSTANT, ARANGE, SPLAT, BROADCAST, RESHAPE, TRANSPOSE, JOIN, SPLIT)
+
+
+def reshape_dims(source: tuple[int, ...], target: tuple[int, ...]) -> list[int | None] | None:
+    """Map each target dim to the source dim it shows, where a reshape only adds or drops dims of size 1.
+
+    Target dims of size 1 map to None. Returns None where the reshape regroups elements.
+    """
+    kept = [d for d, size in enumerate(source) if size != 1]
+    if [source[d] for d in kept] != [size for size in target if size != 1]:
+        return None
+    remaining = iter(kept)
+    return [None if size == 1 else next(remaining) for size in target]

@@ -11,26 +11,17 @@ wraps, and whoever turns a stride into a contiguous access has to make sure that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Access, Bound, Stride
 from tilejit.ir.types import DType
 from tilejit.ops import control, elementwise, memory, shape
+from tilejit.ops.shape import reshape_dims
 from tilejit.passes.intervals import never_wraps
 
 ZERO = Stride(0)
 _VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
-
-
-def reshape_dims(source: tuple[int, ...], target: tuple[int, ...]) -> list[int | None] | None:
-    """Map each target dim to the source dim it shows, where a reshape only adds or drops dims of size 1.
-
-    Target dims of size 1 map to None. Returns None where the reshape regroups elements.
-    """
-    kept = [d for d, size in enumerate(source) if size != 1]
-    if [source[d] for d in kept] != [size for size in target if size != 1]:
-        return None
-    remaining = iter(kept)
-    return [None if size == 1 else next(remaining) for size in target]
 
 
 def scalar_source(value: Value) -> Value | None:
@@ -207,6 +198,31 @@ class AccessAnalysis:
         self._roots[pointer] = root
         carried = self.root(loop.regions[-1].terminator.operands[index])
         return root if carried is root else None
+
+
+def lanes_are_distinct(
+    strides: Sequence[Stride | None], shape: Sequence[int], *, trust_scalars: bool = False
+) -> bool:
+    """Whether no two lanes of a tile with these strides address the same element.
+
+    ``trust_scalars``: take it that a stride the kernel computes at run time is wide enough.
+    """
+    reach = 0
+    constants: list[tuple[int, int]] = []
+    for stride, size in zip(strides, shape, strict=True):
+        if size == 1:
+            continue
+        if stride is None:
+            return False
+        if stride.constant is not None:
+            constants.append((abs(stride.constant), size))
+        elif not trust_scalars:
+            return False
+    for distance, size in sorted(constants):
+        if distance <= reach:
+            return False
+        reach += distance * (size - 1)
+    return True
 
 
 def may_alias(function: Function, first: Value | None, second: Value | None) -> bool:

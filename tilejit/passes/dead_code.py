@@ -55,7 +55,7 @@ class _Marking:
         if op in self.ops:
             return
         self.ops.add(op)
-        for value in _always_needed(op):
+        for value in _always_needed(op) if op.regions else op.operands:
             self._mark_value(value)
         if op.parent is not None and isinstance(op.parent.parent, Op):
             self._mark_op(op.parent.parent)
@@ -68,8 +68,9 @@ class _Marking:
     def _mark_origin(self, value: Value) -> None:
         if isinstance(value.owner, Op):
             self._mark_op(value.owner)
-            for source in _sources_of_result(value.owner, value.index):
-                self._mark_value(source)
+            if value.owner.regions:
+                for source in _sources_of_result(value.owner, value.index):
+                    self._mark_value(source)
             return
         holder = value.owner.parent
         if not isinstance(holder, Op) or holder.name not in _CARRYING:
@@ -80,7 +81,7 @@ class _Marking:
 
 
 def _always_needed(op: Op) -> list[Value]:
-    """The operands that an op needs whichever of its results are used, those of its terminators included."""
+    """The values that an op with regions needs whichever of its results are used."""
     if op.name == FOR.name:
         return [op.operand("lower"), op.operand("upper"), op.operand("step")]
     if op.name == IF.name:

@@ -22,7 +22,7 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.opdef import Effects
 from tilejit.ops import reduce
-from tilejit.passes.access import AccessAnalysis, may_alias
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
 from tilejit.passes.inline_values import Leaf, nest_leaves, root_shape
 
 _FARTHEST = 16
@@ -101,8 +101,16 @@ class _Fuser:
             return False
         if any(r.op.name == reduce.REDUCE_CUSTOM.name for r in reductions):
             return False
+        stores = [r.op.operand("pointer") for r in (*earlier.roots, *later.roots) if isinstance(r, StoreRoot)]
+        if reductions and any(self._keeps_order(pointer) for pointer in stores):
+            return False
         results = {v for r in earlier.roots if isinstance(r, ReduceRoot) for v in r.op.results}
         return self._agree(earlier, later, results)
+
+    def _keeps_order(self, pointer: Value) -> bool:
+        """Whether a store through ``pointer`` has to go through its lanes in order."""
+        strides = self.analysis.strides(pointer)
+        return not lanes_are_distinct(strides, pointer.type.shape, trust_scalars=True)
 
     def _can_swap(self, first: Nest | ScalarStep, second: Nest | ScalarStep) -> bool:
         """Whether two neighbouring steps can change places."""
@@ -168,6 +176,8 @@ class _Fuser:
                 if leaf.load is None or not self._alias(pointer, leaf.load.operand("pointer")):
                     continue
                 if leaf.load.operand("pointer") is not pointer or not leaf.is_identity(later.shape):
+                    return False
+                if not lanes_are_distinct(self.analysis.strides(pointer), later.shape):
                     return False
         for pointer in stored:
             if any(leaf.load and self._alias(pointer, leaf.load.operand("pointer")) for leaf in second):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, Materialise, Nest, ReduceRoot, Root, StoreRoot
 from tilejit.ops import memory, shape
-from tilejit.passes.access import reshape_dims
+from tilejit.ops.shape import reshape_dims
 
 DimMap = tuple[int | None, ...]
 """For each dim of a value the nest dim it follows, None where it stays at one index or follows no single

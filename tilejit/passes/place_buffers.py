@@ -68,6 +68,13 @@ class _Timeline:
         around = [r for r in self.loops if r[0] <= position <= r[1]]
         return max(around, default=(-1, self.count))
 
+    def reaches(self, write: int, read: int, start: int) -> bool:
+        """Whether control gets from ``write`` to ``read`` without passing ``start``, which lies before both."""
+        if read >= write:
+            return True
+        around = [r for r in self.loops if r[0] > start and r[0] <= read and write <= r[1]]
+        return read > start and bool(around)
+
 
 def place_buffers(plan: LoopPlan) -> None:
     """Merge buffers, remove needless copies, assign names and offsets."""
@@ -127,7 +134,11 @@ def _target_is_dead(timeline: _Timeline, source: Buffer, target: Buffer, positio
         return False
     # After the copy both hold the same; a write to either one later must not be seen through the other.
     later = [p for p in timeline.of(target).writes if position < p <= end]
-    return not any(p >= min(later) for p, _ in timeline.of(source).reads) if later else True
+    renewed = [p for p in writes if p > position]
+    return not (
+        any(timeline.reaches(w, p, position) for w in later for p, _ in timeline.of(source).reads)
+        or any(timeline.reaches(w, p, position) for w in renewed for p, _ in timeline.of(target).reads)
+    )
 
 
 def _replace(plan: LoopPlan, old: Buffer, new: Buffer) -> None:

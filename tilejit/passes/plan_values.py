@@ -21,7 +21,7 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.types import BF16, FP16, FP32, DType, Element
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
-from tilejit.passes.access import AccessAnalysis, may_alias, reshape_dims
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, reshape_dims
 
 RECOMPUTE_LIMIT = 5
 """Inline cost up to which a value is evaluated again by each consumer. A contiguous load costs 1, like a
@@ -290,7 +290,10 @@ class _Planner:
         """Whether ``write`` stores elements computed from the same elements of ``load``, to where they
         came from.
         """
-        if write.name != memory.STORE.name or write.operand("pointer") is not load.operand("pointer"):
+        pointer = load.operand("pointer")
+        if write.name != memory.STORE.name or write.operand("pointer") is not pointer:
+            return False
+        if not lanes_are_distinct(self.analysis.strides(pointer), pointer.type.shape):
             return False
         return all(_is_elementwise_path(use, write) for use in load.result.users) and not any(
             operand is load.result for operand in (write.operand("pointer"), write.optional_operand("mask"))

@@ -13,6 +13,7 @@ from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreR
 from tilejit.ir.loop_plan import Step as PlanStep
 from tilejit.ir.types import DType
 from tilejit.ops import reduce
+from tilejit.passes.access import lanes_are_distinct
 from tilejit.passes.inline_values import Leaf, nest_leaves
 
 REDUCE_UNROLL = 4
@@ -43,6 +44,8 @@ def _shape_nest(nest: Nest, plan: LoopPlan, vector_bytes: int) -> None:
     axis = reductions[0].axis if reductions else None
     in_order = any(root.op.name == reduce.REDUCE_CUSTOM.name for root in reductions)
     candidates = [d for d in range(rank) if nest.shape[d] > 1 and not (in_order and d == axis)]
+    if any(isinstance(root, StoreRoot) and _lanes_collide(root, plan) for root in nest.roots):
+        candidates = candidates[-1:]  # elements that are written several times keep what is written last
     if candidates:
         nest.vector_dim = max(candidates, key=lambda d: (_contiguity(nest, leaves, plan, d), d))
         nest.lanes = _lanes(nest, leaves, vector_bytes)
@@ -56,6 +59,12 @@ def _shape_nest(nest: Nest, plan: LoopPlan, vector_bytes: int) -> None:
         chunks = nest.shape[nest.vector_dim] // nest.lanes
         while nest.unroll < REDUCE_UNROLL and chunks >= nest.unroll * 2:
             nest.unroll *= 2
+
+
+def _lanes_collide(root: StoreRoot, plan: LoopPlan) -> bool:
+    """Whether several lanes of a store may write the same element, so that their order matters."""
+    strides = plan.accesses[root.op].strides
+    return not lanes_are_distinct(strides, root.op.operand("pointer").type.shape, trust_scalars=True)
 
 
 def _contiguity(nest: Nest, leaves: list[Leaf], plan: LoopPlan, dim: int) -> int:

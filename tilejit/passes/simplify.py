@@ -35,9 +35,9 @@ def simplify(function: Function, context: PassContext | None = None) -> None:
     """Bring ``function`` into its simplest form, in place; ``context`` gets no remarks from this pass."""
     remove_dead(function)
     for _ in range(_MAX_ROUNDS):
-        simplified = _Round().run(function)
-        if not remove_dead(function) and not simplified:
+        if not _Round().run(function):
             return
+        remove_dead(function)
     raise InternalError(f"simplification of @{function.name} does not end", function.location)
 
 

@@ -34,7 +34,7 @@ from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, LoopPlan, storage_bytes
 from tilejit.ir.types import DType, Element
 from tilejit.ops import memory, shape
-from tilejit.passes.access import reshape_dims
+from tilejit.ops.shape import reshape_dims
 from tilejit.target.cpu import CpuTarget
 
 
