@@ -24,6 +24,7 @@ from tilejit.ir.core import Function
 from tilejit.ir.loop_plan import LoopPlan, print_plan
 from tilejit.ir.printer import print_function, value_names
 from tilejit.options import CompileOptions
+from tilejit.passes.drop_assertions import drop_assertions
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
 from tilejit.passes.plan_loops import plan_loops
 from tilejit.passes.scalarise_induction import scalarise_induction
@@ -31,9 +32,12 @@ from tilejit.passes.simplify import simplify
 from tilejit.passes.written_arguments import written_arguments
 from tilejit.target.cpu import CpuTarget
 
+DROP_ASSERTIONS = Pass("drop_assertions", drop_assertions, "native code checks them only when asked for")
 TILE_PASSES: tuple[Pass, ...] = (
     Pass("simplify", simplify, "later steps see each value once, constants folded, invariants out of loops"),
-    Pass("scalarise_induction", scalarise_induction, "pointer tiles that advance need no memory of their own"),
+    Pass(
+        "scalarise_induction", scalarise_induction, "pointer tiles that advance need no memory of their own"
+    ),
     Pass("simplify_again", simplify, "what the rewrite left unused goes, what it made invariant moves out"),
 )
 
@@ -77,7 +81,8 @@ class CompiledKernel:
         """The kernel after the tile passes."""
         # Passes change a function in place and the traced form must stay as it is: tracing again is the copy.
         function = trace(self.source, self.specialisation, name=self.name)
-        run_passes(TILE_PASSES, function, context=self._context)
+        passes = TILE_PASSES if self.options.debug else (DROP_ASSERTIONS, *TILE_PASSES)
+        run_passes(passes, function, context=self._context)
         return function
 
     @cached_property

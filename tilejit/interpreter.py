@@ -341,11 +341,10 @@ class _Program:
         return result.reshape(pointers.shape)
 
     def emit(self, op: Op, text: str) -> None:
-        print(f"{self._kernel_name}{self._pid}: {text}")
+        print(printed_line(self._kernel_name, self._pid, text))
 
     def fail(self, op: Op, text: str) -> None:
-        message = f"kernel {self._kernel_name}, program {self._pid}: {op.name} failed: {text}"
-        raise KernelError(message, op.location)
+        raise assertion_error(op, self._kernel_name, self._pid, text)
 
     def _locate(
         self, op: Op, pointers: np.ndarray, lanes: np.ndarray | slice, element: DType, writes: bool
@@ -358,6 +357,16 @@ class _Program:
             at = f", lane {_spell_lane(lane, type)}" if type.shape else ""
             message = f"kernel {self._kernel_name}, program {self._pid}: {op.name}{at}: {fault.text}"
             raise KernelError(message, op.location, fault.hint) from None
+
+
+def printed_line(kernel_name: str, program: tuple[int, int, int], text: str) -> str:
+    """A line that a kernel prints, with the program that prints it."""
+    return f"{kernel_name}{program}: {text}"
+
+
+def assertion_error(op: Op, kernel_name: str, program: tuple[int, int, int], text: str) -> KernelError:
+    """The error for a failed assertion of a kernel."""
+    return KernelError(f"kernel {kernel_name}, program {program}: {op.name} failed: {text}", op.location)
 
 
 def _prepare(block: Block) -> tuple[_Step, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tilejit.ir.core import Op
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, Effects, EvaluationCall, OpDef, TypeQuery
 from tilejit.ir.types import INT1, INT32, INT64, TileType, Type
 from tilejit.ops.type_rules import (
@@ -183,13 +184,15 @@ DEVICE_ASSERT = OpDef(
 
 
 def _evaluate_device_print(call: EvaluationCall) -> Sequence[np.ndarray]:
-    prefix, in_hex = str(call.op.attributes["prefix"]), bool(call.op.attributes["hex"])
-    values = call.operand_list("values")
-    if not values:
-        call.context.emit(call.op, prefix)
-    for value in values:
-        call.context.emit(call.op, f"{prefix}{_spell(value, in_hex)}")
+    for line in printed_lines(call.op, call.operand_list("values")):
+        call.context.emit(call.op, line)
     return ()
+
+
+def printed_lines(op: Op, values: Sequence[np.ndarray]) -> list[str]:
+    """What a device_print says of its values: one line each, the prefix alone where there are none."""
+    prefix, in_hex = str(op.attributes["prefix"]), bool(op.attributes["hex"])
+    return [f"{prefix}{_spell(value, in_hex)}" for value in values] or [prefix]
 
 
 def _spell(value: np.ndarray, in_hex: bool) -> str:

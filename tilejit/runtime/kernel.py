@@ -100,7 +100,7 @@ class Kernel(TracedFunction):
         if compile_only:
             return launcher.compiled
         launcher.launch(call, sizes)
-        if launcher.launches > 1 and isinstance(grid, (tuple, int)):
+        if launcher.launches > 1 and launcher.has_native_launches and isinstance(grid, (tuple, int)):
             site = CallSite(
                 self.arg_names,
                 args,

@@ -20,6 +20,7 @@ from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.ir.types import FP32, FP64, Element
 from tilejit.options import CompileOptions
 from tilejit.runtime.binding import BoundCall
+from tilejit.runtime.reports import Reporter
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host, runs_here
 
 Grid = tuple[int, int, int]
@@ -113,6 +114,7 @@ class Launcher:
     def __init__(self, compiled: CompiledKernel) -> None:
         self.compiled = compiled
         self.launches = 0
+        self._reporter = None if compiled.target is None else Reporter(compiled)
         self._slots: tuple[Slot, ...] = tuple(
             _slot(argument, value.type.element)
             for argument, value in zip(
@@ -143,6 +145,13 @@ class Launcher:
         else:
             slots = self._slot_array(*[slot(call) for slot in self._slots])
             threads.launch(self.compiled.programs, ctypes.addressof(slots), grid)
+            if self._reporter is not None:
+                self._reporter.raise_failures()
+
+    @property
+    def has_native_launches(self) -> bool:
+        """True where a launch needs nothing of Python: kernels that print or assert call back."""
+        return self._reporter is not None and not self._reporter.is_used
 
     def _check_writable(self, call: BoundCall) -> None:
         for name, location in self.compiled.written.items():

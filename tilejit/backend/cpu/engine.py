@@ -73,7 +73,7 @@ class CompiledObject:
         return str(_target_machine(self.target, self.pipeline.codegen_level).emit_assembly(module))
 
     def address(self, symbol: str) -> int:
-        """The address of a function of the module, linking it into the process at the first call.
+        """The address of a function or variable of the module, linking it into the process at the first call.
 
         Raises: InternalError where the code is for another machine or needs a symbol that the process lacks.
         """
@@ -94,9 +94,9 @@ def compile_module(
     source = str(module)
     optimised = _optimised(source, target, pipeline)
     symbols = tuple(
-        function.name
-        for function in optimised.functions
-        if not function.is_declaration and function.linkage.name == "external"
+        value.name
+        for value in (*optimised.functions, *optimised.global_variables)
+        if not value.is_declaration and value.linkage.name == "external"
     )
     image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
     _refuse_compiler_routines(image)

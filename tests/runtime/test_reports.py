@@ -1,0 +1,66 @@
+"""Kernels that print and assert, natively as in the interpreter."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import tilejit
+import tilejit.language as tl
+from tilejit.diagnostics import KernelError
+
+TARGETS = pytest.mark.parametrize("target", ["interpreter", "cpu"])
+
+
+@tilejit.kernel
+def print_kernel(x_ptr, n, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    tl.device_print("x = ", x, n)
+    tl.device_print("done")
+
+
+@tilejit.kernel(debug=True)
+def assert_kernel(x_ptr, n):
+    i = tl.program_id(0) * 4 + tl.arange(0, 4)
+    tl.device_assert(tl.load(x_ptr + i) < n, "too large")
+    tl.store(x_ptr + i, -1)
+
+
+@TARGETS
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.bool_, ml_dtypes.bfloat16, np.float64])
+def test_print(target: str, dtype: type, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.array([1, 0, 1, 0], dtype)
+    for _ in range(3):
+        print_kernel[(2,)](x, 7, BLOCK=4, target=target)
+        lines = sorted(capsys.readouterr().out.splitlines())
+        expected = [
+            f"print_kernel({i}, 0, 0): {text}" for i in (0, 1) for text in (f"x = {x}", "x = 7", "done")
+        ]
+        assert lines == sorted(expected)
+
+
+@TARGETS
+def test_failed_assertion(target: str) -> None:
+    for _ in range(3):
+        x = np.arange(16, dtype=np.int32)
+        with pytest.raises(KernelError) as raised:
+            assert_kernel[(4,)](x, 10, target=target)
+        assert (
+            raised.value.message == "kernel assert_kernel, program (2, 0, 0): device_assert failed: too large"
+        )
+        assert raised.value.location is not None
+        assert raised.value.location.line == assert_kernel.source.first_line + 3
+        assert_kernel[(4,)](np.arange(16, dtype=np.int32), 16, target=target)
+
+
+def test_assertions_are_dropped_without_debug() -> None:
+    kernel = tilejit.kernel(assert_kernel.fn)
+    x = np.arange(16, dtype=np.int32)
+    code = kernel[(4,)](x, 10)
+    assert (x == -1).all()
+    assert "device_assert" in code.ir("traced") and "device_assert" not in code.ir("tile")
+    with pytest.raises(KernelError):
+        kernel[(4,)](np.arange(16, dtype=np.int32), 10, debug=True)
+    with pytest.raises(KernelError):
+        kernel[(4,)](np.arange(16, dtype=np.int32), 10, interpret=True)

@@ -1,0 +1,75 @@
+"""What native kernels say while they run: printed values and failed assertions.
+
+The compiled module calls back with the number of the op and the place of a value; the text is made by the
+same code as in the interpreter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+
+import numpy as np
+
+from tilejit import interpreter
+from tilejit.compiler import CompiledKernel
+from tilejit.diagnostics import KernelError
+from tilejit.ir.core import Op
+from tilejit.ir.opdef import Effects
+from tilejit.ir.types import PointerType
+from tilejit.ops.control import DEVICE_ASSERT, printed_lines
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32
+)
+
+
+class Reporter:
+    """Receives the reports of one compiled kernel. It must live as long as the kernel may run."""
+
+    def __init__(self, compiled: CompiledKernel) -> None:
+        self._name = compiled.name
+        self._sites: list[Op] = [op for op in compiled.tile.walk() if Effects.IO in op.definition.effects]
+        self._failures: list[tuple[tuple[int, int, int], KernelError]] = []
+        self._lock = threading.Lock()
+        self._callback = _CALLBACK(self._report)
+        if self._sites:
+            address = compiled.object.address(f"{compiled.tile.name}.reporter")
+            pointer = ctypes.cast(self._callback, ctypes.c_void_p).value
+            ctypes.c_int64.from_address(address).value = pointer or 0
+
+    @property
+    def is_used(self) -> bool:
+        """True where the kernel prints or asserts."""
+        return bool(self._sites)
+
+    def raise_failures(self) -> None:
+        """Raise the failed assertion of the first program that had one since the last call.
+
+        Raises: KernelError.
+        """
+        with self._lock:
+            failures, self._failures = self._failures, []
+        if failures:
+            _, error = min(failures, key=lambda failure: failure[0][::-1])
+            raise error
+
+    def _report(self, site: int, operand: int, elements: int | None, x: int, y: int, z: int) -> None:
+        op, program = self._sites[site], (x, y, z)
+        if op.name == DEVICE_ASSERT.name:
+            error = interpreter.assertion_error(op, self._name, program, str(op.attributes["message"]))
+            with self._lock:
+                self._failures.append((program, error))
+            return
+        values = [_read(op, operand, elements)] if elements else []
+        for line in printed_lines(op, values):
+            sys.stdout.write(interpreter.printed_line(self._name, program, line) + "\n")
+
+
+def _read(op: Op, operand: int, address: int) -> np.ndarray:
+    """The operand's elements, copied from native memory; pointers as the integers they are."""
+    type = op.operands[operand].type
+    dtype = np.dtype(np.int64) if isinstance(type.element, PointerType) else type.element.numpy
+    data = ctypes.string_at(address, type.size * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(type.shape)
