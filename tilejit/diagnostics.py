@@ -1,7 +1,8 @@
 """Source locations and the errors tilejit raises.
 
-Users' mistakes are ``CompileError`` (wrong kernel) and ``LaunchError`` (wrong call); both say what is wrong, what was
-expected and how to fix it. A broken invariant of tilejit itself is ``InternalError``, which asks for a report.
+Users' mistakes are ``CompileError`` (wrong kernel) and ``LaunchError`` (wrong call); both say what is wrong,
+what was expected and how to fix it. A broken invariant of tilejit itself is ``InternalError``, which asks
+for a report.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class InternalError(TilejitError):
     def __init__(self, message: str, location: Location | None = None) -> None:
         self.message = message
         self.location = location
-        super().__init__(render(f"internal error: {message}", location, "this is a bug in tilejit; please report it"))
+        super().__init__(
+            render(f"internal error: {message}", location, "this is a bug in tilejit; please report it")
+        )
 
 
 def render(message: str, location: Location | None, hint: str | None) -> str:

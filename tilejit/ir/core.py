@@ -1,7 +1,8 @@
 """Values, ops, blocks and functions: a region SSA with structured control flow.
 
-A region is one block. Blocks end in a terminator (``yield``, ``return``); control ops hold regions and pass values in
-through block arguments and out through terminator operands. Uses are tracked, so values can be replaced in place.
+A region is one block. Blocks end in a terminator (``yield``, ``return``); control ops hold regions and pass
+values in through block arguments and out through terminator operands. Uses are tracked, so values can be
+replaced in place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tilejit.ir.types import TileType
 class Value:
     """The result of an op or the argument of a block. ``name`` is a hint for printing only."""
 
-    __slots__ = ("type", "owner", "index", "name", "_uses")
+    __slots__ = ("_uses", "index", "name", "owner", "type")
 
     def __init__(self, type: TileType, owner: Op | Block, index: int, name: str = "") -> None:
         self.type = type
@@ -58,14 +59,14 @@ class Op:
     """One operation: a record, operands, attributes, regions, results and where it came from."""
 
     __slots__ = (
-        "definition",
         "_operands",
         "_segments",
-        "results",
         "attributes",
-        "regions",
+        "definition",
         "location",
         "parent",
+        "regions",
+        "results",
     )
 
     def __init__(
@@ -310,7 +311,9 @@ def _flatten_operands(
     for spec in definition.operands:
         given = operands.get(spec.name)
         values = [] if given is None else [given] if isinstance(given, Value) else list(given)
-        if spec.arity is Arity.ONE and len(values) != 1 or spec.arity is Arity.OPTIONAL and len(values) > 1:
+        if (spec.arity is Arity.ONE and len(values) != 1) or (
+            spec.arity is Arity.OPTIONAL and len(values) > 1
+        ):
             raise InternalError(
                 f"{definition.name}: operand {spec.name} ({spec.arity.value}) got {len(values)} values"
             )

@@ -1,7 +1,8 @@
 """What an op record says.
 
-``ir`` knows no op by name: a record (declared in ``tilejit.ops``) carries everything generic code needs - how to print
-and parse the op, how to type it, what it does to memory, what it means on numpy arrays, and its algebra.
+``ir`` knows no op by name: a record (declared in ``tilejit.ops``) carries everything generic code needs -
+how to print and parse the op, how to type it, what it does to memory, what it means on numpy arrays, and its
+algebra.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ class EvaluationContext(Protocol):
         mask: np.ndarray | None,
         combine: Callable[[np.ndarray, np.ndarray, int], np.ndarray],
     ) -> np.ndarray:
-        """Atomically replace each element by ``combine(old, value, lane)`` in lane order; return the old elements."""
+        """Atomically replace each element by ``combine(old, value, lane)`` in lane order; return the old
+        elements.
+        """
         ...
 
     def run_block(self, block: Block, arguments: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
@@ -158,9 +161,9 @@ class EvaluationCall:
 class OpDef:
     """One op, declared once.
 
-    ``infer`` gives the result types or raises TypeRuleError; ``evaluate`` is the op's meaning: reference, constant folder
-    and test oracle at once. ``is_elementwise`` means that element i of every result depends on element i of every operand
-    only, and that all operands and results have one shape.
+    ``infer`` gives the result types or raises TypeRuleError; ``evaluate`` is the op's meaning: reference,
+    constant folder and test oracle at once. ``is_elementwise`` means that element i of every result depends
+    on element i of every operand only, and that all operands and results have one shape.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Types of the IR: element types, pointers, tiles.
 
-A tile type with an empty shape is a scalar. Names are those users write in kernels (``tl.float32`` is ``FP32``
-and prints as ``fp32``), so one spelling serves the language, error messages and the text form.
+A tile type with an empty shape is a scalar. Names are those users write in kernels (``tl.float32`` is
+``FP32`` and prints as ``fp32``), so one spelling serves the language, error messages and the text form.
 """
 
 from __future__ import annotations
@@ -204,7 +204,9 @@ _DTYPE_BY_NUMPY: dict[np.dtype, DType] = {dtype.numpy: dtype for dtype in DTYPES
 
 
 def dtype_from_numpy(dtype: np.dtype) -> DType | None:
-    """Return the element type stored in arrays of ``dtype``, or None where tilejit has none (complex, strings)."""
+    """Return the element type stored in arrays of ``dtype``, or None where tilejit has none (complex,
+    strings).
+    """
     return _DTYPE_BY_NUMPY.get(dtype)
 
 

@@ -69,7 +69,9 @@ class _Timeline:
         return max(around, default=(-1, self.count))
 
     def reaches(self, write: int, read: int, start: int) -> bool:
-        """Whether control gets from ``write`` to ``read`` without passing ``start``, which lies before both."""
+        """Whether control gets from ``write`` to ``read`` without passing ``start``, which lies before
+        both.
+        """
         if read >= write:
             return True
         around = [r for r in self.loops if r[0] > start and r[0] <= read and write <= r[1]]

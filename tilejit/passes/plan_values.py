@@ -21,7 +21,8 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.types import BF16, FP16, FP32, DType, Element
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
-from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, reshape_dims
+from tilejit.ops.shape import reshape_dims
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
 
 RECOMPUTE_LIMIT = 5
 """Inline cost up to which a value is evaluated again by each consumer. A contiguous load costs 1, like a
