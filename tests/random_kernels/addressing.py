@@ -104,7 +104,9 @@ def _terms(k: Kernel, shape: Shape, length: int | None) -> list[_Term]:
 
 def _index(k: Kernel, size: int) -> _Index:
     """An int32 tile of one dimension."""
-    kind = k.rng.choices(("plain", "shifted", "scalar", "backwards", "table", "computed"), (10, 1, 1, 1, 1.5, 1))
+    kind = k.rng.choices(
+        ("plain", "shifted", "scalar", "backwards", "table", "computed"), (10, 1, 1, 1, 1.5, 1)
+    )
     match kind[0]:
         case "shifted":
             start = k.rng.choice((1, 2, 5, -3))
@@ -147,9 +149,7 @@ def _table(k: Kernel, size: int) -> _Index:
     ]
     dtype = k.rng.choice((INT32, INT32, INT64, UINT8, INT16))
     array = k.array(np.concatenate(numbers).astype(dtype.numpy), Fact(), writable=False)
-    pointers = k.apply(
-        ops.ADDPTR, pointer=k.splat(array.pointer, (size,)), offset=_arange(k, 0, size)
-    )
+    pointers = k.apply(ops.ADDPTR, pointer=k.splat(array.pointer, (size,)), offset=_arange(k, 0, size))
     value = k.apply(ops.LOAD, pointer=pointers, facts=[Fact()])
     if dtype != INT32:
         value = k.apply(ops.CAST, {"dtype": INT32}, x=value)
@@ -274,7 +274,9 @@ def _pointer_by_pointer(k: Kernel, pointer: Value, shape: Shape, terms: list[_Te
     k.rng.shuffle(dims)
     for dim in dims:
         part = _spread(k, _scaled(k, terms[dim]), dim, shape, full=False)
-        current = tuple(size if d == dim else have for d, (size, have) in enumerate(zip(shape, current, strict=True)))
+        current = tuple(
+            size if d == dim else have for d, (size, have) in enumerate(zip(shape, current, strict=True))
+        )
         pointers = _broadcast(k, pointers, current)
         pointers = k.apply(ops.ADDPTR, pointer=pointers, offset=_broadcast(k, part, current))
     return pointers

@@ -51,15 +51,15 @@ def find_problem(case: Case, *, full: bool = True) -> str | None:
     return f"interpreter and compiled: {found}" if found else None
 
 
-def difference(
-    case: Case, expected: Memory, got: Memory, allowed: list[np.ndarray | None]
-) -> str | None:
+def difference(case: Case, expected: Memory, got: Memory, allowed: list[np.ndarray | None]) -> str | None:
     """Describe the first storage that differs by more than is allowed."""
     for index, storage in enumerate(case.storages):
         want, have = expected.storages[index], got.storages[index]
         if np.array_equal(want, have):
             continue
-        names = [f"a{i}" for i, g in enumerate(case.inputs) if isinstance(g, ArrayInput) and g.storage == index]
+        names = [
+            f"a{i}" for i, g in enumerate(case.inputs) if isinstance(g, ArrayInput) and g.storage == index
+        ]
         dtype = storage.data.dtype
         numbers = want.view(dtype), have.view(dtype)
         if storage.level is Level.BITS:

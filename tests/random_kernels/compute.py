@@ -242,4 +242,3 @@ def broadcast(k: Kernel) -> None:
 def is_number(value: Value) -> bool:
     """Whether a value holds numbers, not pointers."""
     return isinstance(value.type.element, DType)
-

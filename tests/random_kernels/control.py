@@ -40,7 +40,7 @@ def _bounds(k: Kernel, trips: int) -> _Bounds:
     dtype = k.rng.choice((INT32, INT32, INT32, INT64))
     step = k.rng.choice((1, 1, 1, 2, 3, 16, -1, -2))
     lower = k.rng.choice((0, 0, 0, 1, 5, -4))
-    slack = k.rng.randrange(abs(step)) if trips else k.rng.choice((0, -3))
+    slack = k.rng.randrange(abs(step)) if trips else k.rng.choice((0, 3))
     upper = lower + step * trips - (slack if step > 0 else -slack)
     by = k.constant(dtype, step) if step < 0 or k.chance(0.7) else k.number(dtype, step)
     start, stop = (k.integer(bound, dtype) for bound in (lower, upper))
@@ -126,9 +126,7 @@ def changed(k: Kernel, value: Value, fits: Callable[[Fact], bool]) -> Value:
     elif element in INTEGERS:
         made = elementwise(k, shape, element)
     else:
-        made = k.apply(
-            ops.SELECT, condition=some_mask(k, shape), true_value=value, false_value=other
-        )
+        made = k.apply(ops.SELECT, condition=some_mask(k, shape), true_value=value, false_value=other)
     return made if fits(k.facts[made]) else value
 
 
@@ -172,7 +170,9 @@ def _question(k: Kernel, carried: Sequence[Value]) -> Value:
 def branch(k: Kernel, body: Body) -> None:
     """A branch that yields scalars and tiles, or has effects only."""
     condition = want(k, INT1, ())
-    models = [v for v in (existing(k, is_number) for _ in range(k.rng.choice((0, 1, 1, 2, 3)))) if v is not None]
+    models = [
+        v for v in (existing(k, is_number) for _ in range(k.rng.choice((0, 1, 1, 2, 3)))) if v is not None
+    ]
     facts = [carried_fact(k, k.facts[v], v) for v in models]
 
     def fill(_: list[Value]) -> list[Value]:
@@ -204,16 +204,18 @@ def walk(k: Kernel) -> None:
         return
     total = want(k, dtype, shape)
     fact = carried_fact(k, k.facts[total], total)
-    fact = Fact(min([fact.level, *(a.array.fact.level for a in addresses), Level.ANY_ZERO])) if is_float(dtype) else fact
+    fact = (
+        Fact(min([fact.level, *(a.array.fact.level for a in addresses), Level.ANY_ZERO]))
+        if is_float(dtype)
+        else fact
+    )
     inits = [*(address.pointer for address in addresses), total]
     bounds = _bounds(k, trips)
-    swaps = len(addresses) == 2 and len({a.array.fact for a in addresses}) == 1 and k.chance(0.4)
+    swaps = len({(a.array.fact, a.pointer.type) for a in addresses}) < len(addresses) and k.chance(0.4)
 
     def fill(v: list[Value]) -> list[Value]:
         pointers, running = v[1:-1], v[-1]
-        here = [
-            Address(p, a.array, None, a.distinct) for p, a in zip(pointers, addresses, strict=True)
-        ]
+        here = [Address(p, a.array, None, a.distinct) for p, a in zip(pointers, addresses, strict=True)]
         for address in here:
             running = _visit(k, address, running)
         moved = [_moved(k, pointer, step) for pointer in pointers]
@@ -283,7 +285,8 @@ def dot_loop(k: Kernel) -> None:
     def fill(v: list[Value]) -> list[Value]:
         _, a_at, b_at, acc = v
         sides = [
-            k.apply(ops.LOAD, facts=[array.fact], pointer=at) for array, at in zip(arrays, (a_at, b_at), strict=True)
+            k.apply(ops.LOAD, facts=[array.fact], pointer=at)
+            for array, at in zip(arrays, (a_at, b_at), strict=True)
         ]
         if rescales:
             acc = k.apply(ops.MUL, lhs=acc, rhs=k.constant(out, 0.5, (m, n)))
@@ -301,7 +304,9 @@ def _matrix_pointers(k: Kernel, pointer: Value, shape: Shape, stride: int) -> Va
     row_starts = k.apply(ops.MUL, lhs=rows, rhs=k.splat(k.integer(stride), (shape[0],)))
     across = k.apply(ops.RESHAPE, {"shape": (shape[0], 1)}, x=row_starts)
     along = k.apply(ops.RESHAPE, {"shape": (1, shape[1])}, x=columns)
-    wide = [k.apply(ops.BROADCAST, {"shape": shape}, x=v) if v.type.shape != shape else v for v in (across, along)]
+    wide = [
+        k.apply(ops.BROADCAST, {"shape": shape}, x=v) if v.type.shape != shape else v for v in (across, along)
+    ]
     return k.apply(ops.ADDPTR, pointer=k.splat(pointer, shape), offset=k.add(*wide))
 
 
@@ -310,7 +315,8 @@ def attention(k: Kernel) -> None:
     m, n, size = k.rng.choice((1, 5, 16)), k.rng.choice((3, 8, 16)), k.rng.choice((3, 8, 16))
     trips = k.rng.choice((1, 2, 3))
     keys, values = (
-        k.array(*contents(k.data, FP32, n * trips * size * k.programs, True), writable=False) for _ in range(2)
+        k.array(*contents(k.data, FP32, n * trips * size * k.programs, True), writable=False)
+        for _ in range(2)
     )
     queries = want(k, FP32, (m, size), lambda fact: fact.bound is not None and fact.bound <= 0.5)
     near = Fact(Level.APPROXIMATE)
@@ -336,7 +342,9 @@ def attention(k: Kernel) -> None:
             tiles.append(k.apply(ops.LOAD, facts=[array.fact], pointer=at))
         turned = k.apply(ops.TRANSPOSE, {"order": (1, 0)}, x=tiles[0])
         scores = k.apply(ops.DOT, {"out_dtype": FP32}, a=queries, b=turned)
-        here = k.apply(ops.MAX, lhs=most, rhs=k.apply(ops.REDUCE, {"axis": 1, "kind": ReduceKind.MAX}, x=scores))
+        here = k.apply(
+            ops.MAX, lhs=most, rhs=k.apply(ops.REDUCE, {"axis": 1, "kind": ReduceKind.MAX}, x=scores)
+        )
         scale = k.apply(ops.EXP, facts=[bounded], x=k.apply(ops.SUB, lhs=most, rhs=here))
         powers = k.apply(ops.SUB, lhs=scores, rhs=_columns(k, here, n))
         powers = k.apply(ops.EXP, facts=[bounded], x=powers)

@@ -174,9 +174,7 @@ def _along_axis(op: Op, bounds: Sequence[float | None]) -> float | None:
     assert isinstance(axis, int)
     if bounds[0] is None:
         return None
-    return bounds[0] * (
-        op.operands[0].type.shape[axis] if op.attributes["kind"] is ReduceKind.SUM else 1
-    )
+    return bounds[0] * (op.operands[0].type.shape[axis] if op.attributes["kind"] is ReduceKind.SUM else 1)
 
 
 def _dot(op: Op, bounds: Sequence[float | None]) -> float | None:

@@ -247,7 +247,9 @@ class Kernel:
     def shared(self, data: np.ndarray) -> Value:
         """Add an array that all programs work on; returns the pointer."""
         given = ArrayInput(self._store(data, EXACT), 0, dtype_of(data), data.size)
-        return self._argument("a", TileType(PointerType(given.dtype)), given, 1, self.new_alias_class(), EXACT)
+        return self._argument(
+            "a", TileType(PointerType(given.dtype)), given, 1, self.new_alias_class(), EXACT
+        )
 
     def new_alias_class(self) -> int | None:
         """A class for memory that nothing else overlaps, or none at all."""

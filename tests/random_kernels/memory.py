@@ -171,9 +171,7 @@ def _modify(k: Kernel, address: Address, value: Value, kind: AtomicKind, mask: V
     attributes: dict[str, Attribute] = {"kind": kind}
     mask = k.both(address.mask, mask)
     fact = address.array.fact
-    return k.apply(
-        ops.ATOMIC_RMW, attributes, facts=[fact], pointer=address.pointer, value=value, mask=mask
-    )
+    return k.apply(ops.ATOMIC_RMW, attributes, facts=[fact], pointer=address.pointer, value=value, mask=mask)
 
 
 def _atomic_address(k: Kernel, dtype: DType, shape: Shape) -> Address:
@@ -201,9 +199,7 @@ def _shared_counter(k: Kernel) -> None:
     value = want(k, dtype, shape)
     mask = some_mask(k, shape) if k.chance(k.profile.masks) else None
     attributes: dict[str, Attribute] = {"kind": k.rng.choice(_COMMUTATIVE)}
-    k.apply_hidden(
-        ops.ATOMIC_RMW, attributes, pointer=row_major(k, pointer, shape), value=value, mask=mask
-    )
+    k.apply_hidden(ops.ATOMIC_RMW, attributes, pointer=row_major(k, pointer, shape), value=value, mask=mask)
 
 
 def compare_and_swap(k: Kernel) -> None:
@@ -220,9 +216,7 @@ def compare_and_swap(k: Kernel) -> None:
     if address.mask is not None:
         return
     value = want(k, dtype, shape, at_least(Level.BITS))
-    k.apply(
-        ops.ATOMIC_CAS, facts=[Fact()], pointer=address.pointer, compare=compared, value=value
-    )
+    k.apply(ops.ATOMIC_CAS, facts=[Fact()], pointer=address.pointer, compare=compared, value=value)
 
 
 # Pointers
@@ -313,9 +307,7 @@ def _compare(k: Kernel, first: Address) -> None:
 def _move(k: Kernel, address: Address) -> Address:
     """Move pointers away and back again."""
     distance = k.rng.choice((1, 7, 64))
-    away = k.apply(
-        ops.ADDPTR, pointer=address.pointer, offset=k.splat(k.integer(distance), address.shape)
-    )
+    away = k.apply(ops.ADDPTR, pointer=address.pointer, offset=k.splat(k.integer(distance), address.shape))
     back = k.apply(ops.ADDPTR, pointer=away, offset=k.splat(k.integer(-distance, INT32), address.shape))
     return Address(back, address.array, address.mask, address.distinct)
 

@@ -250,4 +250,3 @@ def _origins(pointer: Value) -> Iterator[Value]:
         elif isinstance(owner, Block) and isinstance(owner.parent, Op):
             pending += owner.parent.operands
             pending += [v for region in owner.parent.regions for v in region.terminator.operands]
-

@@ -96,12 +96,29 @@ REDUCTIONS = Profile(
     _more({"reduce": 4, "reduce_custom": 1, "scan": 1.2, "scan_custom": 0.7, "broadcast": 1.5, "store": 1}),
     dtypes=_WORK_TYPES,
 )
-DOTS = Profile(_more({"dot": 4, "dot_loop": 1.5, "attention": 0.8, "transpose": 1, "reduce": 0.6}), dtypes=_WORK_TYPES)
+DOTS = Profile(
+    _more({"dot": 4, "dot_loop": 1.5, "attention": 0.8, "transpose": 1, "reduce": 0.6}), dtypes=_WORK_TYPES
+)
 SHAPES = Profile(
-    _more({"reshape": 3, "transpose": 3, "join": 1.5, "split": 1.5, "broadcast": 2, "store": 1.5, "update": 1}),
+    _more(
+        {"reshape": 3, "transpose": 3, "join": 1.5, "split": 1.5, "broadcast": 2, "store": 1.5, "update": 1}
+    ),
     dtypes=_WORK_TYPES,
 )
-ATOMICS = Profile(_more({"atomic": 3, "compare_and_swap": 1, "load": 1, "assert": 0.5, "print": 0.5}), grids=0.4)
+ATOMICS = Profile(
+    _more({"atomic": 3, "compare_and_swap": 1, "load": 1, "assert": 0.5, "print": 0.5}), grids=0.4
+)
 
-STRATA: tuple[Profile, ...] = (MIXED, MEMORY, LOOPS, REDUCTIONS, MIXED, ELEMENTWISE, LOOPS, DOTS, SHAPES, ATOMICS)
+STRATA: tuple[Profile, ...] = (
+    MIXED,
+    MEMORY,
+    LOOPS,
+    REDUCTIONS,
+    MIXED,
+    ELEMENTWISE,
+    LOOPS,
+    DOTS,
+    SHAPES,
+    ATOMICS,
+)
 """Seed n makes a kernel of stratum n modulo their number."""

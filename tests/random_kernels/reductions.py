@@ -243,9 +243,7 @@ def product_of(k: Kernel, left: Value, right: Value, out: DType, acc: Value | No
     precision = InputPrecision.IEEE
     if left.type.element == FP32 and k.chance(0.2):
         precision = k.rng.choice(tuple(InputPrecision))
-    return k.apply(
-        ops.DOT, {"input_precision": precision, "out_dtype": out}, a=left, b=right, acc=acc
-    )
+    return k.apply(ops.DOT, {"input_precision": precision, "out_dtype": out}, a=left, b=right, acc=acc)
 
 
 def softmax(k: Kernel) -> None:
@@ -265,4 +263,3 @@ def softmax(k: Kernel) -> None:
 def calm_tile(k: Kernel, dtype: DType, shape: Shape) -> Value:
     """A new tile of floats of unit scale."""
     return fresh(k, dtype, shape, lambda fact: fact.level >= Level.BITS and below(_OPERAND_BOUND)(fact))
-

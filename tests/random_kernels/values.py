@@ -113,9 +113,7 @@ def load(k: Kernel, address: Address, mask: Value | None = None, other: Value | 
         bound = max(fact.bound or 0.0, given.bound or 0.0) if known else None
         fact = Fact(min(fact.level, given.level), bound)
     attributes = {"volatile": True} if k.chance(0.04) else {}
-    return k.apply(
-        ops.LOAD, attributes, facts=[fact], pointer=address.pointer, mask=mask, other=other
-    )
+    return k.apply(ops.LOAD, attributes, facts=[fact], pointer=address.pointer, mask=mask, other=other)
 
 
 def _row(k: Kernel, dtype: DType, shape: Shape, is_calm: bool) -> Value:
@@ -213,5 +211,3 @@ def small_count(k: Kernel) -> Value:
     if value.type.element != INT32:
         value = k.apply(ops.CAST, {"dtype": INT32}, x=value)
     return k.apply(ops.AND, lhs=value, rhs=k.constant(INT32, 3))
-
-
