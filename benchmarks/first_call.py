@@ -64,10 +64,10 @@ def _paged_attention(q_len: int, block_q: int | None, block_n: int | None) -> Ca
         kv_dtype=np.int8,
     )  # fmt: skip
     function = example("paged_attention").paged_attention
-    options = {} if block_n is None else {"block_q": block_q, "block_n": block_n}
     return lambda: function(
-        *batch.arguments, q_lens=batch.q_lens, quantisation=batch.quantisation, causal=True, **options
-    )
+        *batch.arguments, q_lens=batch.q_lens, quantisation=batch.quantisation, causal=True,
+        block_q=block_q, block_n=block_n,
+    )  # fmt: skip
 
 
 # The examples as they are, and at block sizes published for GPUs.

@@ -17,7 +17,7 @@ import numpy as np
 _LANES = 16
 _ACCUMULATORS = 12
 _STREAM_BYTES = 256 * 1024 * 1024
-_REPEATS = 5
+_REPEATS = 15
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,6 @@ import tilejit.language as tl
 Array = NDArray[np.generic]
 FLOAT_DTYPES = tuple(np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32))
 
-DEFAULT_BLOCK_N = 64
-
 LOG2_E = tl.constexpr(1.4426950408889634)
 # Below every real score and above -inf: exp2(-inf - LOWEST) is 0 and never NaN.
 LOWEST = tl.constexpr(-1.0e30)
@@ -199,7 +197,7 @@ def paged_attention(
     out: Array | None = None,
     backend: str = "cpu",
     block_q: int | None = None,
-    block_n: int = DEFAULT_BLOCK_N,
+    block_n: int | None = None,
 ) -> Array:
     """Return attention of ragged queries over paged keys and values.
 
@@ -242,7 +240,7 @@ def launch_arguments(
     softmax_scale: float | None,
     causal: bool,
     block_q: int | None = None,
-    block_n: int = DEFAULT_BLOCK_N,
+    block_n: int | None = None,
 ) -> tuple[tuple[int, int, int], tuple[object, ...], dict[str, int]]:
     """Return grid, arguments and constants of the kernel for checked arrays."""
     _, page_size, n_kv_heads, head_dim = k_pages.shape
@@ -250,6 +248,7 @@ def launch_arguments(
     longest = int(q_lens.max(initial=0))
     # 64 rows a tile fill the registers of the product; decode has G rows and no more.
     block_q = block_q or max(1, min(longest, 64 // group))
+    block_n = block_n or _keys_per_tile(page_size)
     starts = np.concatenate(([0], np.cumsum(q_lens))).astype(np.int32)
     parameters: tuple[Array | None, ...] = (None, None, None)
     if quantisation is not None:
@@ -262,6 +261,13 @@ def launch_arguments(
         "CAUSAL": causal,
     }  # fmt: skip
     return (n_kv_heads, tilejit.cdiv(longest, block_q), len(q_lens)), arguments, constants
+
+
+def _keys_per_tile(page_size: int) -> int:
+    """A tile within one page costs one look-up and plain rows; only tiny pages are worth gathering."""
+    if page_size % 64 == 0:
+        return 64
+    return page_size if 16 <= page_size <= 256 else 64
 
 
 def _query_lengths(
@@ -277,7 +283,7 @@ def _query_lengths(
         _check_integers("cu_q_lens", cu_q_lens, (n_sequences + 1,))
         if cu_q_lens[0] != 0:
             raise ValueError(f"cu_q_lens must start at 0, got {cu_q_lens[0]}")
-        lengths = np.diff(cu_q_lens.astype(np.int64))
+        lengths = np.diff(cu_q_lens).astype(np.int64)
     elif q_lens is not None:
         _check_integers("q_lens", q_lens, (n_sequences,))
         lengths = q_lens.astype(np.int64)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -112,7 +111,8 @@ class Batch:
     def kv_bytes(self) -> int:
         """Bytes of keys and values that the queries see, each sequence counted for itself."""
         _, k_pages, _, _, contexts = self.arguments
-        return 2 * int(contexts.sum()) * k_pages.shape[2] * k_pages.shape[3] * k_pages.itemsize
+        token_bytes: int = k_pages.shape[2] * k_pages.shape[3] * k_pages.itemsize
+        return 2 * int(contexts.sum()) * token_bytes
 
 
 def make_batch(
@@ -131,7 +131,7 @@ def make_batch(
     """Return a batch as a server would hold it: pages in random order, prefixes shared, last pages partial.
 
     The first ``shared_pages`` full pages of every sequence are the same (a common system prompt). Pages
-    that no sequence reads, and the rest of partial ones, hold the largest values there are, to show in the
+    that no sequence reads, and the rest of partial ones, hold NaN (int8: 127), to show in the
     error if read.
     """
     generator = np.random.default_rng(seed)
@@ -182,12 +182,11 @@ def _channel_parameters(
 def _spoil_unused_rows(
     k_pages: Array, v_pages: Array, table: NDArray[np.int32], contexts: Sequence[int]
 ) -> None:
-    """Fill every row of the pool that no sequence reads with the largest value of its dtype."""
+    """Fill every row of the pool that no sequence reads with NaN, or 127 where there is none."""
     n_blocks, block_size = k_pages.shape[:2]
     read = np.zeros((n_blocks, block_size), dtype=bool)
     for row, context in zip(table, contexts, strict=True):
         positions = np.arange(context)
         read[row[positions // block_size], positions % block_size] = True
     for pages in (k_pages, v_pages):
-        largest = 127 if pages.dtype == np.int8 else ml_dtypes.finfo(pages.dtype).max
-        pages[~read] = largest
+        pages[~read] = 127 if pages.dtype == np.int8 else np.nan
