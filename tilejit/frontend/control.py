@@ -8,6 +8,7 @@ own, and names that differ afterwards become results of an ``if`` op.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tilejit import ops
 from tilejit.diagnostics import CompileError, Location
@@ -103,6 +104,11 @@ def result(value: object) -> object:
     if isinstance(value, list):
         return tuple(value)
     return unwrap(value)
+
+
+def refuse(message: str, hint: str) -> NoReturn:
+    """Stand where a kernel has a statement that is not supported."""
+    fail(message, hint)
 
 
 # Conditions.
@@ -300,10 +306,10 @@ class Branches:
             return merger.plan(name, then, other)
         except Mismatch as mismatch:
             if name == RETURN_VALUE:
-                message, hint = (
-                    f"the branches return different things: {mismatch}",
-                    "make them agree, for example with .to()",
-                )
+                message = f"the branches return different things: {mismatch}"
+                hint = "make them agree, for example with .to()"
+                if then is None or other is None:
+                    hint = "return a value on every path"
             else:
                 message = f"name {name!r} has two types after this `if`: {mismatch}"
                 hint = "give both branches one type and shape, for example with .to(), or use two names"

@@ -14,7 +14,7 @@ from tilejit.frontend.tile import Tile
 def to_compile_error(error: Exception, trace: Trace) -> CompileError:
     """Return the CompileError that says what ``error`` says, at the line of the kernel that raised it."""
     location, names = _innermost(error.__traceback__, trace)
-    message, hint = _explain(error, names)
+    message, hint = _explain(error, names, trace)
     return CompileError(message, location, hint)
 
 
@@ -33,12 +33,13 @@ def _innermost(traceback: TracebackType | None, trace: Trace) -> tuple[Location 
     return location, names
 
 
-def _explain(error: Exception, names: set[str]) -> tuple[str, str | None]:
+def _explain(error: Exception, names: set[str], trace: Trace) -> tuple[str, str | None]:
     if isinstance(error, NameError) and error.name:
         return f"name {error.name!r} is not defined", suggest(error.name, names)
     if isinstance(error, AttributeError) and error.name:
-        known = error.obj
-        return f"{_spell_owner(known)} has no attribute {error.name!r}", suggest(error.name, dir(known))
+        owner = error.obj
+        known = [*dir(owner), *(trace.members if isinstance(owner, Tile) else ())]
+        return f"{_spell_owner(owner)} has no attribute {error.name!r}", suggest(error.name, known)
     if isinstance(error, RecursionError):
         return "the kernel calls functions too deeply", "use a loop instead of recursion"
     return f"{type(error).__name__}: {error}", None

@@ -13,15 +13,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from types import CodeType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from tilejit.diagnostics import CompileError, Location
 from tilejit.frontend.context import register_code
 from tilejit.frontend.signature import KernelSource, parse_text
 from tilejit.frontend.structure_returns import (
     RETURN_DONE,
     RETURN_VALUE,
-    contains_return,
     has_early_return,
     structure_returns,
 )
@@ -66,18 +64,26 @@ _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
 }
 
 
+class _Refused(Exception):
+    """A statement that kernels must not run; ``statement`` takes its place and says so when it is reached."""
+
+    def __init__(self, statement: ast.stmt) -> None:
+        super().__init__()
+        self.statement = statement
+
+
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: KernelSource) -> None:
         self.source = source
         self.counter = 0
         self.comprehension_iterables = 0
+        self.loops = 0
 
     # The function.
 
     def rewrite(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Return the function without decorators and annotations, its body rewritten."""
         body = node.body
-        self._check_returns(body)
         early = has_early_return(body)
         uses_flag = False
         if early:
@@ -107,23 +113,15 @@ class _Rewriter(ast.NodeTransformer):
         )
         return ast.fix_missing_locations(ast.copy_location(result, node))
 
-    def _check_returns(self, statements: Sequence[ast.stmt]) -> None:
-        for statement in statements:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.For | ast.While) and contains_return(node):
-                    found = next(n for n in ast.walk(node) if isinstance(n, ast.Return))
-                    self._refuse(
-                        found,
-                        "return inside a loop is not supported",
-                        "carry a flag out of the loop and return after it",
-                    )
-
     def _block(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []
         for statement in statements:
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 continue  # a docstring
-            rewritten = self.visit(statement)
+            try:
+                rewritten = self.visit(statement)
+            except _Refused as refused:
+                rewritten = refused.statement
             if isinstance(rewritten, list):
                 result += rewritten
             else:
@@ -131,13 +129,9 @@ class _Rewriter(ast.NodeTransformer):
                 result.append(rewritten)
         return result
 
-    def _refuse(self, node: ast.AST, message: str, hint: str) -> None:
-        raise CompileError(message, self._location(node), hint)
-
-    def _location(self, node: ast.AST) -> Location:
-        line, column = getattr(node, "lineno", self.source.first_line), getattr(node, "col_offset", 0)
-        end_line, end_column = getattr(node, "end_lineno", line), getattr(node, "end_col_offset", column)
-        return Location(self.source.file, line, column, end_line, end_column, self.source.name)
+    def _refuse(self, node: ast.AST, message: str, hint: str) -> NoReturn:
+        call = _call("refuse", ast.Constant(value=message), ast.Constant(value=hint))
+        raise _Refused(_place(ast.Expr(value=call), node))
 
     def visit(self, node: ast.AST) -> ast.AST | list[ast.stmt]:
         refused = _REFUSED.get(type(node))
@@ -248,7 +242,7 @@ class _Rewriter(ast.NodeTransformer):
         opening = _call("for_", self._expression(node.iter), _strings(names), _strings(targets))
         body = [
             *_place_all(_reassign(names, _method(state, "enter", _values(names))), node.iter),
-            *self._block(node.body),
+            *self._loop_body(node.body),
             _place(_method_statement(state, "leave", _values(names)), node.iter),
         ]
         loop = ast.For(target=node.target, iter=_method(state, "steps"), body=body, orelse=[])
@@ -269,7 +263,7 @@ class _Rewriter(ast.NodeTransformer):
         opening = _call("while_", _strings(names))
         body = [
             *_place_all(_reassign(names, _method(state, "enter")), node.test),
-            *self._block(node.body),
+            *self._loop_body(node.body),
             _place(_method_statement(state, "leave", _values(names)), node.test),
         ]
         test = _method_statement(state, "test", self._expression(node.test))
@@ -282,7 +276,16 @@ class _Rewriter(ast.NodeTransformer):
             *_place_all(_reassign(names, closing), node.test),
         ]
 
+    def _loop_body(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
+        self.loops += 1
+        result = self._block(statements)
+        self.loops -= 1
+        return result
+
     def visit_Return(self, node: ast.Return) -> ast.stmt:
+        if self.loops:
+            hint = "carry a flag out of the loop and return after it"
+            self._refuse(node, "return inside a loop is not supported in a kernel", hint)
         if node.value is None:
             return node
         value = _place(_call("result", self._expression(node.value)), node.value)
@@ -491,7 +494,23 @@ def _reassign(names: Sequence[str], value: ast.expr, *, always: str = "") -> lis
 def _place(node: _Node, like: ast.AST) -> _Node:
     """Give a new node, and all in it that has none, the position of ``like``."""
     ast.copy_location(node, like)
-    return ast.fix_missing_locations(node)
+    _place_children(node, like)
+    return node
+
+
+def _place_children(node: ast.AST, like: ast.AST) -> None:
+    for child in ast.iter_child_nodes(node):
+        if not hasattr(child, "lineno"):
+            if "lineno" in child._attributes:
+                ast.copy_location(child, like)
+                _shorten_callee(node, child)
+            _place_children(child, like)
+
+
+def _shorten_callee(node: ast.AST, child: ast.AST) -> None:
+    """Put what a call calls at the very start: CPython places a call on the line where that ends."""
+    if isinstance(node, ast.Call) and isinstance(child, ast.Attribute) and child is node.func:
+        child.end_lineno, child.end_col_offset = child.lineno, child.col_offset
 
 
 def _place_all(nodes: Iterable[ast.stmt], like: ast.AST) -> list[ast.stmt]:

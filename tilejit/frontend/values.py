@@ -200,15 +200,15 @@ def common_shape(shapes: Sequence[Shape], what: str) -> Shape:
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     result = []
     for dimension in range(rank):
-        sizes = {shape[dimension] for shape in padded} - {1}
+        sizes = list(dict.fromkeys(shape[dimension] for shape in padded if shape[dimension] != 1))
         if len(sizes) > 1:
             given = " and ".join(map(str, shapes))
-            clash = " and ".join(map(str, sorted(sizes)))
+            clash = " and ".join(map(str, sizes))
             fail(
                 f"{what}: shapes {given} do not match: dimension {dimension} is {clash}",
                 "make the sizes equal, or one of them 1 with x[:, None] or x[None, :]",
             )
-        result.append(sizes.pop() if sizes else 1)
+        result.append(sizes[0] if sizes else 1)
     return tuple(result)
 
 

@@ -7,14 +7,11 @@ from tilejit.frontend.context import active, fail
 from tilejit.frontend.operators import as_mask
 from tilejit.frontend.tile import Tile, describe
 from tilejit.frontend.values import (
-    as_number,
     as_tile,
     broadcast_to_shape,
     cast_to,
-    check_range,
     common_shape,
     emit,
-    make_constant,
 )
 from tilejit.ir.opdef import Attribute
 from tilejit.ir.types import DType, PointerType
@@ -152,14 +149,7 @@ def _as_elements(value: object, pointers: Tile, what: str) -> Tile:
     """Return a value in the element type and the shape of the pointers."""
     element = pointers.dtype
     assert isinstance(element, PointerType)
-    dtype, number = element.element, as_number(value)
-    if number is not None:
-        if isinstance(number, int) and dtype.is_int() and not dtype.is_bool():
-            check_range(number, dtype, what)
-        tile = make_constant(number, dtype)
-    else:
-        tile = as_tile(value, what)
-        tile = cast_to(tile, dtype)
+    tile = cast_to(as_tile(value, what), element.element)
     name = what.split(" of ")[1]
     _refuse_growth(tile, pointers, what.split(" of ")[0], name)
     return broadcast_to_shape(tile, pointers.tile_type.shape, what)
