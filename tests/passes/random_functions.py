@@ -124,9 +124,8 @@ class _Generator:
         elif element.is_floating():
             number = self.random.choice(_FLOATS)
         else:
-            number = self.random.choice(
-                [n for n in _INTEGERS if n >= element.min_value] + [element.max_value]
-            )
+            fitting = [n for n in _INTEGERS if element.min_value <= n <= element.max_value]
+            number = self.random.choice([*fitting, element.max_value])
         scalar = builder.create(CONSTANT, attributes={"value": number, "dtype": element}).result
         return self.spread(builder, scalar, type.shape)
 
