@@ -1,0 +1,93 @@
+"""How benchmarks form their figures, and that a case runs."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.cases import CASES
+from benchmarks.first_call import EXAMPLE_NAMES, FIRST_CALLS
+from benchmarks.measure import compare, interval, wait_until_quiet
+
+
+def test_interval_takes_order_statistics() -> None:
+    # Binomial(15, 1/2): P(X <= 3) = 1.8 %, so the fourth value from either side bounds the median.
+    assert interval(range(1, 16)) == interval(sorted(range(1, 16), reverse=True))
+    figures = interval(range(1, 16))
+    assert (figures.low, figures.median, figures.high) == (4, 8, 12)
+
+
+def test_interval_of_few_samples_is_their_range() -> None:
+    figures = interval([3.0, 1.0, 2.0])
+    assert (figures.low, figures.median, figures.high) == (1.0, 2.0, 3.0)
+
+
+def test_interval_covers_the_median() -> None:
+    generator = random.Random(0)
+    covered = 0
+    for _ in range(1000):
+        figures = interval([generator.gauss(0, 1) for _ in range(15)])
+        covered += figures.low <= 0 <= figures.high
+    assert covered >= 950
+
+
+def test_arms_alternate_and_turn_round() -> None:
+    order: list[str] = []
+
+    def arm(name: str) -> None:
+        if not order or order[-1] != name:
+            order.append(name)
+        time.sleep(0.001)
+
+    result = compare({"a": lambda: arm("a"), "b": lambda: arm("b")}, rounds=4, block_seconds=0.003)
+    # One call each to warm up, then a b | b a | a b | b a, where equal neighbours merge.
+    assert order == ["a", "b", "a", "b", "a", "b", "a"]
+    assert result.rounds == 4
+    assert 0.3 < result.ratios["b"].median < 3
+
+
+def test_a_busy_thread_is_seen() -> None:
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        assert not wait_until_quiet()
+    finally:
+        stop.set()
+        thread.join()
+    assert wait_until_quiet()
+
+
+def test_list_names_every_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(case.name in text for case in CASES)
+
+
+def test_unknown_case_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.__main__._restart_with_threads", lambda threads: None)
+    monkeypatch.setattr("benchmarks.__main__.keep_freed_memory", lambda: None)
+    assert main(["run", "no_such_case"]) == 2
+    assert "no case named no_such_case" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [case.name for case in CASES if case.package == "numpy"])
+def test_case_agrees_with_its_peer(name: str) -> None:
+    prepared = next(case for case in CASES if case.name == name).prepare(1)
+    for arm in prepared.arms.values():
+        arm()
+    prepared.check()
+
+
+@pytest.mark.parametrize("name", EXAMPLE_NAMES)
+def test_first_calls_run(name: str) -> None:
+    FIRST_CALLS[name]()()
