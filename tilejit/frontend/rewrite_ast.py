@@ -111,7 +111,7 @@ class _Rewriter(ast.NodeTransformer):
             decorator_list=[],
             returns=None,
         )
-        return ast.fix_missing_locations(ast.copy_location(result, node))
+        return _place(result, node)
 
     def _block(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []

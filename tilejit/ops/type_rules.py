@@ -66,7 +66,8 @@ def spell_dtypes(dtypes: Iterable[Element]) -> str:
 
 def require_element(op: str, type: TileType, allowed: Sequence[DType]) -> None:
     """Check that the elements of ``type`` are among ``allowed``."""
-    require(type.element in allowed, f"{op} works on {spell_dtypes(allowed)}; got {type}")
+    if type.element not in allowed:  # the text is made only where it is needed: this runs for every op
+        raise TypeRuleError(f"{op} works on {spell_dtypes(allowed)}; got {type}")
 
 
 def require_same_type(op: str, names: Sequence[str], types: Sequence[TileType]) -> TileType:
