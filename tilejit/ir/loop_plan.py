@@ -117,6 +117,20 @@ class ReduceRoot:
 Root = Materialise | StoreRoot | ReduceRoot
 
 
+@dataclass(frozen=True)
+class WrapGuard:
+    """A narrow offset that contiguous vectors of a nest rely on not to wrap along the vector dimension.
+
+    ``dims``: for each dim of ``value`` the nest dim it follows. ``stride``: by how much neighbours differ.
+    The vectors are right where the offset at index 0 plus ``stride`` times the size stays within its type;
+    else the nest runs one element at a time, where every offset is computed as written.
+    """
+
+    value: Value
+    dims: tuple[int | None, ...]
+    stride: int
+
+
 @dataclass(eq=False)
 class Nest:
     """One loop nest. ``order`` lists the dimensions outermost first; ``vector_dim`` advances ``lanes`` at a
@@ -131,6 +145,7 @@ class Nest:
     vector_dim: int = -1
     lanes: int = 1
     unroll: int = 1
+    guards: list[WrapGuard] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -339,7 +354,10 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             order = ",".join(f"d{d}" for d in step.order)
             vector = f" vector d{step.vector_dim}x{step.lanes}" if step.lanes > 1 else ""
             unroll = f" unroll {step.unroll}" if step.unroll > 1 else ""
-            lines = [f"{indent}nest {dims} order {order}{vector}{unroll} {{"]
+            guards = (
+                f" if {', '.join(name(g.value) for g in step.guards)} does not wrap" if step.guards else ""
+            )
+            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{guards} {{"]
             lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
             return [*lines, f"{indent}}}"]
         case DotStep():

@@ -53,7 +53,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
     plan = LoopPlan(function, steps, values.buffers, accesses)
     place_buffers(plan)
     double_buffer(plan)
-    shape_nests(plan, vector_bytes)
+    shape_nests(plan, values.analysis, vector_bytes)
     return plan
 
 

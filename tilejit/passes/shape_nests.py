@@ -13,7 +13,8 @@ from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreR
 from tilejit.ir.loop_plan import Step as PlanStep
 from tilejit.ir.types import DType
 from tilejit.ops import reduce
-from tilejit.passes.access import lanes_are_distinct
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct
+from tilejit.passes.guard_offsets import find_guards
 from tilejit.passes.inline_values import Leaf, nest_leaves
 
 REDUCE_UNROLL = 4
@@ -23,10 +24,10 @@ cycle (Zen 4).
 _STRIDED_COST = 4
 
 
-def shape_nests(plan: LoopPlan, vector_bytes: int) -> None:
+def shape_nests(plan: LoopPlan, analysis: AccessAnalysis, vector_bytes: int) -> None:
     """Set order, vector dimension, lanes and unrolling of every nest."""
     for nest in _nests(plan.steps):
-        _shape_nest(nest, plan, vector_bytes)
+        _shape_nest(nest, plan, analysis, vector_bytes)
 
 
 def _nests(steps: list[PlanStep]) -> Iterator[Nest]:
@@ -37,7 +38,7 @@ def _nests(steps: list[PlanStep]) -> Iterator[Nest]:
             yield from _nests(nested)
 
 
-def _shape_nest(nest: Nest, plan: LoopPlan, vector_bytes: int) -> None:
+def _shape_nest(nest: Nest, plan: LoopPlan, analysis: AccessAnalysis, vector_bytes: int) -> None:
     rank = len(nest.shape)
     leaves = list(nest_leaves(nest, plan.buffers))
     reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
@@ -51,6 +52,8 @@ def _shape_nest(nest: Nest, plan: LoopPlan, vector_bytes: int) -> None:
         nest.lanes = _lanes(nest, leaves, vector_bytes)
     elif not in_order:
         nest.vector_dim = rank - 1
+    if nest.lanes > 1:
+        nest.guards = list(find_guards(nest, leaves, plan.buffers, analysis))
     outer = [d for d in range(rank) if d != nest.vector_dim and d != axis]
     inner = [nest.vector_dim] if nest.vector_dim >= 0 else []
     inner += [axis] if axis is not None and axis != nest.vector_dim else []

@@ -15,7 +15,9 @@ from tilejit.backend.cpu.combine import Combiner, make_combiner
 from tilejit.backend.cpu.evaluate import START, Coordinate, Emitted, Evaluator, Point, Scope
 from tilejit.backend.cpu.values import I64
 from tilejit.diagnostics import InternalError
-from tilejit.ir.loop_plan import Materialise, Nest, ReduceRoot, ScanStep, StoreRoot
+from tilejit.ir.core import Value
+from tilejit.ir.loop_plan import Materialise, Nest, ReduceRoot, ScanStep, StoreRoot, WrapGuard
+from tilejit.ir.types import DType
 
 Accumulators = list[list[ir.Value]]
 """For each reduction of a nest the running values of its results."""
@@ -98,6 +100,64 @@ class NestEmitter:
         """Cover the vector dimension with groups of ``unroll`` chunks, then single chunks, then ever
         narrower ones.
         """
+        guard = self._guard(dim, known)
+        if guard is None:
+            self._vectors(dim, known)
+            return
+        before = dict(self.scope.scalars)
+        outcomes: list[dict[Value, ir.Value]] = []
+        ends: list[ir.Block] = []
+        builder = self.scope.builder
+        fast, slow, after = (builder.function.append_basic_block(n) for n in ("vectors", "elements", "both"))
+        builder.cbranch(guard, fast, slow)
+        shape = (self.nest.lanes, self.nest.unroll)
+        for block, (lanes, unroll) in ((fast, shape), (slow, (1, 1))):
+            builder.position_at_end(block)
+            self.nest.lanes, self.nest.unroll = lanes, unroll
+            self.values.enter_branch()
+            self._vectors(dim, known)
+            self.values.leave_branch()
+            outcomes.append({v: s for v, s in self.scope.scalars.items() if before.get(v) is not s})
+            self.scope.scalars = dict(before)
+            ends.append(builder.block)
+            builder.branch(after)
+        self.nest.lanes, self.nest.unroll = shape
+        builder.position_at_end(after)
+        for value, first in outcomes[0].items():
+            phi = builder.phi(first.type)
+            for outcome, end in zip(outcomes, ends, strict=True):
+                phi.add_incoming(outcome[value], end)
+            self.scope.scalars[value] = phi
+
+    def _guard(self, dim: int, known: dict[int, Coordinate]) -> ir.Value | None:
+        """Whether no offset wraps along the vector dimension; None where that is certain."""
+        result: ir.Value | None = None
+        for guard in self.nest.guards:
+            # The reduced axis is looped over inside: test both its ends.
+            inner = self.axis if self.axis in guard.dims and self.axis != dim else None
+            ends = (0,) if inner is None else (0, self.nest.shape[inner] - 1)
+            for end in ends:
+                places = {**known, dim: START}
+                if inner is not None:
+                    places[inner] = Coordinate(end)
+                fits = self._fits(guard, dim, places)
+                result = fits if result is None else self.scope.builder.and_(result, fits)
+        return result
+
+    def _fits(self, guard: WrapGuard, dim: int, places: dict[int, Coordinate]) -> ir.Value:
+        point = tuple(START if d is None else places[d] for d in guard.dims)
+        offset = self.values.at(guard.value, point).value
+        element = guard.value.type.element
+        assert isinstance(element, DType)
+        span = guard.stride * (self.nest.shape[dim] - 1)
+        builder = self.scope.builder
+        compare = builder.icmp_signed if element.is_int_signed() else builder.icmp_unsigned
+        if span >= 0:
+            return compare("<=", offset, ir.Constant(offset.type, element.max_value - span))
+        return compare(">=", offset, ir.Constant(offset.type, element.min_value - span))
+
+    def _vectors(self, dim: int, known: dict[int, Coordinate]) -> None:
+        """The vector dimension, with the lanes and unrolling that the nest has now."""
         if dim == self.axis:
             self._reduce_along_lanes(dim, known)
             return

@@ -67,6 +67,10 @@ class Emitted:
     level: int
 
 
+_Known = dict[tuple[Value, Point], Emitted]
+_Splats = dict[tuple[ir.Value, int], ir.Value]
+
+
 @dataclass
 class Scope:
     """What is known where code is emitted: the plan, scalars computed so far, and the open loops of the
@@ -95,8 +99,18 @@ class Evaluator:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self._known: dict[tuple[Value, Point], Emitted] = {}
-        self._splats: dict[tuple[ir.Value, int], ir.Value] = {}
+        self._known: _Known = {}
+        self._splats: _Splats = {}
+        self._outside: list[
+            tuple[dict[tuple[Value, Point], Emitted], dict[tuple[ir.Value, int], ir.Value]]
+        ] = []
+
+    def enter_branch(self) -> None:
+        """Begin a block that does not always run: what it computes is forgotten at ``leave_branch``."""
+        self._outside.append((dict(self._known), dict(self._splats)))
+
+    def leave_branch(self) -> None:
+        self._known, self._splats = self._outside.pop()
 
     def vector(self, value: Value, point: Point, lanes: int | None) -> ir.Value:
         """``value`` at ``point`` with all lanes present; a scalar where ``lanes`` is None."""
