@@ -23,6 +23,7 @@ from tilejit.frontend.trace import trace
 from tilejit.ir.core import Function
 from tilejit.ir.loop_plan import LoopPlan, print_plan
 from tilejit.ir.printer import print_function, value_names
+from tilejit.ir.rewrite import clone_function
 from tilejit.options import CompileOptions
 from tilejit.passes.drop_assertions import drop_assertions
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
@@ -79,8 +80,8 @@ class CompiledKernel:
     @cached_property
     def tile(self) -> Function:
         """The kernel after the tile passes."""
-        # Passes change a function in place and the traced form must stay as it is: tracing again is the copy.
-        function = trace(self.source, self.specialisation, name=self.name)
+        # Passes change a function in place, and the traced form must stay as it is.
+        function = clone_function(self.traced)
         passes = TILE_PASSES if self.options.debug else (DROP_ASSERTIONS, *TILE_PASSES)
         run_passes(passes, function, context=self._context)
         return function

@@ -18,6 +18,7 @@ from tilejit.ir.loop_plan import Access, Bound, Stride
 from tilejit.ir.types import DType
 from tilejit.ops import control, elementwise, memory, shape
 from tilejit.ops.shape import reshape_dims
+from tilejit.passes.algebra import constant_value
 from tilejit.passes.intervals import never_wraps
 
 ZERO = Stride(0)
@@ -35,15 +36,10 @@ def scalar_source(value: Value) -> Value | None:
         value = op.operands[0]
 
 
-def constant_value(value: Value) -> int | float | bool | None:
-    """The number that every element of ``value`` is, where it is a constant."""
+def constant_everywhere(value: Value) -> int | float | None:
+    """The number that every element of ``value`` is, also behind views; None where it is no constant."""
     source = scalar_source(value)
-    op = source.defining_op if source is not None else None
-    if op is None or op.name != shape.CONSTANT.name:
-        return None
-    number = op.attributes["value"]
-    assert isinstance(number, int | float | bool)
-    return number
+    return constant_value(source) if source is not None else None
 
 
 class AccessAnalysis:
@@ -280,7 +276,7 @@ def _mul_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
     for stride, factor in ((strides[0], op.operands[1]), (strides[1], op.operands[0])):
         if stride is None or stride.is_zero:
             continue
-        number = constant_value(factor)
+        number = constant_everywhere(factor)
         if isinstance(number, int):
             return Stride(stride.coefficient * number, stride.factors)
         scalar = scalar_source(factor)
@@ -290,7 +286,7 @@ def _mul_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
 
 
 def _shl_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
-    amount = constant_value(op.operands[1])
+    amount = constant_everywhere(op.operands[1])
     if strides[0] is None or not isinstance(amount, int) or not 0 <= amount < 63:
         return None
     return Stride(strides[0].coefficient << amount, strides[0].factors)

@@ -30,7 +30,7 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.types import BF16, FP16, FP32
 from tilejit.ops import control, memory, reduce, shape
-from tilejit.passes.access import constant_value
+from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
@@ -116,7 +116,7 @@ class _StepPlanner:
             accumulator.element = FP32  # accumulates in fp32; whoever reads it rounds
         steps: list[Step] = []
         addend = op.optional_operand("acc")
-        starts_at_zero = addend is None or constant_value(addend) == 0
+        starts_at_zero = addend is None or constant_everywhere(addend) == 0
         if addend is not None and not starts_at_zero:
             steps.append(self.move(addend, accumulator))
         sides = []
