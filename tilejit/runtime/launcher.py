@@ -127,7 +127,7 @@ class Launcher:
         """Run every program of ``grid``.
 
         Raises: LaunchError before anything is written; KernelError where the interpreter finds the kernel at
-        fault.
+                fault, or an assertion of the kernel fails.
         """
         target = self.compiled.target
         if target is not None and target is not host() and not runs_here(target):
