@@ -12,7 +12,6 @@ from typing import overload
 from tilejit import options
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
-from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
 from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, CompileOptions
@@ -23,6 +22,7 @@ from tilejit.target.cpu import CpuTarget
 
 LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
 LaunchFunction = Callable[..., CompiledKernel]
+GridFunction = Callable[[dict[str, object]], object]
 
 
 class Kernel(TracedFunction):
@@ -44,6 +44,14 @@ class Kernel(TracedFunction):
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
         self._fast: dict[Hashable, _FastLaunches] = {}
+        # The parameters that take positions, and by form of a call - how many positions, which keywords - the
+        # defaults of those it leaves out.
+        self._positional = [
+            parameter.name
+            for parameter in self.source.parameters
+            if not parameter.is_keyword_only and not parameter.is_variadic
+        ]
+        self._omitted: dict[tuple[object, ...], dict[str, object]] = {}
         self._lock = threading.RLock()
 
     @property
@@ -64,7 +72,18 @@ class Kernel(TracedFunction):
         try:
             return self._fast[grid].function
         except (KeyError, TypeError):  # no such launch yet, or a grid that cannot be a key
-            return _OverGrid(self, grid)
+            return _OverGridFunction(self, grid) if callable(grid) else _OverGrid(self, grid)
+
+    def launch_by_function(
+        self, grid: GridFunction, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> CompiledKernel:
+        """Launch over the grid that a function of the arguments gives."""
+        omitted = self._omitted.get((len(args), *kwargs))
+        if omitted is None:  # no call of this form has been checked yet
+            return self.launch(grid, args, kwargs)
+        sizes = grid({**omitted, **dict(zip(self._positional, args, strict=False)), **kwargs})
+        fast = self._fast.get(sizes) if isinstance(sizes, tuple) else None
+        return self.launch(sizes, args, kwargs) if fast is None else fast.function(*args, **kwargs)
 
     def run(self, *args: object, grid: object, warmup: bool = False, **kwargs: object) -> CompiledKernel:
         """Launch over ``grid``, or only compile where ``warmup`` is set."""
@@ -90,10 +109,11 @@ class Kernel(TracedFunction):
         keywords = {name: value for name, value in kwargs.items() if name not in self._names}
         settings = self.settings(keywords)
         matched = match_arguments(self.name, self.source.parameters, args, arguments)
+        if len(args) <= len(self._positional):
+            given = {*self._positional[: len(args)], *kwargs}
+            self._omitted[len(args), *kwargs] = {n: value for n, value in matched.items() if n not in given}
         if callable(grid):
-            grid = grid({**keywords, **{name: unwrap(value) for name, value in matched.items()}})
-            if isinstance(grid, tuple) and grid in self._fast and not compile_only:
-                return self._fast[grid].function(*args, **kwargs)
+            grid = grid({**keywords, **matched})
         sizes = normalise_grid(self.name, grid)
         call = bind(self.name, self.source.parameters, matched, self.rules)
         launcher = self._launcher(settings, call)
@@ -174,6 +194,19 @@ class _FastLaunches:
 
     function: LaunchFunction
     kinds: tuple[Hashable, ...]
+
+
+class _OverGridFunction:
+    """A kernel with a function that gives its grid, waiting for the arguments."""
+
+    __slots__ = ("_grid", "_kernel")
+
+    def __init__(self, kernel: Kernel, grid: GridFunction) -> None:
+        self._kernel = kernel
+        self._grid = grid
+
+    def __call__(self, *args: object, **kwargs: object) -> CompiledKernel:
+        return self._kernel.launch_by_function(self._grid, args, kwargs)
 
 
 class _OverGrid:

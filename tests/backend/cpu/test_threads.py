@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tilejit.backend.cpu import engine, threads
+from tilejit.backend.cpu import engine, pool_ir, threads
 from tilejit.diagnostics import LaunchError
-from tilejit.target.cpu import host
+from tilejit.target.cpu import aarch64_neon, host
 
 UNKNOWN_COST, SHORT_NS, LONG_NS = 0.0, 1e-3, 1e9
 
@@ -255,3 +255,9 @@ def test_environment_sets_the_number_of_threads() -> None:
         [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "3"
+
+
+def test_pool_compiles_for_aarch64() -> None:
+    compiled = engine.compile_module(pool_ir.pool_module("aarch64"), aarch64_neon(), engine.GLUE_PIPELINE)
+    assert "yield" in compiled.assembly
+    assert set(vars(pool_ir.SYMBOLS).values()) <= set(compiled.symbols)

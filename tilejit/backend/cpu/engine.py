@@ -44,11 +44,11 @@ class Pipeline:
 
 
 # Emitted kernels are vectorised, and their loops free of invariants, already. Against FULL, SHORT takes a
-# quarter of the time (flash attention: 13 of 76 ms) and the code is as fast (matmul, attention, softmax, layer
-# norm, transposes: within noise; a scan over gathered values: 0.75 times).
+# quarter of the time (flash attention: 13 of 76 ms) and the code is as fast (matmul, attention, softmax,
+# layer norm, transposes: within noise; a scan over gathered values: 0.75 times).
 KERNEL_PIPELINE = Pipeline()
 # For code that runs once per launch and is compiled while someone waits.
-GLUE_PIPELINE = Pipeline(Effort.NONE, codegen_level=1)
+GLUE_PIPELINE = Pipeline(Effort.NONE, codegen_level=0)
 
 
 class CompiledObject:
