@@ -100,7 +100,7 @@ def elementwise(k: Kernel, shape: Shape, dtype: DType | None = None) -> Value:
     attributes: dict[str, Attribute] = {}
     if op in (ops.MIN, ops.MAX) and k.chance(0.3):
         attributes["propagate_nan"] = True
-    return k.apply(op, attributes, **operands)
+    return k.apply(op, attributes, (), (), **operands)
 
 
 def function(k: Kernel) -> None:

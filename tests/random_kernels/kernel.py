@@ -119,7 +119,7 @@ class Kernel:
         **operands: Value | Sequence[Value] | None,
     ) -> list[Value]:
         """Append an op, note what is known of its results (``facts`` where given), and return them."""
-        made = self.builder.create(op, attributes=attributes, regions=regions, **operands)
+        made = self.builder.insert(Op(op, operands, attributes, regions))
         self.op_count += 1
         self._learn(made, facts)
         return made.results

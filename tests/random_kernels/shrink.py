@@ -72,7 +72,11 @@ def _candidates(case: Case) -> Iterator[Case]:
     count = sum(1 for _ in case.function.walk())
     for change in (_remove, _flatten, _zero, _forward, _drop_optional):
         for position in reversed(range(count)):
-            yield from _with_function(case, lambda f, c=change, p=position: c(_op_at(f, p)))
+            yield from _with_function(case, _at(position, change))
+
+
+def _at(position: int, change: Callable[[Op | None], bool]) -> Change:
+    return lambda function: change(_op_at(function, position))
 
 
 def _simplify(function: Function) -> bool:

@@ -21,6 +21,7 @@ from tilejit.backend.cpu.values import (
     I64,
     POINTER,
     LaneBuilder,
+    hide_origin,
     lanes_of,
     llvm_element,
     scalar_of,
@@ -120,7 +121,8 @@ def reinterpret(builder: ir.IRBuilder, value: ir.Value, source: Element, target:
     if from_pointer and to_pointer:
         return value
     if from_pointer:
-        return builder.bitcast(builder.ptrtoint(value, lanes.type(I64)), lanes.type(llvm_element(target)))
+        number = builder.ptrtoint(hide_origin(builder, value), lanes.type(I64))
+        return builder.bitcast(number, lanes.type(llvm_element(target)))
     if to_pointer:
         return builder.inttoptr(builder.bitcast(value, lanes.type(I64)), lanes.type(POINTER))
     return builder.bitcast(value, lanes.type(llvm_element(target)))

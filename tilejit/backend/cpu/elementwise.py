@@ -19,6 +19,7 @@ from tilejit.backend.cpu.values import (
     I64,
     EmitContext,
     LaneBuilder,
+    hide_origin,
     lanes_of,
     llvm_storage,
     number,
@@ -272,7 +273,8 @@ def _emit_cmp(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir.
         raise InternalError(f"cmp without a predicate: {predicate!r}", op.location)
     lanes = _lanes(context, operands[0])
     if isinstance(element, PointerType):
-        return lanes.compare(_PREDICATES[predicate], operands[0], operands[1], signed=False)
+        first, second = (hide_origin(builder, operand) for operand in operands)
+        return lanes.compare(_PREDICATES[predicate], first, second, signed=False)
     lhs, rhs = (widen(builder, operand, element) for operand in operands)
     return lanes.compare(_PREDICATES[predicate], lhs, rhs, signed=element.is_int_signed())
 

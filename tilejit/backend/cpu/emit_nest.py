@@ -234,28 +234,39 @@ class NestEmitter:
         return self._visit(self._point({**place, axis: START}), None), True
 
     def _visit(self, point: Point, accumulators: Accumulators | None) -> Accumulators:
-        """Emit the roots at one point; return the running values with this point's inputs combined in."""
+        """Emit the roots at one point; return the running values with this point's inputs combined in.
+
+        Everything is evaluated before anything is written: one root may update a buffer that another one
+        reads as it was before.
+        """
         lanes = next((c.lanes for c in point if c.lanes), None)
+        writes: list[Callable[[], None]] = []
         for root in self.nest.roots:
             if isinstance(root, Materialise):
-                self._materialise(root, point)
+                writes.append(self._materialise(root, point))
             elif isinstance(root, StoreRoot):
-                self.values.store(root.op, point)
-        results: Accumulators = []
-        for number, (root, combiner) in enumerate(zip(self.reductions, self.combiners, strict=True)):
-            inputs = [
-                combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(root.op.operands)
-            ]
-            results.append(inputs if accumulators is None else combiner.combine(accumulators[number], inputs))
-        return results
+                writes.append(self.values.prepare_store(root.op, point))
+        all_inputs = [
+            [combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(root.op.operands)]
+            for root, combiner in zip(self.reductions, self.combiners, strict=True)
+        ]
+        for write in writes:
+            write()
+        if accumulators is None:
+            return all_inputs
+        return [
+            combiner.combine(running, inputs)
+            for combiner, running, inputs in zip(self.combiners, accumulators, all_inputs, strict=True)
+        ]
 
-    def _materialise(self, root: Materialise, point: Point) -> None:
+    def _materialise(self, root: Materialise, point: Point) -> Callable[[], None]:
+        """Evaluate a value; what is returned emits the write to its buffer."""
         if root.is_copy:
             emitted = self.values.at(root.value, point)
         else:
             emitted = self.values.compute(root.value, point)
             self.values.remember(root.value, point, emitted)
-        self.values.write_buffer(root.buffer, root.value.type.element, point, emitted)
+        return lambda: self.values.write_buffer(root.buffer, root.value.type.element, point, emitted)
 
     def _finish(self, place: dict[int, Coordinate], accumulators: Accumulators) -> None:
         """Deliver the results of the reductions at one place of the kept dimensions."""

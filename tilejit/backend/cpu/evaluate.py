@@ -8,7 +8,7 @@ is emitted before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from llvmlite import ir
@@ -336,10 +336,10 @@ class Evaluator:
         if lane_dim is not None:
             stride = self.scope.plan.accesses[op].strides[lane_dim]
             step = stride.constant if stride is not None else None
-            guard_is_uniform = guard is None or lanes_of(guard.value.type) is None
             if step == 1:
                 return self._load_contiguous(op, point, point[lane_dim].lanes, guard)
-            if step != 0 or not guard_is_uniform:
+            parts = [] if guard is None else [guard, self._other(op, point)]
+            if step != 0 or any(lanes_of(part.value.type) is not None for part in parts):
                 return self._gather(op, point, point[lane_dim].lanes, guard)
         first = tuple(c.first for c in point)
         pointer = self.at(op.operand("pointer"), first)
@@ -417,6 +417,10 @@ class Evaluator:
 
     def store(self, op: Op, point: Point) -> None:
         """Emit one chunk of a store."""
+        self.prepare_store(op, point)()
+
+    def prepare_store(self, op: Op, point: Point) -> Callable[[], None]:
+        """Evaluate all that one chunk of a store needs; what is returned emits the store itself."""
         builder = self.scope.builder
         pointer_value, stored_value = op.operand("pointer"), op.operand("value")
         element = stored_value.type.element
@@ -428,22 +432,27 @@ class Evaluator:
         if lane_dim is not None:
             stride = self.scope.plan.accesses[op].strides[lane_dim]
             if stride is None or stride.constant != 1:
-                self._scatter(op, point, value, guard, lanes)
-                return
+                assert lanes is not None
+                return self._scatter(op, point, value, guard, lanes)
         address = self.at(pointer_value, tuple(c.first for c in point)).value
         align = storage_bytes(element)
-        if guard is None:
-            builder.store(value, address).align = align
-        elif lanes is None:
-            # What lands in the dummy is never seen: masked-out loads give their ``other``.
-            builder.store(value, builder.select(guard.value, address, self.scope.dummy)).align = align
-        else:
-            masked_store(builder, address, value, align, self.splat(guard, lanes))
+        mask_value = None if guard is None else self.splat(guard, lanes)
+
+        def write() -> None:
+            if mask_value is None:
+                builder.store(value, address).align = align
+            elif lanes is None:
+                # What lands in the dummy is never seen: masked-out loads give their ``other``.
+                target = builder.select(mask_value, address, self.scope.dummy)
+                builder.store(value, target).align = align
+            else:
+                masked_store(builder, address, value, align, mask_value)
+
+        return write
 
     def _scatter(
-        self, op: Op, point: Point, value: ir.Value, guard: Emitted | None, lanes: int | None
-    ) -> None:
-        assert lanes is not None
+        self, op: Op, point: Point, value: ir.Value, guard: Emitted | None, lanes: int
+    ) -> Callable[[], None]:
         builder = self.scope.builder
         element = op.operand("value").type.element
         addresses = self.vector(op.operand("pointer"), point, lanes)
@@ -451,10 +460,14 @@ class Evaluator:
             addresses = builder.select(
                 self.splat(guard, lanes), addresses, splat(builder, self.scope.dummy, lanes)
             )
-        for lane in range(lanes):
-            index = ir.Constant(I32, lane)
-            target = builder.extract_element(addresses, index)
-            builder.store(builder.extract_element(value, index), target).align = storage_bytes(element)
+
+        def write() -> None:
+            for lane in range(lanes):
+                index = ir.Constant(I32, lane)
+                target = builder.extract_element(addresses, index)
+                builder.store(builder.extract_element(value, index), target).align = storage_bytes(element)
+
+        return write
 
 
 class NextTripEvaluator(Evaluator):

@@ -98,6 +98,28 @@ def constant(element: Element, value: float, lanes: int | None = None) -> ir.Con
     return number(vector_of(llvm_element(element), lanes), bool(value) if element.is_bool() else int(value))
 
 
+class _Freeze(ir.instructions.Instruction):  # type: ignore[misc]
+    """LLVM's ``freeze``, which llvmlite lacks."""
+
+    def __init__(self, parent: ir.Block, value: ir.Value) -> None:
+        super().__init__(parent, value.type, "freeze", [value])
+
+    def descr(self, buf: list[str]) -> None:
+        (value,) = self.operands
+        buf.append(f"freeze {value.type} {value.get_reference()}\n")
+
+
+def hide_origin(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    """The same pointers, without LLVM seeing how they were computed.
+
+    Comparing or subtracting vectors of pointers into one array, some of them through a scalar pointer with
+    more uses, LLVM 22 breaks an assertion as it tries to compare the offsets.
+    """
+    frozen = _Freeze(builder.block, pointer)
+    builder._insert(frozen)
+    return frozen
+
+
 def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int | None) -> ir.Value:
     """Return ``scalar`` in all lanes; the scalar itself where ``lanes`` is None."""
     if lanes is None:

@@ -1,0 +1,58 @@
+"""Kernels that were once compiled wrongly, or not at all: they must do what the interpreter does."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.plan.text import check_run
+
+
+def test_other_of_a_load_through_one_pointer_differs_between_lanes() -> None:
+    check_run(
+        """
+        func @fallback(%x: ptr<int32>, %out: ptr<int32>, %use: int1) {
+          %lane = arange() {start=0, end=37} : tile<37xint32>
+          %from = splat(%x) {shape=[37]} : tile<37xptr<int32>>
+          %mask = splat(%use) {shape=[37]} : tile<37xint1>
+          %value = load(%from, mask=%mask, other=%lane) : tile<37xint32>
+          %base = splat(%out) {shape=[37]} : tile<37xptr<int32>>
+          %at = addptr(%base, %lane) : tile<37xptr<int32>>
+          store(%at, %value)
+          return()
+        }
+        """,
+        np.full(1, 7, np.int32),
+        np.zeros(37, np.int32),
+        0,
+    )
+
+
+def test_pointers_into_one_array_are_compared() -> None:
+    """LLVM 22 breaks an assertion where it sees how such pointers were computed."""
+    check_run(
+        """
+        func @compare(%x: ptr<int32>, %places: ptr<int64>, %out: ptr<int1>) {
+          %lane = arange() {start=0, end=64} : tile<64xint32>
+          %tables = splat(%places) {shape=[64]} : tile<64xptr<int64>>
+          %entries = addptr(%tables, %lane) : tile<64xptr<int64>>
+          %place = load(%entries) : tile<64xint64>
+          %narrow = cast(%place) {dtype=int32} : tile<64xint32>
+          %one = constant() {value=1, dtype=int32} : int32
+          %second = addptr(%x, %one) : ptr<int32>
+          %from_second = splat(%second) {shape=[64]} : tile<64xptr<int32>>
+          %some = addptr(%from_second, %narrow) : tile<64xptr<int32>>
+          %short = cast(%lane) {dtype=int16} : tile<64xint16>
+          %from_first = splat(%x) {shape=[64]} : tile<64xptr<int32>>
+          %others = addptr(%from_first, %short) : tile<64xptr<int32>>
+          store(%some, %lane)
+          %differ = cmp(%some, %others) {predicate=ne} : tile<64xint1>
+          %base = splat(%out) {shape=[64]} : tile<64xptr<int1>>
+          %at = addptr(%base, %lane) : tile<64xptr<int1>>
+          store(%at, %differ)
+          return()
+        }
+        """,
+        np.zeros(80, np.int32),
+        np.arange(64, dtype=np.int64)[::-1].copy(),
+        np.zeros(64, np.bool_),
+    )
