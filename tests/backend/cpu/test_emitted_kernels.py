@@ -56,3 +56,30 @@ def test_pointers_into_one_array_are_compared() -> None:
         np.arange(64, dtype=np.int64)[::-1].copy(),
         np.zeros(64, np.bool_),
     )
+
+
+def test_address_that_is_stored_as_data_in_the_same_nest() -> None:
+    """The offsets have a buffer, since they are printed; it must not be read before it is filled."""
+    check_run(
+        """
+        func @addresses(%x: ptr<int32>, %out: ptr<int32>, %scale: int32) {
+          %lane = arange() {start=0, end=37} : tile<37xint32>
+          %factor = splat(%scale) {shape=[37]} : tile<37xint32>
+          %place = idiv(%lane, %factor) : tile<37xint32>
+          %wide = reshape(%place) {shape=[37, 1]} : tile<37x1xint32>
+          %from = splat(%x) {shape=[37, 1]} : tile<37x1xptr<int32>>
+          %at = addptr(%from, %wide) : tile<37x1xptr<int32>>
+          %value = load(%at) : tile<37x1xint32>
+          device_print(values=[%wide, %value]) {prefix=""}
+          %sum = add(%wide, %value) : tile<37x1xint32>
+          %lanes = reshape(%lane) {shape=[37, 1]} : tile<37x1xint32>
+          %base = splat(%out) {shape=[37, 1]} : tile<37x1xptr<int32>>
+          %to = addptr(%base, %lanes) : tile<37x1xptr<int32>>
+          store(%to, %sum)
+          return()
+        }
+        """,
+        np.arange(37, dtype=np.int32),
+        np.zeros(37, np.int32),
+        1,
+    )

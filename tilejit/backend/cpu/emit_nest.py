@@ -63,7 +63,8 @@ class NestEmitter:
     def __init__(self, scope: Scope, nest: Nest) -> None:
         self.scope = scope
         self.nest = nest
-        self.values = Evaluator(scope)
+        filled = [root for root in nest.roots if isinstance(root, Materialise) and not root.is_copy]
+        self.values = Evaluator(scope, frozenset(root.value for root in filled))
         self.reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
         self.axis = self.reductions[0].axis if self.reductions else None
         self.combiners = [make_combiner(scope, root.op) for root in self.reductions]

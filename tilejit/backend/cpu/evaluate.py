@@ -95,9 +95,13 @@ class Scope:
 
 
 class Evaluator:
-    """Evaluates values within one loop nest, each once per point."""
+    """Evaluates values within one loop nest, each once per point.
 
-    def __init__(self, scope: Scope) -> None:
+    ``computed_here`` are values whose buffers the nest itself fills: what a buffer holds is not theirs yet.
+    """
+
+    def __init__(self, scope: Scope, computed_here: frozenset[Value] = frozenset()) -> None:
+        self.computed_here = computed_here
         self.scope = scope
         self._known: _Known = {}
         self._splats: _Splats = {}
@@ -163,7 +167,7 @@ class Evaluator:
         return self._emit_op(op, value, point)
 
     def _emit(self, value: Value, point: Point) -> Emitted:
-        if value in self.scope.plan.buffers:
+        if value in self.scope.plan.buffers and value not in self.computed_here:
             return self.read_buffer(
                 self.scope.plan.buffers[value], value.type.element, value.type.shape, point
             )
