@@ -65,7 +65,7 @@ def test_address_that_is_stored_as_data_in_the_same_nest() -> None:
         func @addresses(%x: ptr<int32>, %out: ptr<int32>, %scale: int32) {
           %lane = arange() {start=0, end=37} : tile<37xint32>
           %factor = splat(%scale) {shape=[37]} : tile<37xint32>
-          %place = idiv(%lane, %factor) : tile<37xint32>
+          %place = add(%lane, %factor) : tile<37xint32>
           %wide = reshape(%place) {shape=[37, 1]} : tile<37x1xint32>
           %from = splat(%x) {shape=[37, 1]} : tile<37x1xptr<int32>>
           %at = addptr(%from, %wide) : tile<37x1xptr<int32>>
@@ -79,7 +79,7 @@ def test_address_that_is_stored_as_data_in_the_same_nest() -> None:
           return()
         }
         """,
-        np.arange(37, dtype=np.int32),
+        np.arange(40, dtype=np.int32),
         np.zeros(37, np.int32),
-        1,
+        3,
     )
