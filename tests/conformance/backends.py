@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from tilejit.backend.cpu.engine import compile_module
 from tilejit.ir.core import Function
 from tilejit.ir.types import DType, dtype_from_numpy
 from tilejit.passes.plan_loops import plan_loops
-from tilejit.target.cpu import host
+from tilejit.target.cpu import CpuTarget, generic_avx2, host, runs_here
 
 Arguments = Sequence[np.ndarray | int | float]
 Grid = tuple[int, int, int]
@@ -45,11 +46,14 @@ def _array_argument(array: np.ndarray, name: str) -> interpreter.ArrayArgument:
     )
 
 
+@dataclass(frozen=True)
 class CpuBackend:
-    """Compiles for this machine and runs the programs on the calling thread."""
+    """Compiles for a CPU that this machine can stand for, and runs the programs on the calling thread."""
+
+    target: CpuTarget
 
     def run(self, function: Function, arguments: Arguments, grid: Grid) -> None:
-        target = host()
+        target = self.target
         plan = plan_loops(function, target.vector_bytes)
         compiled = compile_module(emit(plan, target), target)
         slots = np.zeros(max(1, len(arguments)), np.int64)
@@ -79,6 +83,12 @@ _PROGRAMS = ctypes.CFUNCTYPE(
 )
 
 
-def cpu_backend() -> Backend:
-    """Return the backend that compiles for the CPU."""
-    return CpuBackend()
+def host_backend() -> CpuBackend:
+    """The backend that compiles for this very machine."""
+    return CpuBackend(host())
+
+
+def lesser_backend() -> CpuBackend | None:
+    """The backend for a CPU with shorter vectors than this machine's; None where it cannot run here."""
+    target = generic_avx2()
+    return CpuBackend(target) if runs_here(target) and host().vector_bytes > target.vector_bytes else None

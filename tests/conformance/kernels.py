@@ -70,6 +70,11 @@ class CaseSpec:
     is_quick: bool = True
     grid: tuple[int, int, int] = (1, 1, 1)
 
+    @property
+    def family(self) -> str:
+        """The first part of the name: cases of one family test the same ops."""
+        return self.name.split("-")[0]
+
     def make(self) -> Case:
         builder = KernelBuilder(self.name)
         self.build(builder)

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from conformance.backends import Backend, InterpreterBackend, cpu_backend
+from conformance.backends import Backend, InterpreterBackend, host_backend, lesser_backend
 from conformance.cases import CASES, REFUSALS
 from conformance.compare import difference
 from conformance.kernels import Case, CaseSpec, Output, Tolerance
@@ -18,13 +18,24 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.verifier import verify
 from tilejit.ops import ALL_OPS, OP_BY_NAME
 
+QUICK: tuple[CaseSpec, ...] = tuple(spec for spec in CASES if spec.is_quick)
+LESSER_SAMPLE = 3
+"""On the CPU with shorter vectors every so-manieth case of each family runs by default."""
+
+
+def _lesser_sample() -> tuple[CaseSpec, ...]:
+    families: dict[str, list[CaseSpec]] = {}
+    for spec in QUICK:
+        families.setdefault(spec.family, []).append(spec)
+    return tuple(spec for family in families.values() for spec in family[::LESSER_SAMPLE])
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "spec" not in metafunc.fixturenames:
-        return
     full = metafunc.config.getoption("--conformance", "quick") == "full"
-    chosen = [spec for spec in CASES if full or spec.is_quick]
-    metafunc.parametrize("spec", chosen, ids=[spec.name for spec in chosen])
+    for parameter, sample in (("spec", QUICK), ("lesser_spec", _lesser_sample())):
+        if parameter in metafunc.fixturenames:
+            chosen = CASES if full else sample
+            metafunc.parametrize(parameter, chosen, ids=[spec.name for spec in chosen])
 
 
 def _results(case: Case, backend: Backend) -> list[tuple[Output, np.ndarray]]:
@@ -57,7 +68,17 @@ def test_interpreter_agrees_with_references(spec: CaseSpec) -> None:
 
 
 def test_cpu_agrees_with_interpreter(spec: CaseSpec) -> None:
-    backend = cpu_backend()
+    _check_agrees(spec, host_backend())
+
+
+def test_lesser_cpu_agrees_with_interpreter(lesser_spec: CaseSpec) -> None:
+    backend = lesser_backend()
+    if backend is None:
+        pytest.skip("this machine cannot stand for a CPU with shorter vectors")
+    _check_agrees(lesser_spec, backend)
+
+
+def _check_agrees(spec: CaseSpec, backend: Backend) -> None:
     case = spec.make()
     problems: list[str] = []
     expected = _results(case, InterpreterBackend())
@@ -69,16 +90,19 @@ def test_cpu_agrees_with_interpreter(spec: CaseSpec) -> None:
 
 
 @cache
-def _covered() -> frozenset[str]:
-    quick = (spec.make() for spec in CASES if spec.is_quick)
-    return frozenset(name for case in quick for name in case.covers)
+def _covered(specs: tuple[CaseSpec, ...]) -> frozenset[str]:
+    return frozenset(name for spec in specs for name in spec.make().covers)
 
 
 @pytest.mark.parametrize("name", [op.name for op in ALL_OPS])
 def test_every_op_has_a_case_or_a_refusal(name: str) -> None:
     refused = name in REFUSALS
-    covered = name in _covered()
+    covered = name in _covered(QUICK)
     assert refused != covered, f"{name} needs a conformance case or a stated refusal, and not both"
+
+
+def test_sample_of_the_lesser_cpu_has_every_op() -> None:
+    assert _covered(_lesser_sample()) == _covered(QUICK)
 
 
 def test_refusals_name_ops() -> None:
