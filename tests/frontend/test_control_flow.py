@@ -173,6 +173,34 @@ def test_early_return_from_part_of_a_branch():
     assert [run_scalar(kernel, n)[0] for n in (2, 5, 7)] == [1, 3, -77]
 
 
+def test_names_may_change_their_type_after_an_early_return():
+    def kernel(out, n):
+        x = 1
+        if n < 2:
+            x = 1.5
+            return
+        if n < 10:
+            if n > 5:
+                x = (1, 2)
+                return
+            x = tl.zeros((4,), tl.int32) + n
+            y = 3
+        else:
+            x = tl.zeros((4,), tl.int32)
+            y = 4
+        tl.store(out + tl.arange(0, 4), x + y)
+
+    assert run_scalar(kernel, 0)[0] == run_scalar(kernel, 6)[0] == -77
+    assert run_scalar(kernel, 4)[:4] == [7] * 4 and run_scalar(kernel, 11)[:4] == [4] * 4
+
+
+def test_types_convert():
+    def kernel(out, n):
+        tl.store(out, tl.int32(2.75) + tl.float32(n).to(tl.int8))
+
+    assert run_scalar(kernel, 3)[0] == 5
+
+
 def test_helper_with_early_returns_gives_a_merged_value():
     @helper
     def clip(x, low, high):
@@ -306,6 +334,22 @@ def test_if_inside_a_loop_rebinds_outer_names():
         tl.store(out, best)
 
     assert run_scalar(kernel, 5)[:2] == [4, 2]
+
+
+def test_loop_indices_may_share_a_name():
+    def kernel(out, n):
+        for i in tl.static_range(2):
+            tl.store(out + i, i)
+        for j in range(n):
+            for i in tl.static_range(2):
+                tl.store(out + 2 + i, i + j)
+        for j in range(n):
+            for i in range(2):
+                tl.store(out + 4 + i, i + j)
+        for i in range(n):
+            tl.store(out + 6, i)
+
+    assert run_scalar(kernel, 3) == [0, 1, 2, 3, 2, 3, 2, -77]
 
 
 def test_constexpr_local_inside_a_loop_stays_a_constant():

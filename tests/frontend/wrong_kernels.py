@@ -167,6 +167,14 @@ def carried_tuple_changes_length(x_ptr, n):
         pair = (1, 2, 3)
 
 
+def name_lost_in_an_iteration(x_ptr, n):
+    i = 0
+    for j in range(n):
+        tl.store(x_ptr + i, 1.0)
+        for i in range(2):
+            pass
+
+
 def branches_disagree(x_ptr, n):
     if n > 0:
         x = 1

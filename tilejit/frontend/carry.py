@@ -69,6 +69,17 @@ def check_same_kind(before: object, after: object) -> None:
         )
 
 
+def is_same_kind(before: object, after: object) -> bool:
+    """Tell whether ``after`` may stand where ``before`` did; a name without a value fits its like only."""
+    if isinstance(before, Undefined) or isinstance(after, Undefined):
+        return isinstance(before, Undefined)
+    try:
+        check_same_kind(before, after)
+    except Mismatch:
+        return False
+    return True
+
+
 def _same_constant(a: object, b: object) -> bool:
     if isinstance(a, Tile | tuple | Composite) or isinstance(b, Tile | tuple | Composite):
         return False

@@ -8,17 +8,26 @@ own, and names that differ afterwards become results of an ``if`` op.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from tilejit import ops
 from tilejit.diagnostics import CompileError, Location
-from tilejit.frontend.carry import BranchMerger, Mismatch, fill_slots, leaves, placeholder, rebuild_tuple
+from tilejit.frontend.carry import (
+    BranchMerger,
+    Mismatch,
+    fill_slots,
+    is_same_kind,
+    leaves,
+    placeholder,
+    rebuild_tuple,
+)
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, active, fail
 from tilejit.frontend.loops import for_, while_
 from tilejit.frontend.operators import as_mask, bitwise
 from tilejit.frontend.operators import invert as invert_mask
-from tilejit.frontend.structure_returns import RETURN_VALUE
+from tilejit.frontend.structure_returns import RETURN_DONE, RETURN_VALUE
 from tilejit.frontend.tile import Tile, Undefined, describe
 from tilejit.frontend.values import as_number, as_tile, emit, reshape_to
 from tilejit.ir.core import Block, Op, Value
@@ -236,7 +245,32 @@ def assert_(condition: object, message: object) -> None:
     active().create(ops.DEVICE_ASSERT, attributes={"message": str(message)}, condition=mask.value)
 
 
+def converter(called: object) -> object:
+    """Return what ``tl.float32(x)`` calls: a conversion where it is a type, else itself."""
+    if isinstance(called, DType):
+        dtype = called
+        return lambda value: active().members["to"](value, dtype)
+    return called
+
+
 # Branches.
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """Which names matter after an ``if`` that had a ``return`` in it (see ``structure_returns``)."""
+
+    is_last: bool = False
+    then_leaves: bool = False
+    else_leaves: bool = False
+
+
+NOT_LEAVING = Leaving()
+
+
+def leaving(is_last: bool, then_leaves: bool, else_leaves: bool) -> Leaving:
+    """Describe the ``if`` that follows."""
+    return Leaving(is_last, then_leaves, else_leaves)
 
 
 class Branches:
@@ -245,11 +279,18 @@ class Branches:
     ``known`` is its condition where that is known; then every method lets the names pass unchanged.
     """
 
-    def __init__(self, condition: Tile | bool, names: tuple[str, ...], values: tuple[object, ...]) -> None:
+    def __init__(
+        self,
+        condition: Tile | bool,
+        names: tuple[str, ...],
+        values: tuple[object, ...],
+        leaving: Leaving = NOT_LEAVING,
+    ) -> None:
         self.trace: Trace = active()
         self.known = condition if isinstance(condition, bool) else None
         self.condition = condition if isinstance(condition, Tile) else None
         self.location: Location | None = self.trace.location() if self.known is None else None
+        self.leaving = leaving
         self.names = names
         self.before = values
         self.then_values: tuple[object, ...] = values
@@ -300,10 +341,10 @@ class Branches:
         return tuple(fill_slots(plan, results) for plan in plans)
 
     def _plan(self, merger: BranchMerger, name: str, then: object, other: object) -> object:
-        if name == RETURN_VALUE:
-            then, other = self._complete_return(then, other)
+        if self.leaving.is_last and name != RETURN_VALUE:
+            return Undefined(name, "the function has returned")
         try:
-            return merger.plan(name, then, other)
+            return merger.plan(name, *self._complete(name, then, other))
         except Mismatch as mismatch:
             if name == RETURN_VALUE:
                 message = f"the branches return different things: {mismatch}"
@@ -315,11 +356,17 @@ class Branches:
                 hint = "give both branches one type and shape, for example with .to(), or use two names"
             raise CompileError(message, self._blame(then, other), hint) from None
 
-    def _complete_return(self, then: object, other: object) -> tuple[object, object]:
-        """Fill in for the branch that does not return yet; RETURN_DONE keeps its value from being used."""
-        if isinstance(then, Undefined) and not isinstance(other, Undefined):
+    def _complete(self, name: str, then: object, other: object) -> tuple[object, object]:
+        """Fill in where a branch has no value, or one of another type, that nobody will use."""
+        if name == RETURN_VALUE:  # RETURN_DONE keeps what is filled in here from being used
+            fill_then, fill_other = isinstance(then, Undefined), isinstance(other, Undefined)
+        else:
+            fill_then, fill_other = self.leaving.then_leaves, self.leaving.else_leaves
+        if name == RETURN_DONE or fill_then == fill_other:
+            return then, other
+        if fill_then and not is_same_kind(other, then):
             then = placeholder(other, self.then_block)
-        elif isinstance(other, Undefined) and not isinstance(then, Undefined):
+        elif fill_other and not is_same_kind(then, other):
             other = placeholder(then, self.else_block)
         return then, other
 
@@ -357,9 +404,11 @@ def _as_values(values: object) -> tuple[object, ...]:
     return values
 
 
-def if_(condition: object, names: tuple[str, ...], values: tuple[object, ...]) -> Branches:
+def if_(
+    condition: object, names: tuple[str, ...], values: tuple[object, ...], leaving: Leaving = NOT_LEAVING
+) -> Branches:
     """Begin an ``if`` statement that assigns ``names``."""
-    return Branches(_condition(condition, "if"), names, values)
+    return Branches(_condition(condition, "if"), names, values, leaving)
 
 
 class Ternary(Branches):

@@ -44,20 +44,26 @@ class _Carried:
         self.names = names
         self.before = tuple(map(_strengthen, values))
         self.inits: list[Tile] = [tile for value in self.before for tile in leaves(value)]
+        self.inside: list[tuple[object, ...]] = []  # the names' values in the loop's regions
+        self.lost: dict[int, Undefined] = {}
 
     def add_arguments(self, block: Block) -> tuple[object, ...]:
         """Give ``block`` one argument per tile and return the names' values in it."""
         tiles = iter([Tile(block.add_argument(init.tile_type, init.value.name)) for init in self.inits])
-        return tuple(replace_leaves(value, tiles) for value in self.before)
+        inside = tuple(replace_leaves(value, tiles) for value in self.before)
+        self.inside.append(inside)
+        return inside
 
-    def check(
-        self, inside: tuple[object, ...], after: tuple[object, ...], location: Location | None
-    ) -> list[Value]:
+    def check(self, after: tuple[object, ...], location: Location | None) -> list[Value]:
         """Check that every name leaves the body as it entered, and return the tiles to carry."""
         carried: list[Value] = []
-        for name, before, new in zip(self.names, inside, after, strict=True):
+        for position, (name, end) in enumerate(zip(self.names, after, strict=True)):
+            before, new = self.inside[-1][position], _strengthen(end)
             if isinstance(before, Undefined):
                 continue
+            if isinstance(new, Undefined):
+                self._lose(position, new, location)
+                new = before
             try:
                 check_same_kind(before, new)
             except Mismatch as mismatch:
@@ -69,14 +75,25 @@ class _Carried:
             carried += [tile.value for tile in leaves(new)]
         return carried
 
+    def _lose(self, position: int, end: Undefined, location: Location | None) -> None:
+        """Let a name end in the body, if nothing reads what it was: it then has no value after the loop."""
+        if any(tile.value.use_count for inside in self.inside for tile in leaves(inside[position])):
+            raise CompileError(
+                f"name {end.name!r} has no value at the end of an iteration: {end.reason}",
+                location,
+                "assign it on every path through the loop, or use another name",
+            )
+        self.lost[position] = end
+
     def after(self, results: Iterator[Tile], location: Location | None) -> tuple[object, ...]:
         """Return the names' values after the loop."""
-        return tuple(
-            _born_in_loop(value.name, location)
-            if isinstance(value, Undefined)
-            else replace_leaves(value, results)
-            for value in self.before
-        )
+        values: list[object] = []
+        for position, before in enumerate(self.before):
+            value = replace_leaves(before, results)
+            if isinstance(before, Undefined):
+                value = _born_in_loop(before.name, location)
+            values.append(self.lost.get(position, value))
+        return tuple(values)
 
 
 def _strengthen(value: object) -> object:
@@ -167,7 +184,6 @@ class ForLoop:
         self.body = Block()
         self.outer = self.trace.builder.block
         self.carried = _Carried((), ())
-        self.inside: tuple[object, ...] = ()
         self.results: tuple[object, ...] = ()
 
     def steps(self) -> Iterator[Tile]:
@@ -182,12 +198,11 @@ class ForLoop:
         """Return the names' values at the start of an iteration."""
         with self.trace.region(self.outer):
             self.carried = _Carried(self.names, values)
-        self.inside = self.carried.add_arguments(self.body)
-        return self.inside
+        return self.carried.add_arguments(self.body)
 
     def leave(self, values: tuple[object, ...]) -> None:
         """Close the body with the names' values at the end of an iteration, and make the op."""
-        carried = self.carried.check(self.inside, values, self.location)
+        carried = self.carried.check(values, self.location)
         inits = self.carried.inits
         unchanged = _drop_unchanged([self.body], 1, inits, carried)
         self.trace.create(ops.YIELD, location=self.location, values=carried)
@@ -271,7 +286,6 @@ class WhileLoop:
         self.body = Block()
         self.outer = self.trace.builder.block
         self.carried = _Carried((), ())
-        self.inside: tuple[object, ...] = ()
         self.results: tuple[object, ...] = ()
         self.test_value: Tile | None = None
 
@@ -310,12 +324,11 @@ class WhileLoop:
 
     def enter(self) -> tuple[object, ...]:
         """Return the names' values at the start of an iteration."""
-        self.inside = self.carried.add_arguments(self.body)
-        return self.inside
+        return self.carried.add_arguments(self.body)
 
     def leave(self, values: tuple[object, ...]) -> None:
         """Close the body with the names' values at the end of an iteration, and make the op."""
-        carried = self.carried.check(self.inside, values, self.location)
+        carried = self.carried.check(values, self.location)
         inits = self.carried.inits
         unchanged = _drop_unchanged([self.condition, self.body], 0, inits, carried)
         self.trace.create(ops.YIELD, location=self.location, values=carried)

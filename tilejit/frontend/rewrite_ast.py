@@ -20,6 +20,7 @@ from tilejit.frontend.signature import KernelSource, parse_text
 from tilejit.frontend.structure_returns import (
     RETURN_DONE,
     RETURN_VALUE,
+    StructuredIf,
     has_early_return,
     structure_returns,
 )
@@ -40,6 +41,13 @@ def rewritten_code(source: KernelSource) -> CodeType:
         source.rewritten = inner
     return source.rewritten
 
+
+# fmt: off
+_CONVERSIONS = frozenset({
+    "int1", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "bfloat16",
+    "float32", "float64", "float8e5", "float8e4nv", "float8e4b8", "float8e5b16",
+})
+# fmt: on
 
 _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Break: ("break", "put the condition into `while`, or mask the iterations that should do nothing"),
@@ -208,10 +216,17 @@ class _Rewriter(ast.NodeTransformer):
 
     # Control flow.
 
+    def visit_StructuredIf(self, node: StructuredIf) -> list[ast.stmt]:
+        arguments = [ast.Constant(value=fact) for fact in (node.is_last, node.then_leaves, node.else_leaves)]
+        return self._rewrite_if(node, _call("leaving", *arguments))
+
     def visit_If(self, node: ast.If) -> list[ast.stmt]:
+        return self._rewrite_if(node)
+
+    def _rewrite_if(self, node: ast.If, *leaving: ast.expr) -> list[ast.stmt]:
         state = self._temporary("if")
         names = stored_names([*node.body, *node.orelse])
-        opening = _call("if_", self._expression(node.test), _strings(names), _values(names))
+        opening = _call("if_", self._expression(node.test), _strings(names), _values(names), *leaving)
         statements = [_place(_assign([_store(state)], opening), node.test)]
         then = [
             *self._block(node.body),
@@ -315,6 +330,15 @@ class _Rewriter(ast.NodeTransformer):
         test = _call("and_needs_right" if rule == "and" else "or_needs_right", held)
         both = _call("and_" if rule == "and" else "or_", _load(name), right)
         return _place(ast.IfExp(test=test, body=both, orelse=_load(name)), node)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """``tl.float32(x)`` converts: types themselves cannot be called."""
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        result = self._generic(node)
+        assert isinstance(result, ast.Call)
+        if called in _CONVERSIONS:
+            result.func = _place(_call("converter", result.func), result.func)
+        return result
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if not isinstance(node.op, ast.Not):

@@ -14,6 +14,18 @@ RETURN_VALUE = "return.value"
 RETURN_DONE = "return.done"
 
 
+class StructuredIf(ast.If):
+    """An ``if`` that used to contain a ``return``.
+
+    ``is_last``: nothing comes after it but the end of the function, so that no name but RETURN_VALUE matters.
+    ``then_leaves``, ``else_leaves``: after that branch the function is left, so that its names do not matter.
+    """
+
+    is_last = False
+    then_leaves = False
+    else_leaves = False
+
+
 def has_early_return(body: Sequence[ast.stmt]) -> bool:
     """True where a ``return`` stands anywhere but at the very end of a function's body."""
     return any(
@@ -62,16 +74,19 @@ class _Structurer:
             other += rest
         elif else_returns and not then_returns:
             then += rest
-        placed = ast.If(
+        placed = StructuredIf(
             test=node.test,
             body=self.place(then, flagged=flagged or is_partial),
             orelse=self.place(other, flagged=flagged or is_partial),
         )
+        placed.is_last = not flagged and not is_partial
+        placed.then_leaves, placed.else_leaves = then_returns, else_returns
         result: list[ast.stmt] = [ast.copy_location(placed, node)]
         if is_partial:
             self.uses_flag = True
             test = ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=RETURN_DONE, ctx=ast.Load()))
-            guard = ast.If(test=test, body=self.place(rest, flagged=flagged), orelse=[])
+            guard = StructuredIf(test=test, body=self.place(rest, flagged=flagged), orelse=[])
+            guard.is_last, guard.else_leaves = not flagged, True
             result.append(ast.fix_missing_locations(ast.copy_location(guard, node)))
             ast.copy_location(test, node.test)
             ast.fix_missing_locations(test)
