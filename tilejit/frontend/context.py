@@ -9,44 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import NoReturn
 
 from tilejit.diagnostics import CompileError, Location
+from tilejit.frontend.positions import CodeSpans
 from tilejit.frontend.signature import KernelSource
 from tilejit.ir.core import Argument, Block, Builder, Function, Op, Value
 from tilejit.ir.opdef import Attribute, OpDef, TypeRuleError
 from tilejit.ir.types import TileType
-
-Span = tuple[int, int, int, int]  # line, end line, column, end column
-
-
-@dataclass
-class TracedCode:
-    """The code of one rewritten function, a comprehension or a lambda in it, with the span of each
-    instruction.
-    """
-
-    code: CodeType
-    source: KernelSource
-    spans: list[Span]
-    locations: dict[tuple[int, Location | None], Location] = field(default_factory=dict)
-
-
-_codes: dict[int, TracedCode] = {}  # by id: hashing a code object walks all of it
-
-
-def register_code(code: CodeType, source: KernelSource) -> None:
-    """Make the instructions of ``code`` and of the code nested in it known as lines of a kernel."""
-    first = source.first_line
-    spans = [
-        (line or first, end_line or line or first, column or 0, end_column or 0)
-        for line, end_line, column, end_column in code.co_positions()
-    ]
-    _codes[id(code)] = TracedCode(code, source, spans)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            register_code(constant, source)
 
 
 @dataclass
@@ -64,6 +34,8 @@ class Trace:
     open_blocks: set[Block] = field(default_factory=set)
     array_ranks: dict[str, int] = field(default_factory=dict)
     implicit_arguments: dict[tuple[str, str], Value] = field(default_factory=dict)
+    spans: dict[int, CodeSpans] = field(default_factory=dict)  # of all code traced so far, by its id
+    _locations: dict[tuple[int, int, int], Location] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = Builder(self.function.body)
@@ -139,31 +111,22 @@ class Trace:
         """Return the place in the kernel that is being run, with the calls that led there."""
         frame = sys._getframe(1)
         while frame is not None:
-            code = _codes.get(id(frame.f_code))
-            if code is not None:
-                return location_at(code, frame.f_lasti, self.caller)
+            spans = self.spans.get(id(frame.f_code))
+            if spans is not None:
+                return self.location_at(spans, frame.f_lasti)
             frame = frame.f_back  # type: ignore[assignment]
         return self.function.location
 
+    def location_at(self, spans: CodeSpans, instruction: int) -> Location:
+        """Return the place of an instruction of a function that is being traced."""
+        key = (id(spans), instruction, id(self.caller))
+        location = self._locations.get(key)
+        if location is None:
+            location = self._locations[key] = spans.location(instruction, self.caller)
+        return location
+
     def add_argument(self, argument: Argument, type: TileType) -> Value:
         return self.function.add_argument(argument, type)
-
-
-def code_of(code: CodeType) -> TracedCode | None:
-    """Return what is known of ``code`` if it belongs to a rewritten function."""
-    return _codes.get(id(code))
-
-
-def location_at(code: TracedCode, instruction: int, caller: Location | None) -> Location:
-    """Return the source span of an instruction (a byte offset into the code)."""
-    key = (instruction, caller)
-    location = code.locations.get(key)
-    if location is None:
-        line, end_line, column, end_column = code.spans[instruction // 2]
-        source = code.source
-        location = Location(source.file, line, column, end_line, end_column, source.name, caller)
-        code.locations[key] = location
-    return location
 
 
 _active: ContextVar[Trace | None] = ContextVar("tilejit_trace", default=None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import ModuleType, TracebackType
 
 from tilejit.diagnostics import CompileError, Location
-from tilejit.frontend.context import Trace, code_of, location_at
+from tilejit.frontend.context import Trace
 from tilejit.frontend.tile import Tile
 
 
@@ -22,9 +22,9 @@ def _innermost(traceback: TracebackType | None, trace: Trace) -> tuple[Location 
     """Return where in a kernel the error arose, and the names known there."""
     location, names = trace.function.location, set[str]()
     while traceback is not None:
-        code = code_of(traceback.tb_frame.f_code)
-        if code is not None:
-            location = location_at(code, traceback.tb_lasti, trace.caller)
+        spans = trace.spans.get(id(traceback.tb_frame.f_code))
+        if spans is not None:
+            location = trace.location_at(spans, traceback.tb_lasti)
             frame = traceback.tb_frame
             names = {
                 name for name in (*frame.f_locals, *frame.f_globals, *trace.builtins) if name.isidentifier()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from types import CodeType
 from typing import NoReturn, TypeVar
 
-from tilejit.frontend.context import register_code
+from tilejit.frontend.positions import RewrittenFunction, rewritten_function
 from tilejit.frontend.signature import KernelSource, parse_text
 from tilejit.frontend.structure_returns import (
     RETURN_DONE,
@@ -30,15 +30,14 @@ RUNTIME = "tilejit.runtime"
 _Node = TypeVar("_Node", bound=ast.AST)
 
 
-def rewritten_code(source: KernelSource) -> CodeType:
-    """Return the code of the rewritten function, made on the first call."""
+def rewrite(source: KernelSource) -> RewrittenFunction:
+    """Return the rewritten function, made on the first call."""
     if source.rewritten is None:
         function = _Rewriter(source).rewrite(parse_text(source))
         module = ast.Module(body=[function], type_ignores=[])
         code = compile(module, source.file, "exec", dont_inherit=True)
         inner = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
-        register_code(inner, source)
-        source.rewritten = inner
+        source.rewritten = rewritten_function(inner, source.file, source.name, source.first_line)
     return source.rewritten
 
 

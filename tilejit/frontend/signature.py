@@ -10,10 +10,12 @@ import linecache
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType
+from functools import cached_property
+from types import FunctionType
 
 from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.frontend.constexpr import Const, Constexpr, unwrap
+from tilejit.frontend.positions import RewrittenFunction
 from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
 
 
@@ -98,7 +100,7 @@ class Parameter:
 class KernelSource:
     """A kernel or helper function and its text; equal only to itself.
 
-    ``rewritten`` holds the code object of the rewritten function once it was made.
+    ``rewritten`` holds the rewritten function once it was made.
     """
 
     function: FunctionType
@@ -106,11 +108,16 @@ class KernelSource:
     text: str
     file: str
     first_line: int
-    rewritten: CodeType | None = field(default=None, repr=False)
+    rewritten: RewrittenFunction | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         return self.function.__name__
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's parameters as Python sees them."""
+        return inspect.signature(self.function)
 
     @staticmethod
     def of(function: FunctionType, text: str | None = None) -> KernelSource:
@@ -129,7 +136,7 @@ class KernelSource:
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         """Match call arguments to parameters and fill in defaults. Raises TypeError as a call would."""
-        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return dict(bound.arguments)
 

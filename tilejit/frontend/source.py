@@ -7,14 +7,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from types import CodeType, FunctionType
-from weakref import WeakKeyDictionary
 
 from tilejit.diagnostics import CompileError, LaunchError, TilejitError
 from tilejit.frontend import control
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
 from tilejit.frontend.python_errors import to_compile_error
-from tilejit.frontend.rewrite_ast import RUNTIME, rewritten_code
+from tilejit.frontend.rewrite_ast import RUNTIME, rewrite
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.tile import Composite, Tile, Undefined
 
@@ -66,14 +65,9 @@ def _holds_tiles(value: object) -> bool:
     return isinstance(value, Tile | Composite | Undefined)
 
 
-_plain_sources: WeakKeyDictionary[FunctionType, KernelSource] = WeakKeyDictionary()
-
-
+@functools.lru_cache(maxsize=256)
 def _source_of(function: FunctionType) -> KernelSource:
-    source = _plain_sources.get(function)
-    if source is None:
-        source = _plain_sources[function] = KernelSource.of(function)
-    return source
+    return KernelSource.of(function)
 
 
 def inline(
@@ -112,8 +106,9 @@ def _constant_argument(source: KernelSource, name: str, value: object) -> object
 
 def run(trace: Trace, source: KernelSource, arguments: Mapping[str, object]) -> object:
     """Run the rewritten function of ``source``. Every error becomes one that points into the kernel."""
-    code = rewritten_code(source)
-    function = FunctionType(code, _namespace(trace, source, code), source.name)
+    rewritten = rewrite(source)
+    trace.spans.update(rewritten.spans)
+    function = FunctionType(rewritten.code, _namespace(trace, source, rewritten.code), source.name)
     trace.active_sources.append(source)
     try:
         return function(**{name: _prepare(value) for name, value in arguments.items()})
