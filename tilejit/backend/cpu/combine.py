@@ -13,7 +13,7 @@ from tilejit.backend.cpu.values import I32, constant, lanes_of, splat
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.opdef import OpDef
-from tilejit.ir.types import DType, TileType
+from tilejit.ir.types import FP16, DType, TileType
 from tilejit.ops import control, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.reduce import ReduceKind
@@ -64,13 +64,18 @@ def make_combiner(scope: Scope, op: Op) -> Combiner:
 
 
 class _KindCombiner(Combiner):
-    """A built-in kind; small floats are combined in fp32 and rounded once at the end."""
+    """A built-in kind; small floats are combined in fp32 and rounded once at the end.
+
+    Extrema of fp16 stay in fp16: LLVM would narrow those of widened values to intrinsics that become calls of
+    libm, one for each lane.
+    """
 
     def __init__(self, scope: Scope, kind: ReduceKind, element: DType) -> None:
         self.scope = scope
         self.kind = kind
         self.element = element
-        self.computed = computation_type(element)
+        stays = element == FP16 and kind in (ReduceKind.MAX, ReduceKind.MIN)
+        self.computed = element if stays else computation_type(element)
         block = Block([TileType(self.computed)] * 2)
         self.op = Op(_OPS[kind], dict(zip(("lhs", "rhs"), block.arguments, strict=True)))
 
@@ -82,10 +87,10 @@ class _KindCombiner(Combiner):
         return [emit_elementwise(context, self.op, [left[0], right[0]])]
 
     def enter(self, value: ir.Value, number: int) -> ir.Value:
-        return widen(self.scope.builder, value, self.element)
+        return value if self.computed == self.element else widen(self.scope.builder, value, self.element)
 
     def leave(self, value: ir.Value, number: int) -> ir.Value:
-        return narrow(self.scope.builder, value, self.element)
+        return value if self.computed == self.element else narrow(self.scope.builder, value, self.element)
 
     def fold(self, values: Sequence[ir.Value], width: int, target: int) -> list[ir.Value]:
         (value,) = values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.casts import computation_type, narrow, widen
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_nest import for_each
 from tilejit.backend.cpu.evaluate import Coordinate, Emitted, Evaluator, Point, Scope
@@ -117,12 +116,9 @@ def _floating_loop(
 
 def _combined(scope: Scope, kind: AtomicKind, old: ir.Value, operand: ir.Value, element: DType) -> ir.Value:
     definition = {AtomicKind.ADD: ew.ADD, AtomicKind.MAX: ew.MAX, AtomicKind.MIN: ew.MIN}[kind]
-    computed = computation_type(element)
-    block = Block([TileType(computed)] * 2)
+    block = Block([TileType(element)] * 2)
     op = Op(definition, dict(zip(("lhs", "rhs"), block.arguments, strict=True)))
-    builder = scope.builder
-    wide = [widen(builder, value, element) for value in (old, operand)]
-    return narrow(builder, emit_elementwise(scope.context(-1), op, wide), element)
+    return emit_elementwise(scope.context(-1), op, [old, operand])
 
 
 def _compare_and_swap(
