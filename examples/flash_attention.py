@@ -18,8 +18,8 @@ import tilejit
 import tilejit.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-# Below every real score, above -inf: the exponent of (-inf - LOWEST) is 0 and never NaN.
-LOWEST = tl.constexpr(-1.0e30)
+# Below every score but -inf: exp2(-inf - LOWEST) is 0 and never NaN.
+LOWEST = tl.constexpr(-3.0e38)
 
 
 @tilejit.kernel

@@ -20,7 +20,8 @@ weights p that sum to l,
 
     sum_j p_j * (v8_j + off) * sc / l = (sum_j p_j * v8_j / l + off) * sc
 
-goes into the epilogue. The inner loop is left with int8 -> fp32 and two products.
+goes into the epilogue. The inner loop is left with int8 -> fp32 and two products. In fp32, adding V's offset
+after the sum loses bits only where the offset is large beside the spread of the stored values.
 
     python examples/paged_attention.py --help
 """
@@ -45,8 +46,8 @@ Array = NDArray[np.generic]
 FLOAT_DTYPES = tuple(np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32))
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-# Below every real score and above -inf: exp2(-inf - LOWEST) is 0 and never NaN.
-LOWEST = tl.constexpr(-1.0e30)
+# Below every score but -inf: exp2(-inf - LOWEST) is 0 and never NaN.
+LOWEST = tl.constexpr(-3.0e38)
 
 
 @tilejit.kernel

@@ -131,8 +131,8 @@ def make_batch(
     """Return a batch as a server would hold it: pages in random order, prefixes shared, last pages partial.
 
     The first ``shared_pages`` full pages of every sequence are the same (a common system prompt). Pages
-    that no sequence reads, and the rest of partial ones, hold NaN (int8: 127), to show in the
-    error if read.
+    that no sequence reads, and the rest of partial ones, hold NaN (int8: 127), which
+    shows in the error if read.
     """
     generator = np.random.default_rng(seed)
     counts = [-(-context // block_size) for context in contexts]
