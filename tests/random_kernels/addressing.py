@@ -44,6 +44,11 @@ class _Term:
 
 def read_address(k: Kernel, dtype: DType, shape: Shape, is_calm: bool) -> Address:
     """Pointers into a new array that is only read."""
+    with k.aside():
+        return _read_address(k, dtype, shape, is_calm)
+
+
+def _read_address(k: Kernel, dtype: DType, shape: Shape, is_calm: bool) -> Address:
     terms = _terms(k, shape, None)
     low, high = sum(t.low for t in terms), sum(t.high for t in terms)
     room = k.rng.choice((0, 0, 1, 7))
@@ -55,6 +60,11 @@ def read_address(k: Kernel, dtype: DType, shape: Shape, is_calm: bool) -> Addres
 
 def address_in(k: Kernel, array: Array, shape: Shape) -> Address:
     """Pointers into an array that is there: strided where that fits, else masked or gathered."""
+    with k.aside():
+        return _address_in(k, array, shape)
+
+
+def _address_in(k: Kernel, array: Array, shape: Shape) -> Address:
     if shape and k.chance(0.12):
         return _scattered(k, array, shape)
     terms = _terms(k, shape, array.length)

@@ -12,6 +12,7 @@ from tilejit.ir.types import (
     DTYPES,
     FP16,
     FP32,
+    INT1,
     INT32,
     INT64,
     UINT32,
@@ -83,9 +84,15 @@ _FUNCTIONS: tuple[tuple[OpDef, Fits], ...] = (
 
 
 def arithmetic(k: Kernel) -> None:
-    """One exact elementwise op, often a chain of them."""
-    for _ in range(k.rng.choice((1, 1, 2, 3))):
-        elementwise(k, pick_shape(k))
+    """A chain of exact elementwise ops."""
+    for _ in range(k.rng.randint(1, 6)):
+        start = existing(k, lambda v: v.type.element in (INT1, *NUMBERS)) if k.chance(0.8) else None
+        if start is None:
+            elementwise(k, pick_shape(k))
+            continue
+        dtype = start.type.element
+        assert isinstance(dtype, DType)
+        elementwise(k, start.type.shape, dtype)
 
 
 def elementwise(k: Kernel, shape: Shape, dtype: DType | None = None) -> Value:
@@ -104,17 +111,23 @@ def elementwise(k: Kernel, shape: Shape, dtype: DType | None = None) -> Value:
 
 
 def function(k: Kernel) -> None:
-    """One function that is approximated."""
-    op, fits = k.rng.choice(_FUNCTIONS)
-    dtype = pick_dtype(k, FLOATS)
-    k.apply(op, x=want(k, dtype, pick_shape(k), fits))
+    """A few functions that are approximated."""
+    for _ in range(k.rng.randint(1, 3)):
+        op, fits = k.rng.choice(_FUNCTIONS)
+        x = existing(k, lambda v, fits=fits: v.type.element in FLOATS and fits(k.facts[v]))  # type: ignore[misc]
+        k.apply(op, x=x if x is not None else want(k, pick_dtype(k, FLOATS), pick_shape(k), fits))
 
 
 def cast(k: Kernel) -> None:
-    """A conversion, or a reinterpretation of bits."""
-    if k.chance(0.25):
-        _bitcast(k)
-        return
+    """A few conversions and reinterpretations of bits."""
+    for _ in range(k.rng.randint(1, 3)):
+        if k.chance(0.25):
+            _bitcast(k)
+        else:
+            _convert(k)
+
+
+def _convert(k: Kernel) -> None:
     value = existing(k, lambda v: isinstance(v.type.element, DType))
     if value is None or k.chance(0.3):
         value = want(k, pick_dtype(k), pick_shape(k))

@@ -13,6 +13,8 @@ from .profiles import STRATA, Profile
 
 MOST_NESTED = 3
 """Loops and branches inside each other."""
+_MOST_KEPT = 8
+"""Values that are stored at the end."""
 
 _PLAIN: dict[str, Callable[[Kernel], None]] = {
     "arithmetic": compute.arithmetic,
@@ -84,7 +86,7 @@ def _keep_results(k: Kernel) -> None:
 
 
 def _latest(k: Kernel, values: list[Value]) -> list[Value]:
-    """Up to four values, the latest one among them."""
-    if len(values) <= 4:
+    """Some of the values, the latest one among them."""
+    if len(values) <= _MOST_KEPT:
         return values
-    return [*k.rng.sample(values[:-1], 3), values[-1]]
+    return [*k.rng.sample(values[:-1], _MOST_KEPT - 1), values[-1]]

@@ -181,6 +181,16 @@ class Kernel:
         yield self.scopes[-1]
         self.scopes.pop()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Values that are made inside are mostly kept from being picked later: there are many of them."""
+        values = self.scopes[-1].values
+        before, count = len(values), self.op_count
+        yield
+        if self.chance(0.8):
+            del values[before:]
+        self.op_count = (count + self.op_count) // 2
+
     def region(
         self,
         types: Sequence[TileType],

@@ -27,7 +27,7 @@ class Profile:
     """Weights of statements by name; ``grids``, ``overlap`` and ``masks`` are probabilities."""
 
     weights: Mapping[str, float]
-    ops: tuple[int, int] = (15, 60)
+    ops: tuple[int, int] = (15, 70)
     grids: float = 0.15
     overlap: float = 0.35
     masks: float = 0.45
@@ -83,7 +83,9 @@ def _more(weights: Mapping[str, float], scale: float = 0.3) -> dict[str, float]:
 
 
 MIXED = Profile(_COMMON)
-ELEMENTWISE = Profile(_more({"arithmetic": 6, "function": 1.5, "cast": 4, "compare": 2, "select": 2}))
+ELEMENTWISE = Profile(
+    _more({"arithmetic": 6, "function": 1.5, "cast": 4, "compare": 2, "select": 2}), ops=(40, 120)
+)
 MEMORY = Profile(
     _more({"load": 4, "store": 5, "update": 3, "pointers": 1, "walk": 0.6}), overlap=0.6, dtypes=_WORK_TYPES
 )
