@@ -11,10 +11,28 @@ made here contain a dot, which no kernel can write.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import CodeType
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
+from tilejit.frontend.nodes import (
+    all_parameters,
+    assign,
+    bare_parameters,
+    call,
+    load,
+    method,
+    method_statement,
+    name_tuple,
+    names_constexpr,
+    place,
+    place_all,
+    reassign,
+    store,
+    stored_names,
+    strings,
+    values_of,
+)
 from tilejit.frontend.positions import RewrittenFunction, rewritten_function
 from tilejit.frontend.signature import KernelSource, parse_text
 from tilejit.frontend.structure_returns import (
@@ -24,10 +42,6 @@ from tilejit.frontend.structure_returns import (
     has_early_return,
     structure_returns,
 )
-
-RUNTIME = "tilejit.runtime"
-
-_Node = TypeVar("_Node", bound=ast.AST)
 
 
 def rewrite(source: KernelSource) -> RewrittenFunction:
@@ -95,22 +109,23 @@ class _Rewriter(ast.NodeTransformer):
         uses_flag = False
         if early:
             body, uses_flag = structure_returns(body)
-        parameters = {argument.arg for argument in _all_arguments(node.args)}
+        parameters = {argument.arg for argument in all_parameters(node.args)}
         local_names = [name for name in stored_names(body) if name not in parameters]
         statements = self._block(body)
         prelude: list[ast.stmt] = []
         if uses_flag:
-            prelude.append(_assign([_store(RETURN_DONE)], ast.Constant(value=False)))
+            prelude.append(assign([store(RETURN_DONE)], ast.Constant(value=False)))
             local_names.remove(RETURN_DONE)
         if local_names:
             prelude.insert(
-                0, _assign([_names(local_names, ast.Store())], _call("undefined", _strings(local_names)))
+                0,
+                assign([name_tuple(local_names, ast.Store())], call("undefined", strings(local_names))),
             )
         if early:
-            statements.append(ast.Return(value=_call("result", _load(RETURN_VALUE))))
+            statements.append(ast.Return(value=call("result", load(RETURN_VALUE))))
         for statement in (*prelude, *(statements[-1:] if early else ())):
-            _place(statement, node)
-        arguments = _without_annotations(node.args)
+            place(statement, node)
+        arguments = bare_parameters(node.args)
         result = ast.FunctionDef(
             name=node.name,
             args=arguments,
@@ -118,7 +133,7 @@ class _Rewriter(ast.NodeTransformer):
             decorator_list=[],
             returns=None,
         )
-        return _place(result, node)
+        return place(result, node)
 
     def _block(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []
@@ -137,8 +152,8 @@ class _Rewriter(ast.NodeTransformer):
         return result
 
     def _refuse(self, node: ast.AST, message: str, hint: str) -> NoReturn:
-        call = _call("refuse", ast.Constant(value=message), ast.Constant(value=hint))
-        raise _Refused(_place(ast.Expr(value=call), node))
+        refusal = call("refuse", ast.Constant(value=message), ast.Constant(value=hint))
+        raise _Refused(place(ast.Expr(value=refusal), node))
 
     def visit(self, node: ast.AST) -> ast.AST | list[ast.stmt]:
         refused = _REFUSED.get(type(node))
@@ -163,22 +178,22 @@ class _Rewriter(ast.NodeTransformer):
             self._check_target(target)
         first = node.targets[0]
         hint = first.id if isinstance(first, ast.Name) else ""
-        value = _place(_call("bind", self._expression(node.value), ast.Constant(value=hint)), node.value)
+        value = place(call("bind", self._expression(node.value), ast.Constant(value=hint)), node.value)
         for target in node.targets:
             if isinstance(target, ast.Tuple | ast.List) and not any(
                 isinstance(e, ast.Starred) for e in target.elts
             ):
-                value = _place(_call("unpack", value, ast.Constant(value=len(target.elts))), node.value)
+                value = place(call("unpack", value, ast.Constant(value=len(target.elts))), node.value)
         return ast.copy_location(ast.Assign(targets=node.targets, value=value), node)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
         self._check_target(node.target)
         assert isinstance(node.target, ast.Name)
-        current = ast.copy_location(_load(node.target.id), node.target)
+        current = ast.copy_location(load(node.target.id), node.target)
         total = ast.copy_location(
             ast.BinOp(left=current, op=node.op, right=self._expression(node.value)), node
         )
-        value = _place(_call("bind", total, ast.Constant(value=node.target.id)), node)
+        value = place(call("bind", total, ast.Constant(value=node.target.id)), node)
         return ast.copy_location(ast.Assign(targets=[node.target], value=value), node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
@@ -186,15 +201,15 @@ class _Rewriter(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         self._check_target(node.target)
         assert isinstance(node.target, ast.Name)
-        rule = "constant" if _names_constexpr(node.annotation) else "bind"
-        value = _place(
-            _call(rule, self._expression(node.value), ast.Constant(value=node.target.id)), node.value
+        rule = "constant" if names_constexpr(node.annotation) else "bind"
+        value = place(
+            call(rule, self._expression(node.value), ast.Constant(value=node.target.id)), node.value
         )
         return ast.copy_location(ast.Assign(targets=[node.target], value=value), node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
-        value = _place(
-            _call("bind", self._expression(node.value), ast.Constant(value=node.target.id)), node.value
+        value = place(
+            call("bind", self._expression(node.value), ast.Constant(value=node.target.id)), node.value
         )
         return ast.copy_location(ast.NamedExpr(target=node.target, value=value), node)
 
@@ -217,7 +232,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_StructuredIf(self, node: StructuredIf) -> list[ast.stmt]:
         arguments = [ast.Constant(value=fact) for fact in (node.is_last, node.then_leaves, node.else_leaves)]
-        return self._rewrite_if(node, _call("leaving", *arguments))
+        return self._rewrite_if(node, call("leaving", *arguments))
 
     def visit_If(self, node: ast.If) -> list[ast.stmt]:
         return self._rewrite_if(node)
@@ -225,24 +240,24 @@ class _Rewriter(ast.NodeTransformer):
     def _rewrite_if(self, node: ast.If, *leaving: ast.expr) -> list[ast.stmt]:
         state = self._temporary("if")
         names = stored_names([*node.body, *node.orelse])
-        opening = _call("if_", self._expression(node.test), _strings(names), _values(names), *leaving)
-        statements = [_place(_assign([_store(state)], opening), node.test)]
+        opening = call("if_", self._expression(node.test), strings(names), values_of(names), *leaving)
+        statements = [place(assign([store(state)], opening), node.test)]
         then = [
             *self._block(node.body),
-            _place(_method_statement(state, "end_then", _values(names)), node.test),
+            place(method_statement(state, "end_then", values_of(names)), node.test),
         ]
-        statements.append(_place(ast.If(test=_method(state, "then"), body=then, orelse=[]), node.test))
+        statements.append(place(ast.If(test=method(state, "then"), body=then, orelse=[]), node.test))
         if node.orelse:
             otherwise = [
-                *_place_all(_reassign(names, _method(state, "restore", _values(names))), node.test),
+                *place_all(reassign(names, method(state, "restore", values_of(names))), node.test),
                 *self._block(node.orelse),
-                _place(_method_statement(state, "end_else", _values(names)), node.test),
+                place(method_statement(state, "end_else", values_of(names)), node.test),
             ]
             statements.append(
-                _place(ast.If(test=_method(state, "otherwise"), body=otherwise, orelse=[]), node.test)
+                place(ast.If(test=method(state, "otherwise"), body=otherwise, orelse=[]), node.test)
             )
-        merged = _method(state, "merge", _values(names))
-        return [*statements, *_place_all(_reassign(names, merged) or [ast.Expr(value=merged)], node.test)]
+        merged = method(state, "merge", values_of(names))
+        return [*statements, *place_all(reassign(names, merged) or [ast.Expr(value=merged)], node.test)]
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         if node.orelse:
@@ -253,18 +268,18 @@ class _Rewriter(ast.NodeTransformer):
         state = self._temporary("for")
         targets = stored_names([node.target])
         names = [name for name in stored_names(node.body, skip_constexpr=True) if name not in targets]
-        opening = _call("for_", self._expression(node.iter), _strings(names), _strings(targets))
+        opening = call("for_", self._expression(node.iter), strings(names), strings(targets))
         body = [
-            *_place_all(_reassign(names, _method(state, "enter", _values(names))), node.iter),
+            *place_all(reassign(names, method(state, "enter", values_of(names))), node.iter),
             *self._loop_body(node.body),
-            _place(_method_statement(state, "leave", _values(names)), node.iter),
+            place(method_statement(state, "leave", values_of(names)), node.iter),
         ]
-        loop = ast.For(target=node.target, iter=_method(state, "steps"), body=body, orelse=[])
-        closing = _reassign([*names, *targets], _method(state, "exit", _values([*names, *targets])))
+        loop = ast.For(target=node.target, iter=method(state, "steps"), body=body, orelse=[])
+        closing = reassign([*names, *targets], method(state, "exit", values_of([*names, *targets])))
         return [
-            _place(_assign([_store(state)], opening), node.iter),
-            _place(loop, node.iter),
-            *_place_all(closing, node.iter),
+            place(assign([store(state)], opening), node.iter),
+            place(loop, node.iter),
+            *place_all(closing, node.iter),
         ]
 
     def visit_While(self, node: ast.While) -> list[ast.stmt]:
@@ -274,20 +289,20 @@ class _Rewriter(ast.NodeTransformer):
             )
         state = self._temporary("while")
         names = stored_names([*node.body, node.test], skip_constexpr=True)
-        opening = _call("while_", _strings(names))
+        opening = call("while_", strings(names))
         body = [
-            *_place_all(_reassign(names, _method(state, "enter")), node.test),
+            *place_all(reassign(names, method(state, "enter")), node.test),
             *self._loop_body(node.body),
-            _place(_method_statement(state, "leave", _values(names)), node.test),
+            place(method_statement(state, "leave", values_of(names)), node.test),
         ]
-        test = _method_statement(state, "test", self._expression(node.test))
-        closing = _method(state, "exit", _values(names))
+        test = method_statement(state, "test", self._expression(node.test))
+        closing = method(state, "exit", values_of(names))
         return [
-            _place(_assign([_store(state)], opening), node.test),
-            *_place_all(_reassign(names, _method(state, "open", _values(names)), always=state), node.test),
-            _place(test, node.test),
-            _place(ast.If(test=_method(state, "runs"), body=body, orelse=[]), node.test),
-            *_place_all(_reassign(names, closing), node.test),
+            place(assign([store(state)], opening), node.test),
+            *place_all(reassign(names, method(state, "open", values_of(names)), always=True), node.test),
+            place(test, node.test),
+            place(ast.If(test=method(state, "runs"), body=body, orelse=[]), node.test),
+            *place_all(reassign(names, closing), node.test),
         ]
 
     def _loop_body(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
@@ -302,12 +317,12 @@ class _Rewriter(ast.NodeTransformer):
             self._refuse(node, "return inside a loop is not supported in a kernel", hint)
         if node.value is None:
             return node
-        value = _place(_call("result", self._expression(node.value)), node.value)
+        value = place(call("result", self._expression(node.value)), node.value)
         return ast.copy_location(ast.Return(value=value), node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         message = self._expression(node.msg) if node.msg is not None else ast.Constant(value="")
-        return _place(ast.Expr(value=_call("assert_", self._expression(node.test), message)), node)
+        return place(ast.Expr(value=call("assert_", self._expression(node.test), message)), node)
 
     # Expressions.
 
@@ -325,10 +340,10 @@ class _Rewriter(ast.NodeTransformer):
         not.
         """
         name = self._temporary(rule)
-        held = ast.NamedExpr(target=_store(name), value=left)
-        test = _call("and_needs_right" if rule == "and" else "or_needs_right", held)
-        both = _call("and_" if rule == "and" else "or_", _load(name), right)
-        return _place(ast.IfExp(test=test, body=both, orelse=_load(name)), node)
+        held = ast.NamedExpr(target=store(name), value=left)
+        test = call("and_needs_right" if rule == "and" else "or_needs_right", held)
+        both = call("and_" if rule == "and" else "or_", load(name), right)
+        return place(ast.IfExp(test=test, body=both, orelse=load(name)), node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         """``tl.float32(x)`` converts: types themselves cannot be called."""
@@ -336,13 +351,13 @@ class _Rewriter(ast.NodeTransformer):
         result = self._generic(node)
         assert isinstance(result, ast.Call)
         if called in _CONVERSIONS:
-            result.func = _place(_call("converter", result.func), result.func)
+            result.func = place(call("converter", result.func), result.func)
         return result
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if not isinstance(node.op, ast.Not):
             return self._generic(node)
-        return _place(_call("not_", self._expression(node.operand)), node)
+        return place(call("not_", self._expression(node.operand)), node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) == 1:
@@ -356,34 +371,34 @@ class _Rewriter(ast.NodeTransformer):
             right = self._expression(comparator)
             if position + 1 < len(node.ops):
                 name = self._temporary("compare")
-                right = _place(ast.NamedExpr(target=_store(name), value=right), comparator)
+                right = place(ast.NamedExpr(target=store(name), value=right), comparator)
             step = self._comparison(left, operator, right, node)
             result = step if result is None else self._short_circuit("and", result, step, node)
             if position + 1 < len(node.ops):
-                left = _place(_load(name), comparator)
+                left = place(load(name), comparator)
         assert result is not None
         return result
 
     def _comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr, node: ast.expr) -> ast.expr:
         if isinstance(operator, ast.Is | ast.IsNot):
-            return _place(_call("is_" if isinstance(operator, ast.Is) else "is_not", left, right), node)
+            return place(call("is_" if isinstance(operator, ast.Is) else "is_not", left, right), node)
         if isinstance(operator, ast.In | ast.NotIn):
-            return _place(_call("in_" if isinstance(operator, ast.In) else "not_in", left, right), node)
+            return place(call("in_" if isinstance(operator, ast.In) else "not_in", left, right), node)
         return ast.copy_location(ast.Compare(left=left, ops=[operator], comparators=[right]), node)
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         if self.comprehension_iterables:
             return self._generic(node)
         state = self._temporary("ternary")
-        opening = ast.NamedExpr(target=_store(state), value=_call("ternary", self._expression(node.test)))
+        opening = ast.NamedExpr(target=store(state), value=call("ternary", self._expression(node.test)))
         none = ast.Constant(value=None)
         parts: list[ast.expr] = [opening]
         for test, end, value in (("then", "end_then", node.body), ("otherwise", "end_else", node.orelse)):
-            kept = _method(state, end, self._expression(value))
-            parts.append(ast.IfExp(test=_method(state, test), body=kept, orelse=none))
-        parts.append(_method(state, "value"))
+            kept = method(state, end, self._expression(value))
+            parts.append(ast.IfExp(test=method(state, test), body=kept, orelse=none))
+        parts.append(method(state, "value"))
         last = ast.Constant(value=-1)
-        return _place(
+        return place(
             ast.Subscript(value=ast.Tuple(elts=parts, ctx=ast.Load()), slice=last, ctx=ast.Load()), node
         )
 
@@ -398,143 +413,3 @@ class _Rewriter(ast.NodeTransformer):
         result = self.generic_visit(node)
         assert isinstance(result, ast.expr)
         return result
-
-
-class _StoredNames(ast.NodeVisitor):
-    """Collects the names that statements assign in the function's own scope, in order."""
-
-    def __init__(self, *, skip_constexpr: bool) -> None:
-        self.names: dict[str, None] = {}
-        self.comprehensions = 0
-        self.skip_constexpr = skip_constexpr
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if not (self.skip_constexpr and _names_constexpr(node.annotation)):
-            self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Store) and not self.comprehensions:
-            self.names[node.id] = None
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        self.names[node.target.id] = None
-        self.visit(node.value)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        pass
-
-    def _visit_comprehension(self, node: ast.AST) -> None:
-        self.comprehensions += 1
-        self.generic_visit(node)
-        self.comprehensions -= 1
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
-
-
-def stored_names(nodes: Iterable[ast.AST], *, skip_constexpr: bool = False) -> list[str]:
-    """Return the names that ``nodes`` assign, each once, in order of appearance.
-
-    ``skip_constexpr`` leaves out those annotated ``tl.constexpr``, which a loop cannot change.
-    """
-    visitor = _StoredNames(skip_constexpr=skip_constexpr)
-    for node in nodes:
-        visitor.visit(node)
-    return list(visitor.names)
-
-
-def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
-    optional = [argument for argument in (arguments.vararg, arguments.kwarg) if argument is not None]
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *optional]
-
-
-def _without_annotations(arguments: ast.arguments) -> ast.arguments:
-    """Return parameters without annotations and defaults: the caller passes every one by name."""
-    names = [ast.arg(arg=a.arg) for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    names += [ast.arg(arg=extra.arg) for extra in (arguments.vararg, arguments.kwarg) if extra is not None]
-    return ast.arguments(posonlyargs=[], args=names, kwonlyargs=[], kw_defaults=[], defaults=[])
-
-
-def _names_constexpr(annotation: ast.expr) -> bool:
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        return annotation.value.split(".")[-1] == "constexpr"
-    if isinstance(annotation, ast.Attribute):
-        return annotation.attr == "constexpr"
-    return isinstance(annotation, ast.Name) and annotation.id == "constexpr"
-
-
-# Making nodes.
-
-
-def _load(name: str) -> ast.Name:
-    return ast.Name(id=name, ctx=ast.Load())
-
-
-def _store(name: str) -> ast.Name:
-    return ast.Name(id=name, ctx=ast.Store())
-
-
-def _call(function: str, *arguments: ast.expr) -> ast.Call:
-    return ast.Call(
-        func=ast.Attribute(value=_load(RUNTIME), attr=function, ctx=ast.Load()),
-        args=list(arguments),
-        keywords=[],
-    )
-
-
-def _method(state: str, method: str, *arguments: ast.expr) -> ast.Call:
-    return ast.Call(
-        func=ast.Attribute(value=_load(state), attr=method, ctx=ast.Load()), args=list(arguments), keywords=[]
-    )
-
-
-def _method_statement(state: str, method: str, *arguments: ast.expr) -> ast.stmt:
-    return ast.Expr(value=_method(state, method, *arguments))
-
-
-def _names(names: Sequence[str], context: ast.expr_context) -> ast.expr:
-    return ast.Tuple(elts=[ast.Name(id=name, ctx=context) for name in names], ctx=context)
-
-
-def _values(names: Sequence[str]) -> ast.expr:
-    return _names(names, ast.Load())
-
-
-def _strings(names: Sequence[str]) -> ast.expr:
-    return ast.Tuple(elts=[ast.Constant(value=name) for name in names], ctx=ast.Load())
-
-
-def _assign(targets: list[ast.expr], value: ast.expr) -> ast.stmt:
-    return ast.Assign(targets=targets, value=value)
-
-
-def _reassign(names: Sequence[str], value: ast.expr, *, always: str = "") -> list[ast.stmt]:
-    """``names = value``; without names nothing, or a bare call where ``always`` asks for it."""
-    if names:
-        return [_assign([_names(names, ast.Store())], value)]
-    return [ast.Expr(value=value)] if always else []
-
-
-def _place(node: _Node, like: ast.AST) -> _Node:
-    """Give a new node, and all in it that has none, the position of ``like``."""
-    ast.copy_location(node, like)
-    _place_children(node, like)
-    return node
-
-
-def _place_children(node: ast.AST, like: ast.AST) -> None:
-    for child in ast.iter_child_nodes(node):
-        if not hasattr(child, "lineno"):
-            if "lineno" in child._attributes:
-                ast.copy_location(child, like)
-                _shorten_callee(node, child)
-            _place_children(child, like)
-
-
-def _shorten_callee(node: ast.AST, child: ast.AST) -> None:
-    """Put what a call calls at the very start: CPython places a call on the line where that ends."""
-    if isinstance(node, ast.Call) and isinstance(child, ast.Attribute) and child is node.func:
-        child.end_lineno, child.end_col_offset = child.lineno, child.col_offset
-
-
-def _place_all(nodes: Iterable[ast.stmt], like: ast.AST) -> list[ast.stmt]:
-    return [_place(node, like) for node in nodes]

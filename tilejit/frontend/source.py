@@ -12,8 +12,9 @@ from tilejit.diagnostics import CompileError, LaunchError, TilejitError
 from tilejit.frontend import control
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
+from tilejit.frontend.nodes import RUNTIME
 from tilejit.frontend.python_errors import to_compile_error
-from tilejit.frontend.rewrite_ast import RUNTIME, rewrite
+from tilejit.frontend.rewrite_ast import rewrite
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.tile import Composite, Tile, Undefined
 

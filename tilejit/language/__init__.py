@@ -98,7 +98,7 @@ from tilejit.language.math import (
 )
 from tilejit.language.memory import load, store
 from tilejit.language.reduction import max, min, reduce, softmax, sum, xor_sum
-from tilejit.language.refused import REFUSED, REFUSED_NAMESPACES, RefusedNamespace, refuse
+from tilejit.language.refused import REFUSED, REFUSED_NAMESPACES, REFUSED_TYPES, RefusedNamespace, refuse
 from tilejit.language.scan import associative_scan, cumsum
 from tilejit.language.shape import (
     broadcast,
@@ -230,6 +230,8 @@ def __getattr__(name: str) -> object:
         return refuse(name)
     if name in REFUSED_NAMESPACES:
         return RefusedNamespace(name)
+    if name in REFUSED_TYPES:
+        fail(f"tl.{name} is not supported yet", REFUSED_TYPES[name])
     if find_active() is None or name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     fail(f"tl has no name {name!r}", suggest(name, [*__all__, *REFUSED]))

@@ -52,6 +52,8 @@ REFUSED: Mapping[str, str | None] = {
     "atomic_poll": "use `while tl.atomic_cas(lock, 0, 1) == 1: pass`",
 }
 
+REFUSED_TYPES: Mapping[str, str] = {"float8e4b15": "use tl.float8e4nv", "void": "leave the type out"}
+
 # libdevice and everything reached through tl.extra.
 REFUSED_NAMESPACES: Mapping[str, str] = {
     "extra": "use the functions of tl itself; there is no libdevice",
