@@ -1,0 +1,57 @@
+"""The kernels of the examples, each with signatures that reach its variants."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+import tilejit
+from tilejit import CompiledKernel
+from tilejit.target.cpu import CpuTarget
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+_ATTENTION = (
+    "q_ptr=*fp32:16, k_ptr=*fp32:16, v_ptr=*fp32:16, out_ptr=*fp32:16, scale=fp32, n_queries=i32, "
+    "n_keys=i32, stride_qh=i32:16, stride_qs=i32:16, stride_kh=i32:16, stride_ks=i32:16, stride_vh=i32:16, "
+    "stride_vs=i32:16, stride_oh=i32:16, stride_os=i32:16, GROUP=1, BLOCK_M=64, BLOCK_N=64, D=64"
+)
+_PAGED = (
+    "table_ptr=*i32[2], q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, GROUP=4, BLOCK_N=64, D=128, "
+    "CAUSAL=True, out_ptr=*bf16[3]:16, q_ptr=*bf16[3]:16"
+)
+_INT8 = "k_ptr=*i8[4]:16, v_ptr=*i8[4]:16, k_scale_ptr=*fp32[2], v_scale_ptr=*fp32[2], v_offset_ptr=*fp32[2]"
+_FP16 = "k_ptr=*fp16[4]:16, v_ptr=*fp16[4]:16, k_scale_ptr=None, v_scale_ptr=None, v_offset_ptr=None"
+
+SIGNATURES: dict[str, tuple[str, ...]] = {
+    "vector_add.vector_add_kernel": (
+        "x_ptr=*fp32:16, y_ptr=*fp32:16, out_ptr=*fp32:16, n_elements=i32, BLOCK=1024",
+    ),
+    "softmax.softmax_kernel": (
+        "x_ptr=*fp32:16, out_ptr=*fp32:16, x_stride=i32:16, out_stride=i32, n_cols=i32, BLOCK=4096",
+    ),
+    "layer_norm.layer_norm_kernel": (
+        "x_ptr=*fp32:16, weight_ptr=*fp32, bias_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, "
+        "n_cols=i32, epsilon=fp32, BLOCK=1000",
+    ),
+    "matmul.matmul_kernel": (
+        "a_ptr=*fp32:16, b_ptr=*fp32:16, c_ptr=*fp32:16, M=i32, N=i32, K=i32, stride_am=i32, stride_bk=i32, "
+        "stride_cm=i32, BLOCK_M=128, BLOCK_N=256, BLOCK_K=32",
+    ),
+    "flash_attention.flash_attention_kernel": (_ATTENTION + ", CAUSAL=True", _ATTENTION + ", CAUSAL=False"),
+    "paged_attention.paged_attention_kernel": (
+        f"{_PAGED}, {_INT8}, BLOCK_Q=1, PAGE=128",
+        f"{_PAGED}, {_INT8}, BLOCK_Q=16, PAGE=16",
+        f"{_PAGED}, {_FP16}, BLOCK_Q=16, PAGE=128",
+    ),
+}
+CASES = [(name, signature) for name, signatures in SIGNATURES.items() for signature in signatures]
+
+
+@cache
+def compiled(name: str, signature: str, target: str | CpuTarget = "cpu") -> CompiledKernel:
+    """Compile the kernel ``module.function``, once in a process."""
+    module, kernel = name.split(".")
+    return tilejit.compile(
+        getattr(importlib.import_module(module), kernel), signature=signature, target=target
+    )
