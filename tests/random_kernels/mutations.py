@@ -10,7 +10,8 @@ import pytest
 from llvmlite import ir
 
 from tilejit.backend.cpu import combine, elementwise, emit_llvm, emit_nest, evaluate
-from tilejit.backend.cpu.values import EmitContext
+from tilejit.backend.cpu.casts import convert
+from tilejit.backend.cpu.values import EmitContext, LaneBuilder, constant
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import CopyStep
 from tilejit.ir.opdef import Effects
@@ -135,7 +136,7 @@ def tails_of_rows_are_forgotten(patch: Patch) -> None:
 
 def masked_out_lanes_are_zero(patch: Patch) -> None:
     def other(self: Any, op: Op, point: Any) -> evaluate.Emitted:
-        return evaluate.Emitted(evaluate.constant(op.results[0].type.element, 0), 0)
+        return evaluate.Emitted(constant(op.results[0].type.element, 0), 0)
 
     patch.setattr(evaluate.Evaluator, "_other", other)
 
@@ -180,7 +181,7 @@ def shr_is_always_logical(patch: Patch) -> None:
 
 
 def integers_compare_as_signed(patch: Patch) -> None:
-    original = elementwise.LaneBuilder.compare
+    original = LaneBuilder.compare
 
     def compare(self: Any, predicate: str, a: ir.Value, b: Any, signed: bool = True) -> ir.Value:
         return original(self, predicate, a, b, signed=True)
@@ -188,7 +189,7 @@ def integers_compare_as_signed(patch: Patch) -> None:
     def emit(inner: Any) -> Any:
         def emit_compare(context: EmitContext, op: Op, operands: Sequence[ir.Value]) -> ir.Value:
             with pytest.MonkeyPatch.context() as inside:
-                inside.setattr(elementwise.LaneBuilder, "compare", compare)
+                inside.setattr(LaneBuilder, "compare", compare)
                 return inner(context, op, operands)
 
         return emit_compare
@@ -202,7 +203,7 @@ def casts_round_toward_zero(patch: Patch) -> None:
         assert isinstance(source, DType) and isinstance(target, DType)
         narrows = source == FP32 and target.is_floating() and target.bits < 32
         toward_zero = narrows or op.attributes["rounding"] is Rounding.RTZ
-        return elementwise.convert(context.builder, operands[0], source, target, toward_zero)
+        return convert(context.builder, operands[0], source, target, toward_zero)
 
     _emitter(patch, "cast", lambda _: emit)
 
@@ -261,10 +262,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(buffers_live_until_their_first_use_only, LOOPS),
     Mutation(subtracted_offsets_keep_their_sign, MEMORY),
     Mutation(loads_leave_every_loop, LOOPS),
-    Mutation(loads_merge_across_stores, MEMORY, is_quick=True),
+    Mutation(loads_merge_across_stores, MEMORY),
     Mutation(casts_collapse_through_any_type, ELEMENTWISE),
     Mutation(tails_of_rows_are_forgotten, SHAPES),
-    Mutation(masked_out_lanes_are_zero, MEMORY),
+    Mutation(masked_out_lanes_are_zero, MEMORY, is_quick=True),
     Mutation(masks_of_stores_are_ignored, MEMORY),
     Mutation(partial_results_of_tails_are_dropped, REDUCTIONS),
     Mutation(maximum_starts_at_zero, REDUCTIONS),
