@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tilejit import compiler
 from tilejit.ir.core import Function
 from tilejit.ir.parser import parse_function
 from tilejit.ir.printer import print_function
 from tilejit.ir.rewrite import clone_function
-from tilejit.ir.verifier import verify
 from tilejit.ops import OP_BY_NAME
-from tilejit.passes import simplify
+from tilejit.passes.manager import run_passes
 
 from .case import ArrayInput, Case, Memory
 from .facts import Level
@@ -19,9 +19,9 @@ from .perturb import tolerances
 
 
 def simplified(function: Function) -> Function:
-    """A simplified copy."""
+    """A copy as the tile passes of the compiler leave it."""
     copy = clone_function(function)
-    simplify.simplify(copy)
+    run_passes(compiler.TILE_PASSES, copy, verify_each=True)
     return copy
 
 
@@ -33,13 +33,12 @@ def find_problem(case: Case, *, full: bool = True) -> str | None:
     function = simplified(case.function)
     expected = interpret(case, case.function)
     if full:
-        verify(function)
         text = print_function(function)
         if print_function(parse_function(text, OP_BY_NAME)) != text:
             return "the text form of the simplified function does not read back"
         found = difference(case, expected, interpret(case, function), [None] * len(case.storages))
         if found:
-            return f"interpreter, before and after simplify: {found}"
+            return f"interpreter, before and after the tile passes: {found}"
     try:
         got = run_compiled(case, function)
     except MachineError as error:
