@@ -7,7 +7,7 @@ into a region of its own, and names that differ afterwards become results of an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tilejit import ops
 from tilejit.diagnostics import CompileError, Location
@@ -126,6 +126,7 @@ class Branches:
         """Make the ``if`` op and return the values of the names after it."""
         if self.known is not None:
             return values
+        self._follow_returns()
         line = self.location.line if self.location else 0
         merger = BranchMerger(self.then_block, self.else_block, line)
         plans = [
@@ -134,6 +135,16 @@ class Branches:
         ]
         results = self._make_op(merger.pairs)
         return tuple(fill_slots(plan, results) for plan in plans)
+
+    def _follow_returns(self) -> None:
+        """Note a branch that leaves by a ``return`` under a condition known while tracing."""
+        if RETURN_DONE in self.names:
+            done = self.names.index(RETURN_DONE)
+            self.leaving = replace(
+                self.leaving,
+                then_leaves=self.leaving.then_leaves or _is_known_true(self.then_values[done]),
+                else_leaves=self.leaving.else_leaves or _is_known_true(self.else_values[done]),
+            )
 
     def _plan(self, merger: BranchMerger, name: str, then: object, other: object) -> object:
         if self.leaving.is_last and name != RETURN_VALUE:
@@ -192,6 +203,10 @@ class Branches:
         previous = self.trace.enter_block(block)
         self.trace.create(ops.YIELD, location=self.location, values=values)
         self.trace.leave_block(block, previous)
+
+
+def _is_known_true(value: object) -> bool:
+    return isinstance(value, Tile) and bool(value.constant)
 
 
 def _as_values(values: object) -> tuple[object, ...]:
