@@ -92,7 +92,9 @@ class Heuristics:
     def complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
         """The keywords of a call with those that the heuristics compute."""
         given = {**dict(zip(self.arg_names, args, strict=False)), **kwargs}
-        computed = {name: heuristic(dict(given)) for name, heuristic in self.values.items()}
+        computed: dict[str, object] = {}
+        for name, heuristic in self.values.items():  # each sees what those before it computed
+            computed[name] = heuristic({**given, **computed})
         return {**kwargs, **computed}
 
 
