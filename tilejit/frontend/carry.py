@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tilejit.frontend.context import active
+from tilejit.frontend.signature import make_tuple
 from tilejit.frontend.tile import Composite, Tile, Undefined, describe
 from tilejit.frontend.values import broadcast_to_shape, make_constant, strong_type
 from tilejit.ir.core import Block
@@ -39,9 +40,7 @@ def replace_leaves(value: object, tiles: Iterator[Tile]) -> object:
 
 def rebuild_tuple(like: tuple[object, ...], items: list[object]) -> tuple[object, ...]:
     """Return a tuple of ``items`` of the class of ``like`` (a plain or a named tuple)."""
-    if type(like) is tuple:
-        return tuple(items)
-    return type(like)(*items)  # type: ignore[arg-type]  # a named tuple takes its fields one by one
+    return make_tuple(type(like), items)
 
 
 def check_same_kind(before: object, after: object) -> None:

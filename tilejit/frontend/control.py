@@ -10,9 +10,7 @@ from typing import NoReturn
 
 from tilejit import ops
 from tilejit.frontend.branches import if_, leaving, python_truth, ternary
-from tilejit.frontend.carry import (
-    rebuild_tuple,
-)
+from tilejit.frontend.carry import rebuild_tuple
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import active, fail
 from tilejit.frontend.loops import for_, while_
@@ -72,7 +70,9 @@ def constant(value: object, name: str) -> object:
                 "leave the annotation out, or compute it from tl.constexpr parameters",
             )
         return value.constant
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple):
+        return rebuild_tuple(value, [constant(item, name) for item in value])
+    if isinstance(value, list):
         return tuple(constant(item, name) for item in value)
     return unwrap(value)
 
@@ -92,6 +92,15 @@ def unpack(value: object, count: int) -> object:
     if not isinstance(value, tuple):
         fail(f"{describe(value)} cannot be unpacked into {count} names")
     return value
+
+
+def value_of(value: object) -> object:
+    """Return what ``x.value`` gives: a compile-time value, which Triton would have wrapped, gives itself."""
+    if value is None or type(value) in (bool, int, float, str, tuple) or isinstance(value, DType):
+        return value
+    if isinstance(value, Tile | Undefined):
+        fail(f"a value of type {describe(value)} has no attribute 'value': only the run knows what it is")
+    return value.value  # type: ignore[attr-defined]  # an enum's, a named tuple's, or Python's own error
 
 
 def result(value: object) -> object:

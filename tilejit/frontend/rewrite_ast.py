@@ -354,6 +354,12 @@ class _Rewriter(ast.NodeTransformer):
             result.func = place(call("converter", result.func), result.func)
         return result
 
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """``x.value`` is also asked of constants, which Triton wraps."""
+        if node.attr != "value" or not isinstance(node.ctx, ast.Load):
+            return self._generic(node)
+        return place(call("value_of", self._expression(node.value)), node)
+
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         if not isinstance(node.op, ast.Not):
             return self._generic(node)

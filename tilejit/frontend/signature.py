@@ -8,7 +8,7 @@ import ast
 import inspect
 import linecache
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType
@@ -49,9 +49,20 @@ class ConstantParam:
 
 @dataclass(frozen=True)
 class TupleParam:
-    """A tuple argument; each item takes arguments of its own, called ``name.0``, ``name.1`` and so on."""
+    """A tuple argument; each item takes arguments of its own, called ``name.0``, ``name.1`` and so on.
+
+    ``kind`` is the class of a named tuple, whose fields the kernel uses by name.
+    """
 
     items: tuple[Param, ...]
+    kind: type[tuple[object, ...]] = tuple
+
+
+def make_tuple(kind: type[tuple[object, ...]], items: Sequence[object]) -> tuple[object, ...]:
+    """Return a plain or a named tuple of ``items``."""
+    if kind is tuple:
+        return tuple(items)
+    return kind(*items)  # type: ignore[arg-type]  # a named tuple takes its fields one by one
 
 
 Param = PointerParam | ScalarParam | ConstantParam | TupleParam

@@ -12,6 +12,7 @@ from tilejit.frontend.signature import (
     PointerParam,
     ScalarParam,
     Specialisation,
+    make_tuple,
 )
 from tilejit.frontend.source import run
 from tilejit.frontend.tile import ArrayPointer, Tile
@@ -57,4 +58,5 @@ def _argument(active: Trace, name: str, param: Param) -> object:
         value = active.add_argument(argument, TileType(PointerType(param.element, param.const)))
         active.array_ranks[name] = param.rank
         return ArrayPointer(value, name)
-    return tuple(_argument(active, f"{name}.{i}", item) for i, item in enumerate(param.items))
+    items = [_argument(active, f"{name}.{i}", item) for i, item in enumerate(param.items)]
+    return make_tuple(param.kind, items)

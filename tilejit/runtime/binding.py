@@ -23,6 +23,7 @@ from tilejit.frontend.signature import (
     ScalarParam,
     Specialisation,
     TupleParam,
+    make_tuple,
     specialise_number,
 )
 from tilejit.ir.types import DType
@@ -200,7 +201,8 @@ class _Binder:
         if isinstance(argument, np.generic):
             return self._numpy_scalar(name, argument)
         if isinstance(argument, tuple):
-            return tuple(self._runtime_value(f"{name}.{i}", unwrap(item)) for i, item in enumerate(argument))
+            values = [self._runtime_value(f"{name}.{i}", unwrap(item)) for i, item in enumerate(argument)]
+            return make_tuple(type(argument), values)
         if isinstance(argument, DType) or callable(argument):
             return ConstantParam(argument)  # functions and dtypes are known to the code by nature
         kind = type(argument).__name__
@@ -235,7 +237,7 @@ class _Binder:
             return PointerParam(value.dtype, False, divisible, next(classes), len(value.shape))
         if isinstance(value, tuple):
             items = [self.param(parameter, f"{name}.{i}", item, classes) for i, item in enumerate(value)]
-            return TupleParam(tuple(items))
+            return TupleParam(tuple(items), type(value))
         assert value is None or isinstance(value, (bool, int, float))
         try:
             param = specialise_number(
@@ -275,12 +277,12 @@ def _key(param: Param) -> Hashable:
         case ConstantParam():
             return _constant_key(param.value)
         case TupleParam():
-            return tuple(_key(item) for item in param.items)
+            return param.kind, tuple(_key(item) for item in param.items)
 
 
 def _constant_key(value: object) -> Hashable:
     if isinstance(value, tuple):
-        return tuple, tuple(_constant_key(item) for item in value)
+        return type(value), tuple(_constant_key(item) for item in value)
     if isinstance(value, float):
         return float, value.hex()  # tells 0.0 from -0.0, and NaN from nothing
     return type(value), value
