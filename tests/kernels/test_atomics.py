@@ -148,7 +148,9 @@ def test_look_back_cumsum(interpret: bool, rng: np.random.Generator) -> None:
 
 
 @tilejit.jit
-def last_program_finishes(x_ptr, partial_ptr, counter_ptr, out_ptr, N, BLOCK: tl.constexpr, PROGRAMS: tl.constexpr):
+def last_program_finishes(
+    x_ptr, partial_ptr, counter_ptr, out_ptr, N, BLOCK: tl.constexpr, PROGRAMS: tl.constexpr
+):
     """The program that arrives last adds up what the others left."""
     pid = tl.program_id(0)
     offsets = pid * BLOCK + tl.arange(0, BLOCK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -70,7 +72,7 @@ def decode_split(
 
 @tilejit.jit
 def decode_combine(
-    Partial, Lse, O, Seqlens, stride_pb, stride_ph, stride_ps, D: tl.constexpr, SPLITS: tl.constexpr
+    Partial, Lse, Out, Seqlens, stride_pb, stride_ph, stride_ps, D: tl.constexpr, SPLITS: tl.constexpr
 ):
     batch = tl.program_id(0)
     head = tl.program_id(1)
@@ -94,7 +96,7 @@ def decode_combine(
             acc += weight * partial
             e_sum = e_sum * old_scale + weight
             e_max = n_max
-    tl.store(O + (batch * tl.num_programs(1) + head) * D + d, acc / e_sum)
+    tl.store(Out + (batch * tl.num_programs(1) + head) * D + d, acc / e_sum)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -204,7 +206,7 @@ def test_packed_window_attention(
         q, k, v, out, bounds, d**-0.5, window, heads * d, d, D=d, BLOCK_M=16, BLOCK_N=8, interpret=interpret
     )
     expected = np.empty(q.shape)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         i = np.arange(last - first)
         allowed = (i[:, None] >= i) & (i[:, None] - i < window)
         for h in range(heads):

@@ -178,8 +178,12 @@ def int8_matmul_scaled(
     acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
     for k in range(0, K, BLOCK_K):
         rk = k + tl.arange(0, BLOCK_K)
-        a = tl.load(a_ptr + rm[:, None] * K + rk[None, :], mask=(rm[:, None] < M) & (rk[None, :] < K), other=0)
-        b = tl.load(b_ptr + rn[None, :] * K + rk[:, None], mask=(rn[None, :] < N) & (rk[:, None] < K), other=0)
+        a = tl.load(
+            a_ptr + rm[:, None] * K + rk[None, :], mask=(rm[:, None] < M) & (rk[None, :] < K), other=0
+        )
+        b = tl.load(
+            b_ptr + rn[None, :] * K + rk[:, None], mask=(rn[None, :] < N) & (rk[:, None] < K), other=0
+        )
         acc = tl.dot(a, b, acc=acc, out_dtype=tl.int32)
     scale_a = tl.load(scale_a_ptr + rm, mask=rm < M)
     scale_b = tl.load(scale_b_ptr + rn, mask=rn < N)
@@ -205,7 +209,17 @@ def test_int8_matmul(interpret: bool, rng: np.random.Generator, with_bias: bool)
 
 
 @tilejit.jit
-def two_layers(x_ptr, w1_ptr, w2_ptr, out_ptr, M, D: tl.constexpr, H: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_H: tl.constexpr):
+def two_layers(
+    x_ptr,
+    w1_ptr,
+    w2_ptr,
+    out_ptr,
+    M,
+    D: tl.constexpr,
+    H: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
     """relu(x @ w1) @ w2 with the hidden layer in blocks that never reach memory."""
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     d = tl.arange(0, D)

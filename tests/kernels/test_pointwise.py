@@ -85,7 +85,9 @@ def gelu(x):
 
 
 @tilejit.jit
-def glu_forward(a_ptr, b_ptr, c_ptr, stride, n_cols: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr):
+def glu_forward(
+    a_ptr, b_ptr, c_ptr, stride, n_cols: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr
+):
     row = tl.program_id(0).to(tl.int64)
     a_ptr += row * stride
     b_ptr += row * stride
@@ -186,7 +188,9 @@ def test_adamw(interpret: bool, rng: np.random.Generator, dtype: np.dtype) -> No
 
 
 @tilejit.jit
-def embedding_kernel(ids_ptr, table_ptr, out_ptr, n_tokens, vocabulary, DIM: tl.constexpr, TOKENS: tl.constexpr):
+def embedding_kernel(
+    ids_ptr, table_ptr, out_ptr, n_tokens, vocabulary, DIM: tl.constexpr, TOKENS: tl.constexpr
+):
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = tl.program_id(1) * DIM + tl.arange(0, DIM)
     width = tl.num_programs(1) * DIM

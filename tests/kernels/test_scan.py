@@ -69,7 +69,9 @@ def recurrence(decay_left, value_left, decay_right, value_right):
 
 
 @tilejit.jit
-def linear_recurrence_kernel(a_ptr, b_ptr, h0_ptr, out_ptr, T, D, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr):
+def linear_recurrence_kernel(
+    a_ptr, b_ptr, h0_ptr, out_ptr, T, D, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr
+):
     """h[t] = a[t] * h[t - 1] + b[t], blocks of time one after the other."""
     d = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
     t = tl.arange(0, BLOCK_T)
@@ -115,7 +117,7 @@ def segment_kernel(flag_ptr, x_ptr, sums_ptr, max_ptr, N: tl.constexpr, REVERSE:
     i = tl.arange(0, N)
     flag = tl.load(flag_ptr + i).to(tl.int32)
     x = tl.load(x_ptr + i)
-    flags, sums = tl.associative_scan((flag, x), 0, segmented_add, reverse=REVERSE)
+    _, sums = tl.associative_scan((flag, x), 0, segmented_add, reverse=REVERSE)
     tl.store(sums_ptr + i, sums)
     tl.store(max_ptr + i, tl.associative_scan(x, 0, running_max, REVERSE))
 
@@ -204,7 +206,8 @@ def test_selective_state_update(interpret: bool, rng: np.random.Generator, optio
     b, c = rng.standard_normal((2, batch, dstate)).astype(ml_dtypes.bfloat16)
     out = np.empty((batch, dim), np.float32)
     selective_state_update[(3, batch)](
-        state, x, dt, bias, a, b, c, d if optional else None, z if optional else None, out, slots, dim, dstate,
+        state, x, dt, bias, a, b, c, d if optional else None, z if optional else None, out, slots,
+        dim, dstate,
         BLOCK_M=8, BLOCK_DSTATE=16, DT_SOFTPLUS=True, interpret=interpret,
     )  # fmt: skip
     xf, dtf, zf, bf, cf = (t.astype(np.float64) for t in (x, dt, z, b, c))

@@ -114,9 +114,7 @@ def cross_entropy_kernel(
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
-def test_cross_entropy(
-    interpret: bool, rng: np.random.Generator, dtype: np.dtype, smoothing: float
-) -> None:
+def test_cross_entropy(interpret: bool, rng: np.random.Generator, dtype: np.dtype, smoothing: float) -> None:
     rows, cols, ignore = 12, 150, -100
     x = rng.standard_normal((rows, cols)).astype(dtype)
     label = rng.integers(0, cols, rows)
