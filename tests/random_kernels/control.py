@@ -221,13 +221,37 @@ def walk(k: Kernel) -> None:
         moved = [_moved(k, pointer, step) for pointer in pointers]
         return [*(reversed(moved) if swaps else moved), running]
 
-    types = [bounds.lower.type, *(v.type for v in inits)]
     facts = [*(EXACT for _ in addresses), fact]
-    region = k.region(types, [EXACT, *facts], fill)
-    results = make_for(k, bounds, inits, region, facts)
+    if k.chance(0.3):
+        results = _count_up(k, trips, inits, facts, fill)
+    else:
+        types = [bounds.lower.type, *(v.type for v in inits)]
+        results = make_for(k, bounds, inits, k.region(types, [EXACT, *facts], fill), facts)
     if k.chance(0.4) and not (swaps and trips % 2):
         for result, address in zip(results[:-1], addresses, strict=True):
             k.scopes[-1].addresses.append(Address(result, address.array, None, address.distinct))
+
+
+def _count_up(
+    k: Kernel,
+    trips: int,
+    inits: Sequence[Value],
+    facts: Sequence[Fact],
+    fill: Callable[[list[Value]], list[Value]],
+) -> list[Value]:
+    """A while loop of so many trips whose body gets a counter and the carried values."""
+    counter, end = k.integer(0), k.integer(trips)
+    types = [counter.type, *(v.type for v in inits)]
+
+    def body(v: list[Value]) -> list[Value]:
+        return [k.add(v[0], k.constant(INT32, 1)), *fill(v)]
+
+    known = [EXACT, *facts]
+    regions = [
+        k.region(types, known, lambda v: [k.compare(CmpPredicate.LT, v[0], end)]),
+        k.region(types, known, body),
+    ]
+    return k.apply_many(ops.WHILE, {}, regions, known, inits=[counter, *inits])[1:]
 
 
 def _walked_array(k: Kernel, dtype: DType, shape: Shape, distance: int) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from tilejit import ops
 from tilejit.ir.core import Value
 from tilejit.ir.opdef import Attribute
-from tilejit.ir.types import DTYPES, INT32, INT64, UINT64, DType, PointerType, product
+from tilejit.ir.types import DTYPES, INT1, INT32, INT64, UINT64, DType, PointerType, product
 from tilejit.ops import AtomicKind, CmpPredicate
 from tilejit.ops.type_rules import FLOATS, INTEGERS, NUMBERS
 
@@ -250,13 +250,12 @@ def _choose(k: Kernel, first: Address) -> Address | None:
     if not others:
         return None
     second = k.rng.choice(others)
-    chosen = k.apply(
-        ops.SELECT,
-        facts=[Fact()],
-        condition=some_mask(k, first.shape),
-        true_value=first.pointer,
-        false_value=second.pointer,
-    )
+    if k.chance(0.4):
+        sides = [k.region([], [], lambda _, side=side: [side.pointer]) for side in (first, second)]  # type: ignore[misc]
+        chosen = k.apply(ops.IF, {}, sides, [Fact()], condition=want(k, INT1, ()))
+    else:
+        mask = some_mask(k, first.shape)
+        chosen = k.apply(ops.SELECT, condition=mask, true_value=first.pointer, false_value=second.pointer)
     return Address(chosen, first.array, k.both(first.mask, second.mask))
 
 
