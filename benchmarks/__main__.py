@@ -17,6 +17,7 @@ from benchmarks.cases import CASES, LAUNCH_BAR_US, LAUNCHES_A_CALL, Case, Prepar
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Comparison, ForeignLoad, compare, keep_freed_memory
 
+FOREIGN_LIMIT = 0.25  # CPUs that other processes may use; peers with barriers suffer more from company
 # Thread counts of the peers are read when their libraries load: the process restarts itself with these set.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TILEJIT_NUM_THREADS")
 
@@ -91,7 +92,8 @@ def _run(cases: Sequence[Case], options: argparse.Namespace) -> int:
             missed.append(case.name)
         results.append({"case": case.name, "shape": case.shape, **dataclasses.asdict(comparison)})
     share = load.share()
-    print(f"other processes used {share:.2f} CPUs during this run")
+    trust = "; do not trust these figures, run again on a quiet machine" if share > FOREIGN_LIMIT else ""
+    print(f"other processes used {share:.2f} CPUs during this run{trust}")
     if missed:
         print(f"below the bar: {', '.join(missed)}")
     if options.json is not None:
