@@ -55,13 +55,15 @@ class Access:
     ``strides[d]`` is None where the address is no affine function of the index along ``d`` (an indirect
     access). ``root`` is the function argument the addresses come from, None where that is unknown.
     ``bounds`` are the parts of the mask that compare an affine index along one dimension; ``has_other_mask``
-    says whether anything of the mask is left beside them.
+    says whether anything of the mask is left beside them, ``mask_is_fixed`` whether all of it is known when
+    compiling.
     """
 
     root: Value | None
     strides: tuple[Stride | None, ...]
     bounds: tuple[Bound, ...] = ()
     has_other_mask: bool = False
+    mask_is_fixed: bool = False
 
 
 @dataclass(eq=False)

@@ -42,6 +42,21 @@ def constant_everywhere(value: Value) -> int | float | None:
     return constant_value(source) if source is not None else None
 
 
+def _is_fixed(value: Value) -> bool:
+    """Whether ``value`` is the same at every launch: it follows from constants."""
+    pending, seen = [value], set[Value]()
+    while pending:
+        op = pending.pop().defining_op
+        if op is None:
+            return False
+        source = op.name in (shape.CONSTANT.name, shape.ARANGE.name)
+        if not (source or op.definition.is_elementwise or op.name in _VIEW_OPS):
+            return False
+        pending += [v for v in op.operands if v not in seen]
+        seen.update(op.operands)
+    return True
+
+
 class AccessAnalysis:
     """Strides, roots and bounds of the tiles of one function. Results hold while the function does not
     change.
@@ -82,7 +97,8 @@ class AccessAnalysis:
                 bounds.append(Bound(dims[0], part))
             else:
                 rest = True
-        return Access(self.root(pointer), self.strides(pointer), tuple(bounds), rest)
+        fixed = mask is not None and _is_fixed(mask)
+        return Access(self.root(pointer), self.strides(pointer), tuple(bounds), rest, fixed)
 
     def is_exact(self, value: Value) -> bool:
         """Whether an integer or pointer tile is what its strides say even where narrow offsets might wrap.

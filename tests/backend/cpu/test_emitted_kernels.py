@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
 from tests.plan.text import check_run
@@ -82,4 +83,28 @@ def test_address_that_is_stored_as_data_in_the_same_nest() -> None:
         np.arange(40, dtype=np.int32),
         np.zeros(37, np.int32),
         3,
+    )
+
+
+def test_single_lane_of_a_narrow_type_is_stored() -> None:
+    """Where it knows that the mask has one lane, LLVM 22 stores all bits of the fp32 that fp8 is cut from."""
+    check_run(
+        """
+        func @first_lane(%x: ptr<int32>, %out: ptr<fp8e4nv>) {
+          %lane = arange() {start=0, end=4} : tile<4xint32>
+          %one = constant() {value=1, dtype=int32} : int32
+          %ones = splat(%one) {shape=[4]} : tile<4xint32>
+          %mask = cmp(%lane, %ones) {predicate=lt} : tile<4xint1>
+          %from = splat(%x) {shape=[4]} : tile<4xptr<int32>>
+          %places = addptr(%from, %lane) : tile<4xptr<int32>>
+          %number = load(%places) : tile<4xint32>
+          %value = cast(%number) {dtype=fp8e4nv} : tile<4xfp8e4nv>
+          %base = splat(%out) {shape=[4]} : tile<4xptr<fp8e4nv>>
+          %at = addptr(%base, %lane) : tile<4xptr<fp8e4nv>>
+          store(%at, %value, mask=%mask)
+          return()
+        }
+        """,
+        np.arange(4, dtype=np.int32) + 1,
+        np.full(4, 3, ml_dtypes.float8_e4m3fn),
     )

@@ -33,7 +33,7 @@ from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, LoopPlan, storage_bytes
 from tilejit.ir.types import DType, Element
-from tilejit.ops import memory, shape
+from tilejit.ops import control, memory, shape
 from tilejit.ops.shape import reshape_dims
 from tilejit.target.cpu import CpuTarget
 
@@ -441,6 +441,8 @@ class Evaluator:
         address = self.at(pointer_value, tuple(c.first for c in point)).value
         align = storage_bytes(element)
         mask_value = None if guard is None else self.splat(guard, lanes)
+        if mask_value is not None and lanes and self.scope.plan.accesses[op].mask_is_fixed:
+            mask_value = builder.or_(mask_value, splat(builder, self._never(), lanes))
 
         def write() -> None:
             if mask_value is None:
@@ -453,6 +455,15 @@ class Evaluator:
                 masked_store(builder, address, value, align, mask_value)
 
         return write
+
+    def _never(self) -> ir.Value:
+        """A bit that is 0, which LLVM does not know.
+
+        With it no mask is a constant. LLVM 22 for AVX-512 makes a masked store of truncated lanes, where it knows
+        that the mask has one lane, into a store of all bits that the lane had before.
+        """
+        programs = self.scope.grid[control.NUM_PROGRAMS.name][0]
+        return self.scope.builders[0].icmp_signed("<", programs, number(I32, 0))
 
     def _scatter(
         self, op: Op, point: Point, value: ir.Value, guard: Emitted | None, lanes: int
