@@ -459,8 +459,8 @@ class Evaluator:
     def _never(self) -> ir.Value:
         """A bit that is 0, which LLVM does not know.
 
-        With it no mask is a constant. LLVM 22 for AVX-512 makes a masked store of truncated lanes, where it knows
-        that the mask has one lane, into a store of all bits that the lane had before.
+        With it no mask is a constant. Where LLVM 22 knows that a mask has one lane, its AVX-512 code stores
+        all bits that the lane had before it was truncated.
         """
         programs = self.scope.grid[control.NUM_PROGRAMS.name][0]
         return self.scope.builders[0].icmp_signed("<", programs, number(I32, 0))
