@@ -91,3 +91,27 @@ def test_one_carried_value_is_replaced_and_moved_on() -> None:
         np.zeros(20, np.int32),
         1,
     )
+
+
+def test_carried_value_is_read_beside_the_copy_that_replaces_it() -> None:
+    check_run(
+        """
+        func @scan_and_shift(%out: ptr<int32>, %trips: int32) {
+          %zero = constant() {value=0, dtype=int32} : int32
+          %one = constant() {value=1, dtype=int32} : int32
+          %lane = arange() {start=3, end=23} : tile<20xint32>
+          %a, %b = for(%zero, %trips, %one, inits=[%lane, %lane]) : tile<20xint32>, tile<20xint32> {
+            body(%i: int32, %first: tile<20xint32>, %second: tile<20xint32>):
+            %running = scan(%second) {axis=0, kind=xor} : tile<20xint32>
+            yield(values=[%running, %first])
+          }
+          %base = splat(%out) {shape=[20]} : tile<20xptr<int32>>
+          %place = arange() {start=0, end=20} : tile<20xint32>
+          %at = addptr(%base, %place) : tile<20xptr<int32>>
+          store(%at, %a)
+          return()
+        }
+        """,
+        np.zeros(20, np.int32),
+        2,
+    )

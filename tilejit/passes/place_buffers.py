@@ -119,7 +119,9 @@ def _source_dies(timeline: _Timeline, source: Buffer, target: Buffer, position: 
     own = timeline.of(target)
     if later_writes and any(p >= min(later_writes) for p, _ in own.reads):
         return False
-    return not any(min(writes) <= p < position for p in own.positions)
+    if any(min(writes) <= p <= position for p, _ in own.reads):
+        return False
+    return not any(min(writes) <= p < position for p in own.writes)
 
 
 def _target_is_dead(timeline: _Timeline, source: Buffer, target: Buffer, position: int) -> bool:
