@@ -120,6 +120,18 @@ class BlockPointer(Composite):
         assert isinstance(element, PointerType)
         return element
 
+    @property
+    def type(self) -> PointerType:
+        """Same as ``dtype``."""
+        return self.dtype
+
+    def advance(self, offsets: object) -> BlockPointer:
+        """Same as ``tl.advance(pointer, offsets)``."""
+        moves = as_scalars(offsets, "offsets of tl.advance")
+        check_lengths("tl.advance", len(self.block_shape), offsets=moves)
+        moved = tuple(add(offset, move) for offset, move in zip(self.offsets, moves, strict=True))
+        return BlockPointer(self.base, self.shape, self.strides, moved, self.block_shape)
+
     def components(self) -> tuple[Tile, ...]:
         return (self.base, *self.shape, *self.strides, *self.offsets)
 
@@ -183,7 +195,4 @@ def advance(base: BlockPointer, offsets: object) -> BlockPointer:
             f"base of tl.advance must be a block pointer; got {describe(base)}",
             "make one with tl.make_block_ptr",
         )
-    moves = as_scalars(offsets, "offsets of tl.advance")
-    check_lengths("tl.advance", len(base.block_shape), offsets=moves)
-    moved = tuple(add(offset, move) for offset, move in zip(base.offsets, moves, strict=True))
-    return BlockPointer(base.base, base.shape, base.strides, moved, base.block_shape)
+    return base.advance(offsets)
