@@ -47,7 +47,11 @@ def test_block_pointer_matmul(
 ) -> None:
     m, n, k = 37, 50, 45
     a = rng.standard_normal((m, k)).astype(dtype)
-    b = rng.standard_normal((n, k)).astype(dtype).T if transposed else rng.standard_normal((k, n)).astype(dtype)
+    b = (
+        rng.standard_normal((n, k)).astype(dtype).T
+        if transposed
+        else rng.standard_normal((k, n)).astype(dtype)
+    )
     c = np.empty((m, n), dtype)
     strides = [s // t.itemsize for t in (a, b, c) for s in t.strides]
     block_pointer_matmul[(3, 4)](

@@ -1,4 +1,4 @@
-"""Kernels that turn tiles about: transposes, reductions over any axis, interleaving, convolutions, sorting."""
+"""Kernels that turn tiles about: transposes, reductions over any axis, convolutions, sorting."""
 
 from __future__ import annotations
 
@@ -163,7 +163,9 @@ def test_causal_conv1d(interpret: bool, rng: np.random.Generator, has_bias: bool
         interpret=interpret,
     )  # fmt: skip
     padded = np.pad(x.astype(np.float64), ((3, 0), (0, 0)))
-    z = sum(padded[k : k + 45] * w[:, k].astype(np.float64) for k in range(4)) + has_bias * b.astype(np.float64)
+    z = sum(padded[k : k + 45] * w[:, k].astype(np.float64) for k in range(4)) + has_bias * b.astype(
+        np.float64
+    )
     check_close(y, z / (1 + np.exp(-z)), 2e-3)
 
 
