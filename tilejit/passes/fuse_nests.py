@@ -23,7 +23,7 @@ from tilejit.ir.loop_plan import (
 from tilejit.ir.opdef import Effects
 from tilejit.ops import reduce
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
-from tilejit.passes.inline_values import Leaf, nest_leaves, root_shape
+from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves, root_shape
 
 _FARTHEST = 16
 """How many steps back a partner is looked for, so that planning stays linear."""
@@ -126,19 +126,23 @@ class _Fuser:
 
     def _footprint(self, step: Nest | ScalarStep) -> _Footprint:
         found = _Footprint()
+        leaves = (
+            op_leaves(step.op, self.buffers)
+            if isinstance(step, ScalarStep)
+            else nest_leaves(step, self.buffers)
+        )
+        for leaf in leaves:
+            found.reads.add(self.buffers[leaf.value] if leaf.is_buffer else leaf.value)
+            if leaf.load is not None:
+                found.loads.append(leaf.load.operand("pointer"))
         if isinstance(step, ScalarStep):
             op = step.op
-            found.reads |= set(op.operands) | {self.buffers[v] for v in op.operands if v in self.buffers}
             found.writes |= set(op.results)
             if Effects.WRITE in op.effects:
                 found.stores.append(op.operand("pointer"))
             elif Effects.READ in op.effects:
                 found.loads.append(op.operand("pointer"))
             return found
-        for leaf in nest_leaves(step, self.buffers):
-            found.reads.add(self.buffers[leaf.value] if leaf.is_buffer else leaf.value)
-            if leaf.load is not None:
-                found.loads.append(leaf.load.operand("pointer"))
         for root in step.roots:
             if isinstance(root, StoreRoot):
                 found.stores.append(root.op.operand("pointer"))

@@ -73,6 +73,13 @@ def root_leaves(root: Root, buffers: Mapping[Value, Buffer]) -> Iterator[Leaf]:
         yield from _walk(value, identity, buffers, seen, own)
 
 
+def op_leaves(op: Op, buffers: Mapping[Value, Buffer]) -> Iterator[Leaf]:
+    """Everything that is read to evaluate the operands of an op which is a step of its own."""
+    seen: set[tuple[Value, DimMap]] = set()
+    for value in op.operands:
+        yield from _walk(value, (None,) * value.type.rank, buffers, seen)
+
+
 def _walk(
     value: Value,
     dims: DimMap,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tilejit.ir.core import Op, Value
+from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import (
     AtomicStep,
     Buffer,
@@ -33,7 +33,7 @@ from tilejit.ir.loop_plan import (
     nested_steps,
     step_buffers,
 )
-from tilejit.passes.inline_values import Leaf, nest_leaves
+from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves
 
 ALIGNMENT_BYTES = 64
 
@@ -258,20 +258,9 @@ def _read_leaf(
 
 
 def _read_operands(op: Op, position: int, plan: LoopPlan, timeline: _Timeline) -> None:
-    seen: set[Value] = set()
-
-    def visit(value: Value) -> None:
-        if value in seen:
-            return
-        seen.add(value)
-        if value in plan.buffers:
-            timeline.of(plan.buffers[value]).reads.append((position, False))
-        elif value.defining_op is not None and value.type.rank:
-            for operand in value.defining_op.operands:
-                visit(operand)
-
-    for operand in op.operands:
-        visit(operand)
+    for leaf in op_leaves(op, plan.buffers):
+        if leaf.is_buffer:
+            timeline.of(plan.buffers[leaf.value]).reads.append((position, False))
 
 
 def _assign_offsets(plan: LoopPlan) -> None:

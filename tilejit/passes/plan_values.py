@@ -248,7 +248,8 @@ class _Planner:
                 found.add(user)
                 continue
             for result in user.results:
-                found |= {user} if result in self.buffers else self.sites.get(result, set())
+                stands_here = result.type.is_scalar or result in self.buffers
+                found |= {user} if stands_here else self.sites.get(result, set())
         return found
 
     def _must_store(self, op: Op, value: Value) -> bool:
