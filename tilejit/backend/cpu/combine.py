@@ -9,7 +9,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.casts import computation_type, narrow, widen
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.evaluate import Evaluator, Scope
-from tilejit.backend.cpu.values import I32, constant, lanes_of, splat
+from tilejit.backend.cpu.values import I32, constant, lane_numbers, lanes_of, splat, unset_lanes
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.opdef import OpDef
@@ -96,19 +96,20 @@ class _KindCombiner(Combiner):
         (value,) = values
         builder = self.scope.builder
         while width > target:
-            half = width // 2
-            undefined = ir.Constant(value.type, ir.Undefined)
-            halves = [
-                builder.shuffle_vector(
-                    value, undefined, ir.Constant(ir.VectorType(I32, half), list(range(s, s + half)))
-                )
-                for s in (0, half)
-            ]
+            width //= 2
+            halves = [self._part(value, start, width) for start in (0, width)]
             (value,) = self.combine([halves[0]], [halves[1]])
-            width = half
         if target == 1 and lanes_of(value.type) is not None:
             value = builder.extract_element(value, ir.Constant(I32, 0))
         return [value]
+
+    def _part(self, value: ir.Value, start: int, count: int) -> ir.Value:
+        """``count`` lanes from ``start`` on; one comes as a scalar."""
+        builder, lanes = self.scope.builder, value.type.count
+        if count == 1:
+            return builder.extract_element(value, ir.Constant(I32, start))
+        unused = unset_lanes(value.type.element, lanes)
+        return builder.shuffle_vector(value, unused, lane_numbers(*range(start, start + count)))
 
 
 def _identity(kind: ReduceKind, element: DType) -> float:

@@ -22,11 +22,13 @@ from tilejit.backend.cpu.values import (
     constant,
     from_storage,
     intrinsic,
+    lane_numbers,
     lanes_of,
     llvm_storage,
     number,
     splat,
     to_storage,
+    unset_lanes,
     vector_of,
 )
 from tilejit.diagnostics import InternalError
@@ -205,7 +207,7 @@ class Evaluator:
             first = builder.add(first, number(I32, start)) if start else first
         if coordinate.lanes is None:
             return Emitted(first, coordinate.level)
-        steps = ir.Constant(ir.VectorType(I32, coordinate.lanes), list(range(coordinate.lanes)))
+        steps = lane_numbers(*range(coordinate.lanes))
         return Emitted(builder.add(splat(builder, first, coordinate.lanes), steps), coordinate.level)
 
     def _splat_op(self, op: Op, value: Value, point: Point) -> Emitted:
@@ -236,7 +238,7 @@ class Evaluator:
         level = max(lhs.level, rhs.level, last.level)
         builder = self.scope.builders[level]
         if last.lanes is not None:
-            pair: ir.Value = ir.Constant(ir.VectorType(lhs.value.type, 2), ir.Undefined)
+            pair: ir.Value = unset_lanes(lhs.value.type, 2)
             for lane, side in enumerate((lhs, rhs)):
                 pair = builder.insert_element(pair, side.value, ir.Constant(I32, lane))
             return Emitted(pair, level)
@@ -262,7 +264,7 @@ class Evaluator:
         if lanes is None or lane_stride == 0:
             loaded = _plain_load(builder, pointer, stored, buffer.element)
         elif lane_stride == 1:
-            loaded = _plain_load(builder, pointer, ir.VectorType(stored, lanes), buffer.element)
+            loaded = _plain_load(builder, pointer, vector_of(stored, lanes), buffer.element)
         else:
             loaded = self._read_strided(builder, pointer, stored, buffer.element, lanes, lane_stride)
         value = from_storage(builder, loaded, buffer.element)
@@ -279,7 +281,7 @@ class Evaluator:
         lanes: int,
         stride: int,
     ) -> ir.Value:
-        result: ir.Value = ir.Constant(ir.VectorType(stored, lanes), ir.Undefined)
+        result: ir.Value = unset_lanes(stored, lanes)
         for lane in range(lanes):
             address = builder.gep(pointer, [ir.Constant(I64, lane * stride)], source_etype=stored)
             loaded = _plain_load(builder, address, stored, element)
@@ -401,7 +403,7 @@ class Evaluator:
         if guard is not None:
             mask = self.splat(guard, lanes)
             addresses = builder.select(mask, addresses, splat(builder, self.scope.dummy, lanes))
-        result: ir.Value = ir.Constant(ir.VectorType(stored, lanes), ir.Undefined)
+        result: ir.Value = unset_lanes(stored, lanes)
         for lane in range(lanes):
             index = ir.Constant(I32, lane)
             loaded = _plain_load(builder, builder.extract_element(addresses, index), stored, element)

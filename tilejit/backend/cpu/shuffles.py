@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.values import lane_numbers, unset_lanes
+
 BLOCK_BITS = 128
 
 Add = Callable[[ir.Value, ir.Value], ir.Value]
@@ -50,8 +52,7 @@ def sum_lanes(
 
 def shuffle(builder: ir.IRBuilder, first: ir.Value, second: ir.Value, lanes: Sequence[int]) -> ir.Value:
     """Pick ``lanes`` out of ``first`` followed by ``second``."""
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
-    return builder.shuffle_vector(first, second, mask)
+    return builder.shuffle_vector(first, second, lane_numbers(*lanes))
 
 
 def extract_lanes(builder: ir.IRBuilder, vector: ir.Value, start: int, count: int) -> ir.Value:
@@ -79,7 +80,7 @@ def _sum_group(
     level = list(vectors)
     tuple_size = 1
     while len(level) > 1:
-        undefined = ir.Constant(level[0].type, ir.Undefined)
+        undefined = unset_lanes(level[0].type.element, lanes)
         padded = level + [undefined] * (len(level) % 2)
         low, high = _halves(lanes, per_block, tuple_size)
         low_mask = _interleave(low, lanes, per_block, tuple_size)

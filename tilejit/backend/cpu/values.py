@@ -7,6 +7,7 @@ bool is i1 in registers and a byte in memory. A pointer is ``ptr``, a tile of po
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ def to_storage(builder: ir.IRBuilder, value: ir.Value, element: Element) -> ir.V
     return value
 
 
+@functools.cache
 def vector_of(scalar: ir.Type, lanes: int | None) -> ir.Type:
     """Return ``<lanes x scalar>``, or ``scalar`` itself where ``lanes`` is None."""
     return scalar if lanes is None else ir.VectorType(scalar, lanes)
@@ -82,8 +84,7 @@ def number(llvm_type: ir.Type, value: float) -> ir.Constant:
     if isinstance(scalar, ir.IntType):
         value = int(value) & ((1 << scalar.width) - 1)
     constant = ir.Constant(scalar, value)
-    lanes = lanes_of(llvm_type)
-    return constant if lanes is None else ir.Constant(llvm_type, [constant] * lanes)
+    return constant if lanes_of(llvm_type) is None else _SplatConstant(llvm_type, constant)
 
 
 def constant(element: Element, value: float, lanes: int | None = None) -> ir.Constant:
@@ -96,6 +97,40 @@ def constant(element: Element, value: float, lanes: int | None = None) -> ir.Con
     if element.is_floating():
         return number(vector_of(llvm_element(element), lanes), float(element.numpy.type(value)))
     return number(vector_of(llvm_element(element), lanes), bool(value) if element.is_bool() else int(value))
+
+
+class _SplatConstant(ir.Constant):  # type: ignore[misc]
+    """A constant in all lanes, written once: spelled lane by lane, constants were half of a kernel's text."""
+
+    def _get_reference(self) -> str:
+        lane = self.constant[0]
+        return f"splat ({lane.type} {lane.get_reference()})"
+
+
+class _Poison(ir.Constant):  # type: ignore[misc]
+    """A vector whose lanes are all to be replaced, or not to be used."""
+
+    def __init__(self, llvm_type: ir.VectorType) -> None:
+        self.type = llvm_type
+        self.constant = None
+
+    def _get_reference(self) -> str:
+        return "poison"
+
+
+@functools.cache
+def unset_lanes(scalar: ir.Type, lanes: int) -> ir.Constant:
+    """A vector without values, to begin with where lanes are inserted one by one."""
+    return _Poison(vector_of(scalar, lanes))
+
+
+@functools.cache
+def lane_numbers(*numbers: int) -> ir.Constant:
+    """The vector of these 32-bit integers, as masks of shuffles are."""
+    vector = vector_of(I32, len(numbers))
+    if len(set(numbers)) == 1:
+        return _SplatConstant(vector, ir.Constant(I32, numbers[0]))
+    return ir.Constant(vector, list(numbers))
 
 
 class _Freeze(ir.instructions.Instruction):  # type: ignore[misc]
@@ -124,13 +159,11 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int | None) -> ir.Valu
     """Return ``scalar`` in all lanes; the scalar itself where ``lanes`` is None."""
     if lanes is None:
         return scalar
-    vector = ir.VectorType(scalar.type, lanes)
     if isinstance(scalar, ir.Constant) and not isinstance(scalar.type, ir.PointerType):
-        return ir.Constant(vector, [scalar] * lanes)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(I32, 0))
-    return builder.shuffle_vector(
-        first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-    )
+        return _SplatConstant(vector_of(scalar.type, lanes), scalar)
+    empty = unset_lanes(scalar.type, lanes)
+    first = builder.insert_element(empty, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, empty, lane_numbers(*[0] * lanes))
 
 
 def splat_value(value: ir.Value) -> int | None:

@@ -28,6 +28,8 @@ from tilejit.backend.cpu.values import (
     lanes_of,
     number,
     scalar_of,
+    unset_lanes,
+    vector_of,
 )
 
 # Adding this to |x| < 2**22 (2**51 in fp64) rounds x to an integer, which then stands in the low bits.
@@ -129,10 +131,10 @@ def _scale(
 def _scale_by_instruction(builder: ir.IRBuilder, mantissa: ir.Value, n: ir.Value, count: int) -> ir.Value:
     """vscalefps; vectors longer than a register are taken apart, which costs nothing."""
     size = min(count, 16)
-    part_type = ir.VectorType(F32, size)
+    part_type = vector_of(F32, size)
     # The second constant asks for the rounding mode of the control register.
     mask, rounding = ir.Constant(ir.IntType(max(8, size)), -1), [ir.Constant(I32, 4)] if size == 16 else []
-    result: ir.Value = ir.Constant(mantissa.type, ir.Undefined)
+    result: ir.Value = unset_lanes(F32, count)
     for start in range(0, count, size):
         position = ir.Constant(I64, start)
         parts = [
@@ -327,7 +329,7 @@ def _call_lanes(lanes: LaneBuilder, symbol: str, operands: Sequence[ir.Value]) -
         function.attributes.add("nounwind")
     if lanes.lanes is None:
         return builder.call(function, list(operands))
-    result: ir.Value = ir.Constant(result_type, ir.Undefined)
+    result: ir.Value = unset_lanes(scalar, lanes.lanes)
     for lane in range(lanes.lanes):
         index = ir.Constant(I32, lane)
         value = builder.call(function, [builder.extract_element(operand, index) for operand in operands])
