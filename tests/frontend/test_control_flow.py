@@ -144,6 +144,26 @@ def test_condition_known_while_tracing_takes_one_branch():
     assert "if(" not in ir_text(kernel, np.zeros(8, np.int32), None, True)
 
 
+def test_a_pointer_may_be_asked_whether_it_is_there():
+    def kernel(out, p):
+        if p:
+            tl.store(out, 1)
+        if out:
+            tl.store(out + 1, 2)
+
+    assert run_scalar(kernel, None)[:2] == [-77, 2]
+    assert "bitcast(%out) {dtype=int64}" in ir_text(kernel, np.zeros(8, np.int32), None)
+
+
+def test_types_by_name():
+    def kernel(out, BITS: tl.constexpr):
+        kind = tl.dtype(f"uint{BITS}")
+        assert isinstance(kind, tl.dtype) and not isinstance(3, tl.dtype)
+        tl.store(out, tl.full((), 255, kind))
+
+    assert run_scalar(kernel, 8)[0] == 255
+
+
 def test_early_return():
     def kernel(out, n):
         tl.store(out, 1)

@@ -24,8 +24,9 @@ from tilejit.frontend.context import Trace, active, fail
 from tilejit.frontend.operators import as_mask
 from tilejit.frontend.structure_returns import RETURN_DONE, RETURN_VALUE
 from tilejit.frontend.tile import Tile, Undefined
-from tilejit.frontend.values import emit, reshape_to
+from tilejit.frontend.values import cast_to, emit, reshape_to
 from tilejit.ir.core import Block, Op, Value
+from tilejit.ir.types import INT64, PointerType
 
 
 def condition_of(value: object, what: str) -> Tile | bool:
@@ -41,7 +42,10 @@ def condition_of(value: object, what: str) -> Tile | bool:
             f"the condition of {what} must be a single value; got a tile of type {value.tile_type}",
             "use tl.where to choose element by element, or reduce the tile, for example with tl.max",
         )
-    return as_mask(reshape_to(value, ()), f"the condition of {what}")
+    scalar = reshape_to(value, ())
+    if isinstance(scalar.dtype, PointerType):  # `if pointer:` asks whether it is null
+        scalar = cast_to(scalar, INT64)
+    return as_mask(scalar, f"the condition of {what}")
 
 
 def python_truth(value: object) -> bool:

@@ -30,7 +30,6 @@ from tilejit.ir.types import UINT8 as uint8
 from tilejit.ir.types import UINT16 as uint16
 from tilejit.ir.types import UINT32 as uint32
 from tilejit.ir.types import UINT64 as uint64
-from tilejit.ir.types import DType as dtype
 from tilejit.language import math
 from tilejit.language.atomic import (
     atomic_add,
@@ -112,7 +111,7 @@ from tilejit.language.shape import (
     trans,
     view,
 )
-from tilejit.language.types import pi32_t, pointer_type
+from tilejit.language.types import dtype, pi32_t, pointer_type
 
 __all__ = [
     "PropagateNan",
