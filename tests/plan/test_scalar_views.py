@@ -6,6 +6,7 @@ import numpy as np
 
 from .text import check_run
 
+
 def test_halves_of_a_tile_are_what_was_loaded_before_a_store() -> None:
     check_run(
         """
