@@ -1,8 +1,12 @@
-"""A load is evaluated where it is used, unless a store that may change what it reads comes first."""
+"""A load is evaluated where it is used, unless a store that may change what it reads comes first, or an op
+through which threads tell each other how far they are.
+"""
 
 from __future__ import annotations
 
-from .text import check_plan
+import pytest
+
+from .text import check_plan, plan_of
 
 
 def test_load_sinks_past_a_store_to_another_array() -> None:
@@ -67,3 +71,85 @@ def test_load_gets_a_buffer_where_arguments_may_overlap() -> None:
         }
         """,
     )
+
+
+def _around_a_flag(first: str, signal: str, second: str) -> str:
+    """A function that does something, touches a flag and does something else, on arrays that are apart."""
+    arguments = ", ".join(f"%{name}: ptr<int32> {{alias_class={i}}}" for i, name in enumerate("xyf"))
+    return f"""
+        func @handover({arguments}) {{
+          %lane = arange() {{start=0, end=64}} : tile<64xint32>
+          %one = constant() {{value=1, dtype=int32}} : int32
+          %x_base = splat(%x) {{shape=[64]}} : tile<64xptr<int32>>
+          %x_at = addptr(%x_base, %lane) : tile<64xptr<int32>>
+          %y_base = splat(%y) {{shape=[64]}} : tile<64xptr<int32>>
+          %y_at = addptr(%y_base, %lane) : tile<64xptr<int32>>
+          {first}
+          {signal}
+          {second}
+          return()
+        }}
+        """
+
+
+RELEASE = '%old = atomic_rmw(%f, %one) {kind=xchg, sem="release"} : int32'
+RELAXED = '%old = atomic_rmw(%f, %one) {kind=add, sem="relaxed"} : int32'
+VOLATILE = "%old = load(%f) {volatile=true} : int32"
+
+
+@pytest.mark.parametrize(("signal", "name"), [(RELEASE, "atomic_rmw(%f, %one)"), (VOLATILE, "load(%f)")])
+def test_stores_stay_on_their_side_of_a_signal(signal: str, name: str) -> None:
+    check_plan(
+        _around_a_flag("store(%x_at, %lane)", signal, "store(%y_at, %lane)"),
+        f"""
+        plan @handover scratch=0 {{
+          nest 64 order d0 vector d0x16 {{
+            store(%x_at, %lane)
+          }}
+          scalar %old = {name}
+          nest 64 order d0 vector d0x16 {{
+            store(%y_at, %lane)
+          }}
+        }}
+        """,
+    )
+
+
+@pytest.mark.parametrize(("signal", "name"), [(RELEASE, "atomic_rmw(%f, %one)"), (VOLATILE, "load(%f)")])
+def test_load_stays_before_a_signal(signal: str, name: str) -> None:
+    check_plan(
+        _around_a_flag("%value = load(%x_at) : tile<64xint32>", signal, "store(%y_at, %value)"),
+        f"""
+        plan @handover scratch=256 {{
+          buffer b0: 64xint32 at 0
+          nest 64 order d0 vector d0x16 {{
+            b0 = %value
+          }}
+          scalar %old = {name}
+          nest 64 order d0 vector d0x16 {{
+            store(%y_at, %value)
+          }}
+        }}
+        """,
+    )
+
+
+def test_relaxed_atomic_orders_nothing() -> None:
+    check_plan(
+        _around_a_flag("store(%x_at, %lane)", RELAXED, "store(%y_at, %lane)"),
+        """
+        plan @handover scratch=0 {
+          scalar %old = atomic_rmw(%f, %one)
+          nest 64 order d0 vector d0x16 {
+            store(%x_at, %lane)
+            store(%y_at, %lane)
+          }
+        }
+        """,
+    )
+
+
+def test_volatile_loads_keep_their_nests() -> None:
+    volatile = "%value = load(%x_at) {volatile=true} : tile<64xint32>"
+    plan = plan_of(_around_a_flag("store(%y_at, %lane)", volatile, "store(%x_at, %value)"))
+    assert plan.count("nest") == 3

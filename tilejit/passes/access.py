@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Access, Bound, Stride
+from tilejit.ir.opdef import Effects
 from tilejit.ir.types import DType
 from tilejit.ops import control, elementwise, memory, shape
 from tilejit.ops.shape import reshape_dims
@@ -243,6 +244,16 @@ def may_alias(function: Function, first: Value | None, second: Value | None) -> 
         return True
     classes = [function.arguments[root.index].alias_class for root in (first, second)]
     return classes[0] is None or classes[1] is None or classes[0] == classes[1]
+
+
+def orders_memory(op: Op) -> bool:
+    """Whether other threads may learn from ``op`` how far this one has come, or this one how far they have.
+
+    No access to memory may cross such an op, whatever it accesses. It reads and writes: an atomic that is not
+    relaxed, or a volatile load.
+    """
+    both = Effects.READ | Effects.WRITE
+    return not op.regions and op.effects & both == both and op.attributes.get("sem") != "relaxed"
 
 
 def _conjuncts(mask: Value) -> list[Value]:

@@ -22,7 +22,7 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.opdef import Effects
 from tilejit.ops import reduce
-from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
 from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves, root_shape
 
 _FARTHEST = 16
@@ -41,12 +41,20 @@ def fuse_nests(
 
 @dataclass
 class _Footprint:
-    """What a step touches: buffers and scalars, and the pointers it loads and stores through."""
+    """What a step touches: buffers and scalars, and the pointers it loads and stores through.
+
+    ``orders_memory``: none of its loads and stores may change places with any other.
+    """
 
     reads: set[Value | Buffer] = field(default_factory=set)
     writes: set[Value | Buffer] = field(default_factory=set)
     loads: list[Value] = field(default_factory=list)
     stores: list[Value] = field(default_factory=list)
+    orders_memory: bool = False
+
+    @property
+    def touches_memory(self) -> bool:
+        return bool(self.loads or self.stores)
 
 
 class _Fuser:
@@ -119,6 +127,8 @@ class _Fuser:
         one, two = self._footprint(first), self._footprint(second)
         if one.writes & (two.reads | two.writes) or two.writes & one.reads:
             return False
+        if (one.orders_memory or two.orders_memory) and one.touches_memory and two.touches_memory:
+            return False
         return not self._memory_conflict(one, two) and not self._memory_conflict(two, one)
 
     def _memory_conflict(self, writer: _Footprint, other: _Footprint) -> bool:
@@ -135,9 +145,11 @@ class _Fuser:
             found.reads.add(self.buffers[leaf.value] if leaf.is_buffer else leaf.value)
             if leaf.load is not None:
                 found.loads.append(leaf.load.operand("pointer"))
+                found.orders_memory |= orders_memory(leaf.load)
         if isinstance(step, ScalarStep):
             op = step.op
             found.writes |= set(op.results)
+            found.orders_memory |= orders_memory(op)
             if Effects.WRITE in op.effects:
                 found.stores.append(op.operand("pointer"))
             elif Effects.READ in op.effects:
@@ -156,6 +168,8 @@ class _Fuser:
         first = list(nest_leaves(earlier, self.buffers))
         second = list(nest_leaves(later, self.buffers))
         if any(leaf.value in results for leaf in second):
+            return False
+        if any(leaf.load is not None and orders_memory(leaf.load) for leaf in (*first, *second)):
             return False
         written = {r.buffer for r in earlier.roots if isinstance(r, Materialise)}
         overwritten = {r.buffer for r in later.roots if isinstance(r, Materialise)}

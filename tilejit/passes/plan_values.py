@@ -7,7 +7,7 @@ what it reads.
 
 A value gets a buffer where it must have one (dot operands and results, carried values, scans, atomics),
 where evaluating it again would cost more than reading it back, where a consumer sits in a deeper loop, or
-where a store that may alias one of its loads comes first.
+where a store that may alias one of its loads, or an atomic, comes first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tilejit.ir.types import BF16, FP16, FP32, DType, Element
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
-from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
+from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
 
 RECOMPUTE_LIMIT = 5
 """Inline cost up to which a value is evaluated again by each consumer. A contiguous load costs 1, like a
@@ -119,7 +119,7 @@ class _Planner:
         self.sites: dict[Value, set[Op]] = {}
         self.costs: dict[Value, int] = {}
         self.has_load: dict[Value, bool] = {}
-        self.writes = [op for op in self.ops if Effects.WRITE in op.definition.effects]
+        self.writes = [op for op in self.ops if not op.regions and Effects.WRITE in op.effects]
         self.dot_operands: set[Value] = set()
         self.streamed: dict[Value, Op] = {}
 
@@ -275,17 +275,21 @@ class _Planner:
         return op.name == memory.LOAD.name and self._is_overwritten(op, sites)
 
     def _is_overwritten(self, load: Op, sites: set[Op]) -> bool:
-        """Whether a store that may alias ``load`` runs before its last consumer is done with it."""
+        """Whether a store that may alias ``load`` runs before its last consumer is done with it, or an op that
+        it may not cross.
+        """
         last = max(self.position[site] for site in sites)
         root = self.analysis.root(load.operand("pointer"))
         for write in self.writes:
-            if not self.position[load] < self.position[write] <= last:
+            position = self.position[write]
+            if not self.position[load] < position <= last:
                 continue
+            if position < last and orders_memory(write):
+                return True
             if not may_alias(self.function, root, self.analysis.root(write.operand("pointer"))):
                 continue
-            if self.position[write] == last and sites == {write} and self._is_in_place(load, write):
-                continue
-            return True
+            if not (position == last and sites == {write} and self._is_in_place(load, write)):
+                return True
         return False
 
     def _is_in_place(self, load: Op, write: Op) -> bool:
