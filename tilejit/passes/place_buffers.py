@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tilejit.ir.core import Op
+from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
     AtomicStep,
     Buffer,
@@ -26,6 +26,7 @@ from tilejit.ir.loop_plan import (
     Nest,
     PrintStep,
     ReduceRoot,
+    Root,
     ScalarStep,
     ScanStep,
     Step,
@@ -33,7 +34,7 @@ from tilejit.ir.loop_plan import (
     nested_steps,
     step_buffers,
 )
-from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves
+from tilejit.passes.inline_values import op_leaves, root_leaves, root_shape
 
 ALIGNMENT_BYTES = 64
 
@@ -50,10 +51,34 @@ class _Events:
         return [p for p, _ in self.reads] + self.writes
 
 
+class _Reads:
+    """Which values that have buffers a root or an op reads, and whether at the points of its nest.
+
+    Found once: the values that have buffers stay the same while the buffers themselves are merged.
+    """
+
+    def __init__(self, plan: LoopPlan) -> None:
+        self._buffers = plan.buffers
+        self._found: dict[Root | Op, list[tuple[Value, bool]]] = {}
+
+    def of_root(self, root: Root) -> list[tuple[Value, bool]]:
+        if root not in self._found:
+            shape, leaves = root_shape(root), root_leaves(root, self._buffers)
+            self._found[root] = [(leaf.value, leaf.is_identity(shape)) for leaf in leaves if leaf.is_buffer]
+        return self._found[root]
+
+    def of_op(self, op: Op) -> list[tuple[Value, bool]]:
+        if op not in self._found:
+            leaves = op_leaves(op, self._buffers)
+            self._found[op] = [(leaf.value, False) for leaf in leaves if leaf.is_buffer]
+        return self._found[op]
+
+
 @dataclass
 class _Timeline:
     """All steps in the order they are written, with the ranges of loops."""
 
+    reads: _Reads
     events: dict[Buffer, _Events] = field(default_factory=dict)
     loops: list[tuple[int, int]] = field(default_factory=list)
     block: dict[int, int] = field(default_factory=dict)  # position -> number of the step list it lies in
@@ -80,14 +105,15 @@ class _Timeline:
 
 def place_buffers(plan: LoopPlan) -> None:
     """Merge buffers, remove needless copies, assign names and offsets."""
-    while _merge_one(plan):
+    reads = _Reads(plan)
+    while _merge_one(plan, reads):
         pass
     _drop_empty(plan.steps)
-    _assign_offsets(plan)
+    _assign_offsets(plan, reads)
 
 
-def _merge_one(plan: LoopPlan) -> bool:
-    timeline = _Timeline()
+def _merge_one(plan: LoopPlan, reads: _Reads) -> bool:
+    timeline = _Timeline(reads)
     copies: list[tuple[int, Materialise, Nest]] = []
     _record(plan.steps, plan, timeline, copies)
     for position, root, nest in copies:
@@ -220,14 +246,14 @@ def _record(
 def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline) -> None:
     match step:
         case Nest():
-            for leaf in nest_leaves(step, plan.buffers):
-                _read_leaf(leaf, step.shape, position, plan, timeline)
+            for root in step.roots:
+                _read(timeline.reads.of_root(root), position, plan, timeline)
             for buffer in step_buffers(step):
                 timeline.of(buffer).writes.append(position)
         case ScalarStep(op=op) | PrintStep(op=op):
-            _read_operands(op, position, plan, timeline)
+            _read(timeline.reads.of_op(op), position, plan, timeline)
         case ScanStep() | AtomicStep():
-            _read_operands(step.op, position, plan, timeline)
+            _read(timeline.reads.of_op(step.op), position, plan, timeline)
             for buffer in step_buffers(step):
                 timeline.of(buffer).writes.append(position)
         case DotStep():
@@ -235,7 +261,7 @@ def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline)
                 if side.buffer is not None:
                     timeline.of(side.buffer).reads.append((position, False))
                 if side.load is not None:
-                    _read_operands(side.load, position, plan, timeline)
+                    _read(timeline.reads.of_op(side.load), position, plan, timeline)
             if not step.starts_at_zero:
                 timeline.of(step.accumulator).reads.append((position, True))
             timeline.of(step.accumulator).writes.append(position)
@@ -250,22 +276,14 @@ def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline)
             pass
 
 
-def _read_leaf(
-    leaf: Leaf, shape: tuple[int, ...], position: int, plan: LoopPlan, timeline: _Timeline
-) -> None:
-    if leaf.is_buffer:
-        timeline.of(plan.buffers[leaf.value]).reads.append((position, leaf.is_identity(shape)))
+def _read(values: Iterable[tuple[Value, bool]], position: int, plan: LoopPlan, timeline: _Timeline) -> None:
+    for value, in_place in values:
+        timeline.of(plan.buffers[value]).reads.append((position, in_place))
 
 
-def _read_operands(op: Op, position: int, plan: LoopPlan, timeline: _Timeline) -> None:
-    for leaf in op_leaves(op, plan.buffers):
-        if leaf.is_buffer:
-            timeline.of(plan.buffers[leaf.value]).reads.append((position, False))
-
-
-def _assign_offsets(plan: LoopPlan) -> None:
+def _assign_offsets(plan: LoopPlan, reads: _Reads) -> None:
     """Place buffers first-fit by the ranges of positions in which they hold something."""
-    timeline = _Timeline()
+    timeline = _Timeline(reads)
     _record(plan.steps, plan, timeline, [])
     ordered = sorted(timeline.events.items(), key=lambda item: min(item[1].positions, default=0))
     placed: list[tuple[int, int, Buffer]] = []
