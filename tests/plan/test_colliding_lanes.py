@@ -83,3 +83,40 @@ def test_last_lane_stays_where_places_are_computed() -> None:
       %place = irem(%sum, %sevens) : tile<5x24xint32>
     """.strip()
     check_run(_store_at_repeated_places(place), np.zeros(7, np.int32))
+
+
+def _update_at(place: str) -> str:
+    """Adds the lane to what lies at ``%place``, which is the same element for several lanes."""
+    return f"""
+        func @update(%x: ptr<int32>) {{
+          %lane = arange() {{start=0, end=64}} : tile<64xint32>
+          {place}
+          %base = splat(%x) {{shape=[64]}} : tile<64xptr<int32>>
+          %at = addptr(%base, %place) : tile<64xptr<int32>>
+          %old = load(%at) : tile<64xint32>
+          %new = add(%old, %lane) : tile<64xint32>
+          store(%at, %new)
+          return()
+        }}
+        """
+
+
+def test_offsets_shifted_out_of_their_type_are_one_place() -> None:
+    place = """
+          %far = constant() {value=40, dtype=int32} : int32
+          %fars = splat(%far) {shape=[64]} : tile<64xint32>
+          %place = shl(%lane, %fars) : tile<64xint32>
+    """.strip()
+    check_run(_update_at(place), np.array([1], np.int32))
+
+
+def test_offsets_that_come_round_are_one_place() -> None:
+    place = """
+          %four = constant() {value=4, dtype=int32} : int32
+          %fours = splat(%four) {shape=[64]} : tile<64xint32>
+          %quarter = constant() {value=1073741824, dtype=int32} : int32
+          %quarters = splat(%quarter) {shape=[64]} : tile<64xint32>
+          %part = mul(%lane, %fours) : tile<64xint32>
+          %place = mul(%part, %quarters) : tile<64xint32>
+    """.strip()
+    check_run(_update_at(place), np.array([1], np.int32))

@@ -4,9 +4,10 @@ through which threads tell each other how far they are.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from .text import check_plan, plan_of
+from .text import check_plan, check_run, plan_of
 
 
 def test_load_sinks_past_a_store_to_another_array() -> None:
@@ -153,3 +154,41 @@ def test_volatile_loads_keep_their_nests() -> None:
     volatile = "%value = load(%x_at) {volatile=true} : tile<64xint32>"
     plan = plan_of(_around_a_flag("store(%y_at, %lane)", volatile, "store(%x_at, %value)"))
     assert plan.count("nest") == 3
+
+
+def test_load_through_pointers_that_change_places_stays_before_a_store() -> None:
+    x, y, out = (f"%{name}: ptr<int32> {{alias_class={i}}}" for i, name in enumerate(("x", "y", "out")))
+    check_run(
+        f"""
+        func @exchange({x}, {y}, {out}, %trips: int32) {{
+          %zero = constant() {{value=0, dtype=int32}} : int32
+          %one = constant() {{value=1, dtype=int32}} : int32
+          %lane = arange() {{start=0, end=16}} : tile<16xint32>
+          %p, %q = for(%zero, %trips, %one, inits=[%x, %y]) : ptr<int32>, ptr<int32> {{
+            body(%i: int32, %here: ptr<int32>, %there: ptr<int32>):
+            %next = addptr(%there, %one) : ptr<int32>
+            %next_base = splat(%next) {{shape=[16]}} : tile<16xptr<int32>>
+            %next_at = addptr(%next_base, %lane) : tile<16xptr<int32>>
+            %value = load(%next_at) : tile<16xint32>
+            %there_base = splat(%there) {{shape=[16]}} : tile<16xptr<int32>>
+            %there_at = addptr(%there_base, %lane) : tile<16xptr<int32>>
+            %other = load(%there_at) : tile<16xint32>
+            %same = addptr(%here, %zero) : ptr<int32>
+            %x_base = splat(%x) {{shape=[16]}} : tile<16xptr<int32>>
+            %x_at = addptr(%x_base, %lane) : tile<16xptr<int32>>
+            %number = splat(%i) {{shape=[16]}} : tile<16xint32>
+            store(%x_at, %number)
+            %out_base = splat(%out) {{shape=[16]}} : tile<16xptr<int32>>
+            %out_at = addptr(%out_base, %lane) : tile<16xptr<int32>>
+            %sum = add(%value, %other) : tile<16xint32>
+            store(%out_at, %sum)
+            yield(values=[%next, %same])
+          }}
+          return()
+        }}
+        """,
+        np.arange(40, dtype=np.int32),
+        np.arange(100, 140, dtype=np.int32),
+        np.zeros(16, np.int32),
+        2,
+    )

@@ -23,6 +23,10 @@ from tilejit.passes.algebra import constant_value
 from tilejit.passes.intervals import never_wraps
 
 ZERO = Stride(0)
+_FEWEST_OFFSETS = 1 << 32
+"""Offsets of 32 bits, the narrowest that strides are known of, come round after so many."""
+_DEEPEST = 100
+"""Values that a stride is derived through, one from the other: beyond that Python's stack might not do."""
 _VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
 
 
@@ -67,13 +71,21 @@ class AccessAnalysis:
         self._function = function
         self._strides: dict[tuple[Value, int], Stride | None] = {}
         self._roots: dict[Value, Value | None] = {}
+        # Carried values for which the assumption that a loop keeps their stride, or their root, did not hold.
         self._irregular: set[tuple[Value, int]] = set()
+        self._rootless: set[Value] = set()
+        self._exact: dict[Value, bool] = {}
+        self._depth = 0
 
     def stride(self, value: Value, dim: int) -> Stride | None:
         """By how much neighbours along ``dim`` differ; None where that is not one number for all of them."""
         key = (value, dim)
         if key not in self._strides:
+            if self._depth == _DEEPEST:
+                return None
+            self._depth += 1
             self._strides[key] = self._stride(value, dim)
+            self._depth -= 1
         return self._strides[key]
 
     def strides(self, value: Value) -> tuple[Stride | None, ...]:
@@ -82,7 +94,6 @@ class AccessAnalysis:
     def root(self, pointer: Value) -> Value | None:
         """The function argument that ``pointer`` is derived from; None where there may be several."""
         if pointer not in self._roots:
-            self._roots[pointer] = None  # a cycle through carried values ends here
             self._roots[pointer] = self._root(pointer)
         return self._roots[pointer]
 
@@ -106,14 +117,20 @@ class AccessAnalysis:
 
         Offsets of 64 bits do not wrap; of narrower ones it has to be proved.
         """
-        op = value.defining_op
-        if value.type.is_scalar or op is None:
+        if value not in self._exact:
+            self._exact[value] = self._is_exact(value)
+        return self._exact[value]
+
+    def _is_exact(self, value: Value) -> bool:
+        if all(stride is not None and stride.is_zero for stride in self.strides(value)):
             return True
-        if op.name == elementwise.ADDPTR.name:
-            return all(self.is_exact(operand) for operand in op.operands)
-        element = value.type.element
+        op, element = value.defining_op, value.type.element
         if isinstance(element, DType) and element.bits < 64:
             return never_wraps(value)
+        if op is None or op.regions:
+            return False  # carried by a loop, or chosen by a branch: where it comes from is not followed
+        if not (op.definition.is_elementwise or op.name in _VIEW_OPS):
+            return True  # it has no strides
         return all(self.is_exact(operand) for operand in op.operands)
 
     def stride_of_mask(self, value: Value, dim: int) -> Stride | None:
@@ -180,13 +197,12 @@ class AccessAnalysis:
         return None
 
     def _root(self, pointer: Value) -> Value | None:
+        origin = _origin(pointer)
+        if origin is not pointer:
+            return self.root(origin)
         op = pointer.defining_op
         if op is None:
             return self._block_argument_root(pointer)
-        if op.name in _VIEW_OPS or op.name == elementwise.ADDPTR.name:
-            return self.root(op.operands[0])
-        if op.name == elementwise.BITCAST.name and op.operands[0].type.element.is_ptr():
-            return self.root(op.operands[0])
         if op.name == elementwise.SELECT.name:
             first = self.root(op.operand("true_value"))
             return first if first is self.root(op.operand("false_value")) else None
@@ -204,13 +220,21 @@ class AccessAnalysis:
         assert isinstance(block, Block)
         if block is self._function.body:
             return pointer
+        if pointer in self._rootless:
+            return None
         loop = block.parent
         assert isinstance(loop, Op)
         index = pointer.index - (1 if loop.name == control.FOR.name else 0)
-        root = self.root(loop.operand_list("inits")[index])
-        self._roots[pointer] = root
-        carried = self.root(loop.regions[-1].terminator.operands[index])
-        return root if carried is root else None
+        assumed = self.root(loop.operand_list("inits")[index])
+        if assumed is None:
+            return None
+        self._roots[pointer] = assumed
+        if self.root(loop.regions[-1].terminator.operands[index]) is assumed:
+            return assumed
+        # What was derived from the assumption is wrong.
+        self._roots.clear()
+        self._rootless.add(pointer)
+        return None
 
 
 def lanes_are_distinct(
@@ -235,7 +259,7 @@ def lanes_are_distinct(
         if distance <= reach:
             return False
         reach += distance * (size - 1)
-    return True
+    return reach < _FEWEST_OFFSETS
 
 
 def may_alias(function: Function, first: Value | None, second: Value | None) -> bool:
@@ -261,6 +285,17 @@ def _conjuncts(mask: Value) -> list[Value]:
     if op is not None and op.name == elementwise.AND.name:
         return _conjuncts(op.operands[0]) + _conjuncts(op.operands[1])
     return [mask]
+
+
+def _origin(pointer: Value) -> Value:
+    """The value that ``pointer`` is derived from by address arithmetic and views alone."""
+    while True:
+        op = pointer.defining_op
+        if op is None or op.name not in (*_VIEW_OPS, elementwise.ADDPTR.name, elementwise.BITCAST.name):
+            return pointer
+        if not op.operands[0].type.element.is_ptr():  # made from a number
+            return pointer
+        pointer = op.operands[0]
 
 
 def _mapped_dim(op: Op, dim: int) -> int | None:
@@ -313,8 +348,10 @@ def _mul_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
 
 
 def _shl_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
-    amount = constant_everywhere(op.operands[1])
-    if strides[0] is None or not isinstance(amount, int) or not 0 <= amount < 63:
+    amount, element = constant_everywhere(op.operands[1]), op.result.type.element
+    if strides[0] is None or not isinstance(amount, int) or not isinstance(element, DType):
+        return None
+    if not 0 <= amount < element.bits:
         return None
     return Stride(strides[0].coefficient << amount, strides[0].factors)
 
