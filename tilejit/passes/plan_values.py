@@ -24,6 +24,10 @@ from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
 
+DEEPEST_INLINE = 64
+"""Values computed inline from each other, beyond which one gets a buffer: the emitter follows them by
+recursion, four Python frames for each.
+"""
 RECOMPUTE_LIMIT = 5
 """Inline cost up to which a value is evaluated again by each consumer. A contiguous load costs 1, like a
 reload from the
@@ -118,6 +122,7 @@ class _Planner:
         self.position = {op: i for i, op in enumerate(self.ops)}
         self.sites: dict[Value, set[Op]] = {}
         self.costs: dict[Value, int] = {}
+        self.too_deep: set[Value] = set()
         self.has_load: dict[Value, bool] = {}
         self.writes = [op for op in self.ops if not op.regions and Effects.WRITE in op.effects]
         self.dot_operands: set[Value] = set()
@@ -198,9 +203,14 @@ class _Planner:
         return (self.position[holder], int(isinstance(owner, Block)), item[0].index)
 
     def _estimate_costs(self) -> None:
+        depths: dict[Value, int] = {}
         for op in self.ops:
             inputs = [v for v in op.operands if v.type.rank]
+            depth = 1 + max((depths.get(v, 0) for v in inputs), default=0)
             for result in op.results:
+                depths[result] = depth % DEEPEST_INLINE
+                if result.type.rank and depth == DEEPEST_INLINE:
+                    self.too_deep.add(result)
                 if op.name in _BUFFERED_RESULTS:
                     self.costs[result], self.has_load[result] = 1, True
                     continue
@@ -253,7 +263,7 @@ class _Planner:
         return found
 
     def _must_store(self, op: Op, value: Value) -> bool:
-        if value in self.dot_operands:
+        if value in self.dot_operands or value in self.too_deep:
             return True
         for user in value.users:
             if user.name == control.YIELD.name and user.parent is not None:
@@ -275,8 +285,8 @@ class _Planner:
         return op.name == memory.LOAD.name and self._is_overwritten(op, sites)
 
     def _is_overwritten(self, load: Op, sites: set[Op]) -> bool:
-        """Whether a store that may alias ``load`` runs before its last consumer is done with it, or an op that
-        it may not cross.
+        """Whether a store that may alias ``load``, or an op that it may not cross, runs before its last
+        consumer is done with it.
         """
         last = max(self.position[site] for site in sites)
         root = self.analysis.root(load.operand("pointer"))
@@ -301,9 +311,7 @@ class _Planner:
             return False
         if not lanes_are_distinct(self.analysis.strides(pointer), pointer.type.shape):
             return False
-        return all(_is_elementwise_path(use, write) for use in load.result.users) and not any(
-            operand is load.result for operand in (write.operand("pointer"), write.optional_operand("mask"))
-        )
+        return _leads_elementwise(load.result, write) and load.result is not write.optional_operand("mask")
 
     def _give_buffer(self, value: Value) -> None:
         element = value.type.element
@@ -317,12 +325,18 @@ class _Planner:
         self.buffers[value] = Buffer("", value.type.shape, stored)
 
 
-def _is_elementwise_path(user: Op, target: Op) -> bool:
-    if user is target:
-        return True
-    if not user.definition.is_elementwise:
-        return False
-    return all(_is_elementwise_path(next_user, target) for next_user in user.results[0].users)
+def _leads_elementwise(value: Value, target: Op) -> bool:
+    """Whether all that is computed from ``value`` is elementwise and goes into ``target``."""
+    pending, seen = [value], {target}
+    while pending:
+        for user in pending.pop().users:
+            if user in seen:
+                continue
+            if not user.definition.is_elementwise:
+                return False
+            seen.add(user)
+            pending += user.results
+    return True
 
 
 def _is_exact_in(element: Element, wider: DType) -> bool:
