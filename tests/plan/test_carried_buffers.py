@@ -115,3 +115,32 @@ def test_carried_value_is_read_beside_the_copy_that_replaces_it() -> None:
         np.zeros(20, np.int32),
         2,
     )
+
+
+def test_what_one_side_of_a_branch_yields_survives_what_the_other_side_yields() -> None:
+    check_run(
+        """
+        func @choose(%x: ptr<int32>, %y: ptr<int32>, %out: ptr<int32>, %condition: int1) {
+          %lane = arange() {start=0, end=20} : tile<20xint32>
+          %x_base = splat(%x) {shape=[20]} : tile<20xptr<int32>>
+          %x_at = addptr(%x_base, %lane) : tile<20xptr<int32>>
+          %loaded = load(%x_at) : tile<20xint32>
+          store(%x_at, %lane)
+          %running = scan(%lane) {axis=0, kind=sum} : tile<20xint32>
+          %chosen = if(%condition) : tile<20xint32> {
+            then():
+            yield(values=[%loaded])
+            else():
+            yield(values=[%running])
+          }
+          %base = splat(%out) {shape=[20]} : tile<20xptr<int32>>
+          %at = addptr(%base, %lane) : tile<20xptr<int32>>
+          store(%at, %chosen)
+          return()
+        }
+        """,
+        np.arange(50, 70, dtype=np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(20, np.int32),
+        1,
+    )

@@ -81,6 +81,7 @@ class _Timeline:
     reads: _Reads
     events: dict[Buffer, _Events] = field(default_factory=dict)
     loops: list[tuple[int, int]] = field(default_factory=list)
+    arms: list[tuple[int, int]] = field(default_factory=list)  # ranges of the sides of branches
     block: dict[int, int] = field(default_factory=dict)  # position -> number of the step list it lies in
     count: int = 0
     blocks: int = 0
@@ -101,6 +102,10 @@ class _Timeline:
             return True
         around = [r for r in self.loops if r[0] > start and r[0] <= read and write <= r[1]]
         return read > start and bool(around)
+
+    def may_pass_by(self, first: int, position: int) -> bool:
+        """Whether control may run past ``first`` without coming to ``position``, for a branch in between."""
+        return any(low <= position < high and not low <= first < high for low, high in self.arms)
 
 
 def place_buffers(plan: LoopPlan) -> None:
@@ -123,6 +128,9 @@ def _merge_one(plan: LoopPlan, reads: _Reads) -> bool:
             return True
         if source.shape != target.shape or source.element != target.element:
             continue
+        first = min(timeline.of(source).writes, default=position)
+        if timeline.may_pass_by(first, position) and min(timeline.of(target).writes) < first:
+            continue  # on the other side of the branch the target may still be needed as it was
         if _source_dies(timeline, source, target, position) or _target_is_dead(
             timeline, source, target, position
         ):
@@ -233,7 +241,10 @@ def _record(
                 if isinstance(root, Materialise) and root.is_copy:
                     copies.append((position, root, step))
         for nested in nested_steps(step):
+            before = timeline.count
             _record(nested, plan, timeline, copies)
+            if isinstance(step, IfStep):
+                timeline.arms.append((before, timeline.count))
         if isinstance(step, ForStep | WhileStep):
             timeline.loops.append((position, timeline.count))
             timeline.block[timeline.count] = block
