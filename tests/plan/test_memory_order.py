@@ -163,32 +163,35 @@ def test_load_through_pointers_that_change_places_stays_before_a_store() -> None
         func @exchange({x}, {y}, {out}, %trips: int32) {{
           %zero = constant() {{value=0, dtype=int32}} : int32
           %one = constant() {{value=1, dtype=int32}} : int32
-          %lane = arange() {{start=0, end=16}} : tile<16xint32>
-          %p, %q = for(%zero, %trips, %one, inits=[%x, %y]) : ptr<int32>, ptr<int32> {{
+          %lane = arange() {{start=0, end=40}} : tile<40xint32>
+          %back = constant() {{value=-1, dtype=int32}} : int32
+          %x_one = addptr(%x, %one) : ptr<int32>
+          %y_one = addptr(%y, %one) : ptr<int32>
+          %p, %q = for(%zero, %trips, %one, inits=[%x_one, %y_one]) : ptr<int32>, ptr<int32> {{
             body(%i: int32, %here: ptr<int32>, %there: ptr<int32>):
-            %next = addptr(%there, %one) : ptr<int32>
-            %next_base = splat(%next) {{shape=[16]}} : tile<16xptr<int32>>
-            %next_at = addptr(%next_base, %lane) : tile<16xptr<int32>>
-            %value = load(%next_at) : tile<16xint32>
-            %there_base = splat(%there) {{shape=[16]}} : tile<16xptr<int32>>
-            %there_at = addptr(%there_base, %lane) : tile<16xptr<int32>>
-            %other = load(%there_at) : tile<16xint32>
+            %next = addptr(%there, %back) : ptr<int32>
+            %next_base = splat(%next) {{shape=[40]}} : tile<40xptr<int32>>
+            %next_at = addptr(%next_base, %lane) : tile<40xptr<int32>>
+            %value = load(%next_at) : tile<40xint32>
+            %there_base = splat(%there) {{shape=[40]}} : tile<40xptr<int32>>
+            %there_at = addptr(%there_base, %lane) : tile<40xptr<int32>>
+            %other = load(%there_at) : tile<40xint32>
             %same = addptr(%here, %zero) : ptr<int32>
-            %x_base = splat(%x) {{shape=[16]}} : tile<16xptr<int32>>
-            %x_at = addptr(%x_base, %lane) : tile<16xptr<int32>>
-            %number = splat(%i) {{shape=[16]}} : tile<16xint32>
+            %x_base = splat(%x) {{shape=[40]}} : tile<40xptr<int32>>
+            %x_at = addptr(%x_base, %lane) : tile<40xptr<int32>>
+            %number = splat(%i) {{shape=[40]}} : tile<40xint32>
             store(%x_at, %number)
-            %out_base = splat(%out) {{shape=[16]}} : tile<16xptr<int32>>
-            %out_at = addptr(%out_base, %lane) : tile<16xptr<int32>>
-            %sum = add(%value, %other) : tile<16xint32>
+            %out_base = splat(%out) {{shape=[40]}} : tile<40xptr<int32>>
+            %out_at = addptr(%out_base, %lane) : tile<40xptr<int32>>
+            %sum = add(%value, %other) : tile<40xint32>
             store(%out_at, %sum)
             yield(values=[%next, %same])
           }}
           return()
         }}
         """,
-        np.arange(40, dtype=np.int32),
-        np.arange(100, 140, dtype=np.int32),
-        np.zeros(16, np.int32),
+        np.arange(50, dtype=np.int32),
+        np.arange(100, 150, dtype=np.int32),
+        np.zeros(40, np.int32),
         2,
     )
