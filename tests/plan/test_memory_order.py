@@ -177,7 +177,8 @@ def test_load_through_pointers_that_change_places_stays_before_a_store() -> None
             %there_at = addptr(%there_base, %lane) : tile<40xptr<int32>>
             %other = load(%there_at) : tile<40xint32>
             %same = addptr(%here, %zero) : ptr<int32>
-            %x_base = splat(%x) {{shape=[40]}} : tile<40xptr<int32>>
+            %x_two = addptr(%x_one, %one) : ptr<int32>
+            %x_base = splat(%x_two) {{shape=[40]}} : tile<40xptr<int32>>
             %x_at = addptr(%x_base, %lane) : tile<40xptr<int32>>
             %number = splat(%i) {{shape=[40]}} : tile<40xint32>
             store(%x_at, %number)
