@@ -15,14 +15,47 @@ from tilejit.backend.cpu.values import EmitContext, LaneBuilder, constant
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import CopyStep
 from tilejit.ir.opdef import Effects
-from tilejit.ir.types import FP32, DType
+from tilejit.ir.types import BF16, FP16, FP32, INT32, DType
 from tilejit.ops import ReduceKind, Rounding
+from tilejit.ops.type_rules import INTEGERS
 from tilejit.passes import access, algebra, fuse_nests, place_buffers, plan_loops, plan_values, shape_nests
 from tilejit.passes import simplify as simplify_pass
 
-from .profiles import DOTS, ELEMENTWISE, LOOPS, MEMORY, REDUCTIONS, SHAPES, Profile
+from .profiles import DOTS, LOOPS, MEMORY, SHAPES, Profile
 
 Patch = pytest.MonkeyPatch
+
+CASTS = Profile(
+    {"cast": 5, "arithmetic": 1, "load": 2, "store": 2},
+    ops=(20, 50),
+    dtypes=(FP32, FP32, FP16, BF16),
+    shapes=((), (5,), (16,), (37,), (5, 8)),
+)
+INTEGER_OPS = Profile(
+    {"arithmetic": 5, "compare": 3, "select": 1, "load": 1, "store": 1},
+    ops=(30, 70),
+    dtypes=INTEGERS,
+    shapes=((), (5,), (16,), (37,), (5, 8)),
+)
+STORES_IN_LOOPS = Profile(
+    {"for": 3, "while": 1, "load": 3, "store": 3, "update": 2, "walk": 1},
+    ops=(20, 60),
+    overlap=0.6,
+    dtypes=(FP32, INT32),
+    shapes=((), (5,), (16,), (37,)),
+)
+CARRYING = Profile(
+    {"for": 3, "while": 1, "scan": 1, "arithmetic": 1},
+    ops=(20, 60),
+    dtypes=(FP32, INT32),
+    shapes=((5,), (16,), (37,)),
+)
+REDUCING = Profile(
+    {"reduce": 3, "scan": 1, "arithmetic": 1, "softmax": 1},
+    ops=(15, 40),
+    dtypes=(FP32, INT32),
+    shapes=((5,), (37,), (100,), (5, 37), (16, 8)),
+)
 
 
 @dataclass(frozen=True)
@@ -252,28 +285,28 @@ def addends_of_dots_are_forgotten(patch: Patch) -> None:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    Mutation(arguments_never_alias, MEMORY, is_quick=True),
-    Mutation(stores_never_change_what_was_loaded, MEMORY),
+    Mutation(arguments_never_alias, STORES_IN_LOOPS, is_quick=True),
+    Mutation(stores_never_change_what_was_loaded, STORES_IN_LOOPS),
     Mutation(all_nests_of_one_shape_fuse, MEMORY),
     Mutation(lanes_never_collide, MEMORY),
-    Mutation(carried_copies_merge_without_checks, LOOPS, is_quick=True),
-    Mutation(source_of_a_copy_always_dies, LOOPS),
-    Mutation(swapped_carried_values_are_moved_one_by_one, LOOPS),
+    Mutation(carried_copies_merge_without_checks, CARRYING, is_quick=True),
+    Mutation(source_of_a_copy_always_dies, CARRYING),
+    Mutation(swapped_carried_values_are_moved_one_by_one, CARRYING),
     Mutation(buffers_live_until_their_first_use_only, LOOPS),
     Mutation(subtracted_offsets_keep_their_sign, MEMORY),
-    Mutation(loads_leave_every_loop, LOOPS),
-    Mutation(loads_merge_across_stores, MEMORY),
-    Mutation(casts_collapse_through_any_type, ELEMENTWISE),
+    Mutation(loads_leave_every_loop, STORES_IN_LOOPS),
+    Mutation(loads_merge_across_stores, STORES_IN_LOOPS),
+    Mutation(casts_collapse_through_any_type, CASTS),
     Mutation(tails_of_rows_are_forgotten, SHAPES),
     Mutation(masked_out_lanes_are_zero, MEMORY, is_quick=True),
     Mutation(masks_of_stores_are_ignored, MEMORY),
-    Mutation(partial_results_of_tails_are_dropped, REDUCTIONS),
-    Mutation(maximum_starts_at_zero, REDUCTIONS),
-    Mutation(operands_of_sub_are_swapped, ELEMENTWISE),
-    Mutation(shr_is_always_logical, ELEMENTWISE),
-    Mutation(integers_compare_as_signed, ELEMENTWISE),
-    Mutation(casts_round_toward_zero, ELEMENTWISE),
-    Mutation(exponentials_are_off_by_a_thousandth, REDUCTIONS, is_quick=True),
+    Mutation(partial_results_of_tails_are_dropped, REDUCING),
+    Mutation(maximum_starts_at_zero, REDUCING),
+    Mutation(operands_of_sub_are_swapped, INTEGER_OPS),
+    Mutation(shr_is_always_logical, INTEGER_OPS),
+    Mutation(integers_compare_as_signed, INTEGER_OPS),
+    Mutation(casts_round_toward_zero, CASTS),
+    Mutation(exponentials_are_off_by_a_thousandth, REDUCING, is_quick=True),
     Mutation(loops_end_one_trip_early, LOOPS),
     Mutation(transposed_operands_are_read_as_they_lie, DOTS),
     Mutation(addends_of_dots_are_forgotten, DOTS),

@@ -11,7 +11,7 @@ from .generate import generate
 from .mutations import MUTATIONS, Mutation
 from .shrink import fails_in_child
 
-MOST_KERNELS = 150
+MOST_KERNELS = 300
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
