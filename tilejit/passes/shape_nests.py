@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreRoot, nested_steps
 from tilejit.ir.loop_plan import Step as PlanStep
 from tilejit.ir.types import DType
-from tilejit.ops import reduce
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct
 from tilejit.passes.guard_offsets import find_guards
 from tilejit.passes.inline_values import Leaf, nest_leaves
@@ -43,14 +42,13 @@ def _shape_nest(nest: Nest, plan: LoopPlan, analysis: AccessAnalysis, vector_byt
     leaves = list(nest_leaves(nest, plan.buffers))
     reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
     axis = reductions[0].axis if reductions else None
-    in_order = any(root.op.name == reduce.REDUCE_CUSTOM.name for root in reductions)
-    candidates = [d for d in range(rank) if nest.shape[d] > 1 and not (in_order and d == axis)]
+    candidates = [d for d in range(rank) if nest.shape[d] > 1]
     if any(isinstance(root, StoreRoot) and _lanes_collide(root, plan) for root in nest.roots):
         candidates = candidates[-1:]  # elements that are written several times keep what is written last
     if candidates:
         nest.vector_dim = max(candidates, key=lambda d: (_contiguity(nest, leaves, plan, d), d))
         nest.lanes = _lanes(nest, leaves, vector_bytes)
-    elif not in_order:
+    else:
         nest.vector_dim = rank - 1
     if nest.lanes > 1:
         nest.guards = list(find_guards(nest, leaves, plan.buffers, analysis))

@@ -51,6 +51,13 @@ class Combiner:
         """Combine halves of vectors of ``width`` lanes until ``target`` lanes are left, 1 being a scalar."""
         raise NotImplementedError
 
+    def fold_in_order(self, chunks: list[list[ir.Value]]) -> list[ir.Value]:
+        """Combine the lanes of chunks that follow each other, always neighbours, until scalars are left.
+
+        ``chunks``: a power of two of them, each the running values of equally many lanes.
+        """
+        raise NotImplementedError
+
 
 def make_combiner(scope: Scope, op: Op) -> Combiner:
     """The combiner of a reduction or scan."""
@@ -151,7 +158,27 @@ class _RegionCombiner(Combiner):
                 known[op.result] = emit_elementwise(self.scope.context(-1), op, inputs)
         raise InternalError("a combine region without a yield")
 
-    def fold(self, values: Sequence[ir.Value], width: int, target: int) -> list[ir.Value]:
-        if width != 1:
-            raise InternalError("a custom reduction in lanes")
-        return list(values)
+    def fold_in_order(self, chunks: list[list[ir.Value]]) -> list[ir.Value]:
+        """Combine even lanes with the odd ones beside them, of two chunks at a time where there are two."""
+        while len(chunks) > 1:
+            pairs = zip(chunks[::2], chunks[1::2], strict=True)
+            chunks = [self._combine_neighbours([*zip(a, b, strict=True)]) for a, b in pairs]
+        (values,) = chunks
+        while lanes_of(values[0].type) is not None:
+            values = self._combine_neighbours([(value,) for value in values])
+        return values
+
+    def _combine_neighbours(self, values: list[tuple[ir.Value, ...]]) -> list[ir.Value]:
+        """Combine neighbouring lanes of values that are one vector, or two that follow each other."""
+        left, right = ([self._every_other(parts, first) for parts in values] for first in (0, 1))
+        return self.combine(left, right)
+
+    def _every_other(self, parts: tuple[ir.Value, ...], first: int) -> ir.Value:
+        builder, lanes = self.scope.builder, lanes_of(parts[0].type)
+        if lanes is None:  # two scalars
+            return parts[first]
+        chosen = range(first, lanes * len(parts), 2)
+        if len(chosen) == 1:
+            return builder.extract_element(parts[0], ir.Constant(I32, first))
+        other = parts[1] if len(parts) > 1 else unset_lanes(parts[0].type.element, lanes)
+        return builder.shuffle_vector(parts[0], other, lane_numbers(*chosen))

@@ -284,7 +284,13 @@ class NestEmitter:
                 self.values.write_buffer(buffer, result.type.element, point, emitted)
 
     def _reduce_along_lanes(self, dim: int, known: dict[int, Coordinate]) -> None:
-        """Reduce the vector dimension: lanes accumulate side by side and are combined at the end."""
+        """Reduce the vector dimension: lanes accumulate side by side and are combined at the end.
+
+        Where nothing is known of the combine function but that it is associative, order is kept instead.
+        """
+        if any(combiner.identity(None) is None for combiner in self.combiners):
+            self._finish({**known, dim: START}, self._reduce_in_order(dim, known))
+            return
         size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
         group = lanes * unroll
         groups = size // group
@@ -316,6 +322,30 @@ class NestEmitter:
             parts.append((step, self._visit(self._point({**known, dim: place}), None)))
             position += step
         self._finish({**known, dim: START}, self._combine_parts(parts))
+
+    def _reduce_in_order(self, dim: int, known: dict[int, Coordinate]) -> Accumulators:
+        """Fold groups of neighbouring chunks to scalars, and these into the running values."""
+        size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
+        group = lanes * unroll
+        groups = size // group
+
+        def fold(base: ir.Value | int, count: int, width: int) -> Accumulators:
+            places = [self._chunk(base, u * width, width) for u in range(count)]
+            chunks = [self._visit(self._point({**known, dim: place}), None) for place in places]
+            return [c.fold_in_order([chunk[i] for chunk in chunks]) for i, c in enumerate(self.combiners)]
+
+        def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
+            start = self._scaled(self.scope.builder.add(trip, ir.Constant(I64, 1)), group)
+            return _flatten([self._combine(_unflatten(flat, [total])[0], fold(start, unroll, lanes))])
+
+        total = fold(0, unroll, lanes)
+        if groups > 1:
+            (total,) = _unflatten(loop(self.scope, groups - 1, _flatten([total]), body), [total])
+        position = groups * group
+        for width in _widths(size - position, lanes):
+            total = self._combine(total, fold(position, 1, width))
+            position += width
+        return total
 
     def _identity(self, combiner: Combiner, lanes: int | None) -> list[ir.Value]:
         identity = combiner.identity(lanes)
