@@ -252,11 +252,11 @@ def test_top_p(interpret: bool, rng: np.random.Generator) -> None:
 
 @tilejit.jit
 def rejection_sample(
-    out_ptr, draft_ids_ptr, bounds_ptr, draft_probs_ptr, target_probs_ptr, recovered_ptr, uniform_ptr, bonus_ptr,
-    is_greedy_ptr, max_len, vocab, NO_DRAFT_PROBS: tl.constexpr,
+    out_ptr, draft_ids_ptr, bounds_ptr, draft_probs_ptr, target_probs_ptr, recovered_ptr, uniform_ptr,
+    bonus_ptr, is_greedy_ptr, max_len, vocab, NO_DRAFT_PROBS: tl.constexpr,
 ):  # fmt: skip
     request = tl.program_id(0)
-    if is_greedy_ptr is not None:
+    if is_greedy_ptr is not None:  # noqa: SIM102
         if tl.load(is_greedy_ptr + request):
             return
     start = tl.load(bounds_ptr + request)
