@@ -4,7 +4,7 @@ Holds before: a plan whose dots may stream operands. Holds after: in a loop, eac
 whose rows the next streaming dot will read, in this trip or, after the last dot of the body, in the next.
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
 addresses come from computing the scalars they depend on again; where that is not possible - they depend on
-values that the loop carries - nothing is fetched.
+values that the loop carries, or on memory that it writes - nothing is fetched.
 """
 
 from __future__ import annotations
@@ -13,34 +13,41 @@ from collections.abc import Iterator
 
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.loop_plan import DotStep, ForStep, LoopPlan, Prefetch, Step, nested_steps
-from tilejit.ops import memory
+from tilejit.ir.opdef import Effects
+from tilejit.ops import memory, shape
+from tilejit.passes.access import AccessAnalysis, may_alias, orders_memory
 
 _INLINE_LIMIT = 64
 """Ops of an address computation, beyond which it is not worth repeating."""
+_VIEWS = frozenset(
+    definition.name
+    for definition in (shape.SPLAT, shape.BROADCAST, shape.RESHAPE, shape.TRANSPOSE, shape.JOIN, shape.SPLIT)
+)
 
 
-def double_buffer(plan: LoopPlan) -> None:
+def double_buffer(plan: LoopPlan, analysis: AccessAnalysis) -> None:
     """Plan prefetches in all loops."""
-    _visit(plan, plan.steps)
+    _visit(plan, analysis, plan.steps)
 
 
-def _visit(plan: LoopPlan, steps: list[Step]) -> None:
+def _visit(plan: LoopPlan, analysis: AccessAnalysis, steps: list[Step]) -> None:
     for step in steps:
         for nested in nested_steps(step):
-            _visit(plan, nested)
+            _visit(plan, analysis, nested)
         if isinstance(step, ForStep):
-            _plan_loop(plan, step)
+            _plan_loop(plan, analysis, step)
 
 
-def _plan_loop(plan: LoopPlan, loop: ForStep) -> None:
+def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
     streaming = [step for step in loop.body if isinstance(step, DotStep) and any(_loads(step))]
+    next_trip = _NextTrip(plan, analysis, loop.op) if streaming else None
     for number, step in enumerate(streaming):
         is_last = number + 1 == len(streaming)
         following = streaming[0] if is_last else streaming[number + 1]
         for load in _loads(following):
             if not is_last and _is_computed_before(load, step.op):
                 step.prefetches.append(Prefetch(load, next_trip=False))
-            elif is_last and _is_repeatable(plan, loop.op, load.operand("pointer")):
+            elif is_last and next_trip is not None and next_trip.knows(load.operand("pointer")):
                 step.prefetches.append(Prefetch(load, next_trip=True))
 
 
@@ -56,27 +63,51 @@ def _is_computed_before(load: Op, dot: Op) -> bool:
     return block is not None and block is dot.parent and block.ops.index(load) < block.ops.index(dot)
 
 
-def _is_repeatable(plan: LoopPlan, loop: Op, pointer: Value) -> bool:
-    """Whether a pointer in the loop's body follows from the loop's index and what is known outside."""
-    body = loop.regions[0]
-    seen: set[Value] = set()
+class _NextTrip:
+    """What can be computed, in one trip of a loop, as the next trip will compute it."""
 
-    def follows(value: Value) -> bool:
-        if value in seen or not _is_inside(value, body):
+    def __init__(self, plan: LoopPlan, analysis: AccessAnalysis, loop: Op) -> None:
+        self._plan = plan
+        self._analysis = analysis
+        self._body = loop.regions[0]
+        self._writes = [op for op in loop.walk() if not op.regions and Effects.WRITE in op.effects]
+
+    def knows(self, pointer: Value) -> bool:
+        """Whether a pointer in the loop's body follows from the loop's index and what is known outside."""
+        seen: set[Value] = set()
+        pending = [pointer]
+        while pending:
+            value = pending.pop()
+            if value in seen or not _is_inside(value, self._body):
+                continue
+            seen.add(value)
+            op = value.defining_op
+            if op is None and value is not self._body.arguments[0]:
+                return False
+            if op is not None:
+                if len(seen) > _INLINE_LIMIT or not self._is_repeatable(op, value):
+                    return False
+                pending += op.operands
+        return True
+
+    def _is_repeatable(self, op: Op, value: Value) -> bool:
+        """Whether an op of the body can be computed again, given its operands."""
+        if op.parent is not self._body or value in self._plan.buffers:
+            return False
+        if op.name == memory.LOAD.name:
+            return value.type.is_scalar and op.optional_operand("mask") is None and not self._is_written(op)
+        if op.definition.is_elementwise or not op.operands:
             return True
-        seen.add(value)
-        op = value.defining_op
-        if op is None:
-            return value is body.arguments[0]
-        if value in plan.buffers or op.regions or len(seen) > _INLINE_LIMIT:
-            return False
-        if op.name == memory.LOAD.name and (value.type.rank or op.optional_operand("mask") is not None):
-            return False
-        if op.parent is not body or op.name in (memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name):
-            return False
-        return all(follows(operand) for operand in op.operands)
+        return op.name in _VIEWS and not value.type.is_scalar
 
-    return follows(pointer)
+    def _is_written(self, load: Op) -> bool:
+        """Whether the loop may write what ``load`` reads: what it read now might lead anywhere."""
+        root = self._analysis.root(load.operand("pointer"))
+        return any(
+            orders_memory(op)
+            or may_alias(self._plan.function, root, self._analysis.root(op.operand("pointer")))
+            for op in self._writes
+        )
 
 
 def _is_inside(value: Value, body: Block) -> bool:

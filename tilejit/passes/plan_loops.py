@@ -52,7 +52,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
     accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
     plan = LoopPlan(function, steps, values.buffers, accesses)
     place_buffers(plan)
-    double_buffer(plan)
+    double_buffer(plan, values.analysis)
     shape_nests(plan, values.analysis, vector_bytes)
     return plan
 
