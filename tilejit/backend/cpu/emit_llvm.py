@@ -17,7 +17,7 @@ from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
 from tilejit.backend.cpu.emit_report import emit_report
-from tilejit.backend.cpu.evaluate import START, Evaluator, NextTripEvaluator, Scope
+from tilejit.backend.cpu.evaluate import DUMMY_BYTES, START, Evaluator, NextTripEvaluator, Scope
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.operand import FetchRows, Operand
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
@@ -45,7 +45,6 @@ from tilejit.ops import control, memory, shape
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
-_DUMMY_BYTES = 64
 
 
 def emit(plan: LoopPlan, target: CpuTarget, *, fp_fusion: bool = False) -> ir.Module:
@@ -76,8 +75,8 @@ class _ProgramEmitter:
     def emit(self) -> None:
         args, first, last, *grid, scratch = self.function.args
         entry = ir.IRBuilder(self.function.append_basic_block("entry"))
-        dummy = entry.alloca(ir.ArrayType(I8, _DUMMY_BYTES), name="dummy")
-        dummy.align = _DUMMY_BYTES
+        dummy = entry.alloca(ir.ArrayType(I8, DUMMY_BYTES), name="dummy")
+        dummy.align = DUMMY_BYTES
         scalars = self._load_arguments(entry, args)
         program = self.function.append_basic_block("program")
         done = self.function.append_basic_block("end")
@@ -272,10 +271,11 @@ class _ProgramEmitter:
         builder = self.scope.builder
         product_value: ir.Value = ir.Constant(I64, stride.coefficient)
         for factor in stride.factors:
-            value = self.value(factor)
-            product_value = builder.mul(
-                product_value, value if value.type == I64 else builder.sext(value, I64)
-            )
+            value, element = self.value(factor), factor.type.element
+            if value.type != I64:
+                is_signed = isinstance(element, DType) and element.is_int_signed()
+                value = builder.sext(value, I64) if is_signed else builder.zext(value, I64)
+            product_value = builder.mul(product_value, value)
         return product_value
 
     def copy(self, step: CopyStep) -> None:
@@ -309,10 +309,10 @@ class _ProgramEmitter:
         position.add_incoming(lower, entry)
         phis = self._enter(before, region.arguments[1:], op.results, starts, entry)
         self.scope.scalars[region.arguments[0]] = position
-        before.cbranch(before.icmp_signed("<", trip, trips), body, after)
+        before.cbranch(before.icmp_unsigned("<", trip, trips), body, after)
         before.position_at_end(body)
         following = before.add(trip, ir.Constant(I64, 1))
-        is_last = before.icmp_signed(">=", following, trips)
+        is_last = before.icmp_unsigned(">=", following, trips)
         # Past the last trip there is none: what is fetched for it is what this trip reads.
         next_index = before.select(is_last, position, before.add(position, stride))
         self.next_index.append((region.arguments[0], next_index))
@@ -324,26 +324,29 @@ class _ProgramEmitter:
         before.branch(header)
         before.position_at_end(after)
 
-    def _trip_count(self, op: Op, lower: ir.Value, upper: ir.Value, stride: ir.Value) -> ir.Value:
-        """ceil((upper - lower) / stride) where that is positive, in 64 bits so that nothing overflows."""
+    def _trip_count(self, op: Op, lower: ir.Value, upper: ir.Value, step: ir.Value) -> ir.Value:
+        """How often the body runs: ceil(|upper - lower| / |step|) where the step leads there, else 0.
+
+        Units: an unsigned number of 64 bits, which holds the distance of any two bounds. A step of 0, which
+        no loop may have, runs nothing.
+        """
         builder = self.builder
-        wide = [builder.sext(v, I64) if v.type != I64 else v for v in (lower, upper, stride)]
-        lower, upper, stride = wide
-        distance = builder.sub(upper, lower)
-        defining = op.operand("step").defining_op
-        number = (
-            defining.attributes["value"]
-            if defining is not None and defining.name == shape.CONSTANT.name
-            else None
-        )
-        one = ir.Constant(I64, 1)
-        if isinstance(number, int) and number < 0:
-            distance, stride = builder.neg(distance), ir.Constant(I64, -number)
-        if number in (1, -1):
-            return distance
-        positive = builder.icmp_signed(">", distance, ir.Constant(I64, 0))
-        rounded = builder.sdiv(builder.sub(builder.add(distance, stride), one), stride)
-        return builder.select(positive, rounded, ir.Constant(I64, 0))
+        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
+        lower, upper, step = (builder.sext(v, I64) if v.type != I64 else v for v in (lower, upper, step))
+        rises, falls = builder.icmp_signed("<", lower, upper), builder.icmp_signed(">", lower, upper)
+        up, down = builder.sub(upper, lower), builder.sub(lower, upper)
+        number = _constant_of(op.operand("step"))
+        if number is not None:
+            runs, distance = (rises, up) if number > 0 else (falls, down)
+            stride = ir.Constant(I64, max(1, abs(number)))
+        else:
+            is_up, is_down = builder.icmp_signed(">", step, zero), builder.icmp_signed("<", step, zero)
+            runs = builder.or_(builder.and_(rises, is_up), builder.and_(falls, is_down))
+            distance = builder.select(is_up, up, down)
+            stride = builder.select(is_up, step, builder.select(is_down, builder.neg(step), one))
+        if number not in (1, -1):
+            distance = builder.add(builder.udiv(builder.sub(distance, one), stride), one)
+        return builder.select(runs, distance, zero)
 
     def _enter(
         self,
@@ -420,3 +423,10 @@ class _ProgramEmitter:
             for values, block in incoming:
                 phi.add_incoming(values[number], block)
             self.scope.scalars[result] = phi
+
+
+def _constant_of(value: Value) -> int | None:
+    """The integer that a scalar is, None where it is not known when compiling."""
+    op = value.defining_op
+    number = op.attributes["value"] if op is not None and op.name == shape.CONSTANT.name else None
+    return number if isinstance(number, int) else None

@@ -133,6 +133,7 @@ def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.Mo
 
 def _short_passes() -> binding.ModulePassManager:
     passes = _llvm().create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()

@@ -15,13 +15,18 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.casts import convert
 from tilejit.backend.cpu.elementwise import emit_elementwise
+from tilejit.backend.cpu.masked import (
+    loads_under_masks,
+    masked_load,
+    masked_store,
+    stores_under_masks,
+)
 from tilejit.backend.cpu.values import (
     I32,
     I64,
     EmitContext,
     constant,
     from_storage,
-    intrinsic,
     lane_numbers,
     lanes_of,
     llvm_storage,
@@ -69,6 +74,8 @@ class Emitted:
     level: int
 
 
+DUMMY_BYTES = 64
+"""What a vector register holds."""
 _Known = dict[tuple[Value, Point], Emitted]
 _Splats = dict[tuple[ir.Value, int], ir.Value]
 
@@ -83,7 +90,7 @@ class Scope:
     target: CpuTarget
     fp_fusion: bool
     scratch: ir.Value
-    dummy: ir.Value  # 64 zero bytes that masked-out lanes read and write
+    dummy: ir.Value  # DUMMY_BYTES bytes that masked-out lanes read and write
     scalars: dict[Value, ir.Value]
     grid: dict[str, tuple[ir.Value, ...]]  # program_id and num_programs, by axis
     builders: list[ir.IRBuilder] = field(default_factory=list)  # one per open loop, the first outside all
@@ -385,10 +392,15 @@ class Evaluator:
         other = self._other(op, point)
         level = max(pointer.level, guard.level, other.level)
         builder = self.scope.builders[level]
+        align, target = storage_bytes(element), self.scope.target
+        is_uniform = lanes_of(guard.value.type) is None
+        if is_uniform and not loads_under_masks(target, align) and _fits(vector, align):
+            address = builder.select(guard.value, pointer.value, self.scope.dummy)
+            loaded = from_storage(builder, _plain_load(builder, address, vector, element), element)
+            chosen = builder.select(self.splat(guard, lanes), loaded, self.splat(other, lanes))
+            return Emitted(chosen, level)
         passed = to_storage(builder, self.splat(other, lanes), element)
-        call = masked_load(
-            builder, pointer.value, vector, storage_bytes(element), self.splat(guard, lanes), passed
-        )
+        call = masked_load(builder, target, pointer.value, align, self.splat(guard, lanes), passed)
         return Emitted(from_storage(builder, call, element), level)
 
     def _gather(self, op: Op, point: Point, lanes: int | None, guard: Emitted | None) -> Emitted:
@@ -441,20 +453,23 @@ class Evaluator:
                 assert lanes is not None
                 return self._scatter(op, point, value, guard, lanes)
         address = self.at(pointer_value, tuple(c.first for c in point)).value
-        align = storage_bytes(element)
-        mask_value = None if guard is None else self.splat(guard, lanes)
-        if mask_value is not None and lanes and self.scope.plan.accesses[op].mask_is_fixed:
+        align, target = storage_bytes(element), self.scope.target
+        is_uniform = guard is not None and lanes_of(guard.value.type) is None
+        if is_uniform and lanes and (stores_under_masks(target, align) or not _fits(value.type, align)):
+            is_uniform = False
+        mask_value = None if guard is None else self.splat(guard, None if is_uniform else lanes)
+        if mask_value is not None and not is_uniform and self.scope.plan.accesses[op].mask_is_fixed:
             mask_value = builder.or_(mask_value, splat(builder, self._never(), lanes))
 
         def write() -> None:
             if mask_value is None:
                 builder.store(value, address).align = align
-            elif lanes is None:
+            elif is_uniform:
                 # What lands in the dummy is never seen: masked-out loads give their ``other``.
-                target = builder.select(mask_value, address, self.scope.dummy)
-                builder.store(value, target).align = align
+                place = builder.select(mask_value, address, self.scope.dummy)
+                builder.store(value, place).align = align
             else:
-                masked_store(builder, address, value, align, mask_value)
+                masked_store(builder, target, address, value, align, mask_value)
 
         return write
 
@@ -527,35 +542,15 @@ def _normal(value: Value, point: Point) -> Point:
     return tuple(START if size == 1 else c for size, c in zip(value.type.shape, point, strict=True))
 
 
+def _fits(vector: ir.VectorType, element_bytes: int) -> bool:
+    """Whether a vector may be read from, and written to, the dummy in place of memory."""
+    return bool(vector.count * element_bytes <= DUMMY_BYTES)
+
+
 def _plain_load(builder: ir.IRBuilder, pointer: ir.Value, stored: ir.Type, element: Element) -> ir.Value:
     loaded = builder.load(pointer, typ=stored)
     loaded.align = storage_bytes(element)
     return loaded
-
-
-def masked_load(
-    builder: ir.IRBuilder, pointer: ir.Value, vector: ir.Type, align: int, mask: ir.Value, passed: ir.Value
-) -> ir.Value:
-    """Load the lanes under a mask; the others come from ``passed``."""
-    name = f"llvm.masked.load.{_suffix(vector)}.p0"
-    return _call_masked(builder, name, vector, [pointer, ir.Constant(I32, align), mask, passed])
-
-
-def masked_store(
-    builder: ir.IRBuilder, pointer: ir.Value, value: ir.Value, align: int, mask: ir.Value
-) -> None:
-    """Store the lanes under a mask."""
-    name = f"llvm.masked.store.{_suffix(value.type)}.p0"
-    _call_masked(builder, name, ir.VoidType(), [value, pointer, ir.Constant(I32, align), mask])
-
-
-def _suffix(vector: ir.VectorType) -> str:
-    element = "p0" if isinstance(vector.element, ir.PointerType) else vector.element.intrinsic_name
-    return f"v{vector.count}{element}"
-
-
-def _call_masked(builder: ir.IRBuilder, name: str, result: ir.Type, operands: Sequence[ir.Value]) -> ir.Value:
-    return intrinsic(builder, name, result, operands)
 
 
 _SHAPE_EMITTERS = {
