@@ -7,17 +7,12 @@ import re
 import pytest
 
 from tests.example_kernels import CASES, compiled
+from tests.targets.assembly import functions_of
 from tests.targets.elf import undefined_symbols
 from tilejit.target.cpu import aarch64_neon
 
 NEON = aarch64_neon()
 EM_AARCH64 = 183
-
-
-def functions_of(assembly: str) -> dict[str, str]:
-    """The text of each function by its name."""
-    parts = re.split(r"^\"?([A-Za-z_][\w.$]*)\"?:[^\n]*\n", assembly, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @pytest.mark.parametrize(("name", "signature"), CASES)
@@ -41,3 +36,11 @@ def test_dots_multiply_and_add_in_vectors(name: str, signature: str) -> None:
     for text in kernels.values():
         assert re.search(r"\tfmla\tv\d+\.4s", text)
         assert "\tfmadd" not in text
+
+
+def test_full_masks_are_not_tested_lane_by_lane() -> None:
+    functions = functions_of(compiled(*CASES[0], NEON).asm["s"])
+    assert {name for name in functions if name.endswith(".part")}
+    kernel = functions["vector_add_kernel.programs"]
+    assert len(re.findall(r"\ttbn?z\t", kernel)) <= 3  # one test for each load and store
+    assert re.search(r"\tldr\tq\d+, \[x", kernel) and re.search(r"\tstr\tq\d+, \[x", kernel)

@@ -12,6 +12,7 @@ import pytest
 from serving_batch import largest_error, make_batch, reference
 
 from tests.example_kernels import CASES, EXAMPLES, compiled
+from tests.targets.assembly import functions_of
 from tests.targets.elf import undefined_symbols
 from tilejit.target.cpu import generic_avx2, runs_here
 
@@ -25,6 +26,14 @@ def test_examples_are_self_contained(name: str, signature: str) -> None:
     code = compiled(name, signature, AVX2)
     assert undefined_symbols(code.object.object) <= {"memcpy"}
     assert "%ymm" in code.asm["s"] and not re.search(r"%zmm|%k[0-7]\b", code.asm["s"])
+
+
+def test_full_masks_take_plain_stores() -> None:
+    functions = functions_of(compiled(*CASES[0], AVX2).asm["s"])
+    stores = {
+        name for name, text in functions.items() if re.search(r"\tvmaskmovps\t%\w+, %\w+, [^%]*\(", text)
+    }
+    assert stores == {"tilejit.masked.store.v8f32.part"}
 
 
 @only_here
