@@ -44,6 +44,12 @@ STORES_IN_LOOPS = Profile(
     dtypes=(FP32, INT32),
     shapes=((), (5,), (16,), (37,)),
 )
+WRAPPING = Profile(
+    {"store": 3, "update": 2},
+    ops=(15, 50),
+    dtypes=(FP32, INT32),
+    shapes=((37,), (100,), (5, 37), (16, 16)),
+)
 CARRYING = Profile(
     {"for": 3, "while": 1, "scan": 1, "arithmetic": 1},
     ops=(20, 60),
@@ -164,7 +170,9 @@ def casts_collapse_through_any_type(patch: Patch) -> None:
 
 def tails_of_rows_are_forgotten(patch: Patch) -> None:
     original = emit_nest._widths
-    patch.setattr(emit_nest, "_widths", lambda size, lanes: original(size, lanes)[:-1] or [size])
+    patch.setattr(
+        emit_nest, "_widths", lambda size, lanes: original(size, lanes)[:-1] or original(size, lanes)
+    )
 
 
 def masked_out_lanes_are_zero(patch: Patch) -> None:
@@ -175,10 +183,17 @@ def masked_out_lanes_are_zero(patch: Patch) -> None:
 
 
 def masks_of_stores_are_ignored(patch: Patch) -> None:
-    def store(builder: ir.IRBuilder, pointer: ir.Value, value: ir.Value, align: int, mask: ir.Value) -> None:
-        builder.store(value, pointer).align = align
+    original = vars(evaluate)["masked_store"]
+
+    def store(*arguments: Any) -> None:
+        *others, mask = arguments
+        original(*others, ir.Constant(mask.type, [1] * mask.type.count))
 
     patch.setattr(evaluate, "masked_store", store)
+
+
+def offsets_are_taken_never_to_wrap(patch: Patch) -> None:
+    patch.setattr(emit_nest.NestEmitter, "_guard", lambda self, dim, known: None)
 
 
 def partial_results_of_tails_are_dropped(patch: Patch) -> None:
@@ -300,6 +315,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(tails_of_rows_are_forgotten, SHAPES),
     Mutation(masked_out_lanes_are_zero, MEMORY, is_quick=True),
     Mutation(masks_of_stores_are_ignored, MEMORY),
+    Mutation(offsets_are_taken_never_to_wrap, WRAPPING),
     Mutation(partial_results_of_tails_are_dropped, REDUCING),
     Mutation(maximum_starts_at_zero, REDUCING),
     Mutation(operands_of_sub_are_swapped, INTEGER_OPS),

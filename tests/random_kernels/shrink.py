@@ -43,25 +43,28 @@ def shrink(case: Case, fails: Callable[[Case], bool] | None = None) -> Case:
 
 def fails_in_child(case: Case) -> bool:
     """Whether the case is a valid one that shows a problem; a crash is a problem."""
+    return in_child(lambda: _fails(case))
+
+
+def in_child(question: Callable[[], bool]) -> bool:
+    """The answer of a child process: true where it crashes, false where it raises."""
     child = os.fork()
     if child == 0:
-        os._exit(_exit_code(case))
+        answer = False
+        try:
+            answer = question()
+        finally:
+            os._exit(int(answer))
     _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == _FAILS
+    return os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 1
 
 
-_AGREES, _FAILS, _INVALID = 0, 1, 2
-
-
-def _exit_code(case: Case) -> int:
+def _fails(case: Case) -> bool:
+    interpret(case, case.function)  # what raises here is no valid case
     try:
-        interpret(case, case.function)
+        return find_problem(case) is not None
     except Exception:
-        return _INVALID
-    try:
-        return _FAILS if find_problem(case) else _AGREES
-    except Exception:
-        return _FAILS
+        return True
 
 
 def _candidates(case: Case) -> Iterator[Case]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pytest
 
+from .check import find_problem
 from .generate import generate
 from .mutations import MUTATIONS, Mutation
-from .shrink import fails_in_child
+from .shrink import fails_in_child, in_child
 
 MOST_KERNELS = 300
 
@@ -23,13 +24,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def first_seed_that_shows(mutation: Mutation) -> int | None:
-    """The first seed whose kernel fails with the mutation and agrees without it; crashes count."""
+    """The first seed whose kernel agrees, but gives other results or crashes with the mutation."""
     for seed in range(MOST_KERNELS):
         case = generate(seed, mutation.profile)
         with pytest.MonkeyPatch.context() as patch:
             mutation.apply(patch)
-            fails = fails_in_child(case)
-        if fails and not fails_in_child(case):
+            shows = in_child(lambda case=case: find_problem(case) is not None)  # type: ignore[misc]
+        if shows and not fails_in_child(case):
             return seed
     return None
 
