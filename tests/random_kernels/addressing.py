@@ -310,7 +310,7 @@ def _bounded(k: Kernel, array: Array, shape: Shape, terms: list[_Term]) -> Addre
     """Pointers that leave the array, under a mask that keeps those lanes from being used."""
     low, high = sum(t.low for t in terms), sum(t.high for t in terms)
     middle = (low + high) // 2
-    base = -middle + array.length // 2 if k.chance(0.3) else -low
+    base = -middle + array.length // 2 if k.chance(0.5) else -low
     offsets = _sum_of_terms(k, shape, terms)
     if base:
         offsets = k.add(offsets, k.splat(k.integer(base), shape))
@@ -321,7 +321,7 @@ def _bounded(k: Kernel, array: Array, shape: Shape, terms: list[_Term]) -> Addre
     if low + base < 0 or mask is None:
         at_least = k.compare(CmpPredicate.GE, offsets, k.constant(INT32, 0, shape))
         mask = k.both(mask, at_least)
-    if k.chance(0.2):  # negative ones become huge, in lanes that are masked out
+    if k.chance(0.4):  # negative ones become huge, in lanes that are masked out
         offsets = k.apply(ops.CAST, {"dtype": k.rng.choice((UINT32, INT64))}, x=offsets)
     pointers = k.apply(ops.ADDPTR, pointer=k.splat(array.pointer, shape), offset=offsets)
     return _finish(k, array, pointers, mask, _is_distinct(terms))
