@@ -17,7 +17,7 @@ from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
 from tilejit.backend.cpu.emit_report import emit_report
-from tilejit.backend.cpu.evaluate import START, Evaluator, NextTripEvaluator, Scope
+from tilejit.backend.cpu.evaluate import DUMMY_BYTES, START, Evaluator, NextTripEvaluator, Scope
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.operand import FetchRows, Operand
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
@@ -45,7 +45,6 @@ from tilejit.ops import control, memory, shape
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
-_DUMMY_BYTES = 64
 
 
 def emit(plan: LoopPlan, target: CpuTarget, *, fp_fusion: bool = False) -> ir.Module:
@@ -76,8 +75,8 @@ class _ProgramEmitter:
     def emit(self) -> None:
         args, first, last, *grid, scratch = self.function.args
         entry = ir.IRBuilder(self.function.append_basic_block("entry"))
-        dummy = entry.alloca(ir.ArrayType(I8, _DUMMY_BYTES), name="dummy")
-        dummy.align = _DUMMY_BYTES
+        dummy = entry.alloca(ir.ArrayType(I8, DUMMY_BYTES), name="dummy")
+        dummy.align = DUMMY_BYTES
         scalars = self._load_arguments(entry, args)
         program = self.function.append_basic_block("program")
         done = self.function.append_basic_block("end")
