@@ -5,11 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
-from tilejit.ir.core import Function
+from tilejit.ir.core import Function, Value
+from tilejit.ir.loop_plan import print_plan
 from tilejit.ir.parser import parse_function
-from tilejit.ir.printer import print_function
+from tilejit.ir.printer import print_function, value_names
 from tilejit.ir.verifier import verify
 from tilejit.ops import OP_BY_NAME
+from tilejit.passes.plan_loops import plan_loops
 
 
 def function_of(text: str) -> Function:
@@ -58,3 +60,20 @@ def kernel(body: str) -> str:
 def check_body(before: str, after: str, run: Callable[[Function], object]) -> None:
     """``check`` on bodies put into ``kernel``."""
     check(kernel(before), kernel(after), run)
+
+
+def named(function: Function, name: str) -> Value:
+    """The value ``%name`` of a parsed function."""
+    values = [*function.body.arguments]
+    for op in function.walk():
+        values += [*op.results, *(argument for region in op.regions for argument in region.arguments)]
+    (found,) = [value for value in values if value.name == name]
+    return found
+
+
+def plan_lines(body: str, *starts: str, vector_bytes: int = 64) -> list[str]:
+    """The steps of the plan of ``kernel(body)`` that begin with one of ``starts``, without what they hold."""
+    function = function_of(kernel(body))
+    text = print_plan(plan_loops(function, vector_bytes), value_names(function))
+    lines = [line.strip().removesuffix(" {") for line in text.splitlines()]
+    return [line for line in lines if line.startswith(starts)]

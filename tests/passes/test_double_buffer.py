@@ -1,0 +1,96 @@
+"""Which dots fetch the next tile while they compute."""
+
+from __future__ import annotations
+
+from .text import plan_lines
+
+LOOP = """
+    %zero = constant() {value=0, dtype=int32} : int32
+    %step = constant() {value=32, dtype=int32} : int32
+    %nothing = constant() {value=0.0, dtype=fp32} : fp32
+    %start = splat(%nothing) {shape=[16, 16]} : tile<16x16xfp32>
+    %i = arange() {start=0, end=16} : tile<16xint32>
+    %j = arange() {start=0, end=32} : tile<32xint32>
+    %iw = cast(%i) {dtype=int64} : tile<16xint64>
+    %jw = cast(%j) {dtype=int64} : tile<32xint64>
+    %rows = reshape(%iw) {shape=[16, 1]} : tile<16x1xint64>
+    %deep = reshape(%jw) {shape=[1, 32]} : tile<1x32xint64>
+    %tall = reshape(%jw) {shape=[32, 1]} : tile<32x1xint64>
+    %flat = reshape(%iw) {shape=[1, 16]} : tile<1x16xint64>
+    %pitch = constant() {value=4096, dtype=int64} : int64
+    %pitches = splat(%pitch) {shape=[16, 1]} : tile<16x1xint64>
+    %far = mul(%rows, %pitches) : tile<16x1xint64>
+    %f1 = broadcast(%far) {shape=[16, 32]} : tile<16x32xint64>
+    %d1 = broadcast(%deep) {shape=[16, 32]} : tile<16x32xint64>
+    %at_a = add(%f1, %d1) : tile<16x32xint64>
+    %tall_pitches = splat(%pitch) {shape=[32, 1]} : tile<32x1xint64>
+    %down = mul(%tall, %tall_pitches) : tile<32x1xint64>
+    %f2 = broadcast(%down) {shape=[32, 16]} : tile<32x16xint64>
+    %d2 = broadcast(%flat) {shape=[32, 16]} : tile<32x16xint64>
+    %at_b = add(%f2, %d2) : tile<32x16xint64>
+    %sum, %last = for(%zero, %x, %step, inits=[%start, %p]) : tile<16x16xfp32>, ptr<fp32> {
+      body(%k: int32, %acc: tile<16x16xfp32>, %walk: ptr<fp32>):
+      %a_start = addptr(%q, %k) : ptr<fp32>
+      %a_base = splat(%a_start) {shape=[16, 32]} : tile<16x32xptr<fp32>>
+      %a_at = addptr(%a_base, %at_a) : tile<16x32xptr<fp32>>
+      %a = load(%a_at) : tile<16x32xfp32>
+      %b_start = addptr(%p, %k) : ptr<fp32>
+      %b_base = splat(%b_start) {shape=[32, 16]} : tile<32x16xptr<fp32>>
+      %b_at = addptr(%b_base, %at_b) : tile<32x16xptr<fp32>>
+      %b = load(%b_at) : tile<32x16xfp32>
+      %next = dot(%a, %b, acc=%acc) {input_precision=ieee, out_dtype=fp32} : tile<16x16xfp32>
+      %on = addptr(%walk, %step) : ptr<fp32>
+      yield(values=[%next, %on])
+    }
+    use %sum
+"""
+
+
+def dots(body: str) -> list[str]:
+    """The dots of a plan, without their buffers' names."""
+    return [line.split(" * ", 1)[1] for line in plan_lines(body, "dot")]
+
+
+def test_a_dot_fetches_what_the_next_trip_reads() -> None:
+    assert dots(LOOP) == ["memory(%b) fetching %a of the next trip, %b of the next trip"]
+
+
+def test_addresses_that_the_loop_carries_are_not_known_a_trip_ahead() -> None:
+    body = LOOP.replace("%b_base = splat(%b_start)", "%b_base = splat(%walk)")
+    assert dots(body) == ["memory(%b) fetching %a of the next trip"]
+
+
+def test_operands_in_scratch_are_not_fetched() -> None:
+    """A mask makes the dot read a copy: that loads memory itself."""
+    body = LOOP.replace(
+        "%b = load(%b_at)",
+        "%m2 = cmp(%f2, %d2) {predicate=gt} : tile<32x16xint1>\n      %b = load(%b_at, mask=%m2)",
+    )
+    (dot,) = dots(body)
+    assert dot.endswith("fetching %a of the next trip")
+
+
+def test_a_dot_fetches_for_the_next_dot_of_the_trip() -> None:
+    body = (
+        LOOP.replace(
+            "%next = dot(%a, %b, acc=%acc) {input_precision=ieee, out_dtype=fp32} : tile<16x16xfp32>",
+            """%part = dot(%a, %b2, acc=%acc) {input_precision=ieee, out_dtype=fp32} : tile<16x16xfp32>
+      %next = dot(%a2, %b, acc=%part) {input_precision=ieee, out_dtype=fp32} : tile<16x16xfp32>""",
+        )
+        .replace(
+            "%b = load(%b_at) : tile<32x16xfp32>",
+            """%b = load(%b_at) : tile<32x16xfp32>
+      %a2 = broadcast(%deep_ones) {shape=[16, 32]} : tile<16x32xfp32>
+      %b2 = broadcast(%tall_ones) {shape=[32, 16]} : tile<32x16xfp32>""",
+        )
+        .replace(
+            "    %sum, %last",
+            """    %one = constant() {value=1.0, dtype=fp32} : fp32
+    %deep_ones = splat(%one) {shape=[1, 32]} : tile<1x32xfp32>
+    %tall_ones = splat(%one) {shape=[32, 1]} : tile<32x1xfp32>
+    %sum, %last""",
+        )
+    )
+    first, second = (dot.split("fetching ")[1] for dot in dots(body))
+    assert first == "%b"
+    assert second == "%a of the next trip"
