@@ -121,16 +121,25 @@ Root = Materialise | StoreRoot | ReduceRoot
 
 @dataclass(frozen=True)
 class WrapGuard:
-    """A narrow offset that contiguous vectors of a nest rely on not to wrap along the vector dimension.
+    """An offset or address that contiguous vectors of a nest rely on not to wrap along the vector dimension.
 
     ``dims``: for each dim of ``value`` the nest dim it follows. ``stride``: by how much neighbours differ.
-    The vectors are right where the offset at index 0 plus ``stride`` times the size stays within its type;
-    else the nest runs one element at a time, where every offset is computed as written.
+    The vectors are right where a narrow offset at index 0 plus ``stride`` times the size stays within its
+    type, or where the ends of 64-bit offsets or addresses are that far apart; else the nest runs one element
+    at a time, where every offset is computed as written. ``axis_stride``: by how much neighbours along the
+    reduced dimension differ, None where that is no number known when compiling.
     """
 
     value: Value
     dims: tuple[int | None, ...]
     stride: int
+    axis_stride: int | None = None
+
+    @property
+    def unit_bytes(self) -> int:
+        """How many bytes a stride of 1 moves an address, 1 for plain numbers."""
+        element = self.value.type.element
+        return element.element.itemsize if isinstance(element, PointerType) else 1
 
 
 @dataclass(eq=False)

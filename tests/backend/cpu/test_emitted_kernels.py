@@ -108,3 +108,45 @@ def test_single_lane_of_a_narrow_type_is_stored() -> None:
         np.arange(4, dtype=np.int32) + 1,
         np.full(4, 3, ml_dtypes.float8_e4m3fn),
     )
+
+
+def test_unsigned_offsets_wrap_between_two_rows_of_a_reduction() -> None:
+    """The offsets of the first rows are negative, so huge, and masked out; those of the last rows are not."""
+    check_run(
+        """
+        func @masked(%out: ptr<int8>, %limit: int32) {
+          %lane = arange() {start=0, end=256} : tile<256xint32>
+          %lanes = reshape(%lane) {shape=[16, 16]} : tile<16x16xint32>
+          %row = arange() {start=0, end=16} : tile<16xint32>
+          %sixteen = constant() {value=16, dtype=int32} : int32
+          %widths = splat(%sixteen) {shape=[16]} : tile<16xint32>
+          %starts = mul(%row, %widths) : tile<16xint32>
+          %down = reshape(%starts) {shape=[16, 1]} : tile<16x1xint32>
+          %rows = broadcast(%down) {shape=[16, 16]} : tile<16x16xint32>
+          %along = reshape(%row) {shape=[1, 16]} : tile<1x16xint32>
+          %columns = broadcast(%along) {shape=[16, 16]} : tile<16x16xint32>
+          %sum = add(%rows, %columns) : tile<16x16xint32>
+          %before = constant() {value=-127, dtype=int32} : int32
+          %befores = splat(%before) {shape=[16, 16]} : tile<16x16xint32>
+          %offset = add(%sum, %befores) : tile<16x16xint32>
+          %limits = splat(%limit) {shape=[16, 16]} : tile<16x16xint32>
+          %low = cmp(%offset, %limits) {predicate=lt} : tile<16x16xint1>
+          %zero = constant() {value=0, dtype=int32} : int32
+          %zeros = splat(%zero) {shape=[16, 16]} : tile<16x16xint32>
+          %positive = cmp(%offset, %zeros) {predicate=ge} : tile<16x16xint1>
+          %inside = and(%low, %positive) : tile<16x16xint1>
+          %unsigned = cast(%offset) {dtype=uint32} : tile<16x16xuint32>
+          %base = splat(%out) {shape=[16, 16]} : tile<16x16xptr<int8>>
+          %at = addptr(%base, %unsigned) : tile<16x16xptr<int8>>
+          %value = cast(%lanes) {dtype=int8} : tile<16x16xint8>
+          %total = reduce(%value) {axis=0, kind=sum} : tile<16xint8>
+          store(%at, %value, mask=%inside)
+          %back = reshape(%total) {shape=[1, 16]} : tile<1x16xint8>
+          %wide = broadcast(%back) {shape=[16, 16]} : tile<16x16xint8>
+          store(%at, %wide, mask=%inside)
+          return()
+        }
+        """,
+        np.zeros(4, np.int8),
+        1,
+    )

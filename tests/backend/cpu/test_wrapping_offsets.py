@@ -41,6 +41,34 @@ def _spread(source, target, start, BLOCK: tl.constexpr):
     tl.store(target + offsets, tl.load(source + tl.arange(0, BLOCK)))
 
 
+@tilejit.kernel
+def _sum_of_rows(source, starts, target, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.load(starts + tl.arange(0, ROWS))
+    values = tl.load(source + (rows[:, None] + tl.arange(0, BLOCK)[None, :]))
+    tl.store(target + tl.arange(0, BLOCK), tl.sum(values.to(tl.int32), axis=0))
+
+
+@tilejit.kernel
+def _repeated_sum_of_rows(source, starts, target, times, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.load(starts + tl.arange(0, ROWS))
+    places = source + (rows[:, None] + tl.arange(0, BLOCK)[None, :])
+    total = tl.zeros((ROWS, BLOCK), tl.int32)
+    for _ in range(times):
+        total += tl.load(places)
+    tl.store(target + tl.arange(0, BLOCK), tl.sum(total, axis=0))
+
+
+@tilejit.kernel
+def _alternate(source, target, start, times, BLOCK: tl.constexpr):
+    here = source + (start + tl.arange(0, BLOCK))
+    there = source + tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.int32)
+    for _ in range(times):
+        total += tl.load(here)
+        here, there = there, here
+    tl.store(target + tl.arange(0, BLOCK), total)
+
+
 def _wrapped(start: int, block: int) -> np.ndarray:
     """Where the lanes lie, counted from the middle of the memory."""
     return (np.int64(start) + np.arange(block)).astype(np.int32).astype(np.int64)
@@ -66,3 +94,30 @@ def test_stores_wrap_between_lanes(memory: np.ndarray) -> None:
     places = _wrapped(start, 64) + HALF
     assert memory[places].tolist() == list(range(1, 65))
     memory[places] = 0
+
+
+def test_one_row_of_several_wraps(memory: np.ndarray) -> None:
+    starts = np.array([0, HALF - 5, -9], np.int32)
+    places = [_wrapped(int(start), 16) + HALF for start in starts]
+    for number, row in enumerate(places):
+        memory[row] = np.arange(16, dtype=np.int8) + number
+    expected = sum(memory[row].astype(np.int32) for row in places)
+    out = np.zeros(16, np.int32)
+    _sum_of_rows[(1,)](memory[HALF:], starts, out, ROWS=3, BLOCK=16)
+    assert out.tolist() == expected.tolist()
+    _repeated_sum_of_rows[(1,)](memory[HALF:], starts, out, 2, ROWS=3, BLOCK=16)
+    assert out.tolist() == (2 * expected).tolist()
+    for row in places:
+        memory[row] = 0
+
+
+def test_carried_pointers_that_wrapped_between_lanes(memory: np.ndarray) -> None:
+    start = HALF - 5
+    places = _wrapped(start, 16) + HALF
+    memory[places] = np.arange(16, dtype=np.int8)
+    memory[HALF : HALF + 16] = 100
+    out = np.zeros(16, np.int32)
+    _alternate[(1,)](memory[HALF:], out, start, 3, BLOCK=16)
+    assert out.tolist() == [100 + 2 * lane for lane in range(16)]
+    memory[places] = 0
+    memory[HALF : HALF + 16] = 0

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.combine import Combiner, make_combiner
 from tilejit.backend.cpu.evaluate import START, Coordinate, Emitted, Evaluator, Point, Scope
-from tilejit.backend.cpu.values import I64
+from tilejit.backend.cpu.values import I1, I64
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Value
 from tilejit.ir.loop_plan import Materialise, Nest, ReduceRoot, ScanStep, StoreRoot, WrapGuard
@@ -134,28 +134,60 @@ class NestEmitter:
         """Whether no offset wraps along the vector dimension; None where that is certain."""
         result: ir.Value | None = None
         for guard in self.nest.guards:
-            # The reduced axis is looped over inside: test both its ends.
-            inner = self.axis if self.axis in guard.dims and self.axis != dim else None
-            ends = (0,) if inner is None else (0, self.nest.shape[inner] - 1)
-            for end in ends:
-                places = {**known, dim: START}
-                if inner is not None:
-                    places[inner] = Coordinate(end)
-                fits = self._fits(guard, dim, places)
-                result = fits if result is None else self.scope.builder.and_(result, fits)
+            holds = self._holds(guard, dim, known)
+            result = holds if result is None else self.scope.builder.and_(result, holds)
         return result
 
-    def _fits(self, guard: WrapGuard, dim: int, places: dict[int, Coordinate]) -> ir.Value:
-        point = tuple(START if d is None else places[d] for d in guard.dims)
-        offset = self.values.at(guard.value, point).value
-        element = guard.value.type.element
-        assert isinstance(element, DType)
-        span = guard.stride * (self.nest.shape[dim] - 1)
-        builder = self.scope.builder
+    def _holds(self, guard: WrapGuard, dim: int, known: dict[int, Coordinate]) -> ir.Value:
+        """Whether a guard holds at all indices of the reduced dimension, which is looped over inside."""
+        axis = self.axis
+        if axis is None or axis == dim or axis not in guard.dims:
+            return self._fits(guard, dim, known)
+        size, builder = self.nest.shape[axis], self.scope.builder
+        if guard.axis_stride is not None:
+            places = [{**known, axis: Coordinate(end)} for end in (0, size - 1)]
+            first, last = (self._wide_offset(guard, {**place, dim: START}) for place in places)
+            distance = ir.Constant(I64, guard.axis_stride * (size - 1) * guard.unit_bytes)
+            straight = builder.icmp_signed("==", builder.sub(last, first), distance)
+            fits = builder.and_(*(self._fits(guard, dim, place) for place in places))
+            return builder.and_(straight, fits)
+
+        def body(trip: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+            fits = self._fits(guard, dim, {**known, axis: self._here(trip)})
+            return [self.scope.builder.and_(so_far[0], fits)]
+
+        return loop(self.scope, size, [ir.Constant(I1, 1)], body)[0]
+
+    def _fits(self, guard: WrapGuard, dim: int, known: dict[int, Coordinate]) -> ir.Value:
+        """Whether a guard holds at one place of the dimensions outside."""
+        size, builder, element = self.nest.shape[dim], self.scope.builder, guard.value.type.element
+        distance = guard.stride * (size - 1)
+        if not isinstance(element, DType) or element.bits == 64:
+            first, last = (self._offset(guard, {**known, dim: Coordinate(end)}) for end in (0, size - 1))
+            apart = ir.Constant(I64, distance * guard.unit_bytes)
+            return builder.icmp_signed("==", builder.sub(last, first), apart)
+        offset = self._offset(guard, {**known, dim: START})
         compare = builder.icmp_signed if element.is_int_signed() else builder.icmp_unsigned
-        if span >= 0:
-            return compare("<=", offset, ir.Constant(offset.type, element.max_value - span))
-        return compare(">=", offset, ir.Constant(offset.type, element.min_value - span))
+        if distance >= 0:
+            return compare("<=", offset, ir.Constant(offset.type, element.max_value - distance))
+        return compare(">=", offset, ir.Constant(offset.type, element.min_value - distance))
+
+    def _wide_offset(self, guard: WrapGuard, known: dict[int, Coordinate]) -> ir.Value:
+        """The guarded offset at one place in 64 bits."""
+        offset, element = self._offset(guard, known), guard.value.type.element
+        if offset.type == I64:
+            return offset
+        is_signed = isinstance(element, DType) and element.is_int_signed()
+        extend = self.scope.builder.sext if is_signed else self.scope.builder.zext
+        return extend(offset, I64)
+
+    def _offset(self, guard: WrapGuard, known: dict[int, Coordinate]) -> ir.Value:
+        """The guarded offset at one place, an address as a number."""
+        point = tuple(START if d is None else known[d] for d in guard.dims)
+        offset = self.values.at(guard.value, point).value
+        if isinstance(guard.value.type.element, DType):
+            return offset
+        return self.scope.builder.ptrtoint(offset, I64)
 
     def _vectors(self, dim: int, known: dict[int, Coordinate]) -> None:
         """The vector dimension, with the lanes and unrolling that the nest has now."""
