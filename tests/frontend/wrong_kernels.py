@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import tilejit.language as tl
 
 from .harness import helper
@@ -517,3 +519,23 @@ def delete_statement(x_ptr):
 
 def python_raises(x_ptr):
     x = {"a": 1}["b"]
+
+
+def numpy_function(x_ptr):
+    x = np.exp(tl.load(x_ptr))
+
+
+def numpy_dtype(x_ptr):
+    x = tl.load(x_ptr).to(np.float16)
+
+
+def dtype_by_name(x_ptr):
+    x = tl.load(x_ptr).to("bfloat16")
+
+
+def tile_in_text(x_ptr):
+    print(f"x = {tl.load(x_ptr)}")
+
+
+def tuple_indexed_at_run_time(x_ptr, n):
+    x = (1, 2, 3)[n]

@@ -42,6 +42,8 @@ def _explain(error: Exception, names: set[str], trace: Trace) -> tuple[str, str 
         return f"{_spell_owner(owner)} has no attribute {error.name!r}", suggest(error.name, known)
     if isinstance(error, RecursionError):
         return "the kernel calls functions too deeply", "use a loop instead of recursion"
+    if "does not support ufuncs" in str(error):
+        return "functions of numpy do not work on tiles", "use those of tl, for example tl.exp"
     return f"{type(error).__name__}: {error}", None
 
 

@@ -126,6 +126,13 @@ class KernelSource:
         return self.function.__name__
 
     @cached_property
+    def def_line(self) -> int:
+        """The line of the ``def`` itself, after the decorators."""
+        lines = self.text.splitlines()
+        above = next((i for i, line in enumerate(lines) if line.lstrip().startswith("def ")), 0)
+        return self.first_line + above
+
+    @cached_property
     def signature(self) -> inspect.Signature:
         """The function's parameters as Python sees them."""
         return inspect.signature(self.function)

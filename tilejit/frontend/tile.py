@@ -105,6 +105,14 @@ class Tile:
     def __repr__(self) -> str:
         return f"{self.value.type}"
 
+    def __format__(self, spec: str) -> str:
+        if self.constant is None:
+            fail(
+                f"text cannot hold a value of type {self.value.type}: only the run knows it",
+                'pass it on its own, for example print("x:", x)',
+            )
+        return format(self.constant, spec)
+
     # Operators.
 
     def __add__(self, other: object) -> object:
@@ -242,7 +250,8 @@ class Tile:
     __rmatmul__ = __matmul__
 
     def __index__(self) -> int:
-        return operator.index(self._known("an integer that is known at compile time"))  # type: ignore[arg-type]
+        expected = "an index or a count that is known at compile time"
+        return operator.index(self._known(expected))  # type: ignore[arg-type]
 
     def __int__(self) -> int:
         return int(self._known("an integer that is known at compile time", ".to(tl.int32)"))
@@ -387,5 +396,7 @@ def describe(value: object) -> str:
         return str(value)
     if isinstance(value, tuple):
         return f"({', '.join(map(describe, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, type):
+        return f"the class {value.__module__}.{value.__qualname__}"
     text = repr(value) if isinstance(value, bool | int | float | str) else ""
     return f"{type(value).__name__} {text}".strip()

@@ -28,7 +28,7 @@ def trace(source: KernelSource, specialisation: Specialisation, *, name: str) ->
     one by one), then those the kernel asks for: shapes and strides of arrays.
     Raises: CompileError that points into the kernel.
     """
-    line = source.first_line
+    line = source.def_line
     location = Location(source.file, line, 0, line, 0, source.name)
     function = Function(name, Block(), location=location)
     active = Trace(function, MEMBERS, BUILTINS)

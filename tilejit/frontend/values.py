@@ -163,7 +163,7 @@ def as_axis(axis: object, rank: int, what: str, *, extra: int = 0) -> int:
     """Return an axis between 0 and rank - 1 (+ ``extra``), counting negative ones from the end."""
     number, limit = as_int(axis, f"{what}: axis"), rank + extra
     if not -limit <= number < limit:
-        fail(f"{what}: axis {number} does not exist; the tile has {rank} dimensions")
+        fail(f"{what}: axis {number} does not exist; the tile has {rank} dimension{'s' * (rank != 1)}")
     return number % limit
 
 

@@ -18,6 +18,13 @@ from tilejit.frontend.values import (
 from tilejit.ir.types import DType, Element, PointerType
 from tilejit.language.function import Operand, language_function
 
+_SPELLINGS = frozenset(
+    {
+        "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "bfloat16",
+        "float32", "float64",
+    }
+)  # fmt: skip
+
 
 def as_dtype(dtype: object, what: str) -> Element:
     """Return an element type from ``tl.float32``, a pointer type or a block type."""
@@ -25,7 +32,9 @@ def as_dtype(dtype: object, what: str) -> Element:
         return dtype
     if isinstance(dtype, BlockType):
         return dtype.element_ty
-    fail(f"{what} must be a type such as tl.float32; got {describe(dtype)}")
+    name = dtype.__name__ if isinstance(dtype, type) else str(dtype)  # a numpy dtype, or its name
+    hint = f"use tl.{name}" if name in _SPELLINGS else None
+    fail(f"{what} must be a type such as tl.float32; got {describe(dtype)}", hint)
 
 
 @language_function
