@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from llvmlite import ir
 
-from tilejit.backend.cpu import combine, elementwise, emit_llvm, emit_nest, evaluate
+from tilejit.backend.cpu import accesses, combine, elementwise, emit_llvm, emit_nest
 from tilejit.backend.cpu.casts import convert
+from tilejit.backend.cpu.scope import Emitted
 from tilejit.backend.cpu.values import EmitContext, LaneBuilder, constant
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import CopyStep
@@ -176,20 +177,20 @@ def tails_of_rows_are_forgotten(patch: Patch) -> None:
 
 
 def masked_out_lanes_are_zero(patch: Patch) -> None:
-    def other(self: Any, op: Op, point: Any) -> evaluate.Emitted:
-        return evaluate.Emitted(constant(op.results[0].type.element, 0), 0)
+    def other(values: Any, op: Op, point: Any) -> Emitted:
+        return Emitted(constant(op.results[0].type.element, 0), 0)
 
-    patch.setattr(evaluate.Evaluator, "_other", other)
+    patch.setattr(accesses, "_other", other)
 
 
 def masks_of_stores_are_ignored(patch: Patch) -> None:
-    original = vars(evaluate)["masked_store"]
+    original = vars(accesses)["masked_store"]
 
     def store(*arguments: Any) -> None:
         *others, mask = arguments
         original(*others, ir.Constant(mask.type, [1] * mask.type.count))
 
-    patch.setattr(evaluate, "masked_store", store)
+    patch.setattr(accesses, "masked_store", store)
 
 
 def offsets_are_taken_never_to_wrap(patch: Patch) -> None:

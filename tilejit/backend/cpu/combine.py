@@ -8,7 +8,8 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.casts import computation_type, narrow, widen
 from tilejit.backend.cpu.elementwise import emit_elementwise
-from tilejit.backend.cpu.evaluate import Evaluator, Scope
+from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.scope import Scope
 from tilejit.backend.cpu.values import I32, constant, lane_numbers, lanes_of, splat, unset_lanes
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value

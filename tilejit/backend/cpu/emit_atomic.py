@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_nest import for_each
-from tilejit.backend.cpu.evaluate import Coordinate, Emitted, Evaluator, Point, Scope
+from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.scope import Coordinate, Emitted, Point, Scope
 from tilejit.backend.cpu.values import constant, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op
@@ -40,7 +42,7 @@ def emit_atomic_tile(scope: Scope, step: AtomicStep) -> None:
         old = emit_atomic(scope, step.op, point)
         if step.buffer is not None:
             emitted = Emitted(old, len(scope.builders) - 1)
-            values.write_buffer(step.buffer, step.op.result.type.element, point, emitted)
+            write_buffer(values, step.buffer, step.op.result.type.element, point, emitted)
 
     for_each(scope, shape, range(len(shape)), body)
 

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
 from tilejit.backend.cpu.emit_report import emit_report
-from tilejit.backend.cpu.evaluate import DUMMY_BYTES, START, Evaluator, NextTripEvaluator, Scope
+from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.operand import FetchRows, Operand
+from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
@@ -172,7 +174,7 @@ class _ProgramEmitter:
         elif op.name == memory.LOAD.name:
             scalars[op.result] = Evaluator(self.scope).load_scalar(op)
         elif op.name == memory.STORE.name:
-            Evaluator(self.scope).store(op, ())
+            prepare_store(Evaluator(self.scope), op, ())()
         elif op.name in (memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name):
             scalars[op.result] = emit_atomic(self.scope, op, ())
         elif op.name in (shape.RESHAPE.name, shape.BROADCAST.name, shape.TRANSPOSE.name):

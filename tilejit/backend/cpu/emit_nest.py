@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.accesses import prepare_store
+from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.combine import Combiner, make_combiner
-from tilejit.backend.cpu.evaluate import START, Coordinate, Emitted, Evaluator, Point, Scope
+from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
 from tilejit.backend.cpu.values import I1, I64
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Value
@@ -260,7 +263,7 @@ class NestEmitter:
 
     def _start(self, place: dict[int, Coordinate], axis: int) -> tuple[Accumulators, bool]:
         """The running values before a loop over the axis, and whether they already hold its first index."""
-        lanes = next((c.lanes for c in place.values() if c.lanes), None)
+        lanes = lanes_at(place.values())
         identities = [combiner.identity(lanes) for combiner in self.combiners]
         if all(identity is not None for identity in identities):
             return [identity for identity in identities if identity is not None], False
@@ -272,13 +275,13 @@ class NestEmitter:
         Everything is evaluated before anything is written: one root may update a buffer that another one
         reads as it was before.
         """
-        lanes = next((c.lanes for c in point if c.lanes), None)
+        lanes = lanes_at(point)
         writes: list[Callable[[], None]] = []
         for root in self.nest.roots:
             if isinstance(root, Materialise):
                 writes.append(self._materialise(root, point))
             elif isinstance(root, StoreRoot):
-                writes.append(self.values.prepare_store(root.op, point))
+                writes.append(prepare_store(self.values, root.op, point))
         all_inputs = [
             [combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(root.op.operands)]
             for root, combiner in zip(self.reductions, self.combiners, strict=True)
@@ -299,7 +302,7 @@ class NestEmitter:
         else:
             emitted = self.values.compute(root.value, point)
             self.values.remember(root.value, point, emitted)
-        return lambda: self.values.write_buffer(root.buffer, root.value.type.element, point, emitted)
+        return lambda: write_buffer(self.values, root.buffer, root.value.type.element, point, emitted)
 
     def _finish(self, place: dict[int, Coordinate], accumulators: Accumulators) -> None:
         """Deliver the results of the reductions at one place of the kept dimensions."""
@@ -313,7 +316,7 @@ class NestEmitter:
                     self.scope.scalars[result] = final
                     continue
                 emitted = Emitted(final, len(self.scope.builders) - 1)
-                self.values.write_buffer(buffer, result.type.element, point, emitted)
+                write_buffer(self.values, buffer, result.type.element, point, emitted)
 
     def _reduce_along_lanes(self, dim: int, known: dict[int, Coordinate]) -> None:
         """Reduce the vector dimension: lanes accumulate side by side and are combined at the end.
@@ -427,7 +430,7 @@ def emit_scan(scope: Scope, step: ScanStep) -> None:
             results = inputs if running is None else combiner.combine(running, inputs)
             for number, (result, buffer) in enumerate(zip(op.results, step.buffers, strict=True)):
                 emitted = Emitted(combiner.leave(results[number], number), len(scope.builders) - 1)
-                values.write_buffer(buffer, result.type.element, point, emitted)
+                write_buffer(values, buffer, result.type.element, point, emitted)
             return results
 
         def body(trip: ir.Value, running: list[ir.Value]) -> list[ir.Value]:
