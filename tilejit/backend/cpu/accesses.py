@@ -11,13 +11,14 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from tilejit.backend.cpu.masked import loads_under_masks, masked_load, masked_store, stores_under_masks
-from tilejit.backend.cpu.scope import DUMMY_BYTES, Emitted, Point, Scope, Values, plain_load
+from tilejit.backend.cpu.scope import DUMMY_BYTES, Emitted, Point, Scope, Values
 from tilejit.backend.cpu.values import (
     I32,
     constant,
     from_storage,
     lanes_of,
     llvm_storage,
+    load_elements,
     number,
     splat,
     to_storage,
@@ -38,7 +39,7 @@ def emit_load(values: Values, op: Op, point: Point) -> Emitted:
     if lane_dim is not None:
         stride = values.scope.plan.accesses[op].strides[lane_dim]
         step = stride.constant if stride is not None else None
-        if step == 1:
+        if step == 1 and not op.attributes["volatile"]:  # the vectors of LLVM's masked loads are not volatile
             return _load_contiguous(values, op, point, point[lane_dim].lanes, guard)
         parts = [] if guard is None else [guard, _other(values, op, point)]
         if step != 0 or any(lanes_of(part.value.type) is not None for part in parts):
@@ -49,7 +50,7 @@ def emit_load(values: Values, op: Op, point: Point) -> Emitted:
 
 
 def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
-    """Evaluate all that one chunk of a store needs; what is returned emits the store itvalues."""
+    """Evaluate all that one chunk of a store needs; what is returned emits the store itself."""
     builder = values.scope.builder
     pointer_value, stored_value = op.operand("pointer"), op.operand("value")
     element = stored_value.type.element
@@ -88,19 +89,18 @@ def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
 def _load_one(
     values: Values, op: Op, element: Element, pointer: Emitted, guard: Emitted | None, point: Point
 ) -> Emitted:
-    stored = llvm_storage(element)
+    stored, is_volatile = llvm_storage(element), bool(op.attributes["volatile"])
     if guard is None:
         builder = values.scope.builders[pointer.level]
-        return Emitted(
-            from_storage(builder, plain_load(builder, pointer.value, stored, element), element),
-            pointer.level,
-        )
+        loaded = load_elements(builder, pointer.value, stored, element, is_volatile=is_volatile)
+        return Emitted(from_storage(builder, loaded, element), pointer.level)
     other = _other(values, op, point)
     level = max(pointer.level, guard.level, other.level)
     builder = values.scope.builders[level]
     address = builder.select(guard.value, pointer.value, values.scope.dummy)
-    loaded = from_storage(builder, plain_load(builder, address, stored, element), element)
-    return Emitted(builder.select(guard.value, loaded, other.value), level)
+    loaded = load_elements(builder, address, stored, element, is_volatile=is_volatile)
+    chosen = builder.select(guard.value, from_storage(builder, loaded, element), other.value)
+    return Emitted(chosen, level)
 
 
 def _load_contiguous(
@@ -111,7 +111,7 @@ def _load_contiguous(
     pointer = values.at(op.operand("pointer"), tuple(c.first for c in point))
     if guard is None:
         builder = values.scope.builders[pointer.level]
-        loaded = plain_load(builder, pointer.value, vector, element)
+        loaded = load_elements(builder, pointer.value, vector, element)
         return Emitted(from_storage(builder, loaded, element), pointer.level)
     other = _other(values, op, point)
     level = max(pointer.level, guard.level, other.level)
@@ -120,7 +120,7 @@ def _load_contiguous(
     is_uniform = lanes_of(guard.value.type) is None
     if is_uniform and not loads_under_masks(target, align) and _fits(vector, align):
         address = builder.select(guard.value, pointer.value, values.scope.dummy)
-        loaded = from_storage(builder, plain_load(builder, address, vector, element), element)
+        loaded = from_storage(builder, load_elements(builder, address, vector, element), element)
         chosen = builder.select(values.splat(guard, lanes), loaded, values.splat(other, lanes))
         return Emitted(chosen, level)
     passed = to_storage(builder, values.splat(other, lanes), element)
@@ -131,7 +131,7 @@ def _load_contiguous(
 def _gather(values: Values, op: Op, point: Point, lanes: int | None, guard: Emitted | None) -> Emitted:
     assert lanes is not None
     element = op.results[0].type.element
-    stored = llvm_storage(element)
+    stored, is_volatile = llvm_storage(element), bool(op.attributes["volatile"])
     pointers = values.at(op.operand("pointer"), point)
     other = _other(values, op, point)
     level = max(pointers.level, other.level, guard.level if guard else 0)
@@ -143,7 +143,8 @@ def _gather(values: Values, op: Op, point: Point, lanes: int | None, guard: Emit
     result: ir.Value = unset_lanes(stored, lanes)
     for lane in range(lanes):
         index = ir.Constant(I32, lane)
-        loaded = plain_load(builder, builder.extract_element(addresses, index), stored, element)
+        address = builder.extract_element(addresses, index)
+        loaded = load_elements(builder, address, stored, element, is_volatile=is_volatile)
         result = builder.insert_element(result, loaded, index)
     value = from_storage(builder, result, element)
     if guard is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from llvmlite import ir
 
 from tilejit.backend.cpu.casts import convert
-from tilejit.backend.cpu.scope import Emitted, Point, Scope, Values, lanes_at, plain_load
+from tilejit.backend.cpu.scope import Emitted, Point, Scope, Values, lanes_at
 from tilejit.backend.cpu.values import (
     I8,
     I32,
     I64,
     from_storage,
     llvm_storage,
+    load_elements,
     to_storage,
     unset_lanes,
     vector_of,
@@ -29,9 +30,9 @@ def read_buffer(
     stored = llvm_storage(buffer.element)
     lanes = lanes_at(point)
     if lanes is None or lane_stride == 0:
-        loaded = plain_load(builder, pointer, stored, buffer.element)
+        loaded = load_elements(builder, pointer, stored, buffer.element)
     elif lane_stride == 1:
-        loaded = plain_load(builder, pointer, vector_of(stored, lanes), buffer.element)
+        loaded = load_elements(builder, pointer, vector_of(stored, lanes), buffer.element)
     else:
         loaded = _read_strided(builder, pointer, stored, buffer.element, lanes, lane_stride)
     value = from_storage(builder, loaded, buffer.element)
@@ -72,7 +73,7 @@ def _read_strided(
     result: ir.Value = unset_lanes(stored, lanes)
     for lane in range(lanes):
         address = builder.gep(pointer, [ir.Constant(I64, lane * stride)], source_etype=stored)
-        loaded = plain_load(builder, address, stored, element)
+        loaded = load_elements(builder, address, stored, element)
         result = builder.insert_element(result, loaded, ir.Constant(I32, lane))
     return result
 

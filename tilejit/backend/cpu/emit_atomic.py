@@ -99,7 +99,7 @@ def _floating_loop(
     builder = scope.builder
     bits = ir.IntType(element.bits)
     function = builder.function
-    start = builder.load(pointer, typ=bits)
+    start = builder.load_atomic(pointer, "monotonic", element.itemsize, typ=bits)
     before = builder.block
     block = function.append_basic_block("retry")
     after = function.append_basic_block("swapped")

@@ -14,8 +14,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.values import EmitContext
 from tilejit.ir.core import Value
-from tilejit.ir.loop_plan import LoopPlan, storage_bytes
-from tilejit.ir.types import Element
+from tilejit.ir.loop_plan import LoopPlan
 from tilejit.target.cpu import CpuTarget
 
 DUMMY_BYTES = 64
@@ -95,10 +94,3 @@ class Values(Protocol):
 def lanes_at(point: Iterable[Coordinate]) -> int | None:
     """The lanes of the coordinate that has some, None where the point is one element."""
     return next((coordinate.lanes for coordinate in point if coordinate.lanes), None)
-
-
-def plain_load(builder: ir.IRBuilder, pointer: ir.Value, stored: ir.Type, element: Element) -> ir.Value:
-    """Load one or several neighbouring elements, aligned as elements are."""
-    loaded = builder.load(pointer, typ=stored)
-    loaded.align = storage_bytes(element)
-    return loaded

@@ -62,6 +62,19 @@ def to_storage(builder: ir.IRBuilder, value: ir.Value, element: Element) -> ir.V
     return value
 
 
+def load_elements(
+    builder: ir.IRBuilder, pointer: ir.Value, stored: ir.Type, element: Element, *, is_volatile: bool = False
+) -> ir.Value:
+    """Load one element or several neighbours, aligned as elements are; ``stored`` is their type in memory."""
+    if is_volatile:
+        loaded = _VolatileLoad(builder.block, pointer, typ=stored)
+        builder._insert(loaded)
+    else:
+        loaded = builder.load(pointer, typ=stored)
+    loaded.align = element.itemsize
+    return loaded
+
+
 @functools.cache
 def vector_of(scalar: ir.Type, lanes: int | None) -> ir.Type:
     """Return ``<lanes x scalar>``, or ``scalar`` itself where ``lanes`` is None."""
@@ -131,6 +144,14 @@ def lane_numbers(*numbers: int) -> ir.Constant:
     if len(set(numbers)) == 1:
         return _SplatConstant(vector, ir.Constant(I32, numbers[0]))
     return ir.Constant(vector, list(numbers))
+
+
+class _VolatileLoad(ir.instructions.LoadInstr):  # type: ignore[misc]
+    """A load that LLVM neither merges with another nor moves, which llvmlite lacks."""
+
+    def descr(self, buf: list[str]) -> None:
+        (pointer,) = self.operands
+        buf.append(f"load volatile {self.type}, ptr {pointer.get_reference()}, align {self.align}\n")
 
 
 class _Freeze(ir.instructions.Instruction):  # type: ignore[misc]
