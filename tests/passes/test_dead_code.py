@@ -72,3 +72,32 @@ def test_what_decides_an_effect_stays() -> None:
         }
         """
     check_body(body, body, remove_dead)
+
+
+def test_a_loop_that_waits_for_memory_stays() -> None:
+    waiting = """
+    while() {
+    condition():
+      %seen = load(%p) : fp32
+      %g = cmp(%seen, %f) {predicate=lt} : int1
+      yield(values=[%g])
+    body():
+      yield()
+    }
+    """
+    check_body(waiting, waiting, remove_dead)
+
+
+def test_a_loop_that_carries_what_it_waits_for_stays() -> None:
+    waiting = """
+    %first = load(%p) : fp32
+    %last = while(inits=[%first]) : fp32 {
+    condition(%seen: fp32):
+      %g = cmp(%seen, %f) {predicate=lt} : int1
+      yield(values=[%g])
+    body(%old: fp32):
+      %next = load(%p) : fp32
+      yield(values=[%next])
+    }
+    """
+    check_body(waiting, waiting, remove_dead)

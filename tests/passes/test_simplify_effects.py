@@ -212,6 +212,50 @@ def test_a_loop_that_only_reads_shares_loads_with_what_precedes_it() -> None:
     )
 
 
+def test_a_while_that_reads_may_wait_for_another_thread() -> None:
+    unchanged(
+        """
+        %a = load(%p) : fp32
+        while() {
+        condition():
+          %b = load(%p) : fp32
+          %g = cmp(%b, %f) {predicate=lt} : int1
+          yield(values=[%g])
+        body():
+          use %f
+          yield()
+        }
+        %e = load(%p) : fp32
+        use %a, %e
+        """
+    )
+
+
+def test_loads_do_not_leave_a_loop_that_may_wait_before_them() -> None:
+    unchanged(
+        """
+        %lo = constant() {value=0, dtype=int32} : int32
+        %hi = constant() {value=8, dtype=int32} : int32
+        %st = constant() {value=2, dtype=int32} : int32
+        for(%lo, %hi, %st) {
+        body(%i: int32):
+          while() {
+          condition():
+            %b = load(%p) : fp32
+            %g = cmp(%b, %f) {predicate=lt} : int1
+            yield(values=[%g])
+          body():
+            use %f
+            yield()
+          }
+          %a = load(%q) : fp32
+          use %a
+          yield()
+        }
+        """
+    )
+
+
 def test_invariant_ops_leave_all_loops() -> None:
     check_body(
         """

@@ -3,7 +3,7 @@ reader.
 
 Before: valid IR. After: valid IR with the same effects on memory and the same output, in the same order;
 every op that is left has an effect or contributes to one. Reading memory is no effect, nor is running for
-ever.
+ever; but a ``while`` whose condition depends on memory stays, since it may be waiting for another thread.
 
 An accumulator that is only ever added to itself has a user, so counting users does not do: values are marked
 from the effects backwards, and what stays unmarked goes.
@@ -27,6 +27,17 @@ def remove_dead(function: Function) -> bool:
     return _sweep(function.body, marking)
 
 
+def may_wait(op: Op) -> bool:
+    """Whether ``op`` may be waiting until another thread has written: a ``while`` whose condition depends on
+    memory.
+    """
+    if op.name != WHILE.name:
+        return False
+    condition, body = op.regions
+    reads = [any(inner.effects & Effects.READ for inner in region.ops) for region in (condition, body)]
+    return reads[0] or (reads[1] and any(argument.use_count for argument in condition.arguments))
+
+
 class _Marking:
     """The ops and values that contribute to an effect."""
 
@@ -44,7 +55,7 @@ class _Marking:
             effects = (
                 definition.effects if definition.effects_of is None else definition.effects_of(op.attributes)
             )
-            if effects not in (Effects.NONE, Effects.READ):
+            if effects not in (Effects.NONE, Effects.READ) or may_wait(op):
                 self._mark_op(op)
             for region in op.regions:
                 self._mark_effects(region)

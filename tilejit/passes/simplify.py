@@ -10,7 +10,8 @@ looked at, so one round does nearly everything; rounds repeat until one changes 
 
 Reads of memory are merged only where nothing has been written between them; the number of writes passed
 so far (the epoch) is part of what makes two reads equal. They leave a loop only if it surely runs and
-writes nothing.
+writes nothing. A ``while`` whose condition depends on memory may be waiting for another thread, whose writes
+then count like its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import DType
 from tilejit.ops import CONSTANT, DEVICE_ASSERT, FOR, IF, SELECT, WHILE
 from tilejit.passes.algebra import RULES, constant_value, fold, make_constant, same_constant
-from tilejit.passes.dead_code import remove_dead
+from tilejit.passes.dead_code import may_wait, remove_dead
 from tilejit.passes.manager import PassContext
 
 # Rewrites always shrink or specialise; this many rounds mean that two rules undo each other.
@@ -219,7 +220,8 @@ class _Round:
         self._forward_invariants(op, [body.arguments[1:]])
         self._walk_loop(op)
         self._forward_invariants(op, [body.arguments[1:]])
-        self._hoist(body, loads_too=indices is not None and not op.effects & Effects.WRITE)
+        reads_memory_once = not op.effects & Effects.WRITE and not any(map(_holds_wait, body.ops))
+        self._hoist(body, loads_too=indices is not None and reads_memory_once)
         self._block.append(op)
 
     def _while(self, op: Op) -> None:
@@ -239,12 +241,14 @@ class _Round:
         self._block.append(op)
 
     def _walk_loop(self, op: Op) -> None:
-        """Walk the regions of a loop; what it writes lies before its own reads and before later ones."""
-        writes = bool(op.effects & Effects.WRITE)
+        """Walk the regions of a loop; what it writes, or waits for, lies before its reads and before later
+        ones.
+        """
+        changes = bool(op.effects & Effects.WRITE) or _holds_wait(op)
         for region in op.regions:
-            self._epoch += writes
+            self._epoch += changes
             self._walk(region)
-        self._epoch += writes
+        self._epoch += changes
         self._location = op.location
 
     def _forward_invariants(self, op: Op, arguments: Sequence[Sequence[Value]]) -> None:
@@ -292,6 +296,11 @@ class _Round:
             other.name = value.name
         value.replace_all_uses_with(other)
         self.changed = True
+
+
+def _holds_wait(op: Op) -> bool:
+    """Whether ``op``, or an op in its regions, may wait for another thread."""
+    return any(map(may_wait, op.walk()))
 
 
 def _is_mergeable(op: Op) -> bool:
