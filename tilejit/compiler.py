@@ -69,6 +69,7 @@ class CompiledKernel:
             {"llvm": lambda: self.object.llvm, "s": lambda: self.object.assembly}
         )
         self._context = PassContext()
+        self._programs: threads.ProgramCode | None = None
 
     @property
     def name(self) -> str:
@@ -102,11 +103,15 @@ class CompiledKernel:
         module = emit_llvm.emit(self.plan, self._cpu, fp_fusion=self.options.enable_fp_fusion)
         return engine.compile_module(module, self._cpu)
 
-    @cached_property
+    @property
     def programs(self) -> threads.ProgramCode:
-        """What a launch calls."""
-        address = self.object.address(f"{self.tile.name}.programs")
-        return threads.ProgramCode(address, self.plan.scratch_bytes, c_double(0.0))
+        """What a launch calls; one object for all launches, which share what they learn of the cost."""
+        if self._programs is None:
+            with engine.LOCK:
+                address = self.object.address(f"{self.tile.name}.programs")
+                made = threads.ProgramCode(address, self.plan.scratch_bytes, c_double(0.0))
+                self._programs = self._programs or made
+        return self._programs
 
     @property
     def runnable(self) -> Function:
@@ -157,7 +162,7 @@ def compile_kernel(
     """
     kernel = CompiledKernel(source, specialisation, target, chosen)
     folder = options.DUMP.read()
-    with _no_collections():
+    with engine.LOCK, _no_collections():
         if folder:
             _dump(kernel, Path(folder))
         if target is None:

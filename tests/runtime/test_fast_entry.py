@@ -6,6 +6,7 @@ import gc
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable
 
 import ml_dtypes
@@ -353,6 +354,37 @@ def test_functions_outlive_what_made_them() -> None:
         out[:] = 0
         function(x, out, 40)
         assert (out[:40] == 1).all()
+
+
+def test_a_function_keeps_what_it_points_to() -> None:
+    kernel = fresh(shift_kernel)
+    x, out = aligned(48), aligned(48)
+    warm(lambda: kernel[1](x, out, 40))
+    compiled = kernel[1](x, out, 40)
+    programs = weakref.ref(compiled.programs)
+    compiled._programs = None  # the native function must not lean on the compiled kernel for it
+    gc.collect()
+    assert programs() is not None
+
+
+def test_first_launches_from_many_threads() -> None:
+    kernel = fresh(shift_kernel)
+    barrier = threading.Barrier(6)
+    results: list[tuple[object, bool]] = []
+
+    def work() -> None:
+        x, out = aligned(48), aligned(48)
+        barrier.wait()
+        compiled = kernel[1](x, out, 40)
+        results.append((compiled, bool((out[:40] == 1).all())))
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [is_right for _, is_right in results] == [True] * 6
+    assert len({id(compiled) for compiled, _ in results}) == 1
 
 
 def test_no_references_leak() -> None:

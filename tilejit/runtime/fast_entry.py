@@ -146,6 +146,7 @@ def make_launch_function(
     tables = (names, param_table, constant_table, slot_table, method, code)
     objects = (
         compiled,
+        programs,
         fallback,
         site.given,
         tuple(site.kwargs),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import overload
 
 from tilejit import options
+from tilejit.backend.cpu import engine
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import KernelSource
@@ -52,7 +52,6 @@ class Kernel(TracedFunction):
             if not parameter.is_keyword_only and not parameter.is_variadic
         ]
         self._omitted: dict[tuple[object, ...], dict[str, object]] = {}
-        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -139,7 +138,7 @@ class Kernel(TracedFunction):
 
         It tries those made before it for the same grid, the newest first, and then this object.
         """
-        with self._lock:
+        with engine.LOCK:
             before = self._fast.get(grid)
             # A call of a kind already in the chain has come through it without being taken: start again.
             kind = (compiled, len(site.args), tuple(site.kwargs))
@@ -156,7 +155,7 @@ class Kernel(TracedFunction):
         key = (settings, call.key)
         launcher = self._launchers.get(key)
         if launcher is None:
-            with self._lock:
+            with engine.LOCK:
                 launcher = self._launchers.get(key)
                 if launcher is None:
                     compiled = compile_kernel(

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -110,3 +115,67 @@ def test_same_input_gives_same_object() -> None:
     first, second = (engine.compile_module(DOUBLE, host()) for _ in range(2))
     assert first.object == second.object
     assert first.llvm == second.llvm
+
+
+def test_threads_link_an_object_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = engine.compile_module("define i32 @answer() { ret i32 42 }", host())
+    linked: list[engine.CompiledObject] = []
+    link = engine._link
+
+    def slowly(what: engine.CompiledObject) -> object:
+        linked.append(what)
+        time.sleep(0.05)
+        return link(what)
+
+    monkeypatch.setattr(engine, "_link", slowly)
+    addresses: list[int] = []
+    run_at_once([lambda: addresses.append(compiled.address("answer"))] * 4)
+    assert linked == [compiled]
+    assert len(addresses) == 4 and len(set(addresses)) == 1
+
+
+LINK_FROM_THREADS = """
+import threading, time
+from llvmlite import binding
+from tilejit.backend.cpu import engine
+from tilejit.target.cpu import host
+
+made = []
+create = binding.create_lljit_compiler
+
+def slowly(*args, **kwargs):
+    made.append(None)
+    time.sleep(0.05)
+    return create(*args, **kwargs)
+
+binding.create_lljit_compiler = slowly
+objects = [engine.compile_module(f"define i32 @f() {{ ret i32 {n} }}", host()) for n in range(3)]
+workers = [threading.Thread(target=compiled.address, args=("f",)) for compiled in objects]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print(len(made))
+"""
+
+
+def test_threads_share_one_linker() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LINK_FROM_THREADS], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "1"
+
+
+def run_at_once(jobs: Sequence[Callable[[], object]]) -> None:
+    """Run each job on a thread of its own, all starting together."""
+    barrier = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], object]) -> None:
+        barrier.wait()
+        job()
+
+    workers = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()

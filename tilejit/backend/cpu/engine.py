@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import re
+import sys
+import threading
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -33,6 +36,13 @@ class Effort(Enum):
     NONE = "none"
     SHORT = "short"  # clean up what the emitter leaves: registers for stack slots, algebra, dead branches
     FULL = "full"  # LLVM's -O2 less its vectorisers and unrolling
+
+
+# Held while anything is traced, compiled or linked. LLVM's calls are serialised anyway, and a fork waits for
+# it: no child starts with half a module, or with a lock whose holder is gone.
+LOCK = threading.RLock()
+if sys.platform != "win32":
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
 
 
 @dataclass(frozen=True)
@@ -70,13 +80,15 @@ class CompiledObject:
     @functools.cached_property
     def llvm(self) -> str:
         """The optimised IR as text."""
-        return str(_optimised(self.source, self.target, self.pipeline))
+        with LOCK:
+            return str(_optimised(self.source, self.target, self.pipeline))
 
     @functools.cached_property
     def assembly(self) -> str:
         """The machine code as text."""
-        module = _optimised(self.source, self.target, self.pipeline)
-        return str(_target_machine(self.target, self.pipeline.codegen_level).emit_assembly(module))
+        with LOCK:
+            module = _optimised(self.source, self.target, self.pipeline)
+            return str(_target_machine(self.target, self.pipeline.codegen_level).emit_assembly(module))
 
     def address(self, symbol: str) -> int:
         """The address of a function or variable of the module, linking it into the process at the first call.
@@ -85,9 +97,11 @@ class CompiledObject:
         """
         if symbol not in self.symbols:
             raise InternalError(f"the module defines {', '.join(self.symbols)}, not {symbol}")
-        if self._library is None:
-            self._library = _link(self)
-        return int(self._library[symbol])
+        library = self._library
+        if library is None:
+            with LOCK:
+                library = self._library = self._library or _link(self)
+        return int(library[symbol])
 
 
 def compile_module(
@@ -98,13 +112,14 @@ def compile_module(
     Raises: InternalError where LLVM refuses the IR or the code would need compiler-rt.
     """
     source = str(module)
-    optimised = _optimised(source, target, pipeline)
-    symbols = tuple(
-        value.name
-        for value in (*optimised.functions, *optimised.global_variables)
-        if not value.is_declaration and value.linkage.name == "external"
-    )
-    image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
+    with LOCK:
+        optimised = _optimised(source, target, pipeline)
+        symbols = tuple(
+            value.name
+            for value in (*optimised.functions, *optimised.global_variables)
+            if not value.is_declaration and value.linkage.name == "external"
+        )
+        image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
     _refuse_compiler_routines(image)
     return CompiledObject(target, source, image, symbols, pipeline)
 
