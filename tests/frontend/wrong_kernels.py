@@ -80,6 +80,20 @@ def store_to_constant_data(const_ptr):
     tl.store(const_ptr, 1.0)
 
 
+def store_to_constant_data_by_descriptor(const_ptr):
+    block = tl.make_tensor_descriptor(const_ptr, block_shape=[4])
+    block.store([0], tl.zeros((4,), tl.float32))
+
+
+def store_to_constant_data_by_block_pointer(const_ptr):
+    block = tl.make_block_ptr(const_ptr, (16,), (1,), (0,), (4,), (0,))
+    tl.store(block, tl.zeros((4,), tl.float32))
+
+
+def atomic_on_constant_data(const_ptr):
+    tl.atomic_add(const_ptr + tl.arange(0, 4), 1.0)
+
+
 def number_out_of_range(bytes_ptr):
     x = tl.load(bytes_ptr + tl.arange(0, 4)) * 300
 

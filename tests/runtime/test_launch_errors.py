@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tilejit
+import tilejit.language as tl
 from tests.runtime.kernels import add_kernel, grid_kernel, scale_kernel
-from tilejit.diagnostics import LaunchError
+from tilejit.diagnostics import CompileError, LaunchError
 
 N = 32
 SIGNATURE = "its parameters are (x_ptr, y_ptr, out_ptr, n, BLOCK)"
@@ -215,6 +216,55 @@ def test_list_for_a_constant() -> None:
         "kernel add_kernel: argument BLOCK is a compile-time constant and cannot be a list",
         "constants must be hashable: pass a tuple for a list",
     )
+
+
+@tilejit.kernel
+def fill_constant_kernel(x_ptr: tl.const, n):
+    offsets = tl.arange(0, 32)
+    tl.store(x_ptr + offsets, 1.0, mask=offsets < n)
+
+
+def test_store_to_constant_data() -> None:
+    for launch in (
+        lambda x: fill_constant_kernel[1](x, N),
+        lambda x: fill_constant_kernel[1](x, N, interpret=True),
+        lambda x: tilejit.compile(fill_constant_kernel, signature="x_ptr=*fp32, n=i32"),
+        lambda x: tilejit.compile(fill_constant_kernel, x, N),
+    ):
+        x = np.zeros(N, np.float32)
+        with pytest.raises(CompileError) as raised:
+            launch(x)
+        source = fill_constant_kernel.source
+        assert str(raised.value) == (
+            "tl.store writes through a pointer to constant data; got tile<32xptr<const fp32>>\n"
+            f"  at {source.file}:{source.def_line + 2}, in fill_constant_kernel\n"
+            "    tl.store(x_ptr + offsets, 1.0, mask=offsets < n)\n"
+            "    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n"
+            "fix: drop the tl.const annotation"
+        )
+        assert (x == 0).all()
+
+
+def test_store_to_constant_data_of_a_tuple() -> None:
+    @tilejit.kernel
+    def tuple_kernel(arrays: tl.const):
+        tl.store(arrays[1], tl.load(arrays[0]))
+
+    with pytest.raises(CompileError) as raised:
+        tuple_kernel[1]((np.zeros(N, np.float32), np.zeros(N, np.float32)))
+    assert raised.value.message == "tl.store writes through a pointer to constant data; got ptr<const fp32>"
+
+
+def test_load_of_constant_data() -> None:
+    @tilejit.kernel
+    def copy_kernel(x_ptr: tl.const, out_ptr, factor: tl.const):
+        offsets = tl.arange(0, 32)
+        tl.store(out_ptr + offsets, tl.load(x_ptr + offsets) * factor)
+
+    x, _, out = vectors()
+    for _ in range(3):
+        copy_kernel[1](x, out, 3)
+        assert (out == 3).all()
 
 
 class CudaArray:

@@ -101,6 +101,7 @@ class Parameter:
 
     name: str
     is_constexpr: bool = False
+    is_const: bool = False
     has_default: bool = False
     default: object = None
     is_keyword_only: bool = False
@@ -160,8 +161,8 @@ class KernelSource:
 
 
 def read_parameters(function: FunctionType) -> tuple[Parameter, ...]:
-    """Return the parameters of ``function``; ``tl.constexpr`` annotations are recognised as objects and as
-    text.
+    """Return the parameters of ``function``; ``tl.constexpr`` and ``tl.const`` annotations are recognised as
+    objects and as text.
     """
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
@@ -171,6 +172,7 @@ def read_parameters(function: FunctionType) -> tuple[Parameter, ...]:
             Parameter(
                 parameter.name,
                 is_constexpr=is_constexpr_annotation(parameter.annotation),
+                is_const=is_const_annotation(parameter.annotation),
                 has_default=has_default,
                 default=unwrap(default) if has_default else None,
                 is_keyword_only=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
@@ -190,7 +192,7 @@ def is_constexpr_annotation(annotation: object) -> bool:
 def is_const_annotation(annotation: object) -> bool:
     """True for ``tl.const``, which marks a pointer that a kernel must not store to."""
     if isinstance(annotation, str):
-        return annotation.strip().split(".")[-1] == "const"
+        return annotation.replace("'", "").replace('"', "").strip().split(".")[-1] == "const"
     return annotation is Const
 
 

@@ -28,6 +28,7 @@ from tilejit.language.block_pointer import (
     window_pointers,
 )
 from tilejit.language.function import language_function, one_of
+from tilejit.language.memory import refuse_const
 
 
 class TensorDescriptor(Composite):
@@ -94,6 +95,7 @@ class TensorDescriptor(Composite):
         if tile.tile_type.shape:
             tile = reshape_to(tile, self.block_shape)
         pointers, mask = self._access(offsets, "descriptor.store")
+        refuse_const(pointers, "descriptor.store")
         elements = broadcast_to_shape(cast_to(tile, self.dtype), self.block_shape, "descriptor.store")
         active().create(
             ops.STORE, pointer=pointers.value, value=elements.value, mask=None if mask is None else mask.value

@@ -93,7 +93,7 @@ def store(
         _refuse_block_options("tl.store", boundary_check, "")
         pointers = _as_pointers(pointer, "tl.store")
         lanes = None if mask is None else _as_lanes(mask, pointers, "tl.store")
-    _refuse_const(pointers, "tl.store")
+    refuse_const(pointers, "tl.store")
     elements = _as_elements(value, pointers, "value of tl.store")
     active().create(
         ops.STORE,
@@ -121,7 +121,8 @@ def _as_pointers(pointer: object, name: str) -> Tile:
     fail(f"{name} needs a pointer or a tile of pointers; got {describe(pointer)}", hint)
 
 
-def _refuse_const(pointers: Tile, name: str) -> None:
+def refuse_const(pointers: Tile, name: str) -> None:
+    """Refuse to write through pointers to constant data. Raises: CompileError."""
     if isinstance(pointers.dtype, PointerType) and pointers.dtype.const:
         fail(
             f"{name} writes through a pointer to constant data; got {pointers.tile_type}",
@@ -175,5 +176,5 @@ def lanes_for(pointers: Tile, mask: object, name: str) -> Tile | None:
 def pointers_of(pointer: object, name: str) -> Tile:
     """Return the pointers that an atomic works on. Raises CompileError for anything else."""
     pointers = _as_pointers(pointer, name)
-    _refuse_const(pointers, name)
+    refuse_const(pointers, name)
     return pointers

@@ -123,8 +123,7 @@ def bind(
     values = [binder.value(p, matched[p.name]) for p in parameters]
     classes = iter(alias_classes([view.extent for view in binder.arrays.values()]))
     specialisation = tuple(
-        (p.name, binder.param(p.name, p.name, value, classes))
-        for p, value in zip(parameters, values, strict=True)
+        (p.name, binder.param(p, p.name, value, classes)) for p, value in zip(parameters, values, strict=True)
     )
     key = tuple(_key(param) for _, param in specialisation)
     return BoundCall(specialisation, key, binder.arrays, binder.numbers)
@@ -227,24 +226,21 @@ class _Binder:
         self.numbers[name] = value
         return value
 
-    def param(self, parameter: str, name: str, value: object, classes: Iterator[int]) -> Param:
+    def param(self, parameter: Parameter, name: str, value: object, classes: Iterator[int]) -> Param:
         """What the compiled code knows of an argument; ``name`` is that of the item where it is a tuple's."""
         if isinstance(value, ConstantParam):
             return value
-        aligned = parameter not in self.rules.generic and parameter not in self.rules.any_alignment
+        is_specialised = parameter.name not in self.rules.generic
+        is_aligned = parameter.name not in self.rules.any_alignment
         if isinstance(value, ArrayView):
-            divisible = aligned and value.address % _ALIGNMENT_BYTES == 0
-            return PointerParam(value.dtype, False, divisible, next(classes), len(value.shape))
+            divisible = is_specialised and is_aligned and value.address % _ALIGNMENT_BYTES == 0
+            return PointerParam(value.dtype, parameter.is_const, divisible, next(classes), len(value.shape))
         if isinstance(value, tuple):
             items = [self.param(parameter, f"{name}.{i}", item, classes) for i, item in enumerate(value)]
             return TupleParam(tuple(items), type(value))
         assert value is None or isinstance(value, (bool, int, float))
         try:
-            param = specialise_number(
-                value,
-                specialise=parameter not in self.rules.generic,
-                specialise_divisibility=parameter not in self.rules.any_alignment,
-            )
+            param = specialise_number(value, specialise=is_specialised, specialise_divisibility=is_aligned)
         except LaunchError as error:
             self._refuse(f"argument {name}: {error.message}", error.hint)
         if isinstance(param, ConstantParam):

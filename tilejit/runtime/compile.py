@@ -14,6 +14,7 @@ from tilejit.frontend.signature import (
     ConstantParam,
     KernelSource,
     Param,
+    Parameter,
     PointerParam,
     ScalarParam,
     Specialisation,
@@ -85,7 +86,7 @@ def parse_signature(source: KernelSource, signature: str | Mapping[str, object])
     pointers = 0
     for parameter in source.parameters:
         if parameter.name in given:
-            param = _parse_param(given[parameter.name], pointers, parameter.is_constexpr)
+            param = _parse_param(given[parameter.name], pointers, parameter)
         elif parameter.has_default:
             param = ConstantParam(parameter.default)
         else:
@@ -123,7 +124,7 @@ def split_signature(text: str) -> dict[str, object]:
     return given
 
 
-def _parse_param(value: object, pointers: int, is_constexpr: bool) -> Param:
+def _parse_param(value: object, pointers: int, parameter: Parameter) -> Param:
     if not isinstance(value, str):
         return ConstantParam(value)
     match = _TYPE.match(value)
@@ -131,9 +132,10 @@ def _parse_param(value: object, pointers: int, is_constexpr: bool) -> Param:
     if match and match["star"]:
         if dtype is None:
             raise LaunchError(f"there is no dtype {match['dtype']}", f"use one of {', '.join(DTYPE_BY_NAME)}")
-        return PointerParam(dtype, False, bool(match["aligned"]), pointers, int(match["rank"] or 0))
+        rank = int(match["rank"] or 0)
+        return PointerParam(dtype, parameter.is_const, bool(match["aligned"]), pointers, rank)
     if match and dtype is not None:
-        if is_constexpr:
+        if parameter.is_constexpr:
             return ConstantParam(dtype)
         if not match["rank"]:
             return ScalarParam(dtype, bool(match["aligned"]))
