@@ -128,7 +128,12 @@ INVALID = [
     ("func @f(%x: fp33) {", 1, 13, "'fp33' is not a type; did you mean fp32?"),
     ("func @f(%x: tile<4xfp33>) {", 1, 13, "'tile<4xfp33>' is not a type; did you mean fp32?"),
     ("func @f(%x: fp32 {size=3}) {", 1, 19, "unknown fact about an argument: size"),
-    ("func @f(%x: fp32 {source=size}) {", 1, 26, "expected one of value, shape, stride; found 'size'"),
+    (
+        "func @f(%x: fp32 {source=size}) {",
+        1,
+        26,
+        "expected one of value, shape, stride, grid, workspace; found 'size'",
+    ),
     ("func @f() ^ {", 1, 11, "unexpected character '^'"),
     ("func @f() {\n  stop()\n", 3, 1, "expected an op, found the end of the text"),
     ("func @f(%x:", 1, 12, "the text ends here, in the middle of the function"),

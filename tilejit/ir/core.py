@@ -14,6 +14,7 @@ from enum import Enum
 from tilejit.diagnostics import InternalError, Location
 from tilejit.ir.opdef import Arity, Attribute, Effects, OpDef, TypeQuery
 from tilejit.ir.types import TileType
+from tilejit.target.spaces import Core
 
 
 class Value:
@@ -234,6 +235,8 @@ class ArgumentSource(Enum):
     VALUE = "value"  # the parameter itself: a number, or the address of an array
     SHAPE = "shape"  # .shape[dimension] of an array parameter
     STRIDE = "stride"  # .stride(dimension) of an array parameter, in elements
+    GRID = "grid"  # number of programs along axis ``dimension``; machine level
+    WORKSPACE = "workspace"  # address of the scratch that belongs to the launch; machine level
 
 
 @dataclass(frozen=True)
@@ -254,12 +257,16 @@ class Argument:
 
 @dataclass
 class Function:
-    """A kernel: its body's block arguments are described one by one by ``arguments``."""
+    """A kernel: its body's block arguments are described one by one by ``arguments``.
+
+    ``core`` says which kind of core of an Ascend runs it; None above the buffer level.
+    """
 
     name: str
     body: Block
     arguments: list[Argument] = field(default_factory=list)
     location: Location | None = None
+    core: Core | None = None
 
     def __post_init__(self) -> None:
         self.body.parent = self

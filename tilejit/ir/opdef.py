@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tilejit.ir.machine import MachineFacts
 from tilejit.ir.types import Element, TileType, Type
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ class OpDef:
     is_commutative: bool = False
     is_exact: bool = True  # False: targets may differ from ``evaluate`` within a stated tolerance
     summary: str = ""
+    machine: MachineFacts | None = None  # of the ops that are instructions of an Ascend core
     attribute_names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from tilejit.diagnostics import InternalError, Location, TilejitError
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.opdef import Arity, Attribute, AttributeKind, AttributeSpec, OpDef, TypeRuleError
 from tilejit.ir.types import DTYPE_BY_NAME, Element, PointerType, TileType
+from tilejit.target.spaces import Core, Space
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _IDENTIFIER = r"[^\W\d][\w.]*"
@@ -36,8 +37,10 @@ _TOKENS = re.compile(
     re.VERBOSE,
 )
 _TILE = re.compile(r"tile<((?:\d+x)+)(.+)>\Z")
-_POINTER = re.compile(r"ptr<(const )?(\w+)>\Z")
+_SPACES = {space.value: space for space in Space if space is not Space.GM}
+_POINTER = re.compile(rf"ptr<(const )?(?:({'|'.join(_SPACES)}) )?(\w+)>\Z")
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=Enum)
 
 
 class IRParseError(TilejitError):
@@ -59,7 +62,23 @@ def parse_function(text: str, ops: Mapping[str, OpDef]) -> Function:
 
     Raises: IRParseError with the line and column of the text.
     """
-    return _Parser(text, ops).function()
+    parser = _Parser(text, ops)
+    function = parser.function()
+    parser.end()
+    return function
+
+
+def parse_functions(text: str, ops: Mapping[str, OpDef]) -> list[Function]:
+    """Return the functions that ``text`` spells one after the other.
+
+    Raises: IRParseError with the line and column of the text.
+    """
+    parser = _Parser(text, ops)
+    functions = [parser.function()]
+    while not parser.is_at_end:
+        parser.start_function()
+        functions.append(parser.function())
+    return functions
 
 
 @dataclass(frozen=True)
@@ -84,18 +103,33 @@ class _Parser:
 
     def function(self) -> Function:
         self._expect_word("func")
+        is_core = self.token.text in [core.value for core in Core]
+        core = self._choice(Core) if is_core else None
         name = self._take("symbol", "@name").text[1:]
         body = Block()
         arguments = self._separated("(", ")", lambda: self._argument(body))
         location = self._location()
-        function = Function(json.loads(name) if name.startswith('"') else name, body, arguments, location)
+        spelt = json.loads(name) if name.startswith('"') else name
+        function = Function(spelt, body, arguments, location, core)
         self._expect("{")
         while not self._at("}"):
             self._op(body)
         self._expect("}")
+        return function
+
+    def end(self) -> None:
+        """Check that nothing follows."""
         if self.token.kind != "end":
             self._fail("text after the end of the function")
-        return function
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.token.kind == "end"
+
+    def start_function(self) -> None:
+        """Forget the values of the function before."""
+        self.scope.clear()
+        self.ever_defined.clear()
 
     def _argument(self, body: Block) -> Argument:
         value = self._block_argument(body)
@@ -261,10 +295,12 @@ class _Parser:
 
     def _element(self, token: _Token, text: str) -> Element:
         pointer = _POINTER.match(text)
-        dtype = DTYPE_BY_NAME.get(pointer[2] if pointer else text)
+        dtype = DTYPE_BY_NAME.get(pointer[3] if pointer else text)
         if dtype is None:
             self._fail(f"{token.text!r} is not a type{_suggestion(text, DTYPE_BY_NAME)}", token)
-        return PointerType(dtype, pointer[1] is not None) if pointer else dtype
+        if pointer is None:
+            return dtype
+        return PointerType(dtype, pointer[1] is not None, _SPACES.get(pointer[2], Space.GM))
 
     def _attribute(self, spec: AttributeSpec) -> Attribute:
         kind = spec.kind
@@ -301,7 +337,7 @@ class _Parser:
     def _string(self) -> str:
         return str(json.loads(self._take("string", "a string").text))
 
-    def _choice(self, choices: type[Enum]) -> Enum:
+    def _choice(self, choices: type[_E]) -> _E:
         token = self._next()
         text = json.loads(token.text) if token.kind == "string" else token.text
         by_text = {str(choice.value): choice for choice in choices}

@@ -83,7 +83,8 @@ class _Printer:
         described = zip(values, [*function.arguments, *unknown], strict=False)
         arguments = ", ".join(self._argument(value, argument) for value, argument in described)
         place = self._place(function.location)
-        self.lines.append(f"func @{_name_or_string(function.name)}({arguments}){place} {{")
+        core = f"{function.core.value} " if function.core is not None else ""
+        self.lines.append(f"func {core}@{_name_or_string(function.name)}({arguments}){place} {{")
         self._ops(function.body, "  ")
         self.lines.append("}")
         return "\n".join(self.lines) + "\n"

@@ -17,7 +17,7 @@ ValueMap = dict[Value, Value]
 def clone_function(function: Function) -> Function:
     """Return an independent copy of ``function``."""
     body = clone_block(function.body, {})
-    return Function(function.name, body, list(function.arguments), function.location)
+    return Function(function.name, body, list(function.arguments), function.location, function.core)
 
 
 def clone_block(block: Block, mapping: ValueMap) -> Block:

@@ -14,6 +14,8 @@ from functools import cached_property
 import ml_dtypes
 import numpy as np
 
+from tilejit.target.spaces import Space
+
 
 class Kind(Enum):
     """What an element's bits stand for."""
@@ -212,13 +214,18 @@ def dtype_from_numpy(dtype: np.dtype) -> DType | None:
 
 @dataclass(frozen=True)
 class PointerType:
-    """A pointer to elements of one type; adding an integer moves it by whole elements."""
+    """A pointer to elements of one type; adding an integer moves it by whole elements.
+
+    ``space`` is GM wherever kernels see pointers; below the tile level it may be a memory of an Ascend core.
+    """
 
     element: DType
     const: bool = False
+    space: Space = Space.GM
 
     def __str__(self) -> str:
-        return f"ptr<{'const ' if self.const else ''}{self.element}>"
+        space = "" if self.space is Space.GM else f"{self.space.value} "
+        return f"ptr<{'const ' if self.const else ''}{space}{self.element}>"
 
     __repr__ = __str__
 

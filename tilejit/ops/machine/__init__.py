@@ -1,0 +1,15 @@
+"""The ops of the buffer and machine levels: instructions of an Ascend core, one record each.
+
+A machine function also uses the scalar and control ops of the tile level; ``MACHINE_LEVEL_OPS`` has them all
+by name.
+"""
+
+from tilejit.ir.opdef import OpDef
+from tilejit.ops import OP_BY_NAME
+from tilejit.ops.machine.buffer import BUFFER_OPS
+from tilejit.ops.machine.move import MOVE_OPS
+from tilejit.ops.machine.sync import SYNC_OPS
+from tilejit.ops.machine.vector import VECTOR_OPS
+
+MACHINE_OPS: tuple[OpDef, ...] = (*BUFFER_OPS, *MOVE_OPS, *VECTOR_OPS, *SYNC_OPS)
+MACHINE_LEVEL_OPS: dict[str, OpDef] = {**OP_BY_NAME, **{op.name: op for op in MACHINE_OPS}}
