@@ -292,6 +292,49 @@ def test_environment_is_seen_by_warm_launches(monkeypatch: pytest.MonkeyPatch) -
     assert kernel[1](x, out, 40).target is not None
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("TILEJIT_CPU", "avx2"), ("TILEJIT_DEBUG", "1"), ("TILEJIT_ENABLE_FP_FUSION", "1")],
+)
+def test_variables_that_change_code_are_seen_by_warm_launches(
+    monkeypatch: pytest.MonkeyPatch, slow_launches: list[str], variable: str, text: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    kernel = fresh(shift_kernel)
+    x, out = aligned(48), aligned(48)
+    before = [kernel[1](x, out, 40) for _ in range(4)]
+    monkeypatch.setenv(variable, text)
+    after = [kernel[1](x, out, 40) for _ in range(4)]
+    assert len({id(compiled) for compiled in before}) == len({id(compiled) for compiled in after}) == 1
+    assert (before[0].target, before[0].options) != (after[0].target, after[0].options)
+    assert len(slow_launches) == 4
+    for _ in range(3):
+        monkeypatch.delenv(variable)
+        assert kernel[1](x, out, 40) is before[0]
+        monkeypatch.setenv(variable, text)
+        assert kernel[1](x, out, 40) is after[0]
+    assert len(slow_launches) == 4  # both are native now
+
+
+def test_other_variables_do_not_matter(monkeypatch: pytest.MonkeyPatch, slow_launches: list[str]) -> None:
+    kernel = fresh(shift_kernel)
+    x, out = aligned(48), aligned(48)
+    warm(lambda: kernel[1](x, out, 40))
+    for variable in ("T", "TILEJIT", "TILE_JIT_CPU", "XTILEJIT_CPU", "EMPTY"):
+        monkeypatch.setenv(variable, "")
+    kernel[1](x, out, 40)
+    assert len(slow_launches) == 2
+
+
+def test_launches_by_a_grid_function_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(shift_kernel)
+    x, out = aligned(48), aligned(48)
+    warm(lambda: kernel[lambda arguments: (1,)](x, out, 40))
+    monkeypatch.setenv("TILEJIT_CPU", "avx2")
+    target = kernel[lambda arguments: (1,)](x, out, 40).target
+    assert target is not None and target.name == "avx2"
+
+
 def test_rules_of_the_decorator_hold(slow_launches: list[str]) -> None:
     kernel = tilejit.kernel(do_not_specialize=["n", "x_ptr"])(shift_kernel.fn)
     base = aligned(64)

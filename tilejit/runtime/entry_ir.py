@@ -4,19 +4,21 @@
 ``Call`` (``entry_tables``), the description of one kind of call: what each argument must be for the
 compiled kernel to be right for it. Arguments are read where CPython and numpy keep them (``fast_entry``
 checks these places before it uses them). Anything unexpected - another type, shape or alignment, a read-
-only array, new overlaps - is handed on, with all arguments, to ``fallback``.
+only array, new overlaps, other variables of ours in the environment - is handed on, with all arguments, to
+``fallback``.
 """
 
 from __future__ import annotations
 
 ENTER = "tilejit.enter"
+ENVIRONMENT = "tilejit.environment"
 
 _MODULE = """
 %param = type { i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64 }
 %constant = type { i64, ptr }
 %slot = type { i64, i64, i64, i64 }
 %call = type { i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64,
-               ptr, ptr, ptr, ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr }
+               ptr, ptr, ptr, ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, i64 }
 %object = type { i64, ptr }                       ; reference count, type
 %tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
 %float = type { i64, ptr, double }
@@ -26,7 +28,8 @@ _MODULE = """
 @PyFloat_Type = external global i8
 @_Py_TrueStruct = external global i8
 @_Py_FalseStruct = external global i8
-@interpret = private constant [18 x i8] c"TILEJIT_INTERPRET\\00"
+@environ = external global ptr
+@prefix = private constant [8 x i8] c"TILEJIT_"
 
 declare ptr @PyCapsule_GetPointer(ptr, ptr)
 declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)
@@ -38,9 +41,56 @@ declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 declare void @Py_IncRef(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
-declare ptr @getenv(ptr)
+declare i32 @strncmp(ptr, ptr, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @llvm.smax.i64(i64, i64)
+
+; A number that stands for the variables of the environment whose names begin with TILEJIT_: the sum of their
+; FNV-1a hashes, whatever their order. The loop over all others, @scan, is one block with one value to carry:
+; unoptimised code is as fast then as a call of getenv.
+define i64 @tilejit.environment() {
+  %sum = alloca i64
+  store i64 0, ptr %sum
+  %list = load ptr, ptr @environ
+  %has_none = icmp eq ptr %list, null
+  br i1 %has_none, label %done, label %scan
+scan:
+  %at = phi ptr [ %list, %0 ], [ %next_at, %scan ], [ %next_at, %compare ], [ %next_at, %add ]
+  %text = load ptr, ptr %at
+  %next_at = getelementptr ptr, ptr %at, i64 1
+  %is_end = icmp eq ptr %text, null
+  %initial_at = select i1 %is_end, ptr @prefix, ptr %text
+  %initial = load i8, ptr %initial_at
+  %stops = icmp eq i8 %initial, 84 ; T
+  br i1 %stops, label %stopped, label %scan
+stopped:
+  br i1 %is_end, label %done, label %compare
+compare:
+  %order = call i32 @strncmp(ptr %text, ptr @prefix, i64 8)
+  %is_ours = icmp eq i32 %order, 0
+  br i1 %is_ours, label %byte, label %scan
+byte:
+  %i = phi i64 [ 8, %compare ], [ %next_i, %mix ]
+  %hash = phi i64 [ -3750763034362895579, %compare ], [ %new_hash, %mix ]
+  %byte_at = getelementptr i8, ptr %text, i64 %i
+  %character = load i8, ptr %byte_at
+  %is_last = icmp eq i8 %character, 0
+  br i1 %is_last, label %add, label %mix
+mix:
+  %wide = zext i8 %character to i64
+  %mixed = xor i64 %hash, %wide
+  %new_hash = mul i64 %mixed, 1099511628211
+  %next_i = add i64 %i, 1
+  br label %byte
+add:
+  %before = load i64, ptr %sum
+  %after = add i64 %before, %hash
+  store i64 %after, ptr %sum
+  br label %scan
+done:
+  %result = load i64, ptr %sum
+  ret i64 %result
+}
 
 ; True where the argument is the expected object, or an int or float of the same value.
 define internal i1 @is_expected(ptr %given, ptr %expected) {
@@ -280,11 +330,13 @@ define ptr @tilejit.enter(ptr %self, ptr %args, i64 %nargs, ptr %names) {
   %keywords_at = getelementptr %call, ptr %call, i32 0, i32 1
   %keywords = load i64, ptr %keywords_at
   %has_positional = icmp eq i64 %positional, %nargs
-  br i1 %has_positional, label %environment, label %miss
-environment:
-  %interpret = call ptr @getenv(ptr @interpret)
-  %is_unset = icmp eq ptr %interpret, null
-  br i1 %is_unset, label %count_keywords, label %miss
+  br i1 %has_positional, label %check_environment, label %miss
+check_environment:
+  %environment = call i64 @tilejit.environment()
+  %wanted_environment_at = getelementptr %call, ptr %call, i32 0, i32 22
+  %wanted_environment = load i64, ptr %wanted_environment_at
+  %is_as_before = icmp eq i64 %environment, %wanted_environment
+  br i1 %is_as_before, label %count_keywords, label %miss
 count_keywords:
   %has_no_names = icmp eq ptr %names, null
   br i1 %has_no_names, label %compare_keywords, label %read_names

@@ -93,4 +93,5 @@ class Call(ctypes.Structure):
         ("grid_y", ctypes.c_int64),
         ("grid_z", ctypes.c_int64),
         ("float64_type", ctypes.c_void_p),
+        ("environment", ctypes.c_int64),  # the number of the variables that the code was chosen under
     )

@@ -116,7 +116,7 @@ def make_launch_function(
     constant_table = (entry_tables.Constant * len(constants))(*constants)
     slot_table = (entry_tables.Slot * len(slots))(*slots)
     classes = [param.alias_class for param in params if param.kind == ParamKind.ARRAY]
-    programs = compiled.programs
+    programs, entry = compiled.programs, _entry()
     call = entry_tables.Call(
         positional=len(site.args),
         keywords=len(site.kwargs),
@@ -140,10 +140,10 @@ def make_launch_function(
         grid_y=grid[1],
         grid_z=grid[2],
         float64_type=id(np.float64),
+        environment=entry.environment(),
     )
-    entry, code = _entry()
-    method = _MethodDef(compiled.name.encode(), entry, _METH_FASTCALL | _METH_KEYWORDS, None)
-    tables = (names, param_table, constant_table, slot_table, method, code)
+    method = _MethodDef(compiled.name.encode(), entry.address, _METH_FASTCALL | _METH_KEYWORDS, None)
+    tables = (names, param_table, constant_table, slot_table, method, entry)
     objects = (
         compiled,
         programs,
@@ -248,11 +248,20 @@ def _dtype_of(value: object) -> object:
     return value.dtype if isinstance(value, np.ndarray) else None
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """The native function's address, how to read the environment as it does, and the code of both."""
+
+    address: int
+    environment: Callable[[], int]
+    code: engine.CompiledObject
+
+
 @functools.cache
-def _entry() -> tuple[int, engine.CompiledObject]:
-    """The address of the native function and the code that it is in."""
-    compiled = engine.compile_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
-    return compiled.address(entry_ir.ENTER), compiled
+def _entry() -> _Entry:
+    code = engine.compile_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
+    environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_ir.ENVIRONMENT))
+    return _Entry(code.address(entry_ir.ENTER), environment, code)
 
 
 @functools.cache
