@@ -20,7 +20,7 @@ from tilejit.compiler import CompiledKernel
 from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
 from tilejit.ir.core import Argument, ArgumentSource
-from tilejit.runtime import entry_ir, entry_tables
+from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.binding import SpecialisationRules
 from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
 from tilejit.target.cpu import host
@@ -260,7 +260,7 @@ class _Entry:
 @functools.cache
 def _entry() -> _Entry:
     code = engine.compile_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
-    environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_ir.ENVIRONMENT))
+    environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_checks_ir.ENVIRONMENT))
     return _Entry(code.address(entry_ir.ENTER), environment, code)
 
 
