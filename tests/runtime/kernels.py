@@ -1,6 +1,8 @@
-"""Kernels that several runtime tests launch."""
+"""Kernels that several runtime tests launch, and ways to launch them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import tilejit
 import tilejit.language as tl
@@ -44,3 +46,14 @@ def shift_kernel(x_ptr, out_ptr, n):
 def grid_kernel(out_ptr):
     index = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     tl.store(out_ptr + index, tl.program_id(0) + 100 * tl.program_id(1) + 10000 * tl.program_id(2))
+
+
+def fresh(kernel: tilejit.Kernel) -> tilejit.Kernel:
+    """The kernel as if it had never been launched."""
+    return tilejit.kernel(kernel.fn)
+
+
+def warm(launch: Callable[[], object]) -> None:
+    """Launch until the next launch is native."""
+    for _ in range(3):
+        launch()

@@ -95,6 +95,9 @@ class FakeTensor:
         self.dtype = dtype
         self.shape = array.shape
 
+    def is_neg(self) -> bool:
+        return False
+
     def data_ptr(self) -> int:
         return int(self.array.ctypes.data)
 

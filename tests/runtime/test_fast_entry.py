@@ -15,30 +15,11 @@ import pytest
 
 import tilejit
 import tilejit.language as tl
-from tests.runtime.kernels import add_kernel, rows_kernel, scale_kernel, shift_kernel
+from tests.runtime.kernels import add_kernel, fresh, rows_kernel, scale_kernel, shift_kernel, warm
 from tilejit.backend.cpu import threads
 from tilejit.diagnostics import LaunchError
-from tilejit.runtime import kernel as kernel_module
 
 pytestmark = pytest.mark.skipif(not threads.has_native_pool(), reason="launches go through Python here")
-
-
-@pytest.fixture
-def slow_launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The launches that went through Python, as the names of their kernels."""
-    seen: list[str] = []
-    launch = kernel_module.Kernel.launch
-
-    def counted(self: tilejit.Kernel, *args: object, **kwargs: object) -> object:
-        seen.append(self.name)
-        return launch(self, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(kernel_module.Kernel, "launch", counted)
-    return seen
-
-
-def fresh(kernel: tilejit.Kernel) -> tilejit.Kernel:
-    return tilejit.kernel(kernel.fn)
 
 
 def aligned(count: int, dtype: object = np.float32) -> np.ndarray:
@@ -47,11 +28,6 @@ def aligned(count: int, dtype: object = np.float32) -> np.ndarray:
     raw = np.zeros(count * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + count * dtype.itemsize].view(dtype)
-
-
-def warm(launch: Callable[[], object]) -> None:
-    for _ in range(3):
-        launch()
 
 
 def test_third_launch_is_native(slow_launches: list[str]) -> None:

@@ -139,6 +139,8 @@ class _Tensor(Protocol):
 
     def data_ptr(self) -> int: ...
 
+    def is_neg(self) -> bool: ...
+
     def stride(self) -> tuple[int, ...]: ...
 
 
@@ -151,8 +153,18 @@ def _view_torch(tensor: _Tensor, torch: ModuleType) -> ArrayView:
     if name is None:
         raise LaunchError(f"its dtype {tensor.dtype} is not supported", f"use one of {SUPPORTED_DTYPES}")
     dtype = _DTYPE_BY_NAME[name]
+    if tensor.is_neg():
+        raise LaunchError(
+            "the tensor is negated lazily: its memory holds the opposite values", "pass tensor.resolve_neg()"
+        )
+    address = tensor.data_ptr()
+    if address % dtype.itemsize:
+        raise LaunchError(
+            f"its first element is not at a multiple of its size {dtype.itemsize}",
+            "pass a copy: tensor.clone()",
+        )
     strides = tuple(stride * dtype.itemsize for stride in tensor.stride())
-    return ArrayView(tensor.data_ptr(), dtype, tuple(tensor.shape), strides, True, tensor)
+    return ArrayView(address, dtype, tuple(tensor.shape), strides, True, tensor)
 
 
 def _view_dlpack(value: _HasDlpack) -> ArrayView:

@@ -10,7 +10,7 @@ from __future__ import annotations
 ENVIRONMENT = "tilejit.environment"
 
 TYPES = """
-%param = type { i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64 }
+%param = type { i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64, ptr, ptr, ptr }
 %constant = type { i64, ptr }
 %slot = type { i64, i64, i64, i64 }
 %call = type { i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64,
@@ -19,6 +19,9 @@ TYPES = """
 %tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
 %float = type { i64, ptr, double }
 %array = type { i64, ptr, ptr, i32, ptr, ptr, ptr, ptr, i32 } ; data, rank, shape, strides, base, dtype, flags
+; DLPack's DLTensor: data, device, its number, rank, dtype, shape, strides, offset
+%dltensor = type { i64, i32, i32, i32, i32, ptr, ptr, i64 }
+%layout = type { i64, ptr, ptr }                  ; where element 0 is, sizes, strides
 
 @PyLong_Type = external global i8
 @PyFloat_Type = external global i8
@@ -35,6 +38,7 @@ declare ptr @PyErr_NoMemory()
 declare ptr @PyErr_Occurred()
 declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 declare void @Py_IncRef(ptr)
+declare void @Py_DecRef(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare i32 @strncmp(ptr, ptr, i64)
@@ -143,8 +147,8 @@ define internal i1 @has_divisibility(i64 %value, i64 %divisible) {
   ret i1 %result
 }
 
-; Check an array and write its first byte and the one after its last to %extent.
-define internal i1 @check_array(ptr %given, ptr %param, ptr %extent) {
+; Check a numpy array; write where it lies to %layout, its first byte and the one after its last to %extent.
+define internal i1 @check_array(ptr %given, ptr %param, ptr %layout, ptr %extent) {
   %data_at = getelementptr %array, ptr %given, i32 0, i32 2
   %data = load i64, ptr %data_at
   %rank_at = getelementptr %array, ptr %given, i32 0, i32 3
@@ -179,17 +183,117 @@ define internal i1 @check_array(ptr %given, ptr %param, ptr %extent) {
   %ok_2 = and i1 %is_writable, %is_aligned
   %ok_3 = and i1 %ok_1, %ok_2
   %ok = and i1 %ok_3, %has_divisibility
-  br i1 %ok, label %measure, label %no
-measure:
+  br i1 %ok, label %take, label %no
+take:
+  store i64 %data, ptr %layout
+  %shape_to = getelementptr %layout, ptr %layout, i32 0, i32 1
+  store ptr %shape, ptr %shape_to
+  %strides_to = getelementptr %layout, ptr %layout, i32 0, i32 2
+  store ptr %strides, ptr %strides_to
   %itemsize_at = getelementptr %param, ptr %param, i32 0, i32 8
   %itemsize = load i64, ptr %itemsize_at
+  %is_measured = call i1 @measure(ptr %layout, i64 %rank, i64 %itemsize, i64 1, ptr %extent)
+  ret i1 %is_measured
+no:
+  ret i1 false
+}
+
+; Check a tensor of PyTorch, which describes itself as a DLTensor, and write the same. A lazily negated one
+; does not show in its description.
+define internal i1 @check_tensor(ptr %given, ptr %param, ptr %layout, ptr %extent) {
+  %tensor = alloca %dltensor
+  %argument = alloca ptr
+  %type_at = getelementptr %object, ptr %given, i32 0, i32 1
+  %type = load ptr, ptr %type_at
+  %wanted_type_at = getelementptr %param, ptr %param, i32 0, i32 10
+  %wanted_type = load ptr, ptr %wanted_type_at
+  %has_type = icmp eq ptr %type, %wanted_type
+  br i1 %has_type, label %ask, label %no
+ask:
+  %is_negated_at = getelementptr %param, ptr %param, i32 0, i32 12
+  %is_negated = load ptr, ptr %is_negated_at
+  store ptr %given, ptr %argument
+  %answer = call ptr @PyObject_Vectorcall(ptr %is_negated, ptr %argument, i64 1, ptr null)
+  %has_failed = icmp eq ptr %answer, null
+  br i1 %has_failed, label %clear, label %answered
+answered:
+  call void @Py_DecRef(ptr %answer)
+  %is_plain = icmp eq ptr %answer, @_Py_FalseStruct
+  br i1 %is_plain, label %describe, label %no
+describe:
+  %describe_at = getelementptr %param, ptr %param, i32 0, i32 11
+  %describe_tensor = load ptr, ptr %describe_at
+  %code = call i32 %describe_tensor(ptr %given, ptr %tensor)
+  %is_described = icmp eq i32 %code, 0
+  br i1 %is_described, label %compare, label %clear
+clear:
+  call void @PyErr_Clear()
+  ret i1 false
+compare:
+  %data_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 0
+  %base = load i64, ptr %data_at
+  %offset_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 7
+  %offset = load i64, ptr %offset_at
+  %data = add i64 %base, %offset
+  %device_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 1
+  %device = load i32, ptr %device_at
+  %rank_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 3
+  %rank_32 = load i32, ptr %rank_at
+  %rank = zext i32 %rank_32 to i64
+  %dtype_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 4
+  %dtype_32 = load i32, ptr %dtype_at
+  %dtype = zext i32 %dtype_32 to i64
+  %wanted_dtype_at = getelementptr %param, ptr %param, i32 0, i32 5
+  %wanted_dtype = load i64, ptr %wanted_dtype_at
+  %wanted_rank_at = getelementptr %param, ptr %param, i32 0, i32 7
+  %wanted_rank = load i64, ptr %wanted_rank_at
+  %divisible_at = getelementptr %param, ptr %param, i32 0, i32 3
+  %divisible = load i64, ptr %divisible_at
+  %itemsize_at = getelementptr %param, ptr %param, i32 0, i32 8
+  %itemsize = load i64, ptr %itemsize_at
+  %item_mask = sub i64 %itemsize, 1
+  %misalignment = and i64 %data, %item_mask
+  %is_on_cpu = icmp eq i32 %device, 1 ; kDLCPU
+  %has_dtype = icmp eq i64 %dtype, %wanted_dtype
+  %has_rank = icmp eq i64 %rank, %wanted_rank
+  %is_aligned = icmp eq i64 %misalignment, 0
+  %has_divisibility = call i1 @has_divisibility(i64 %data, i64 %divisible)
+  %ok_1 = and i1 %is_on_cpu, %has_dtype
+  %ok_2 = and i1 %has_rank, %is_aligned
+  %ok_3 = and i1 %ok_1, %ok_2
+  %ok = and i1 %ok_3, %has_divisibility
+  br i1 %ok, label %take, label %no
+take:
+  store i64 %data, ptr %layout
+  %shape_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 5
+  %shape = load ptr, ptr %shape_at
+  %shape_to = getelementptr %layout, ptr %layout, i32 0, i32 1
+  store ptr %shape, ptr %shape_to
+  %strides_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 6
+  %strides = load ptr, ptr %strides_at
+  %strides_to = getelementptr %layout, ptr %layout, i32 0, i32 2
+  store ptr %strides, ptr %strides_to
+  %is_measured = call i1 @measure(ptr %layout, i64 %rank, i64 %itemsize, i64 %itemsize, ptr %extent)
+  ret i1 %is_measured
+no:
+  ret i1 false
+}
+
+; Write the first byte of an array and the one after its last to %extent; false where its strides, in units
+; of %unit bytes, are no whole elements.
+define internal i1 @measure(ptr %layout, i64 %rank, i64 %itemsize, i64 %unit, ptr %extent) {
+  %data = load i64, ptr %layout
+  %shape_at = getelementptr %layout, ptr %layout, i32 0, i32 1
+  %shape = load ptr, ptr %shape_at
+  %strides_at = getelementptr %layout, ptr %layout, i32 0, i32 2
+  %strides = load ptr, ptr %strides_at
   %item_mask = sub i64 %itemsize, 1
   %end = add i64 %data, %itemsize
   br label %loop
 loop:
-  %d = phi i64 [ 0, %measure ], [ %next_d, %step ]
-  %low = phi i64 [ %data, %measure ], [ %new_low, %step ]
-  %high = phi i64 [ %end, %measure ], [ %new_high, %step ]
+  %d = phi i64 [ 0, %0 ], [ %next_d, %step ]
+  %low = phi i64 [ %data, %0 ], [ %new_low, %step ]
+  %high = phi i64 [ %end, %0 ], [ %new_high, %step ]
   %is_done = icmp eq i64 %d, %rank
   br i1 %is_done, label %done, label %dimension
 dimension:
@@ -199,7 +303,8 @@ dimension:
   br i1 %is_empty, label %empty, label %step
 step:
   %stride_at = getelementptr i64, ptr %strides, i64 %d
-  %stride = load i64, ptr %stride_at
+  %stride_units = load i64, ptr %stride_at
+  %stride = mul i64 %stride_units, %unit
   %span_count = sub i64 %size, 1
   %span = mul i64 %span_count, %stride
   %down = call i64 @llvm.smin.i64(i64 %span, i64 0)

@@ -3,9 +3,9 @@
 ``tilejit.enter`` is a ``METH_FASTCALL | METH_KEYWORDS`` function. Its ``self`` is a capsule that holds a
 ``Call`` (``entry_tables``), the description of one kind of call: what each argument must be for the
 compiled kernel to be right for it. Arguments are read where CPython and numpy keep them (``fast_entry``
-checks these places before it uses them). Anything unexpected - another type, shape or alignment, a read-
-only array, new overlaps, other variables of ours in the environment - is handed on, with all arguments, to
-``fallback``.
+checks these places before it uses them); tensors describe themselves (``tensors``). Anything unexpected -
+another type, shape or alignment, a read-only array, new overlaps, other variables of ours in the
+environment - is handed on, with all arguments, to ``fallback``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ENTER = "tilejit.enter"
 
 _ENTER = """
 define ptr @tilejit.enter(ptr %self, ptr %args, i64 %nargs, ptr %names) {
-  %objects = alloca [64 x ptr]
+  %layouts = alloca [64 x %layout]
   %values = alloca [64 x i64]
   %extents = alloca [64 x [2 x i64]]
   %classes = alloca [64 x i64]
@@ -112,19 +112,24 @@ param_check:
   %value_at = getelementptr [64 x i64], ptr %values, i64 0, i64 %p
   switch i64 %kind, label %int [ i64 0, label %array
                                  i64 4, label %bool
-                                 i64 5, label %float ]
+                                 i64 5, label %float
+                                 i64 6, label %tensor ]
+tensor:
+  %tensor_layout = getelementptr [64 x %layout], ptr %layouts, i64 0, i64 %p
+  %tensor_extent = getelementptr [64 x [2 x i64]], ptr %extents, i64 0, i64 %arrays
+  %is_good_tensor = call i1 @check_tensor(ptr %given, ptr %param_at, ptr %tensor_layout, ptr %tensor_extent)
+  br i1 %is_good_tensor, label %array_take, label %miss
 array:
   %is_array = icmp eq ptr %type, %array_type
   br i1 %is_array, label %array_check, label %miss
 array_check:
   %extent_at = getelementptr [64 x [2 x i64]], ptr %extents, i64 0, i64 %arrays
-  %is_good_array = call i1 @check_array(ptr %given, ptr %param_at, ptr %extent_at)
+  %array_layout = getelementptr [64 x %layout], ptr %layouts, i64 0, i64 %p
+  %is_good_array = call i1 @check_array(ptr %given, ptr %param_at, ptr %array_layout, ptr %extent_at)
   br i1 %is_good_array, label %array_take, label %miss
 array_take:
-  %object_at = getelementptr [64 x ptr], ptr %objects, i64 0, i64 %p
-  store ptr %given, ptr %object_at
-  %data_at = getelementptr %array, ptr %given, i32 0, i32 2
-  %data = load i64, ptr %data_at
+  %layout_at = getelementptr [64 x %layout], ptr %layouts, i64 0, i64 %p
+  %data = load i64, ptr %layout_at
   store i64 %data, ptr %value_at
   %class_at = getelementptr %param, ptr %param_at, i32 0, i32 9
   %class = load i64, ptr %class_at
@@ -193,11 +198,10 @@ slot_value:
   %slot_value_read = load i64, ptr %slot_value_at
   br label %slot_fill
 slot_array:
-  %slot_object_at = getelementptr [64 x ptr], ptr %objects, i64 0, i64 %slot_param
-  %slot_object = load ptr, ptr %slot_object_at
+  %slot_layout = getelementptr [64 x %layout], ptr %layouts, i64 0, i64 %slot_param
   %is_shape = icmp eq i64 %slot_kind, 1
-  %shape_at = getelementptr %array, ptr %slot_object, i32 0, i32 4
-  %strides_at = getelementptr %array, ptr %slot_object, i32 0, i32 5
+  %shape_at = getelementptr %layout, ptr %slot_layout, i32 0, i32 1
+  %strides_at = getelementptr %layout, ptr %slot_layout, i32 0, i32 2
   %list_at = select i1 %is_shape, ptr %shape_at, ptr %strides_at
   %list = load ptr, ptr %list_at
   %dimension_at = getelementptr %slot, ptr %slot_at, i32 0, i32 2

@@ -17,6 +17,7 @@ class ParamKind(IntEnum):
     UINT64 = 3
     BOOL = 4
     FLOAT32 = 5
+    TENSOR = 6
 
 
 class SlotKind(IntEnum):
@@ -33,7 +34,8 @@ class Param(ctypes.Structure):
     ``index`` counts arguments as Python passes them, keywords after positions; -1 takes ``default``.
     ``divisible`` is 0 or 1 as the value must be a multiple of 16 or must not, 2 where it does not matter.
     ``allows_one`` is 0 where 1 would be a constant. The rest is of arrays: ``dtype`` is the address of the
-    numpy dtype object.
+    numpy dtype object, or for tensors DLPack's 32 bits for it. ``tensor_type`` and what follows are of
+    tensors: the class, DLPack's function that describes one, and the method that tells a lazily negated one.
     """
 
     _fields_ = (
@@ -47,6 +49,9 @@ class Param(ctypes.Structure):
         ("rank", ctypes.c_int64),
         ("itemsize", ctypes.c_int64),
         ("alias_class", ctypes.c_int64),
+        ("tensor_type", ctypes.c_void_p),
+        ("describe", ctypes.c_void_p),
+        ("is_negated", ctypes.c_void_p),
     )
 
 

@@ -23,6 +23,7 @@ from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.binding import SpecialisationRules
 from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
+from tilejit.runtime.tensors import TensorReader, reader_of
 from tilejit.target.cpu import host
 
 LaunchFunction = Callable[..., CompiledKernel]
@@ -115,7 +116,7 @@ def make_launch_function(
     param_table = (entry_tables.Param * len(params))(*params)
     constant_table = (entry_tables.Constant * len(constants))(*constants)
     slot_table = (entry_tables.Slot * len(slots))(*slots)
-    classes = [param.alias_class for param in params if param.kind == ParamKind.ARRAY]
+    classes = [param.alias_class for param in params if param.kind in (ParamKind.ARRAY, ParamKind.TENSOR)]
     programs, entry = compiled.programs, _entry()
     call = entry_tables.Call(
         positional=len(site.args),
@@ -151,7 +152,7 @@ def make_launch_function(
         site.given,
         tuple(site.kwargs),
         site.matched,
-        [_dtype_of(v) for v in site.given],
+        [_kept_of(value) for value in site.given],
     )
     return _builtin(method, call, _Holder(call, tables, objects))
 
@@ -204,19 +205,28 @@ def _constant(index: int, value: object) -> entry_tables.Constant:
 
 
 def _array_param(param: PointerParam, index: int, argument: object, is_written: bool) -> entry_tables.Param:
-    if type(argument) is not np.ndarray:
-        raise _Ineligible
-    return entry_tables.Param(
-        kind=ParamKind.ARRAY,
+    entry = entry_tables.Param(
         index=index,
         default=id(argument),
         divisible=param.divisible_by_16,
-        dtype=id(argument.dtype),
         is_written=is_written,
         rank=param.rank,
         itemsize=param.element.itemsize,
         alias_class=param.alias_class,
     )
+    if type(argument) is np.ndarray:
+        entry.kind, entry.dtype = ParamKind.ARRAY, id(argument.dtype)
+        return entry
+    reader = reader_of(argument)
+    if reader is None:
+        raise _Ineligible
+    entry.kind, entry.dtype = ParamKind.TENSOR, reader.dtype(argument)
+    entry.tensor_type, entry.describe, entry.is_negated = (
+        id(reader.kind),
+        reader.describe,
+        id(reader.is_negated),
+    )
+    return entry
 
 
 def _number_param(param: ScalarParam, index: int, argument: object) -> entry_tables.Param:
@@ -240,12 +250,15 @@ def _slot(
     if param is None:
         raise _Ineligible
     kind = _SLOT_KINDS[argument.source]
-    shift = params[param].itemsize.bit_length() - 1 if kind is SlotKind.STRIDE else 0
+    entry = params[param]
+    in_bytes = kind is SlotKind.STRIDE and entry.kind == ParamKind.ARRAY  # tensors count elements
+    shift = entry.itemsize.bit_length() - 1 if in_bytes else 0
     return entry_tables.Slot(kind, param, argument.dimension, shift)
 
 
-def _dtype_of(value: object) -> object:
-    return value.dtype if isinstance(value, np.ndarray) else None
+def _kept_of(value: object) -> np.dtype | TensorReader | None:
+    """What the table's entry for an argument points to, beside the argument."""
+    return value.dtype if isinstance(value, np.ndarray) else reader_of(value)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class Kernel(TracedFunction):
         with engine.LOCK:
             before = self._fast.get(grid)
             # A call of a kind already in the chain has come through it without being taken: start again.
-            kind = (compiled, len(site.args), tuple(site.kwargs))
+            kind = (compiled, len(site.args), tuple(site.kwargs), *map(type, site.given))
             if before is None or kind in before.kinds or len(before.kinds) == _MAX_KINDS:
                 before = _FastLaunches(_OverGrid(self, grid), ())
             function = make_launch_function(compiled, site, sizes, before.function)
