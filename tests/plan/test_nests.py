@@ -34,14 +34,14 @@ def test_softmax_reads_its_row_twice_and_keeps_the_exponentials() -> None:
         """
         plan @softmax scratch=1024 {
           buffer b0: 256xfp32 at 0
-          nest 256 order d0 vector d0x16 unroll 4 {
+          nest 256 order d0 vector d0x16 unroll 4 first where %inside {
             %most = reduce(%row) over d0
           }
-          nest 256 order d0 vector d0x16 unroll 4 {
+          nest 256 order d0 vector d0x16 unroll 4 first where %inside {
             b0 = %power
             %total = reduce(%power) over d0
           }
-          nest 256 order d0 vector d0x16 {
+          nest 256 order d0 vector d0x16 first where %inside {
             store(%to, %share, %inside)
           }
         }

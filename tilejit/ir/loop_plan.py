@@ -142,12 +142,29 @@ class WrapGuard:
         return element.element.itemsize if isinstance(element, PointerType) else 1
 
 
+@dataclass(frozen=True)
+class MaskBound:
+    """A comparison in the masks of a nest that holds for the first indices along the vector dimension only.
+
+    ``dims``: for each dim of ``value`` the nest dim it follows, None where the comparison does not depend on
+    it. ``index_first``: the side that counts the index up is the first operand. ``rises``: it is the other
+    way round: false for the first indices, true for all that follow.
+    """
+
+    value: Value
+    dims: tuple[int | None, ...]
+    index_first: bool
+    rises: bool
+
+
 @dataclass(eq=False)
 class Nest:
     """One loop nest. ``order`` lists the dimensions outermost first; ``vector_dim`` advances ``lanes`` at a
     time.
 
     ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
+    ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
+    run in a loop of their own.
     """
 
     shape: tuple[int, ...]
@@ -157,6 +174,7 @@ class Nest:
     lanes: int = 1
     unroll: int = 1
     guards: list[WrapGuard] = field(default_factory=list)
+    bounds: list[MaskBound] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -368,7 +386,8 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             guards = (
                 f" if {', '.join(name(g.value) for g in step.guards)} does not wrap" if step.guards else ""
             )
-            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{guards} {{"]
+            bounds = f" first where {', '.join(name(b.value) for b in step.bounds)}" if step.bounds else ""
+            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{bounds}{guards} {{"]
             lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
             return [*lines, f"{indent}}}"]
         case DotStep():

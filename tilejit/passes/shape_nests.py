@@ -12,13 +12,19 @@ from collections.abc import Iterator
 from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreRoot, nested_steps
 from tilejit.ir.loop_plan import Step as PlanStep
 from tilejit.ir.types import DType
+from tilejit.ops import reduce
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct
+from tilejit.passes.bound_masks import find_bounds
 from tilejit.passes.guard_offsets import find_guards
 from tilejit.passes.inline_values import Leaf, nest_leaves
 
 REDUCE_UNROLL = 4
 """Independent accumulators of a reduction: an fp32 add or FMA takes 4 cycles and one or two start per
 cycle (Zen 4).
+"""
+FEWEST_CHUNKS = 8
+"""Chunks along the vector dimension from which on those under full masks get a loop of their own: it is
+more code, and what it saves is a few instructions a chunk.
 """
 _STRIDED_COST = 4
 
@@ -60,6 +66,9 @@ def _shape_nest(nest: Nest, plan: LoopPlan, analysis: AccessAnalysis, vector_byt
         chunks = nest.shape[nest.vector_dim] // nest.lanes
         while nest.unroll < REDUCE_UNROLL and chunks >= nest.unroll * 2:
             nest.unroll *= 2
+    in_order = axis == nest.vector_dim and any(r.op.name == reduce.REDUCE_CUSTOM.name for r in reductions)
+    if nest.lanes > 1 and nest.shape[nest.vector_dim] >= FEWEST_CHUNKS * nest.lanes and not in_order:
+        nest.bounds = find_bounds(nest, leaves, plan.buffers, analysis)
 
 
 def _lanes_collide(root: StoreRoot, plan: LoopPlan) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from tilejit.backend.cpu.masked import loads_under_masks, masked_load, masked_store, stores_under_masks
-from tilejit.backend.cpu.scope import DUMMY_BYTES, Emitted, Point, Scope, Values
+from tilejit.backend.cpu.scope import DUMMY_BYTES, TRUE, Emitted, Point, Scope, Values
 from tilejit.backend.cpu.values import (
     I32,
     constant,
@@ -69,7 +69,9 @@ def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
     is_uniform = guard is not None and lanes_of(guard.value.type) is None
     if is_uniform and lanes and (stores_under_masks(target, align) or not _fits(value.type, align)):
         is_uniform = False
-    mask_value = None if guard is None else values.splat(guard, None if is_uniform else lanes)
+    mask_value = None
+    if guard is not None and not _is_full(guard):
+        mask_value = values.splat(guard, None if is_uniform else lanes)
     if mask_value is not None and not is_uniform and values.scope.plan.accesses[op].mask_is_fixed:
         mask_value = builder.or_(mask_value, splat(builder, _never(values.scope), lanes))
 
@@ -90,10 +92,12 @@ def _load_one(
     values: Values, op: Op, element: Element, pointer: Emitted, guard: Emitted | None, point: Point
 ) -> Emitted:
     stored, is_volatile = llvm_storage(element), bool(op.attributes["volatile"])
-    if guard is None:
-        builder = values.scope.builders[pointer.level]
+    if _is_full(guard):
+        level = _level(pointer, guard)
+        builder = values.scope.builders[level]
         loaded = load_elements(builder, pointer.value, stored, element, is_volatile=is_volatile)
-        return Emitted(from_storage(builder, loaded, element), pointer.level)
+        return Emitted(from_storage(builder, loaded, element), level)
+    assert guard is not None
     other = _other(values, op, point)
     level = max(pointer.level, guard.level, other.level)
     builder = values.scope.builders[level]
@@ -109,10 +113,12 @@ def _load_contiguous(
     element = op.results[0].type.element
     vector = vector_of(llvm_storage(element), lanes)
     pointer = values.at(op.operand("pointer"), tuple(c.first for c in point))
-    if guard is None:
-        builder = values.scope.builders[pointer.level]
+    if _is_full(guard):
+        level = _level(pointer, guard)
+        builder = values.scope.builders[level]
         loaded = load_elements(builder, pointer.value, vector, element)
-        return Emitted(from_storage(builder, loaded, element), pointer.level)
+        return Emitted(from_storage(builder, loaded, element), level)
+    assert guard is not None
     other = _other(values, op, point)
     level = max(pointer.level, guard.level, other.level)
     builder = values.scope.builders[level]
@@ -134,7 +140,9 @@ def _gather(values: Values, op: Op, point: Point, lanes: int | None, guard: Emit
     stored, is_volatile = llvm_storage(element), bool(op.attributes["volatile"])
     pointers = values.at(op.operand("pointer"), point)
     other = _other(values, op, point)
-    level = max(pointers.level, other.level, guard.level if guard else 0)
+    level = max(_level(pointers, guard), other.level)
+    if _is_full(guard):
+        guard = None
     builder = values.scope.builders[level]
     addresses = values.splat(pointers, lanes)
     if guard is not None:
@@ -152,6 +160,16 @@ def _gather(values: Values, op: Op, point: Point, lanes: int | None, guard: Emit
     return Emitted(value, level)
 
 
+def _is_full(guard: Emitted | None) -> bool:
+    """Whether a mask masks nothing."""
+    return guard is None or guard.value is TRUE
+
+
+def _level(pointer: Emitted, guard: Emitted | None) -> int:
+    """The loop in which an access may stand: not outside the one in which its mask is known to be full."""
+    return pointer.level if guard is None else max(pointer.level, guard.level)
+
+
 def _other(values: Values, op: Op, point: Point) -> Emitted:
     other = op.optional_operand("other")
     if other is not None:
@@ -165,7 +183,7 @@ def _scatter(
     builder = values.scope.builder
     element = op.operand("value").type.element
     addresses = values.vector(op.operand("pointer"), point, lanes)
-    if guard is not None:
+    if guard is not None and not _is_full(guard):
         addresses = builder.select(
             values.splat(guard, lanes), addresses, splat(builder, values.scope.dummy, lanes)
         )

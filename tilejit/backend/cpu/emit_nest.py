@@ -15,8 +15,10 @@ from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.combine import Combiner, make_combiner
 from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.loops import index
+from tilejit.backend.cpu.mask_bounds import hold, leading_count
 from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
-from tilejit.backend.cpu.values import I1, I64
+from tilejit.backend.cpu.values import I1, I64, intrinsic
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Value
 from tilejit.ir.loop_plan import Materialise, Nest, ReduceRoot, ScanStep, StoreRoot, WrapGuard
@@ -24,6 +26,8 @@ from tilejit.ir.types import DType
 
 Accumulators = list[list[ir.Value]]
 """For each reduction of a nest the running values of its results."""
+LoopBody = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
+ZERO = ir.Constant(I64, 0)
 
 
 def emit_nest(scope: Scope, nest: Nest) -> None:
@@ -33,11 +37,14 @@ def emit_nest(scope: Scope, nest: Nest) -> None:
 
 def loop(
     scope: Scope,
-    count: int,
+    count: int | ir.Value,
     carried: Sequence[ir.Value],
-    body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+    body: LoopBody,
+    first: ir.Value = ZERO,
 ) -> list[ir.Value]:
-    """Emit a loop of ``count`` >= 1 trips; ``body`` gets the trip number and the carried values."""
+    """Emit a loop of trips ``first`` to ``count`` - 1, one at least; ``body`` gets the trip number and the
+    carried values.
+    """
     outer = scope.builder
     function = outer.function
     block = function.append_basic_block("loop")
@@ -49,8 +56,8 @@ def loop(
     results = body(trip, list(phis))
     scope.builders.pop()
     following = inner.add(trip, ir.Constant(I64, 1), flags=("nuw", "nsw"))
-    inner.cbranch(inner.icmp_unsigned("<", following, ir.Constant(I64, count)), block, exit_block)
-    trip.add_incoming(ir.Constant(I64, 0), outer.block)
+    inner.cbranch(inner.icmp_unsigned("<", following, index(count)), block, exit_block)
+    trip.add_incoming(first, outer.block)
     trip.add_incoming(following, inner.block)
     for phi, start, result in zip(phis, carried, results, strict=True):
         phi.add_incoming(start, outer.block)
@@ -209,14 +216,79 @@ class NestEmitter:
             chunks(self._scaled(trip, group), unroll, lanes)
             return []
 
-        if groups > 1:
+        def one(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+            chunks(self._scaled(trip, lanes), 1, lanes)
+            return []
+
+        position = groups * group
+        if self.nest.bounds and lanes > 1:
+            position = size // lanes * lanes
+            self._split_loop(dim, known, body, one, [])
+        elif groups > 1:
             loop(self.scope, groups, [], body)
         elif groups:
             chunks(0, unroll, lanes)
-        position = groups * group
         for width in _widths(size - position, lanes):
             chunks(position, 1, width)
             position += width
+
+    def _split_loop(
+        self,
+        dim: int,
+        known: dict[int, Coordinate],
+        group_body: LoopBody,
+        chunk_body: LoopBody,
+        carried: list[ir.Value],
+    ) -> list[ir.Value]:
+        """Run groups of chunks while all bounds hold, where they need no test, then the other chunks one by
+        one.
+
+        What ``chunk_body`` carries are the first of the values that ``group_body`` carries.
+        """
+        size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
+        builder = self.scope.builder
+        counts = [leading_count(self.values, b, dim, known, size) for b in self.nest.bounds]
+        count = counts[0]
+        for other in counts[1:]:
+            count = intrinsic(builder, "llvm.umin", I64, [count, other], [I64])
+        groups = builder.udiv(count, ir.Constant(I64, lanes * unroll))
+
+        def groups_loop() -> list[ir.Value]:
+            self.values.take_to_hold([hold(self.values, b, dim, known) for b in self.nest.bounds])
+            results = loop(self.scope, groups, carried, group_body)
+            self.values.take_to_hold([])
+            return results
+
+        running = self._when(builder.icmp_unsigned(">", groups, ZERO), carried, groups_loop)
+        first, last = self._scaled(groups, unroll), ir.Constant(I64, size // lanes)
+        single = running[: len(running) // unroll]
+
+        def chunks_loop() -> list[ir.Value]:
+            return loop(self.scope, last, single, chunk_body, first)
+
+        single = self._when(builder.icmp_unsigned("<", first, last), single, chunks_loop)
+        return single + running[len(single) :]
+
+    def _when(
+        self, condition: ir.Value, otherwise: list[ir.Value], emit: Callable[[], list[ir.Value]]
+    ) -> list[ir.Value]:
+        """What ``emit`` returns where a condition holds, else ``otherwise``; nothing else is kept of it."""
+        builder = self.scope.builder
+        inside, after = (builder.function.append_basic_block(name) for name in ("some", "after"))
+        before = builder.block
+        builder.cbranch(condition, inside, after)
+        builder.position_at_end(inside)
+        self.values.enter_branch()
+        results = emit()
+        self.values.leave_branch()
+        end = builder.block
+        builder.branch(after)
+        builder.position_at_end(after)
+        phis = [builder.phi(value.type) for value in otherwise]
+        for phi, value, result in zip(phis, otherwise, results, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(result, end)
+        return list(phis)
 
     def _scaled(self, trip: ir.Value, step: int) -> ir.Value:
         return (
@@ -333,25 +405,32 @@ class NestEmitter:
         parts: list[tuple[int, Accumulators]] = []
 
         def visit(base: ir.Value | int, accumulators: list[Accumulators | None]) -> list[Accumulators]:
-            places = [self._chunk(base, u * lanes, lanes) for u in range(unroll)]
+            places = [self._chunk(base, u * lanes, lanes) for u in range(len(accumulators))]
             return [
                 self._visit(self._point({**known, dim: p}), a)
                 for p, a in zip(places, accumulators, strict=True)
             ]
 
         running: list[Accumulators] = []
+        position = groups * group
         if groups > 1:
-            running = [[self._identity(c, width) for c in self.combiners] for _ in range(unroll)]
-            shape = running
+            running = shape = [[self._identity(c, width) for c in self.combiners] for _ in range(unroll)]
 
             def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
                 return _flatten(visit(self._scaled(trip, group), list(_unflatten(flat, shape))))
 
-            running = _unflatten(loop(self.scope, groups, _flatten(running), body), shape)
+            def one(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
+                return _flatten(visit(self._scaled(trip, lanes), list(_unflatten(flat, shape[:1]))))
+
+            if self.nest.bounds and lanes > 1:
+                position = size // lanes * lanes
+                flat = self._split_loop(dim, known, body, one, _flatten(running))
+            else:
+                flat = loop(self.scope, groups, _flatten(running), body)
+            running = _unflatten(flat, shape)
         elif groups:
             running = visit(0, [None] * unroll)
         parts += [(lanes, accumulators) for accumulators in running]
-        position = groups * group
         for step in _widths(size - position, lanes):
             place = self._here(position, step)
             parts.append((step, self._visit(self._point({**known, dim: place}), None)))

@@ -13,10 +13,12 @@ from llvmlite import ir
 from tilejit.backend.cpu.accesses import emit_load
 from tilejit.backend.cpu.buffers import read_buffer
 from tilejit.backend.cpu.elementwise import emit_elementwise
-from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope
+from tilejit.backend.cpu.mask_bounds import Holding
+from tilejit.backend.cpu.scope import START, TRUE, Coordinate, Emitted, Point, Scope
 from tilejit.backend.cpu.values import I32, I64, constant, lane_numbers, lanes_of, number, splat, unset_lanes
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
+from tilejit.ops import elementwise as ew
 from tilejit.ops import memory, shape
 from tilejit.ops.shape import reshape_dims
 
@@ -36,6 +38,11 @@ class Evaluator:
         self._known: _Known = {}
         self._splats: _Splats = {}
         self._outside: list[tuple[_Known, _Splats]] = []
+        self._holding: dict[Value, Holding] = {}
+
+    def take_to_hold(self, holding: Sequence[Holding]) -> None:
+        """Take comparisons to be true at the lanes of their places, until this is called again."""
+        self._holding = {held.value: held for held in holding}
 
     def enter_branch(self) -> None:
         """Begin a block that does not always run: what it computes is forgotten at ``leave_branch``."""
@@ -95,6 +102,9 @@ class Evaluator:
         return self._emit_op(op, value, point)
 
     def _emit(self, value: Value, point: Point) -> Emitted:
+        held = self._holding.get(value)
+        if held is not None and held.is_at(point):
+            return Emitted(TRUE, held.level)
         if value in self.scope.plan.buffers and value not in self.computed_here:
             buffer = self.scope.plan.buffers[value]
             return read_buffer(self.scope, buffer, value.type.element, value.type.shape, point)
@@ -115,6 +125,9 @@ class Evaluator:
 
     def _elementwise(self, op: Op, operands: Sequence[Emitted]) -> Emitted:
         level = max(operand.level for operand in operands)
+        if op.name == ew.AND.name and any(operand.value is TRUE for operand in operands):
+            left = [operand.value for operand in operands if operand.value is not TRUE]
+            return Emitted(left[0] if left else TRUE, level)
         counts = {lanes for e in operands if (lanes := lanes_of(e.value.type)) is not None}
         lanes = counts.pop() if counts else None
         values = [self.splat(operand, lanes) for operand in operands]

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.values import EmitContext
+from tilejit.backend.cpu.values import I1, EmitContext
 from tilejit.ir.core import Value
 from tilejit.ir.loop_plan import LoopPlan
 from tilejit.target.cpu import CpuTarget
@@ -40,6 +40,8 @@ class Coordinate:
 
 Point = tuple[Coordinate, ...]
 START = Coordinate(0)
+TRUE = ir.Constant(I1, 1)
+"""Stands for a comparison that is known to hold: a mask that is this very object masks nothing."""
 
 
 @dataclass
