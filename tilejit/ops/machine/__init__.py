@@ -7,9 +7,13 @@ by name.
 from tilejit.ir.opdef import OpDef
 from tilejit.ops import OP_BY_NAME
 from tilejit.ops.machine.buffer import BUFFER_OPS
+from tilejit.ops.machine.cube import CUBE_OPS
 from tilejit.ops.machine.move import MOVE_OPS
+from tilejit.ops.machine.move_cube import CUBE_MOVE_OPS
 from tilejit.ops.machine.sync import SYNC_OPS
 from tilejit.ops.machine.vector import VECTOR_OPS
 
-MACHINE_OPS: tuple[OpDef, ...] = (*BUFFER_OPS, *MOVE_OPS, *VECTOR_OPS, *SYNC_OPS)
+MACHINE_OPS: tuple[OpDef, ...] = (
+    *BUFFER_OPS, *MOVE_OPS, *CUBE_MOVE_OPS, *CUBE_OPS, *VECTOR_OPS, *SYNC_OPS,
+)  # fmt: skip
 MACHINE_LEVEL_OPS: dict[str, OpDef] = {**OP_BY_NAME, **{op.name: op for op in MACHINE_OPS}}

@@ -19,6 +19,9 @@ BLOCK_BYTES = 32
 """The data block of V220: unit of UB and L1 addresses, of vector strides and of most DMA strides."""
 REPEAT_BYTES = 256
 """What a vector instruction works on in one repeat: eight blocks."""
+FRACTAL_BYTES = 512
+"""The unit of the cube's operands: 16 rows of one 32-byte block."""
+FRACTAL_ROWS = 16
 
 AIC_ONLY = frozenset({Core.AIC})
 AIV_ONLY = frozenset({Core.AIV})
