@@ -89,6 +89,11 @@ def make_constant(number: Number, dtype: Element) -> Tile:
     return Tile(op.result, value)
 
 
+def wrap_integer(number: int, dtype: DType) -> int:
+    """Return the integer of ``dtype`` that has the low bits of ``number``."""
+    return (number - dtype.min_value) % (1 << dtype.bits) + dtype.min_value
+
+
 def _saturate(number: float, dtype: DType) -> int:
     return (
         dtype.max_value

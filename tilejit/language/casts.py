@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tilejit import ops
 from tilejit.frontend.context import fail
+from tilejit.frontend.operators import compare, subtract
 from tilejit.frontend.tile import Tile
-from tilejit.frontend.values import as_number, as_tile, cast_to, emit, make_constant
-from tilejit.ir.types import BF16, FP16, FP32, DType, Element, PointerType
+from tilejit.frontend.values import as_number, as_tile, cast_to, emit, make_constant, wrap_integer
+from tilejit.ir.types import FP32, FP64, INT32, DType, Element
 from tilejit.language.creation import as_dtype
 from tilejit.language.function import Operand, language_function, one_of
-from tilejit.ops import Rounding
+from tilejit.ops import CmpPredicate, Rounding
 
 _ROUNDINGS = {"rtne": Rounding.RTNE, "rtz": Rounding.RTZ}
 
@@ -20,22 +21,21 @@ def cast(
 ) -> Tile:
     """Convert elements to ``dtype``: by value, or with ``bitcast`` by reading the same bits.
 
-    Floats round to nearest even (``fp_downcast_rounding="rtz"``: toward zero, from fp32 to narrower
-    floats); float to integer truncates; anything to int1 is ``!= 0``. Also a method: ``x.to(dtype)``.
+    Floats round to nearest even (with ``fp_downcast_rounding="rtz"`` toward zero, where they get
+    narrower); float to integer truncates; anything to int1 is ``!= 0``. Also a method: ``x.to(dtype)``.
     """
     element = as_dtype(dtype, "dtype of tl.cast")
     rounding = one_of(fp_downcast_rounding or "rtne", _ROUNDINGS, "fp_downcast_rounding")
     number = as_number(input)
     if number is not None and not bitcast and isinstance(element, DType):
-        return make_constant(number, element)
+        wraps = isinstance(number, int) and element.is_int() and not element.is_bool()
+        return make_constant(wrap_integer(int(number), element) if wraps else number, element)
     tile = as_tile(input, "input of tl.cast")
     if bitcast:
         return _bitcast(tile, element)
     if rounding is Rounding.RTZ:
-        _check_toward_zero(tile.dtype, element)
-        if tile.dtype == element:
-            return tile
-    return cast_to(tile, element, rounding)
+        return _toward_zero(tile, element)
+    return cast_to(tile, element)
 
 
 def _bitcast(tile: Tile, dtype: Element) -> Tile:
@@ -50,18 +50,28 @@ def _bitcast(tile: Tile, dtype: Element) -> Tile:
     return emit(ops.BITCAST, {"dtype": dtype}, x=tile)
 
 
-def _check_toward_zero(source: Element, target: Element) -> None:
-    floats = (
+def _toward_zero(tile: Tile, target: Element) -> Tile:
+    """Narrow floats toward zero: in one step from fp32, from others by way of it."""
+    source = tile.dtype
+    if not (
         isinstance(source, DType)
         and isinstance(target, DType)
         and source.is_floating()
         and target.is_floating()
-    )
-    if floats and source == target:
-        return
-    narrows = source == FP32 and isinstance(target, DType) and (target in (FP16, BF16) or target.is_fp8())
-    if isinstance(source, PointerType) or not narrows:
+        and (source.bits > target.bits or source == target)
+    ):
         fail(
-            f"fp_downcast_rounding is for casts from fp32 to a narrower float; got {source} to {target}",
+            f"fp_downcast_rounding is for casts to a narrower float; got {source} to {target}",
             "leave fp_downcast_rounding out",
         )
+    if source == target:
+        return tile
+    single = _single_toward_zero(tile) if source == FP64 else cast_to(tile, FP32)
+    return single if target == FP32 else cast_to(single, target, Rounding.RTZ)
+
+
+def _single_toward_zero(tile: Tile) -> Tile:
+    """Convert fp64 to fp32 toward zero: to nearest, then one step back where that went away from zero."""
+    nearest = cast_to(tile, FP32)
+    went_away = compare(CmpPredicate.GT, ">", emit(ops.ABS, x=cast_to(nearest, FP64)), emit(ops.ABS, x=tile))
+    return _bitcast(subtract(_bitcast(nearest, INT32), cast_to(went_away, INT32)), FP32)

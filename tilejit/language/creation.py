@@ -14,6 +14,7 @@ from tilejit.frontend.values import (
     cast_to,
     make_constant,
     reshape_to,
+    wrap_integer,
 )
 from tilejit.ir.types import DType, Element, PointerType
 from tilejit.language.function import Operand, language_function
@@ -63,9 +64,14 @@ def arange(start: int, end: int) -> Tile:
 
 @language_function
 def full(shape: object, value: Operand, dtype: Element) -> Tile:
-    """Return a tile of ``shape`` whose elements all are ``value``, converted to ``dtype``."""
+    """Return a tile of ``shape`` whose elements all are ``value``, converted to ``dtype``.
+
+    A number may also spell the bits of a signed type: 0xFFFFFFFF as tl.int32 is -1.
+    """
     element = as_dtype(dtype, "dtype of tl.full")
     number = as_number(value)
+    if isinstance(number, int) and isinstance(element, DType) and element.is_int_signed():
+        number = wrap_integer(number, element) if 0 <= number < 1 << element.bits else number
     scalar = (
         make_constant(number, element)
         if number is not None
