@@ -16,6 +16,7 @@ from tilejit.frontend.carry import Mismatch, check_same_kind, leaves, rebuild_tu
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import active, fail
 from tilejit.frontend.operators import as_mask
+from tilejit.frontend.promote import promote_integers
 from tilejit.frontend.tile import Tile, Undefined, describe
 from tilejit.frontend.values import as_number, as_tile, cast_to, make_constant, reshape_to, strong_type
 from tilejit.ir.core import Block, Value
@@ -180,7 +181,7 @@ class ForLoop:
         self.location = self.trace.location()
         self.names = names
         self.targets = targets
-        self.bounds = _loop_bounds(bounds)
+        self.index_type, self.bounds = _loop_bounds(bounds)
         self.body = Block()
         self.outer = self.trace.builder.block
         self.carried = _Carried((), ())
@@ -192,7 +193,7 @@ class ForLoop:
             fail("the index of a range is one value; it cannot be unpacked")
         self.trace.enter_block(self.body)
         index = self.body.add_argument(self.bounds[0].tile_type, self.targets[0])
-        yield Tile(index)
+        yield cast_to(Tile(index), self.index_type)
 
     def enter(self, values: tuple[object, ...]) -> tuple[object, ...]:
         """Return the names' values at the start of an iteration."""
@@ -219,21 +220,24 @@ class ForLoop:
         return (*self.results, *(_born_in_loop(name, self.location) for name in self.targets))
 
 
-def _loop_bounds(bounds: RuntimeRange) -> tuple[Tile, Tile, Tile]:
-    """Return lower, upper and step as scalars of int32, or of int64 where one of them is wider."""
-    dtype = INT32
+def _loop_bounds(bounds: RuntimeRange) -> tuple[DType, tuple[Tile, Tile, Tile]]:
+    """Return the type of the index, in which start, end and step meet, and the three as int32 or int64.
+
+    Unsigned indices count in int64.
+    """
     entries = (("start", bounds.lower), ("end", bounds.upper), ("step", bounds.step))
+    index_type = INT32
     for name, value in entries:
-        if _bound_type(value, name) != INT32:
-            dtype = INT64
+        index_type = promote_integers(index_type, _bound_type(value, name))
     if _is_zero(bounds.step):
         fail("the step of a range must not be 0")
-    lower, upper, step = (_bound(value, dtype) for _, value in entries)
-    return lower, upper, step
+    counted = INT32 if index_type == INT32 else INT64
+    lower, upper, step = (_bound(value, counted) for _, value in entries)
+    return index_type, (lower, upper, step)
 
 
 def _bound_type(value: object, name: str) -> DType:
-    """Return int32 where a bound fits it, else int64. Raises CompileError for what is no integer scalar."""
+    """Return the type of a bound. Raises CompileError for what is no integer scalar."""
     number = as_number(value)
     element = strong_type(number) if number is not None else value.dtype if isinstance(value, Tile) else None
     if (
@@ -245,7 +249,7 @@ def _bound_type(value: object, name: str) -> DType:
             f"the {name} of a range must be an integer scalar; got {describe(value)}",
             "convert it with .to(tl.int32)",
         )
-    return INT32 if element == INT32 or element.bits < 32 else INT64
+    return element
 
 
 def _bound(value: object, dtype: DType) -> Tile:
