@@ -16,7 +16,11 @@ from tilejit.frontend.values import (
 from tilejit.ir.opdef import Attribute
 from tilejit.ir.types import DType, PointerType
 from tilejit.language.block_pointer import BlockPointer
-from tilejit.language.function import Operand, language_function
+from tilejit.language.function import Operand, language_function, one_of
+
+_LOAD_CACHE_MODIFIERS = {name: name for name in ("", ".ca", ".cg", ".cs", ".cv")}
+_STORE_CACHE_MODIFIERS = {name: name for name in ("", ".wb", ".cg", ".cs", ".wt")}
+_EVICTION_POLICIES = {name: name for name in ("", "evict_normal", "evict_first", "evict_last")}
 
 
 @language_function
@@ -36,11 +40,8 @@ def load(
     pointers, ``boundary_check`` lists the dimensions to check and ``padding_option`` ("", "zero" or "nan")
     fills what is outside.
     """
-    attributes: dict[str, Attribute] = {
-        "cache_modifier": str(cache_modifier or ""),
-        "eviction_policy": str(eviction_policy or ""),
-        "volatile": bool(volatile),
-    }
+    attributes = _cache_hints("tl.load", cache_modifier, _LOAD_CACHE_MODIFIERS, eviction_policy)
+    attributes["volatile"] = bool(volatile)
     if isinstance(pointer, BlockPointer):
         if mask is not None or other is not None:
             fail(
@@ -55,17 +56,28 @@ def load(
 
 
 def load_masked(pointers: Tile, mask: object, other: object, attributes: dict[str, Attribute]) -> Tile:
-    """Make a load; a scalar pointer under a mask or with an ``other`` that is a tile must not grow."""
+    """Make a load. A tile of pointers grows to the shape of a mask or of an ``other``, a scalar must not."""
     if mask is None and other is not None:
         fail(
             "other is given without mask",
             "other fills the lanes that mask leaves out: add mask=, or drop other=",
         )
+    if pointers.tile_type.shape:
+        pointers = _grown(_grown(pointers, mask, "mask of tl.load"), other, "other of tl.load")
     lanes = None if mask is None else _as_lanes(mask, pointers, "tl.load")
     filling = None
     if other is not None:
         filling = _as_elements(other, pointers, "other of tl.load")
     return emit(ops.LOAD, attributes, pointer=pointers, mask=lanes, other=filling)
+
+
+def _grown(pointers: Tile, other: object, what: str) -> Tile:
+    """Expand a tile of pointers to the shape that it has together with ``other``."""
+    if not isinstance(other, Tile):
+        return pointers
+    return broadcast_to_shape(
+        pointers, common_shape((other.tile_type.shape, pointers.tile_type.shape), what), what
+    )
 
 
 @language_function
@@ -81,10 +93,7 @@ def store(
 
     Lanes that point to one address write in increasing order. ``boundary_check``: as for ``load``.
     """
-    attributes: dict[str, Attribute] = {
-        "cache_modifier": str(cache_modifier or ""),
-        "eviction_policy": str(eviction_policy or ""),
-    }
+    attributes = _cache_hints("tl.store", cache_modifier, _STORE_CACHE_MODIFIERS, eviction_policy)
     if isinstance(pointer, BlockPointer):
         if mask is not None:
             fail("tl.store to a block pointer takes no mask", "use boundary_check")
@@ -102,6 +111,16 @@ def store(
         value=elements.value,
         mask=None if lanes is None else lanes.value,
     )
+
+
+def _cache_hints(
+    name: str, modifier: object, modifiers: dict[str, str], policy: object
+) -> dict[str, Attribute]:
+    """Return what a load or a store says about caches: hints for GPUs, which must be spelled right."""
+    return {
+        "cache_modifier": one_of(modifier or "", modifiers, f"cache_modifier of {name}"),
+        "eviction_policy": one_of(policy or "", _EVICTION_POLICIES, f"eviction_policy of {name}"),
+    }
 
 
 def _refuse_block_options(name: str, boundary_check: object, padding_option: object) -> None:
