@@ -9,7 +9,7 @@ from tilejit import ops
 from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.context import fail
 from tilejit.frontend.promote import PromotionError, computation_type
-from tilejit.frontend.tile import ArrayPointer, Number, Tile, Undefined, describe
+from tilejit.frontend.tile import Number, Tile, Undefined, describe
 from tilejit.frontend.values import (
     as_number,
     broadcast_to_shape,
@@ -21,6 +21,7 @@ from tilejit.frontend.values import (
     make_constant,
     reshape_to,
     strong_type,
+    wrap_integer,
 )
 from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import FP32, INT1, DType, PointerType
@@ -99,9 +100,7 @@ def _fold(symbol: str, a: Tile, b: Tile) -> Tile | None:
     function = _FOLDS.get(symbol)
     if function is None:
         return None
-    result = function(int(x), int(y))
-    wrapped = (result - dtype.min_value) % (1 << dtype.bits) + dtype.min_value
-    return make_constant(wrapped, dtype)
+    return make_constant(wrap_integer(function(int(x), int(y)), dtype), dtype)
 
 
 def _truncated_quotient(x: int, y: int) -> int:
@@ -295,6 +294,16 @@ def invert(x: Tile) -> Tile:
     return emit(ops.NOT, x=x)
 
 
+def logical_and(x: Tile, other: object) -> Tile:
+    """``x.logical_and(other)``: of masks, lane by lane."""
+    return bitwise(ops.AND, "&", as_mask(x, "x of logical_and"), as_mask(other, "other of logical_and"))
+
+
+def logical_or(x: Tile, other: object) -> Tile:
+    """``x.logical_or(other)``: of masks, lane by lane."""
+    return bitwise(ops.OR, "|", as_mask(x, "x of logical_or"), as_mask(other, "other of logical_or"))
+
+
 def as_mask(value: object, what: str) -> Tile:
     """Return a tile of int1: itself, or whether its elements differ from 0."""
     tile = value if isinstance(value, Tile) else None
@@ -311,7 +320,8 @@ def as_mask(value: object, what: str) -> Tile:
 def index(tile: Tile, key: object) -> Tile:
     """``x[:, None]``: add dimensions of size 1."""
     keys = key if isinstance(key, tuple) else (key,)
-    if isinstance(tile, ArrayPointer) or (isinstance(tile.dtype, PointerType) and not tile.tile_type.shape):
+    is_pointer = isinstance(tile.dtype, PointerType) and not tile.tile_type.shape
+    if is_pointer and any(entry is not None for entry in keys):
         fail(f"a pointer cannot be indexed; got {tile.tile_type}", "use tl.load(pointer + offsets)")
     shape = list(tile.tile_type.shape)
     result: list[int] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from tilejit import ops
 from tilejit.frontend import operators
 from tilejit.frontend.tile import Tile
-from tilejit.language import atomic, casts, control, math, reduction, scan, shape
+from tilejit.language import atomic, casts, control, math, memory, reduction, scan, shape
 from tilejit.language.refused import REFUSED, refuse
 from tilejit.ops import CmpPredicate
 
@@ -80,7 +80,7 @@ _METHOD_FUNCTIONS: tuple[Member, ...] = (
     math.clamp, reduction.sum, reduction.max, reduction.min, reduction.xor_sum, reduction.reduce,
     reduction.softmax, scan.cumsum, scan.associative_scan, atomic.atomic_add, atomic.atomic_max,
     atomic.atomic_min, atomic.atomic_and, atomic.atomic_or, atomic.atomic_xor, atomic.atomic_xchg,
-    atomic.atomic_cas,
+    atomic.atomic_cas, memory.store, operators.logical_and, operators.logical_or,
 )  # fmt: skip
 
 _METHODS: dict[str, Member] = {
