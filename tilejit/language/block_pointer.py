@@ -23,7 +23,7 @@ from tilejit.frontend.values import (
     make_constant,
     reshape_to,
 )
-from tilejit.ir.types import INT64, DType, PointerType
+from tilejit.ir.types import INT32, INT64, DType, PointerType
 from tilejit.language.function import language_function
 from tilejit.ops import CmpPredicate
 
@@ -76,8 +76,8 @@ def padding_value(option: object, dtype: DType, shape: tuple[int, ...]) -> Tile 
     return broadcast_to_shape(make_constant(math.nan, dtype), shape, "padding_option")
 
 
-def as_scalars(values: object, what: str) -> tuple[Tile, ...]:
-    """Return a tuple of int64 scalars."""
+def as_scalars(values: object, what: str, *, narrow: bool = False) -> tuple[Tile, ...]:
+    """Return a tuple of int64 scalars; with ``narrow``, of int32 for those that fit it by their type."""
     if not isinstance(values, tuple | list):
         fail(f"{what} must be a tuple or a list; got {describe(values)}")
     scalars = []
@@ -85,7 +85,8 @@ def as_scalars(values: object, what: str) -> tuple[Tile, ...]:
         tile = as_tile(value, f"every entry of {what}")
         if tile.tile_type.size != 1 or not isinstance(tile.dtype, DType) or not tile.dtype.is_int():
             fail(f"every entry of {what} must be an integer scalar; got {tile.tile_type}")
-        scalars.append(cast_to(reshape_to(tile, ()), INT64))
+        fits = narrow and (tile.dtype == INT32 or tile.dtype.bits < 32)
+        scalars.append(cast_to(reshape_to(tile, ()), INT32 if fits else INT64))
     return tuple(scalars)
 
 

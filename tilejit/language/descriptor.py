@@ -18,7 +18,7 @@ from tilejit.frontend.values import (
     emit,
     reshape_to,
 )
-from tilejit.ir.types import DType, PointerType
+from tilejit.ir.types import INT64, DType, PointerType
 from tilejit.language.block_pointer import (
     as_scalars,
     check_lengths,
@@ -43,7 +43,7 @@ class TensorDescriptor(Composite):
         padding: str,
     ) -> None:
         self.base = base
-        self.shape = shape
+        self.shape = shape  # int32 or int64, as it was given
         self.strides = strides
         self.block_shape = block_shape
         self.padding = padding
@@ -78,7 +78,8 @@ class TensorDescriptor(Composite):
             index_along(o, s, d, rank) for d, (o, s) in enumerate(zip(starts, self.block_shape, strict=True))
         ]
         pointers = window_pointers(self.base, indices, self.strides, self.block_shape)
-        return pointers, window_mask(indices, self.shape, self.block_shape)
+        limits = [cast_to(size, INT64) for size in self.shape]
+        return pointers, window_mask(indices, limits, self.block_shape)
 
     def load(self, offsets: object) -> Tile:
         """Read the block that starts at ``offsets``; outside the array it is zero or NaN."""
@@ -100,6 +101,21 @@ class TensorDescriptor(Composite):
         active().create(
             ops.STORE, pointer=pointers.value, value=elements.value, mask=None if mask is None else mask.value
         )
+
+    def __getattr__(self, name: str) -> object:
+        if name not in _REFUSED_METHODS:
+            raise AttributeError(f"a tensor descriptor has no attribute {name!r}", name=name, obj=self)
+        fail(f"{name} of a tensor descriptor is not supported yet", _REFUSED_METHODS[name])
+
+
+_REFUSED_METHODS = {
+    "gather": "load the rows with tl.load and computed pointers",
+    "scatter": "store the rows with tl.store and computed pointers",
+    **{
+        f"atomic_{kind}": f"use tl.atomic_{kind} with computed pointers"
+        for kind in ("add", "min", "max", "and", "or", "xor")
+    },
+}
 
 
 def broadcast_size(shape: tuple[int, ...]) -> int:
@@ -141,7 +157,7 @@ def make_tensor_descriptor(
         fail(f"tl.make_tensor_descriptor takes at most 5 dimensions; got {len(blocks)}")
     if shape is None or strides is None:
         shape, strides = _own_layout(base, shape, strides, len(blocks))
-    extents = as_scalars(shape, "shape of tl.make_tensor_descriptor")
+    extents = as_scalars(shape, "shape of tl.make_tensor_descriptor", narrow=True)
     _check_last_stride(strides, base)
     steps = as_scalars(strides, "strides of tl.make_tensor_descriptor")
     check_lengths("tl.make_tensor_descriptor", len(blocks), shape=extents, strides=steps)
