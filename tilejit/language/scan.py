@@ -7,7 +7,7 @@ from tilejit.frontend.context import active
 from tilejit.frontend.promote import sum_type
 from tilejit.frontend.tile import Tile
 from tilejit.frontend.values import as_axis, cast_to, emit
-from tilejit.ir.types import BF16, FP32, DType, Element
+from tilejit.ir.types import DType, Element
 from tilejit.language.creation import as_dtype
 from tilejit.language.function import Operand, language_function
 from tilejit.language.reduction import Combine, combine_region, combined_tiles, number_tile
@@ -18,14 +18,12 @@ from tilejit.ops import ReduceKind
 def cumsum(input: Operand, axis: int = 0, reverse: bool = False, dtype: Element | None = None) -> Tile:
     """Return the running sum along ``axis``, from the end with ``reverse``.
 
-    Integers below 32 bits are added as int32 or uint32, bf16 as fp32; ``dtype`` chooses another type.
+    Integers below 32 bits are added as int32 or uint32; fp16 and bf16 keep their type; ``dtype`` chooses
+    another one.
     """
     tile = number_tile(input, "tl.cumsum")
     assert isinstance(tile.dtype, DType)
-    if dtype is None:
-        tile = cast_to(tile, FP32 if tile.dtype == BF16 else sum_type(tile.dtype))
-    else:
-        tile = cast_to(tile, as_dtype(dtype, "dtype of tl.cumsum"))
+    tile = cast_to(tile, sum_type(tile.dtype) if dtype is None else as_dtype(dtype, "dtype of tl.cumsum"))
     place = as_axis(axis, tile.rank, "tl.cumsum")
     return emit(ops.SCAN, {"axis": place, "kind": ReduceKind.SUM, "reverse": bool(reverse)}, x=tile)
 
