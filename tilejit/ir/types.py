@@ -98,6 +98,18 @@ class DType:
     def is_fp8(self) -> bool:
         return self.kind is Kind.FLOAT and self.bits == 8
 
+    def is_fp8e5(self) -> bool:
+        return self == FP8E5
+
+    def is_fp8e4nv(self) -> bool:
+        return self == FP8E4NV
+
+    def is_fp8e4b8(self) -> bool:
+        return self == FP8E4B8
+
+    def is_fp8e5b16(self) -> bool:
+        return self == FP8E5B16
+
     def is_standard_floating(self) -> bool:
         return self in (FP16, BF16, FP32, FP64)
 
