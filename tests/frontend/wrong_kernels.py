@@ -72,6 +72,14 @@ def pointer_as_mask(x_ptr):
     x = tl.load(x_ptr, mask=x_ptr)
 
 
+def cache_modifier_unknown(x_ptr):
+    x = tl.load(x_ptr, cache_modifier=".wt")
+
+
+def eviction_policy_unknown(x_ptr):
+    tl.store(x_ptr, 1.0, eviction_policy="last")
+
+
 def block_option_on_pointer(x_ptr):
     x = tl.load(x_ptr, boundary_check=(0,))
 
@@ -139,8 +147,8 @@ def exp_of_integers(x_ptr, n):
     x = tl.exp(n)
 
 
-def clamp_of_integers(x_ptr, n):
-    x = tl.clamp(n, 0, 5)
+def clamp_of_pointers(x_ptr, n):
+    x = tl.clamp(x_ptr, 0, 5)
 
 
 def if_on_a_tile(x_ptr):
@@ -316,6 +324,27 @@ def refused_member(x_ptr):
     x = tl.load(x_ptr + tl.arange(0, 4)).sort()
 
 
+def refused_math(x_ptr):
+    x = tl.math.tanh(tl.load(x_ptr))
+
+
+def refused_math_of_libdevice(x_ptr):
+    x = tl.math.atan2(tl.load(x_ptr), 1.0)
+
+
+def refused_type(x_ptr):
+    x = tl.load(x_ptr).to(tl.float8e4b15)
+
+
+def refused_module(x_ptr):
+    x = tl.core.static_range(4)
+
+
+def refused_method_of_descriptor(x_ptr):
+    desc = tl.make_tensor_descriptor(x_ptr, [16], [1], [16])
+    x = desc.gather(tl.arange(0, 16), 0)
+
+
 def refused_indices(x_ptr):
     x, i = tl.max(tl.load(x_ptr + tl.arange(0, 4)), axis=0, return_indices=True)
 
@@ -354,6 +383,10 @@ def tile_indexed_by_number(x_ptr):
 
 def bitcast_changes_width(x_ptr):
     x = tl.load(x_ptr).to(tl.float16, bitcast=True)
+
+
+def rounding_of_a_cast_that_does_not_narrow(x_ptr):
+    x = tl.load(x_ptr).to(tl.float64, fp_downcast_rounding="rtz")
 
 
 def rounding_mode_unknown(x_ptr):

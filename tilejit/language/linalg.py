@@ -29,8 +29,8 @@ def dot(
 
     Shapes: [M, K] and [K, N], or [B, M, K] and [B, K, N]. Types: both int8, fp16, bf16, fp32 or fp64, or
     any fp8. The result is fp32 for floats, fp64 for fp64, int32 for int8, and fp16 for fp16 operands with
-    ``out_dtype=tl.float16`` or an fp16 ``acc``. ``input_precision`` names the least precision allowed; the
-    CPU computes fp32 in fp32 for all of them.
+    ``out_dtype=tl.float16`` or an fp16 ``acc``; ``out_dtype`` chooses nothing else. ``input_precision``
+    names the least precision allowed; the CPU computes fp32 in fp32 for all of them.
     """
     a, b = as_tile(input, "input of tl.dot"), as_tile(other, "other of tl.dot")
     _check_types(a, b)
@@ -96,7 +96,7 @@ def _result_type(a: Tile, acc: Tile | None, out_dtype: object) -> DType:
         natural = FP64 if operand == FP64 else FP32
     if operand == FP16 and (wanted == FP16 or (wanted is None and acc is not None and acc.dtype == FP16)):
         return FP16
-    if wanted is not None and wanted not in (natural, FP32):
+    if wanted is not None and wanted not in (natural, FP16, FP32):
         fail(
             f"out_dtype of tl.dot must be {natural} for operands of {operand}; got {wanted}",
             "cast the result with .to()",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from inspect import isfunction
 
 from tilejit import ops
-from tilejit.frontend.context import fail
+from tilejit.frontend.context import fail, find_active
 from tilejit.frontend.operators import (
     add as add_operands,
 )
@@ -20,11 +21,13 @@ from tilejit.frontend.operators import (
 from tilejit.frontend.operators import (
     multiply as multiply_operands,
 )
+from tilejit.frontend.python_errors import suggest
 from tilejit.frontend.tile import Tile
 from tilejit.frontend.values import as_number, as_tile, broadcast_together, cast_to, emit, strong_type
 from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import FP32, DType, PointerType
 from tilejit.language.function import Operand, language_function
+from tilejit.language.refused import NO_LIBRARY, REFUSED_MATH
 
 
 class PropagateNan(Enum):
@@ -187,13 +190,12 @@ def minimum(x: Operand, y: Operand, propagate_nan: PropagateNan = PropagateNan.N
 
 @language_function
 def clamp(x: Operand, min: Operand, max: Operand, propagate_nan: PropagateNan = PropagateNan.NONE) -> Tile:
-    """Return ``x`` limited to ``min .. max``; of floats."""
+    """Return ``x`` limited to ``min .. max``, in the type in which all three meet."""
     tile = as_tile(x, "x of tl.clamp")
-    if isinstance(tile.dtype, PointerType) or not tile.dtype.is_floating():
-        fail(f"tl.clamp works on floats; got {tile.tile_type}", "use tl.minimum and tl.maximum for integers")
-    return _extremum(
-        ops.MIN, "clamp", _extremum(ops.MAX, "clamp", tile, min, propagate_nan), max, propagate_nan
-    )
+    low, tile = meet("tl.clamp", min, tile)
+    high, tile = meet("tl.clamp", max, tile)
+    raised = _extremum(ops.MAX, "clamp", tile, low, propagate_nan)
+    return _extremum(ops.MIN, "clamp", raised, high, propagate_nan)
 
 
 @language_function
@@ -265,3 +267,12 @@ def sigmoid(x: Operand) -> Tile:
     if isinstance(tile.dtype, PointerType) or not tile.dtype.is_floating():
         fail(f"tl.sigmoid works on floats; got {tile.tile_type}", "convert it first with .to(tl.float32)")
     return true_divide(1.0, add_operands(emit(ops.EXP, x=emit(ops.NEG, x=tile)), 1.0))
+
+
+def __getattr__(name: str) -> object:
+    """Refuse the functions of libdevice, which older kernels reach through ``tl.math``."""
+    if find_active() is None or name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    own = [key for key, value in globals().items() if isfunction(value) and value.__module__ == __name__]
+    hint = REFUSED_MATH.get(name) or suggest(name, [key for key in own if not key.startswith("_")])
+    fail(f"tl.math.{name} is not supported yet", hint or NO_LIBRARY)
