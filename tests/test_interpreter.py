@@ -111,6 +111,121 @@ def test_scalar_out_of_bounds(offset: int) -> None:
     )
 
 
+_ROWS = np.zeros((4, 16), np.float32)
+_CUBE = np.zeros((3, 4, 10), np.float32)
+_THIRDS = "(3, 2, 4), 24 elements of fp32, strides (40, 10, 3)"
+GAPS = [
+    (_ROWS[:, ::2], 1, "element 1, after index (0, 0),", "(4, 8), 32 elements of fp32, strides (16, 2)"),
+    (_ROWS[:, :5], 5, "element 5, index (0, 5),", "(4, 5), 20 elements of fp32, strides (16, 1)"),
+    (_ROWS[:, :5], 63, "element 63, index (3, 15),", "(4, 5), 20 elements of fp32, strides (16, 1)"),
+    (_ROWS[:, :5], 64, "element 64, index (4, 0),", "(4, 5), 20 elements of fp32, strides (16, 1)"),
+    (_ROWS[:, :5].T, 15, "element 15, index (15, 0),", "(5, 4), 20 elements of fp32, strides (1, 16)"),
+    (_ROWS[::2], 16, "element 16, index (0, 16),", "(2, 16), 32 elements of fp32, strides (32, 1)"),
+    (_ROWS[::-1, :5], -11, "element -11, index (1, 5),", "(4, 5), 20 elements of fp32, strides (-16, 1)"),
+    (_ROWS[:, 5::-2], 1, "element 1, after index (0, 0),", "(4, 3), 12 elements of fp32, strides (16, -2)"),
+    (_ROWS[0, ::3], 4, "element 4, after index (1,),", "(6,), 6 elements of fp32, strides (3,)"),
+    (_CUBE[:, :2, ::3], 15, "element 15, after index (0, 1, 1),", _THIRDS),
+    (_CUBE[:, :2, ::3], 20, "element 20, index (0, 2, 0),", _THIRDS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("array", "offset", "where", "shape"), GAPS)
+@pytest.mark.parametrize("is_store", [False, True])
+def test_gaps_of_strided_arrays(
+    array: np.ndarray, offset: int, where: str, shape: str, is_store: bool
+) -> None:
+    k = KernelBuilder("at")
+    pointer = k.apply(ops.ADDPTR, pointer=k.pointer(array), offset=k.constant(INT64, offset))
+    if is_store:
+        k.apply_many(ops.STORE, pointer=pointer, value=k.constant(FP32, 1.0))
+    else:
+        k.apply(ops.LOAD, pointer=pointer)
+    name = "store" if is_store else "load"
+    error = failure(k, [array])
+    assert error.message == (
+        f"kernel kernel, program (0, 0, 0): {name}: {where} of argument x is out of bounds: "
+        f"its shape is {shape}"
+    )
+    assert error.hint == "mask the lanes that lie outside, or check the offset and the grid"
+
+
+def test_first_lane_in_a_gap_is_named() -> None:
+    rows = np.zeros((4, 6), np.float32)[:, :3]
+    k = KernelBuilder("flat")
+    k.apply(ops.LOAD, pointer=k.addresses(k.pointer(rows), (12,)))
+    assert "load, lane 3: element 3, index (0, 3), of argument x" in failure(k, [rows]).message
+
+
+WITHOUT_GAPS = [
+    np.arange(24, dtype=np.float32).reshape(4, 6).T,
+    np.arange(24, dtype=np.float32).reshape(4, 6)[::-1, ::-1],
+    np.broadcast_to(np.arange(24, dtype=np.float32), (5, 24)),
+    np.lib.stride_tricks.sliding_window_view(np.arange(24, dtype=np.float32), 7),
+    np.arange(24, dtype=np.float32).reshape(2, 1, 12)[:, :, :],
+    np.lib.stride_tricks.as_strided(np.arange(24, dtype=np.float32), (1, 24), (3, 4)),
+]
+
+
+@pytest.mark.parametrize("array", WITHOUT_GAPS)
+def test_every_element_between_the_first_and_the_last(array: np.ndarray) -> None:
+    low, high = np.lib.array_utils.byte_bounds(array)
+    first = (low - array.ctypes.data) // 4
+    count = (high - low) // 4
+    k = KernelBuilder("all")
+    start = k.apply(ops.ADDPTR, pointer=k.pointer(array), offset=k.constant(INT64, first))
+    offsets = k.offsets((count,))
+    k.apply(ops.LOAD, pointer=k.apply(ops.ADDPTR, pointer=k.splat(start, (count,)), offset=offsets))
+    run(k, [array])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_elements_of_random_views_and_nothing_else(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    base = np.zeros(tuple(random.integers(2, 6, 3)), np.float32)
+    slices = [
+        slice(int(random.integers(0, 2)), None, int(random.choice([1, 2, 3, -1, -2]))) for _ in range(3)
+    ]
+    view = base[tuple(slices)].transpose(random.permutation(3))
+    own = {
+        int(sum(i * s for i, s in zip(index, view.strides, strict=True))) // 4
+        for index in np.ndindex(*view.shape)
+    }
+    for offset in range(-base.size, base.size):
+        if offset in own:
+            run(_load_at(view, offset), [view])
+        else:
+            assert "of argument x is out of bounds" in failure(_load_at(view, offset), [view]).message
+
+
+def test_windows_over_a_strided_array() -> None:
+    view = np.lib.stride_tricks.sliding_window_view(np.arange(24, dtype=np.float32)[::2], 3)
+    run(_load_at(view, 22), [view])
+    assert "element 21" in failure(_load_at(view, 21), [view]).message
+
+
+def test_interleaved_elements_have_no_known_gaps() -> None:
+    # Offsets 0 8 16, 12 20 28: no order of the dimensions nests.
+    view = np.lib.stride_tricks.as_strided(np.arange(24, dtype=np.float32), (2, 3), (12, 8))
+    run(_load_at(view, 1), [view])
+    assert "element 8, index" in failure(_load_at(view, 8), [view]).message
+
+
+def test_accesses_wider_and_narrower_than_the_elements() -> None:
+    view = np.zeros((4, 6), np.float32)[:, :3]
+
+    def load(dtype: DType, byte_offset: int) -> KernelBuilder:
+        k = KernelBuilder("cast")
+        as_bytes = k.apply(ops.BITCAST, {"dtype": PointerType(INT8)}, x=k.pointer(view))
+        at = k.apply(ops.ADDPTR, pointer=as_bytes, offset=k.constant(INT64, byte_offset))
+        k.apply(ops.LOAD, pointer=k.apply(ops.BITCAST, {"dtype": PointerType(dtype)}, x=at))
+        return k
+
+    for dtype, offset in ((INT8, 11), (INT64, 4), (INT64, 24), (INT16, 82)):
+        run(load(dtype, offset), [view])
+    for dtype, offset in ((INT8, 12), (INT8, 23), (INT64, 8), (INT64, 20), (INT16, 11)):
+        assert "out of bounds" in failure(load(dtype, offset), [view]).message
+
+
 def test_empty_array() -> None:
     array = np.zeros((0, 4), np.int16)
     assert "its shape is (0, 4), 0 elements" in failure(_load_at(array, 0), [array]).message

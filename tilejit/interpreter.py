@@ -2,8 +2,8 @@
 
 Programs run one after another in increasing order, x fastest. A pointer is a virtual address: argument number
 i starts at (i + 1) << 48, and whatever a kernel adds to it stays attributable to the argument, so every lane
-of every access is checked against the extent of its array. An address below 2**47 came from memory or from an
-integer (a table of pointers, say); it is real, and used unchecked.
+of every access is checked against the elements of its array. An address below 2**47 came from memory or from
+an integer (a table of pointers, say); it is real, and used unchecked.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ class ArrayArgument:
         """True where elements lie in row-major order without gaps."""
         expected = [self.dtype.itemsize * product(self.shape[i + 1 :]) for i in range(len(self.shape))]
         return all(n == 1 or s == e for n, s, e in zip(self.shape, self.strides, expected, strict=True))
+
+    @property
+    def element_strides(self) -> tuple[int, ...]:
+        return tuple(stride // self.dtype.itemsize for stride in self.strides)
+
+    @property
+    def spread(self) -> list[tuple[int, int, int]]:
+        """The distance of neighbours in bytes, how many there are and the dimension, the farthest first."""
+        dimensions = enumerate(zip(self.strides, self.shape, strict=True))
+        moving = [(abs(stride), size, d) for d, (stride, size) in dimensions if size > 1 and stride]
+        return sorted(moving, key=lambda entry: -entry[0])
 
 
 InterpreterArgument = ArrayArgument | int | float
@@ -110,6 +121,42 @@ class _Bytes:
         }
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Which bytes of an array's extent belong to elements: runs of ``run_bytes`` bytes, repeated.
+
+    ``levels`` are strides in bytes and counts, the largest stride first; a stride spans all levels after it.
+    """
+
+    levels: tuple[tuple[int, int], ...]
+    run_bytes: int
+
+    @staticmethod
+    def of(array: ArrayArgument) -> _Grid:
+        """The grid of an array; one run, which has no gaps, where its dimensions do not nest."""
+        levels: list[tuple[int, int]] = []
+        run_bytes = span = array.dtype.itemsize
+        for stride, count, _ in reversed(array.spread):
+            step, steps = levels[-1] if levels else (1, 0)
+            if not levels and stride <= run_bytes:
+                run_bytes += (count - 1) * stride
+            elif levels and stride % step == 0 and stride <= step * steps:  # windows, or rows without a rest
+                levels[-1] = step, steps + (count - 1) * stride // step
+            elif stride >= span:
+                levels.append((stride, count))
+            else:
+                return _Grid((), array.high - array.low)
+            span += (count - 1) * stride
+        return _Grid(tuple(reversed(levels)), run_bytes)
+
+    def misses(self, offsets: np.ndarray, size: int) -> np.ndarray:
+        """True for each of the byte ``offsets`` at which an access of ``size`` bytes touches a gap."""
+        rest = offsets
+        for stride, count in self.levels:
+            rest = rest - np.minimum(rest // stride, count - 1) * stride
+        return rest > self.run_bytes - size
+
+
 class _Region:
     """The elements within a range of real memory, for vectorised access at byte offsets."""
 
@@ -167,8 +214,8 @@ class _Memory:
     """All memory a launch may touch, behind virtual addresses."""
 
     def __init__(self, arguments: Sequence[InterpreterArgument]) -> None:
-        self._arrays: dict[int, tuple[ArrayArgument, _Region]] = {
-            number: (argument, _Region(argument.low, argument.high))
+        self._arrays: dict[int, tuple[ArrayArgument, _Region, _Grid]] = {
+            number: (argument, _Region(argument.low, argument.high), _Grid.of(argument))
             for number, argument in enumerate(arguments)
             if isinstance(argument, ArrayArgument)
         }
@@ -202,13 +249,15 @@ class _Memory:
         if number not in self._arrays:
             text = f"address {int(pointers[0]):#x} belongs to no argument"
             raise _Fault(text, int(lanes[0]), "add offsets only to pointers that are arguments of the kernel")
-        array, region = self._arrays[number]
+        array, region, grid = self._arrays[number]
         if writes and not array.writable:
             text = f"argument {array.name} is a read-only array"
             raise _Fault(text, int(lanes[0]), "pass an array that may be written, or store to another one")
         from_start = pointers - ((number + 1) << _ARGUMENT_SHIFT)
         offsets = from_start + (array.address - array.low)
         outside = (offsets < 0) | (offsets > array.high - array.low - element.itemsize)
+        if grid.levels:
+            outside |= grid.misses(offsets, element.itemsize)
         if outside.any():
             first = int(np.argmax(outside))
             raise _out_of_bounds(array, int(from_start[first]), int(lanes[first]))
@@ -225,26 +274,30 @@ class _Memory:
 
 
 def _out_of_bounds(array: ArrayArgument, byte_offset: int, lane: int) -> _Fault:
-    index, rest = divmod(byte_offset, array.dtype.itemsize)
-    where = f"element {index}"
+    size, is_contiguous = product(array.shape), array.is_contiguous
+    element, rest = divmod(byte_offset, array.dtype.itemsize)
+    where = f"element {element}"
     if rest:
         where += f" (plus {rest} bytes)"
-    if array.is_contiguous and len(array.shape) > 1 and product(array.shape):
-        where += f", index {_multi_index(index, array.shape)},"
-    size = product(array.shape)
+    if size and (len(array.shape) > 1 or not is_contiguous):
+        index, is_between = _index_of(array, byte_offset)
+        where += f", after index {index}," if is_between else f", index {index},"
     elements = "1 element" if size == 1 else f"{size} elements"
     text = f"{where} of argument {array.name} is out of bounds: its shape is {array.shape}, {elements} of "
     text += str(array.dtype)
+    if not is_contiguous:
+        text += f", strides {array.element_strides}"
     return _Fault(text, lane, "mask the lanes that lie outside, or check the offset and the grid")
 
 
-def _multi_index(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Split a flat row-major index; what lies outside shows in the first dimension."""
-    rest: list[int] = []
-    for dimension in reversed(shape[1:]):
-        index, remainder = divmod(index, dimension)
-        rest.append(remainder)
-    return (index, *reversed(rest))
+def _index_of(array: ArrayArgument, byte_offset: int) -> tuple[tuple[int, ...], bool]:
+    """The index, in part out of bounds, of the element at or before an offset; True where it is before."""
+    offset = byte_offset + array.address - array.low
+    index = [0] * len(array.shape)
+    for stride, size, dimension in array.spread:
+        steps, offset = divmod(offset, stride)
+        index[dimension] = steps if array.strides[dimension] > 0 else size - 1 - steps
+    return tuple(index), offset >= array.dtype.itemsize
 
 
 @dataclass(frozen=True)
