@@ -52,12 +52,21 @@ def dots(body: str) -> list[str]:
 
 
 def test_a_dot_fetches_what_the_next_trip_reads() -> None:
-    assert dots(LOOP) == ["memory(%b) fetching %a of the next trip, %b of the next trip"]
+    """One operand only: the first that can be fetched."""
+    assert dots(LOOP) == ["memory(%b) fetching %a of the next trip"]
 
 
 def test_addresses_that_the_loop_carries_are_not_known_a_trip_ahead() -> None:
-    body = LOOP.replace("%b_base = splat(%b_start)", "%b_base = splat(%walk)")
-    assert dots(body) == ["memory(%b) fetching %a of the next trip"]
+    body = LOOP.replace("%a_base = splat(%a_start)", "%a_base = splat(%walk)")
+    assert dots(body) == ["memory(%b) fetching %b of the next trip"]
+    body = body.replace("%b_base = splat(%b_start)", "%b_base = splat(%walk)")
+    assert dots(body) == ["memory(%b)"]
+
+
+def test_rows_that_are_no_lines_of_memory_are_not_fetched() -> None:
+    body = LOOP.replace("%at_a = add(%f1, %d1)", "%twice = add(%d1, %d1)\n    %at_a = add(%f1, %twice)")
+    body = body.replace("%twice = add(%d1, %d1)", "%twice = add(%d1, %d1) : tile<16x32xint64>")
+    assert dots(body) == ["memory(%b) fetching %b of the next trip"]
 
 
 def test_operands_in_scratch_are_not_fetched() -> None:

@@ -215,7 +215,7 @@ class DotStep:
     b: DotOperand
     accumulator: Buffer
     starts_at_zero: bool
-    prefetches: list[Prefetch] = field(default_factory=list)
+    prefetch: Prefetch | None = None
 
 
 @dataclass(eq=False)
@@ -393,11 +393,10 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
         case DotStep():
             sides = [_print_operand(side, names) for side in (step.a, step.b)]
             sign = "=" if step.starts_at_zero else "+="
-            fetched = [
-                f"{names.get(p.load.result, '%?')}{' of the next trip' if p.next_trip else ''}"
-                for p in step.prefetches
-            ]
-            fetching = f" fetching {', '.join(fetched)}" if fetched else ""
+            fetching = ""
+            if step.prefetch is not None:
+                trip = " of the next trip" if step.prefetch.next_trip else ""
+                fetching = f" fetching {names.get(step.prefetch.load.result, '%?')}{trip}"
             return [f"{indent}dot {step.accumulator.name} {sign} {sides[0]} * {sides[1]}{fetching}"]
         case ScanStep(op=op):
             return [

@@ -4,7 +4,8 @@ Holds before: a plan whose dots may stream operands. Holds after: in a loop, eac
 whose rows the next streaming dot will read, in this trip or, after the last dot of the body, in the next.
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
 addresses come from computing the scalars they depend on again; where that is not possible - they depend on
-values that the loop carries, or on memory that it writes - nothing is fetched.
+values that the loop carries, or on memory that it writes - nothing is fetched. Of two operands that could be
+fetched, the first is.
 """
 
 from __future__ import annotations
@@ -45,16 +46,24 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
         is_last = number + 1 == len(streaming)
         following = streaming[0] if is_last else streaming[number + 1]
         for load in _loads(following):
+            if step.prefetch is not None or not _has_rows(plan, load):
+                continue
             if not is_last and _is_computed_before(load, step.op):
-                step.prefetches.append(Prefetch(load, next_trip=False))
+                step.prefetch = Prefetch(load, next_trip=False)
             elif is_last and next_trip is not None and next_trip.knows(load.operand("pointer")):
-                step.prefetches.append(Prefetch(load, next_trip=True))
+                step.prefetch = Prefetch(load, next_trip=True)
 
 
 def _loads(step: DotStep) -> Iterator[Op]:
     for side in (step.a, step.b):
         if side.load is not None:
             yield side.load
+
+
+def _has_rows(plan: LoopPlan, load: Op) -> bool:
+    """Whether the elements of a row lie side by side, so that its lines can be fetched."""
+    column = plan.accesses[load].strides[-1]
+    return column is not None and column.constant == 1
 
 
 def _is_computed_before(load: Op, dot: Op) -> bool:

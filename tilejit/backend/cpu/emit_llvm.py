@@ -247,9 +247,9 @@ class _ProgramEmitter:
 
     def _fetch(self, step: DotStep) -> FetchRows | None:
         """The rows that the dot brings into the cache for the next one."""
-        if not step.prefetches:
+        chosen = step.prefetch
+        if chosen is None:
             return None
-        chosen = step.prefetches[0]
         pointer, (rows, columns) = chosen.load.operand("pointer"), chosen.load.result.type.shape
         values: Evaluator = Evaluator(self.scope)
         if chosen.next_trip:
@@ -257,9 +257,7 @@ class _ProgramEmitter:
             values = NextTripEvaluator(self.scope, {argument: following})
         address = values.at(pointer, (START, START)).value
         element = chosen.load.result.type.element
-        row, column = self.plan.accesses[chosen.load].strides
-        if column is None or column.constant != 1:
-            return None
+        row, _ = self.plan.accesses[chosen.load].strides
         builder = self.scope.builder
         row_bytes = builder.mul(index(self._stride(row)), ir.Constant(I64, storage_bytes(element)))
         line = self.target.cache_line_bytes
