@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from tilejit import ops
 from tilejit.diagnostics import TilejitError
 from tilejit.ir.core import Block, Builder, Function, Op, Value
 from tilejit.ir.opdef import TypeRuleError
-from tilejit.ir.rewrite import clone_function, inline_block_before
+from tilejit.ir.rewrite import clone_function
 from tilejit.ir.types import DType
 from tilejit.passes.dead_code import remove_dead
 
@@ -122,9 +122,9 @@ def _flatten(op: Op | None) -> bool:
     if op is None or op.name not in (ops.FOR.name, ops.WHILE.name, ops.IF.name):
         return False
     if op.name == ops.IF.name:
-        values = inline_block_before(op.regions[0], op, ())
+        values = _inline(op.regions[0], op, ())
     elif op.name == ops.FOR.name and op.regions[0].ops[:-1]:
-        values = inline_block_before(op.regions[0], op, (op.operand("lower"), *op.operand_list("inits")))
+        values = _inline(op.regions[0], op, (op.operand("lower"), *op.operand_list("inits")))
     else:
         values = op.operand_list("inits")
     for result, value in zip(op.results, values, strict=True):
@@ -132,6 +132,23 @@ def _flatten(op: Op | None) -> bool:
     op.regions = () if op.name != ops.WHILE.name else op.regions
     op.erase()
     return True
+
+
+def _inline(block: Block, anchor: Op, arguments: Sequence[Value]) -> tuple[Value, ...]:
+    """Move the ops of ``block`` in front of ``anchor``, ``arguments`` in the place of its own.
+
+    Returns what its terminator passed on. ``block`` is empty afterwards.
+    """
+    for parameter, value in zip(block.arguments, arguments, strict=True):
+        parameter.replace_all_uses_with(value)
+    terminator = block.terminator
+    passed_on = terminator.operands
+    terminator.erase()
+    moved, block.ops = block.ops, []
+    assert anchor.parent is not None
+    for op in moved:
+        anchor.parent.insert_before(anchor, op)
+    return passed_on
 
 
 def _zero(op: Op | None) -> bool:
