@@ -28,17 +28,10 @@ class Unit(Enum):
     FP32 = "fp32"
     FP64 = "fp64"
     INT32 = "int32"
-    INT16_PAIRS = (
-        "int16 pairs"  # a word holds two values of k; x86 multiplies and adds them in one instruction
-    )
 
     @property
     def word(self) -> DType:
         return {Unit.FP32: FP32, Unit.FP64: FP64}.get(self, INT32)
-
-    @property
-    def steps_per_word(self) -> int:
-        return 2 if self is Unit.INT16_PAIRS else 1
 
 
 @dataclass(frozen=True)
