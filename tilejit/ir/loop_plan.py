@@ -80,12 +80,7 @@ class Buffer:
 
     @property
     def size_bytes(self) -> int:
-        return product(self.shape) * storage_bytes(self.element)
-
-
-def storage_bytes(element: Element) -> int:
-    """Bytes one element takes in memory."""
-    return 8 if isinstance(element, PointerType) else element.itemsize
+        return product(self.shape) * self.element.itemsize
 
 
 @dataclass(eq=False)

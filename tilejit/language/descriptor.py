@@ -18,7 +18,7 @@ from tilejit.frontend.values import (
     emit,
     reshape_to,
 )
-from tilejit.ir.types import INT64, DType, PointerType
+from tilejit.ir.types import INT64, DType, PointerType, product
 from tilejit.language.block_pointer import (
     as_scalars,
     check_lengths,
@@ -91,7 +91,7 @@ class TensorDescriptor(Composite):
         """Write a block at ``offsets``; what lies outside the array is dropped."""
         tile = as_tile(value, "value of descriptor.store")
         size = tile.tile_type.size
-        if tile.tile_type.shape and size != broadcast_size(self.block_shape):
+        if tile.tile_type.shape and size != product(self.block_shape):
             fail(f"descriptor.store needs a block of shape {self.block_shape}; got {tile.tile_type}")
         if tile.tile_type.shape:
             tile = reshape_to(tile, self.block_shape)
@@ -116,14 +116,6 @@ _REFUSED_METHODS = {
         for kind in ("add", "min", "max", "and", "or", "xor")
     },
 }
-
-
-def broadcast_size(shape: tuple[int, ...]) -> int:
-    """Return the number of elements of a block."""
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
 
 
 _PADDINGS = {"zero": "zero", "nan": "nan", "": "zero"}

@@ -51,25 +51,6 @@ _COSTS = {
 }
 _GATHER_COST = 8
 _LOOPS = (control.FOR.name, control.WHILE.name)
-_ROOTS = frozenset(
-    definition.name
-    for definition in (
-        memory.STORE,
-        memory.ATOMIC_RMW,
-        memory.ATOMIC_CAS,
-        reduce.REDUCE,
-        reduce.REDUCE_CUSTOM,
-        reduce.SCAN,
-        reduce.SCAN_CUSTOM,
-        reduce.DOT,
-        control.YIELD,
-        control.FOR,
-        control.WHILE,
-        control.IF,
-        control.DEVICE_ASSERT,
-        control.DEVICE_PRINT,
-    )
-)
 _BUFFERED_RESULTS = frozenset(
     definition.name
     for definition in (
@@ -85,6 +66,10 @@ _BUFFERED_RESULTS = frozenset(
         control.IF,
     )
 )
+_ROOTS = _BUFFERED_RESULTS | {
+    definition.name
+    for definition in (memory.STORE, control.YIELD, control.DEVICE_ASSERT, control.DEVICE_PRINT)
+}
 
 
 @dataclass

@@ -26,7 +26,6 @@ from tilejit.backend.cpu.values import (
     vector_of,
 )
 from tilejit.ir.core import Op
-from tilejit.ir.loop_plan import storage_bytes
 from tilejit.ir.types import Element
 from tilejit.ops import control
 
@@ -65,7 +64,7 @@ def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
             assert lanes is not None
             return _scatter(values, op, point, value, guard, lanes)
     address = values.at(pointer_value, tuple(c.first for c in point)).value
-    align, target = storage_bytes(element), values.scope.target
+    align, target = element.itemsize, values.scope.target
     is_uniform = guard is not None and lanes_of(guard.value.type) is None
     if is_uniform and lanes and (stores_under_masks(target, align) or not _fits(value.type, align)):
         is_uniform = False
@@ -122,7 +121,7 @@ def _load_contiguous(
     other = _other(values, op, point)
     level = max(pointer.level, guard.level, other.level)
     builder = values.scope.builders[level]
-    align, target = storage_bytes(element), values.scope.target
+    align, target = element.itemsize, values.scope.target
     is_uniform = lanes_of(guard.value.type) is None
     if is_uniform and not loads_under_masks(target, align) and _fits(vector, align):
         address = builder.select(guard.value, pointer.value, values.scope.dummy)
@@ -192,7 +191,7 @@ def _scatter(
         for lane in range(lanes):
             index = ir.Constant(I32, lane)
             target = builder.extract_element(addresses, index)
-            builder.store(builder.extract_element(value, index), target).align = storage_bytes(element)
+            builder.store(builder.extract_element(value, index), target).align = element.itemsize
 
     return write
 

@@ -17,7 +17,7 @@ from tilejit.backend.cpu.values import (
     unset_lanes,
     vector_of,
 )
-from tilejit.ir.loop_plan import Buffer, storage_bytes
+from tilejit.ir.loop_plan import Buffer
 from tilejit.ir.types import DType, Element
 
 
@@ -52,14 +52,14 @@ def write_buffer(values: Values, buffer: Buffer, element: Element, point: Point,
         value = convert(builder, value, element, buffer.element)
     value = to_storage(builder, value, buffer.element)
     if lanes is None or lane_stride == 1:
-        builder.store(value, pointer).align = storage_bytes(buffer.element)
+        builder.store(value, pointer).align = buffer.element.itemsize
         return
     for lane in range(lanes):
         address = builder.gep(
             pointer, [ir.Constant(I64, lane * lane_stride)], source_etype=llvm_storage(buffer.element)
         )
         one = builder.extract_element(value, ir.Constant(I32, lane))
-        builder.store(one, address).align = storage_bytes(buffer.element)
+        builder.store(one, address).align = buffer.element.itemsize
 
 
 def _read_strided(
@@ -92,13 +92,13 @@ def _address(
         if coordinate.lanes:
             lane_stride = stride
         if isinstance(coordinate.base, int):
-            offset += coordinate.base * stride * storage_bytes(buffer.element)
+            offset += coordinate.base * stride * buffer.element.itemsize
         else:
             terms.append((coordinate.base, stride, coordinate.level))
         stride *= size
     for index, step, own_level in sorted(terms, key=lambda term: term[2]):
         builder = scope.builders[own_level]
-        scaled = builder.mul(index, ir.Constant(I64, step * storage_bytes(buffer.element)))
+        scaled = builder.mul(index, ir.Constant(I64, step * buffer.element.itemsize))
         base = builder.gep(base, [scaled], source_etype=I8)
     builder = scope.builders[level]
     if offset:

@@ -40,7 +40,6 @@ from tilejit.ir.loop_plan import (
     Step,
     Stride,
     WhileStep,
-    storage_bytes,
 )
 from tilejit.ir.types import DType, TileType, product
 from tilejit.ops import control, memory, shape
@@ -259,9 +258,9 @@ class _ProgramEmitter:
         element = chosen.load.result.type.element
         row, _ = self.plan.accesses[chosen.load].strides
         builder = self.scope.builder
-        row_bytes = builder.mul(index(self._stride(row)), ir.Constant(I64, storage_bytes(element)))
+        row_bytes = builder.mul(index(self._stride(row)), ir.Constant(I64, element.itemsize))
         line = self.target.cache_line_bytes
-        return FetchRows(address, row_bytes, rows, -(-columns * storage_bytes(element) // line))
+        return FetchRows(address, row_bytes, rows, -(-columns * element.itemsize // line))
 
     def _stride(self, stride: Stride | None) -> ir.Value | int:
         if stride is None:

@@ -17,7 +17,6 @@ from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.scope import Coordinate, Emitted, Scope
 from tilejit.backend.cpu.values import I32, I64, POINTER, llvm_storage, to_storage
 from tilejit.ir.core import Function, Op, Value
-from tilejit.ir.loop_plan import storage_bytes
 from tilejit.ir.opdef import Effects
 from tilejit.ops import control
 
@@ -77,7 +76,7 @@ def _elements(scope: Scope, value: Value) -> ir.Value:
     with builder.goto_entry_block():
         place = builder.alloca(llvm_storage(element))
     emitted = Emitted(Evaluator(scope).scalar(value), 0)
-    builder.store(to_storage(builder, emitted.value, element), place).align = storage_bytes(element)
+    builder.store(to_storage(builder, emitted.value, element), place).align = element.itemsize
     return place
 
 
