@@ -5,7 +5,7 @@ These ops cost the scalar unit a cycle or nothing and touch no memory.
 
 from __future__ import annotations
 
-from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
+from tilejit.ir.opdef import AttributeKind, AttributeSpec, Effects, OpDef, TypeQuery
 from tilejit.ir.types import INT32, DType, PointerType, TileType, Type
 from tilejit.ops.machine.rules import not_a_tile_op, require_integers
 from tilejit.ops.type_rules import operand_specs, require
@@ -38,6 +38,7 @@ BUFFER = OpDef(
         AttributeSpec("slot_bytes", AttributeKind.INT, default=0),  # from slot to slot; 0 before allocation
         AttributeSpec("address", AttributeKind.INT, default=UNPLACED),
     ),
+    effects=Effects.IO,  # two buffers of one kind are not the same: never merged
     summary="memory for a kernel's whole run: the address of its first slot; GM: of the block's workspace",
 )
 
