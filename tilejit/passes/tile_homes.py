@@ -1,0 +1,230 @@
+"""Where the values of a kernel for the vector cores live: in UB, on the scalar unit, or nowhere.
+
+A tile lies in UB row by row. Dimensions of size 1 do not count; the last of the others is the row, all
+before it number the rows, and every row begins at a whole 32-byte block. Scalars live on the scalar unit, but
+those that a reduction gives, and floats computed from them, stay in UB as tiles of one element: reading one
+back costs a round trip between the pipes.
+
+Only what stores, reductions and the like ask for is computed: addresses and the masks of accesses are taken
+apart instead (see ``tile_lanes``), views change only how their operand is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.types import DType, TileType, product
+from tilejit.ops import (
+    ABS,
+    ADD,
+    ARANGE,
+    ATOMIC_RMW,
+    BROADCAST,
+    CAST,
+    CONSTANT,
+    DIV,
+    DOT,
+    EXP,
+    EXP2,
+    FMA,
+    FOR,
+    IF,
+    LOAD,
+    LOG,
+    LOG2,
+    MAX,
+    MIN,
+    MUL,
+    NEG,
+    REDUCE,
+    RESHAPE,
+    RSQRT,
+    SPLAT,
+    SQRT,
+    STORE,
+    SUB,
+    TRANSPOSE,
+    WHILE,
+)
+from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ops.shape import reshape_dims
+
+VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
+_UB_SCALAR_OPS = frozenset(
+    op.name for op in (ADD, SUB, MUL, DIV, MAX, MIN, NEG, ABS, SQRT, RSQRT, EXP, EXP2, LOG, LOG2, FMA, CAST)
+)
+"""Ops on floats that stay in UB where an operand does."""
+_VECTOR_ONLY_OPS = frozenset(op.name for op in (SQRT, RSQRT, EXP, EXP2, LOG, LOG2))
+"""Ops that the scalar unit cannot compute."""
+
+
+@dataclass(frozen=True)
+class TileLayout:
+    """Rows of ``columns`` elements, ``pitch`` elements apart."""
+
+    rows: int
+    columns: int
+    pitch: int
+
+    @property
+    def elements(self) -> int:
+        """All elements, the padding of every row included."""
+        return self.rows * self.pitch
+
+
+def layout_of(type: TileType) -> TileLayout:
+    """How a tile lies in UB."""
+    assert isinstance(type.element, DType)
+    sizes = [size for size in type.shape if size != 1]
+    columns = sizes[-1] if sizes else 1
+    lanes = BLOCK_BYTES // type.element.itemsize
+    return TileLayout(product(sizes[:-1]), columns, -(-columns // lanes) * lanes)
+
+
+@dataclass(frozen=True)
+class UbTile:
+    """A tile in UB. ``is_fixed``: it must not be overwritten: a DMA fills it, or it outlives the program."""
+
+    pointer: Value
+    layout: TileLayout
+    element: DType
+    is_fixed: bool = False
+
+
+def is_view(op: Op) -> bool:
+    """Whether the result of ``op`` is its operand, read in another way."""
+    if op.name not in VIEW_OPS:
+        return False
+    if op.name != RESHAPE.name or not op.result.type.shape or not op.operands[0].type.shape:
+        return True
+    source, target = op.operands[0].type, op.result.type
+    if reshape_dims(source.shape, target.shape) is not None:
+        return True
+    if not isinstance(source.element, DType):
+        return False
+    layouts = (layout_of(source), layout_of(target))
+    return all(layout.pitch == layout.columns for layout in layouts)
+
+
+class TileHomes:
+    """What lives in UB, what has to be computed there, and for how long it is needed."""
+
+    def __init__(self, function: Function) -> None:
+        self.in_ub: set[Value] = set()
+        self.demanded: set[Value] = set()
+        self._position = {op: number for number, op in enumerate(function.walk())}
+        self._find_ub_scalars(function)
+        for op in function.walk():
+            for value in _asked_for(op):
+                self._demand(value)
+
+    def is_ub_scalar(self, value: Value) -> bool:
+        """Whether a scalar stays in UB."""
+        return value in self.in_ub
+
+    def is_last_use(self, value: Value, op: Op) -> bool:
+        """Whether nothing after ``op`` reads a tile, which was defined in the block of ``op``."""
+        owner = value.owner
+        block = owner if isinstance(owner, Block) else owner.parent
+        if block is None or op.parent is not block:
+            return False
+        return all(self._place_in(block, user) <= self._position[op] for user in _readers(value))
+
+    def _place_in(self, block: Block, op: Op) -> int:
+        while op.parent is not block:
+            assert op.parent is not None and isinstance(op.parent.parent, Op)
+            op = op.parent.parent
+        return self._position[op]
+
+    def _find_ub_scalars(self, function: Function) -> None:
+        changed = True
+        while changed:
+            before = len(self.in_ub)
+            for op in function.walk():
+                self._mark_scalars(op)
+            changed = len(self.in_ub) != before
+
+    def _mark_scalars(self, op: Op) -> None:
+        for group in carried_groups(op):
+            if group[0].type.is_scalar and not self.in_ub.isdisjoint(group):
+                self.in_ub.update(group)
+        if (
+            len(op.results) != 1
+            or not op.result.type.is_scalar
+            or not isinstance(op.result.type.element, DType)
+        ):
+            return
+        floating = op.result.type.element.is_floating()
+        from_tile = op.name in (REDUCE.name, RESHAPE.name) and not op.operands[0].type.is_scalar
+        from_ub = op.name in _UB_SCALAR_OPS and any(v in self.in_ub for v in op.operands)
+        if from_tile or (floating and (from_ub or op.name in _VECTOR_ONLY_OPS)):
+            self.in_ub.add(op.result)
+
+    def _demand(self, value: Value) -> None:
+        pending = [value]
+        while pending:
+            value = pending.pop()
+            if value in self.demanded or (value.type.is_scalar and value not in self.in_ub):
+                continue
+            self.demanded.add(value)
+            pending += _needed_for(value)
+
+
+def carried_groups(op: Op) -> Iterator[tuple[Value, ...]]:
+    """The values that a control op makes one: inits, block arguments, yielded values and results."""
+    if op.name == IF.name:
+        arms = [region.terminator.operands for region in op.regions]
+        for result in op.results:
+            yield (result, *(arm[result.index] for arm in arms))
+    if op.name in (FOR.name, WHILE.name):
+        offset = 1 if op.name == FOR.name else 0
+        for index, init in enumerate(op.operand_list("inits")):
+            arguments = [region.arguments[index + offset] for region in op.regions]
+            yielded = op.regions[-1].terminator.operands[index]
+            yield (op.results[index], init, *arguments, yielded)
+
+
+def _asked_for(op: Op) -> tuple[Value, ...]:
+    """The tiles that an op reads as values."""
+    if op.name in (STORE.name, ATOMIC_RMW.name):
+        return (op.operand("value"),)
+    if op.name in (REDUCE.name, DOT.name, TRANSPOSE.name):
+        return op.operands
+    if len(op.results) == 1 and op.result.type.is_scalar:
+        return tuple(value for value in op.operands if not value.type.is_scalar)
+    return ()
+
+
+def _needed_for(value: Value) -> Iterator[Value]:
+    """What a demanded value is computed from."""
+    op = value.defining_op
+    if op is None:
+        block = value.owner
+        assert isinstance(block, Block)
+        if isinstance(block.parent, Op):
+            yield from _group_of(block.parent, value)
+    elif op.regions:
+        yield from _group_of(op, value)
+    elif op.name == LOAD.name:
+        other = op.optional_operand("other")
+        if other is not None and not value.type.is_scalar:
+            yield other
+    elif op.name not in (CONSTANT.name, ARANGE.name):
+        yield from op.operands
+
+
+def _group_of(op: Op, value: Value) -> Iterator[Value]:
+    for group in carried_groups(op):
+        if value in group:
+            yield from group
+
+
+def _readers(value: Value) -> Iterator[Op]:
+    """The ops that read a tile, also through views."""
+    for user in value.users:
+        if is_view(user):
+            yield from _readers(user.result)
+        else:
+            yield user
