@@ -1,0 +1,185 @@
+"""Runs a kernel of the buffer level in program order: no pipes, no time, buffers side by side in a large UB.
+
+Each launch runs on two UBs that start with different bytes. Where the results differ, the kernel stored bytes
+that it never wrote.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+
+import tilejit
+from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
+from tilejit.ir.machine import CoreState, Instruction, MachineKernel
+from tilejit.ir.opdef import EvaluationCall, EvaluationContext
+from tilejit.ir.rewrite import clone_function
+from tilejit.ir.types import DType, PointerType
+from tilejit.ops.shape import constant_array
+from tilejit.passes.legalise import legalise
+from tilejit.passes.manager import PassContext
+from tilejit.passes.promote_memory import promote_memory
+from tilejit.passes.rotate_buffers import rotate_buffers
+from tilejit.passes.simplify import simplify
+from tilejit.runtime.kernel import Kernel
+from tilejit.target.ascend import ASCEND_910B1
+from tilejit.target.spaces import Core, Space
+
+_UB_BYTES = 1 << 22
+Number = int | float
+
+
+def lower(kernel: Kernel, *args: object, **kwargs: object) -> MachineKernel:
+    """Lower a kernel, specialised for example arguments, to the buffer level."""
+    function = clone_function(tilejit.compile(kernel, *args, target="interpreter", **kwargs).tile)
+    context = PassContext()
+    legalise(function, context)
+    lowered = promote_memory(function, context)
+    for machine in lowered.functions.values():
+        rotate_buffers(machine, context)
+        simplify(machine)
+    return lowered
+
+
+def run(kernel: Kernel, *args: object, grid: tuple[int, ...], blocks: int = 3, **kwargs: object) -> None:
+    """Run a kernel on ``blocks`` cores, one after the other; arrays are changed in place."""
+    lowered = lower(kernel, *args, **kwargs)
+    named = {**dict(zip(kernel.arg_names, args, strict=False)), **kwargs}
+    arrays = [value for value in named.values() if isinstance(value, np.ndarray)]
+    before = [array.copy() for array in arrays]
+    _launch(lowered, named, grid, blocks, 0xFF)
+    first = [array.copy() for array in arrays]
+    for array, old in zip(arrays, before, strict=True):
+        array[...] = old
+    _launch(lowered, named, grid, blocks, 0x2B)
+    for array, other in zip(arrays, first, strict=True):
+        same = array.view(np.uint8) == other.view(np.uint8) if array.size else np.asarray(True)
+        assert same.all(), "bytes were stored that were never written"
+
+
+def _launch(
+    lowered: MachineKernel, named: Mapping[str, object], grid: tuple[int, ...], blocks: int, garbage: int
+) -> None:
+    sizes = (*grid, 1, 1)[:3]
+    for block in range(blocks):
+        machine = _Machine(lowered.functions[Core.AIV], block, blocks, garbage)
+        machine.run([_argument(argument, named, sizes) for argument in lowered.functions[Core.AIV].arguments])
+
+
+def _argument(argument: Argument, named: Mapping[str, object], grid: Sequence[int]) -> Number:
+    if argument.source is ArgumentSource.GRID:
+        return grid[argument.dimension]
+    value = named[argument.name]
+    if argument.source is ArgumentSource.VALUE:
+        return value.ctypes.data if isinstance(value, np.ndarray) else cast(Number, value)
+    assert isinstance(value, np.ndarray)
+    if argument.source is ArgumentSource.SHAPE:
+        return value.shape[argument.dimension]
+    return value.strides[argument.dimension] // value.itemsize
+
+
+class _Machine:
+    """One core."""
+
+    def __init__(self, function: Function, block: int, blocks: int, garbage: int) -> None:
+        self._function = function
+        self._place = {"block_index": block, "block_count": blocks}
+        self._ub = np.full(_UB_BYTES, garbage, np.uint8)
+        self._top = 0
+        self._values: dict[Value, np.ndarray] = {}
+        self._control: dict[str, Callable[[Op], None]] = {
+            "for": self._for, "if": self._if, "buffer": self._buffer, "slot": self._slot, "load": self._load,
+        }  # fmt: skip
+
+    def run(self, arguments: Sequence[Number]) -> None:
+        for value, number in zip(self._function.body.arguments, arguments, strict=True):
+            element = value.type.element
+            self._values[value] = (
+                constant_array(element, number)
+                if isinstance(element, DType)
+                else np.asarray(number, np.int64)
+            )
+        self._block(self._function.body)
+
+    def view(self, space: Space, start: int, size_bytes: int) -> np.ndarray:
+        """Memory, as instructions see it."""
+        if space is Space.UB:
+            assert start >= 0 and start + size_bytes <= self._top, "an access outside all buffers"
+            return self._ub[start : start + size_bytes]
+        if not size_bytes:
+            return np.empty(0, np.uint8)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size_bytes).from_address(start))
+
+    def _block(self, block: Block) -> tuple[np.ndarray, ...]:
+        for op in block.ops[:-1]:
+            self._op(op)
+        return tuple(self._values[value] for value in block.terminator.operands)
+
+    def _op(self, op: Op) -> None:
+        control = self._control.get(op.name)
+        if control is not None:
+            control(op)
+        elif op.definition.machine is not None:
+            self._instruction(op)
+        elif op.name in self._place:
+            self._values[op.result] = np.asarray(self._place[op.name], np.int32)
+        elif op.name == "reinterpret":
+            self._values[op.result] = self._values[op.operands[0]]
+        else:
+            operands = {
+                name: tuple(map(self._values.__getitem__, v)) for name, v in op.named_operands().items()
+            }
+            call = EvaluationCall(op, operands, cast(EvaluationContext, None))
+            self._values[op.result] = np.asarray(op.definition.evaluate(call)[0])
+
+    def _instruction(self, op: Op) -> None:
+        facts = op.definition.machine
+        assert facts is not None
+        values = {name: self._values[v[0]].item() for name, v in op.named_operands().items() if v}
+        instruction = Instruction(op, values, CoreState(saturates=False))
+        problems = list(facts.check(instruction, ASCEND_910B1))
+        assert not problems, f"{op.location}: {problems}"
+        facts.execute(instruction, self)
+
+    def _buffer(self, op: Op) -> None:
+        element, elements, slots = (op.attributes[name] for name in ("element", "elements", "slots"))
+        assert isinstance(element, DType) and isinstance(elements, int) and isinstance(slots, int)
+        self._values[op.result] = np.asarray(self._top, np.int64)
+        self._top += slots * self._slot_bytes(op)
+
+    def _slot_bytes(self, op: Op) -> int:
+        element, elements = op.attributes["element"], op.attributes["elements"]
+        assert isinstance(element, DType) and isinstance(elements, int)
+        return -(-elements * element.itemsize // 32) * 32
+
+    def _slot(self, op: Op) -> None:
+        buffer = op.operand("buffer").defining_op
+        assert buffer is not None
+        slots = buffer.attributes["slots"]
+        assert isinstance(slots, int)
+        number = int(self._values[op.operand("index")]) % slots
+        self._values[op.result] = self._values[buffer.result] + number * self._slot_bytes(buffer)
+
+    def _load(self, op: Op) -> None:
+        pointer = op.operand("pointer").type.element
+        assert isinstance(pointer, PointerType)
+        bytes_ = self.view(pointer.space, int(self._values[op.operand("pointer")]), pointer.element.itemsize)
+        self._values[op.result] = bytes_.view(pointer.element.numpy)[0].copy().reshape(())
+
+    def _for(self, op: Op) -> None:
+        lower, upper, step = (int(self._values[op.operand(name)]) for name in ("lower", "upper", "step"))
+        carried = tuple(self._values[value] for value in op.operand_list("inits"))
+        body = op.regions[0]
+        for index in range(lower, upper, step):
+            self._values[body.arguments[0]] = np.asarray(index, body.arguments[0].type.element.numpy)  # type: ignore[union-attr]
+            self._values.update(zip(body.arguments[1:], carried, strict=True))
+            carried = self._block(body)
+        self._values.update(zip(op.results, carried, strict=True))
+
+    def _if(self, op: Op) -> None:
+        then, other = op.regions
+        results = self._block(then if bool(self._values[op.operand("condition")]) else other)
+        self._values.update(zip(op.results, results, strict=True))
