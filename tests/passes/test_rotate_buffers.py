@@ -62,7 +62,7 @@ def test_the_counter_of_an_inner_loop_goes_on_over_the_outer_one() -> None:
     assert outer.count("int32") == 2, "both counters are carried by the outer loop"
     branch = next(line for line in lines if "= if(" in line)
     assert branch.endswith("int32 {"), "the inner counter leaves the branch"
-    slot = next(line for line in lines if "= slot(%a" in line)
+    slot = next(line for line in lines if "= slot(%a," in line)
     counter = slot.split(", ")[1].split(")")[0]
     body = next(line for line in lines if line.startswith("body(%j"))
     assert counter in body
