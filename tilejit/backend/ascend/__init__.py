@@ -1,0 +1,1 @@
+"""Lowering, simulation and emission for Ascend 910B."""
