@@ -1,0 +1,188 @@
+"""Runs emitted AscendC on the host: compiles the text, unmodified, against the API model and calls it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilejit.backend.ascend.emit_ascendc import AscendSource
+from tilejit.target.spaces import Core
+
+API_MODEL = Path(__file__).with_name("api_model")
+_FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unused-variable")
+
+
+@cache
+def compiler() -> tuple[str, ...]:
+    """The command of a C++ compiler; skips the test where there is none."""
+    for name in ("g++", "c++", "clang++"):
+        if shutil.which(name):
+            return (name,)
+    if importlib.util.find_spec("ziglang") is not None:
+        return (sys.executable, "-m", "ziglang", "c++")
+    pytest.skip("no C++ compiler: none of g++, c++, clang++ on PATH, and no ziglang package")
+
+
+@cache
+def _folder() -> Path:
+    holder = tempfile.TemporaryDirectory(prefix="tilejit-model-")
+    _kept.append(holder)
+    return Path(holder.name)
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+class ModelError(Exception):
+    """What the model found wrong with a run."""
+
+
+def build(text: str, headers: Mapping[str, str]) -> ctypes.CDLL:
+    """Compile C++ text that includes the model; ``headers`` are files beside it. Fails with the messages."""
+    command = compiler()
+    model = "".join(path.read_text() for path in sorted(API_MODEL.iterdir()))
+    digest = hashlib.sha256("\0".join([text, *headers.values(), model]).encode()).hexdigest()[:20]
+    folder = _folder() / digest
+    library = folder / "kernel.so"
+    if not library.exists():
+        folder.mkdir(exist_ok=True)
+        for name, content in headers.items():
+            (folder / name).write_text(content)
+        (folder / "main.cpp").write_text(text)
+        built = subprocess.run(
+            [*command, *_FLAGS, f"-I{API_MODEL}", "main.cpp", "-o", "kernel.so"],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert built.returncode == 0, built.stderr[:4000]
+    return ctypes.CDLL(str(library))
+
+
+def _main_text(sources: Sequence[AscendSource]) -> str:
+    """A C function that runs one of the kernels on the model; every kernel has a namespace of its own."""
+    includes, cases = [], []
+    for number, source in enumerate(sources):
+        pointers = [parameter for parameter in source.parameters if parameter.is_pointer]
+        arguments = [f"static_cast<uint8_t *>(pointers[{position}])" for position in range(len(pointers))]
+        if len(pointers) < len(source.parameters):
+            arguments.append(f"*static_cast<const kernel{number}::{source.struct_name} *>(tiling)")
+        includes.append(f'namespace kernel{number} {{\n#include "{source.file_name}"\n}}')
+        cases.append(f"case {number}: kernel{number}::{source.name}({', '.join(arguments)}); break;")
+    return f"""\
+#include <cstdint>
+#include "run.h"
+{chr(10).join(includes)}
+
+static std::string message;
+
+extern "C" const char *run(int kernel, int blocks, int aic, int aivs, int count, void **pointers,
+                           const uint64_t *sizes, const void *tiling)
+{{
+    std::vector<model::GlobalArgument> arguments;
+    for (int i = 0; i < count; ++i) {{
+        arguments.push_back({{static_cast<uint8_t *>(pointers[i]), static_cast<size_t>(sizes[i])}});
+    }}
+    message = model::run(blocks, aic != 0, aivs, arguments, [&] {{
+        switch (kernel) {{
+        {(chr(10) + "        ").join(cases)}
+        }}
+    }});
+    return message.c_str();
+}}
+"""
+
+
+def _tiling_struct(source: AscendSource, values: Mapping[str, int | float]) -> ctypes.Structure:
+    """The struct of scalar arguments, laid out as C does."""
+    fields = [
+        (parameter.name, np.ctypeslib.as_ctypes_type(parameter.field_type.numpy))
+        for parameter in source.parameters
+        if not parameter.is_pointer
+    ]
+    kind = type(source.struct_name, (ctypes.Structure,), {"_fields_": fields})
+    return kind(**{name: values[name] for name, _ in fields})
+
+
+class ModelLibrary:
+    """Emitted kernels in one library, which takes about as long to compile as one of them.
+
+    Their names must differ.
+    """
+
+    def __init__(self, sources: Sequence[AscendSource]) -> None:
+        self.sources = list(sources)
+        headers = {source.file_name: source.kernel for source in sources}
+        headers |= {source.tiling_name: source.tiling for source in sources}
+        assert len(headers) == 2 * len(self.sources)
+        self._library = build(_main_text(self.sources), headers)
+        self._library.run.restype = ctypes.c_char_p
+
+    def run(self, number: int, blocks: int, values: Mapping[str, np.ndarray | int | float]) -> None:
+        """Run a kernel; arrays are changed in place. Raises ModelError with what the model reports."""
+        source = self.sources[number]
+        arrays: list[np.ndarray] = []
+        for parameter in source.parameters:
+            if parameter.is_pointer:
+                array = values[parameter.name]
+                assert isinstance(array, np.ndarray) and array.flags.c_contiguous
+                arrays.append(array)
+        scalars = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+        tiling = _tiling_struct(source, scalars)
+        pointers = (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
+        sizes = (ctypes.c_uint64 * max(1, len(arrays)))(*(array.nbytes for array in arrays))
+        has_aic = Core.AIC in source.cores
+        aivs = (2 if has_aic else 1) if Core.AIV in source.cores else 0
+        message = self._library.run(
+            number, blocks, int(has_aic), aivs, len(arrays), pointers, sizes, ctypes.byref(tiling)
+        )
+        if message:
+            raise ModelError(message.decode())
+
+
+def run(source: AscendSource, blocks: int, values: Mapping[str, np.ndarray | int | float]) -> None:
+    """Compile and run one kernel."""
+    ModelLibrary([source]).run(0, blocks, values)
+
+
+def run_snippet(
+    body: str, *, core: Core = Core.AIV, arrays: Sequence[np.ndarray] = (), mixed: bool = False
+) -> None:
+    """Run AscendC statements on one block; ``gm0``, ``gm1``, ... are the arrays as ``uint8_t *``."""
+    names = ", ".join(f"uint8_t *gm{position}" for position in range(len(arrays)))
+    passed = ", ".join(f"static_cast<uint8_t *>(pointers[{position}])" for position in range(len(arrays)))
+    text = f"""\
+#include "run.h"
+using namespace AscendC;
+static void kernel({names})
+{{
+    {body}
+}}
+static std::string message;
+extern "C" const char *run(int aic, int aivs, int count, void **pointers, const uint64_t *sizes)
+{{
+    std::vector<model::GlobalArgument> arguments;
+    for (int i = 0; i < count; ++i) {{
+        arguments.push_back({{static_cast<uint8_t *>(pointers[i]), static_cast<size_t>(sizes[i])}});
+    }}
+    message = model::run(1, aic != 0, aivs, arguments, [&] {{ kernel({passed}); }});
+    return message.c_str();
+}}
+"""
+    library = build(text, {})
+    library.run.restype = ctypes.c_char_p
+    pointers = (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
+    sizes = (ctypes.c_uint64 * max(1, len(arrays)))(*(array.nbytes for array in arrays))
+    cores = (1, 2) if mixed else (1, 0) if core is Core.AIC else (0, 1)
+    message = library.run(*cores, len(arrays), pointers, sizes)
+    if message:
+        raise ModelError(message.decode())
