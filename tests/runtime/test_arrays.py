@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import BF16, DTYPES, FP32, DType
 from tilejit.runtime.arrays import as_array_view
 
@@ -82,6 +83,32 @@ def test_arrays_of_other_libraries(wrapper: type[WithInterface] | type[WithDlpac
     view = as_array_view(wrapper(array))
     assert view is not None
     assert (view.address, view.dtype, view.shape, view.strides) == (array.ctypes.data, FP32, (3, 2), (16, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("bfloat16", "bf16"),
+        ("float8_e5m2", "fp8e5"),
+        ("float8_e5m2fnuz", "fp8e5b16"),
+        ("float8_e4m3fn", "fp8e4nv"),
+        ("float8_e4m3fnuz", "fp8e4b8"),
+    ],
+)
+def test_dlpack_of_types_that_numpy_lacks(name: str, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(6, 8).to(getattr(torch, name))[1:, ::2].t()
+    view = as_array_view(WithDlpack(tensor))
+    assert view is not None
+    size = tensor.element_size()
+    assert (view.address, view.dtype.name, view.shape) == (tensor.data_ptr(), dtype, (4, 5))
+    assert view.strides == (2 * size, 8 * size)
+
+
+def test_dlpack_of_complex_numbers_is_refused() -> None:
+    with pytest.raises(LaunchError) as caught:
+        as_array_view(WithDlpack(np.zeros(3, np.complex64)))
+    assert caught.value.message == "its dtype complex64 is not supported"
 
 
 class FakeTensor:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPES, DType, dtype_from_numpy
+from tilejit.runtime.dlpack import read_capsule
 
 SUPPORTED_DTYPES = ", ".join(dtype.name for dtype in DTYPES)
 
@@ -174,6 +175,10 @@ def _view_dlpack(value: _HasDlpack) -> ArrayView:
     try:
         array = np.from_dlpack(value)  # type: ignore[arg-type]
     except (BufferError, RuntimeError, TypeError) as error:
+        found = read_capsule(value.__dlpack__())
+        if found is not None:
+            strides = tuple(stride * found.dtype.itemsize for stride in found.strides)
+            return ArrayView(found.address, found.dtype, found.shape, strides, True, found.capsule)
         raise LaunchError(f"numpy cannot view it through DLPack: {error}", "pass a numpy array") from None
     # The array shares the memory and holds what keeps it alive.
     return _view_numpy(array, array)

@@ -29,7 +29,7 @@ class _ExchangeApi(ctypes.Structure):
     )
 
 
-class _Description(ctypes.Structure):
+class DLTensor(ctypes.Structure):
     """DLPack's ``DLTensor``; ``dtype`` holds code, bits and lanes."""
 
     _fields_ = (
@@ -54,8 +54,8 @@ class TensorReader:
 
     def dtype(self, tensor: object) -> int:
         """DLPack's number for the element type of a tensor."""
-        description = _Description()
-        describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(_Description))
+        description = DLTensor()
+        describe = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(DLTensor))
         describe(self.describe)(tensor, ctypes.byref(description))  # raises where PyTorch does
         return int(description.dtype)
 
