@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from tilejit.diagnostics import CompileError, Location
+from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.positions import CodeSpans
 from tilejit.frontend.signature import KernelSource
 from tilejit.ir.core import Argument, Block, Builder, Function, Op, Value
@@ -34,6 +35,7 @@ class Trace:
     open_blocks: set[Block] = field(default_factory=set)
     array_ranks: dict[str, int] = field(default_factory=dict)
     implicit_arguments: dict[tuple[str, str], Value] = field(default_factory=dict)
+    outside: OutsideValues = field(default_factory=OutsideValues)
     spans: dict[int, CodeSpans] = field(default_factory=dict)  # of all code traced so far, by its id
     _locations: dict[tuple[int, int, int], Location] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from types import FunctionType
 
 from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.frontend.constexpr import Const, Constexpr, unwrap
+from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.positions import RewrittenFunction
 from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
 
@@ -112,7 +113,8 @@ class Parameter:
 class KernelSource:
     """A kernel or helper function and its text; equal only to itself.
 
-    ``rewritten`` holds the rewritten function once it was made.
+    ``rewritten`` holds the rewritten function once it was made; ``outside`` the globals and closed-over
+    constants whose values compiled code holds.
     """
 
     function: FunctionType
@@ -121,6 +123,7 @@ class KernelSource:
     file: str
     first_line: int
     rewritten: RewrittenFunction | None = field(default=None, repr=False)
+    outside: OutsideValues = field(default_factory=OutsideValues, repr=False)
 
     @property
     def name(self) -> str:

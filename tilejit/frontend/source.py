@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 
 from tilejit.diagnostics import CompileError, LaunchError, TilejitError
 from tilejit.frontend import control
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
 from tilejit.frontend.nodes import RUNTIME
+from tilejit.frontend.outside import ClosedOver
 from tilejit.frontend.python_errors import to_compile_error
 from tilejit.frontend.rewrite_ast import rewrite
 from tilejit.frontend.signature import KernelSource
@@ -127,17 +128,22 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
     outside, closure = source.function.__globals__, _closure(source.function)
     for name in _global_names(code):
         if name in closure:
-            namespace[name] = _prepare(closure[name])
+            cell, value = closure[name]
+            trace.outside.note(ClosedOver(cell), name, value)
         elif name in outside:
-            namespace[name] = _prepare(outside[name])
+            value = outside[name]
+            trace.outside.note(outside, name, value)
+        else:
+            continue
+        namespace[name] = _prepare(value)
     return namespace
 
 
-def _closure(function: FunctionType) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _closure(function: FunctionType) -> dict[str, tuple[CellType, object]]:
+    values: dict[str, tuple[CellType, object]] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            values[name] = cell.cell_contents
+            values[name] = cell, cell.cell_contents
         except ValueError:  # assigned later: using it now is a NameError
             continue
     return values

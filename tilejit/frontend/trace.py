@@ -42,6 +42,7 @@ def trace(source: KernelSource, specialisation: Specialisation, *, name: str) ->
                 "store results with tl.store, and return nothing",
             )
         active.create(ops.RETURN, location=location)
+    source.outside.include(active.outside)
     return function
 
 

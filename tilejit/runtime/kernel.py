@@ -41,6 +41,8 @@ class Kernel(TracedFunction):
         self.fn = source.function
         self.rules = rules
         self._chosen = dict(chosen)
+        # What compiled code holds of the outside, checked at every launch: by object, as it must be quick.
+        self._outside = source.outside.entries
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
         self._fast: dict[Hashable, _FastLaunches] = {}
@@ -68,10 +70,26 @@ class Kernel(TracedFunction):
         return self.source.text
 
     def __getitem__(self, grid: Hashable) -> LaunchFunction:
+        for place, name, value in self._outside:
+            if place.get(name) is not value:
+                self._check_outside()
         try:
             return self._fast[grid].function
         except (KeyError, TypeError):  # no such launch yet, or a grid that cannot be a key
             return _OverGridFunction(self, grid) if callable(grid) else _OverGrid(self, grid)
+
+    def _check_outside(self) -> None:
+        """Refuse to run code that was compiled for other values of globals or of a closure.
+
+        Raises: LaunchError naming the first that changed.
+        """
+        change = self.source.outside.find_change()
+        if change is not None:
+            raise LaunchError(
+                f"kernel {self.name}: the {change.kind} {change.name} was {change.before!r} when the kernel "
+                f"was compiled and is {change.now!r} now",
+                "pass it as a tl.constexpr parameter",
+            )
 
     def launch_by_function(
         self, grid: GridFunction, args: Sequence[object], kwargs: Mapping[str, object]
@@ -104,6 +122,7 @@ class Kernel(TracedFunction):
 
         Raises: LaunchError before anything is written; CompileError where the kernel is wrong.
         """
+        self._check_outside()
         arguments = {name: value for name, value in kwargs.items() if name in self._names}
         keywords = {name: value for name, value in kwargs.items() if name not in self._names}
         settings = self.settings(keywords)

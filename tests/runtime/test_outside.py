@@ -1,0 +1,119 @@
+"""Globals and closures whose values compiled code holds: a launch after one changed is refused."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+import numpy as np
+import pytest
+
+import tilejit
+import tilejit.language as tl
+from tilejit.diagnostics import LaunchError
+
+STEP = tl.constexpr(3)
+PLAIN = 5
+SHAPE = (2, 4)
+SCALES = {"a": 7}
+
+
+@tilejit.kernel
+def add_step(x):
+    return x + STEP
+
+
+@tilejit.kernel
+def reads_globals(out_ptr):
+    tl.store(out_ptr, add_step(PLAIN) * SHAPE[1] + SCALES["a"])
+
+
+@pytest.fixture(params=["cpu", "interpreter"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Where launches run."""
+    return str(request.param)
+
+
+def launched(kernel: tilejit.Kernel, target: str) -> int:
+    out = np.zeros(1, np.int32)
+    kernel[(1,)](out, target=target)
+    return int(out[0])
+
+
+def fresh(kernel: tilejit.Kernel) -> tilejit.Kernel:
+    """Return the kernel anew, as if nothing had been compiled yet."""
+    assert isinstance(kernel.fn, FunctionType)
+    return tilejit.kernel(kernel.fn)
+
+
+def check_refusal(kernel: tilejit.Kernel, target: str, message: str) -> None:
+    for grid in ((1,), lambda arguments: (1,)):
+        with pytest.raises(LaunchError) as caught:
+            kernel[grid](np.zeros(1, np.int32), target=target)
+        assert caught.value.message == message
+        assert caught.value.hint == "pass it as a tl.constexpr parameter"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STEP", tl.constexpr(4), "the global STEP was 3 when the kernel was compiled and is 4 now"),
+        ("PLAIN", 6, "the global PLAIN was 5 when the kernel was compiled and is 6 now"),
+        ("PLAIN", 5.0, "the global PLAIN was 5 when the kernel was compiled and is 5.0 now"),
+        ("SHAPE", (2, 5), "the global SHAPE was (2, 4) when the kernel was compiled and is (2, 5) now"),
+    ],
+)
+def test_changed_global(
+    target: str, monkeypatch: pytest.MonkeyPatch, name: str, value: object, message: str
+) -> None:
+    kernel = fresh(reads_globals)
+    expected = (PLAIN + 3) * 4 + 7
+    assert [launched(kernel, target) for _ in range(4)] == [expected] * 4  # the last through native code
+    monkeypatch.setitem(globals(), name, value)
+    check_refusal(kernel, target, f"kernel reads_globals: {message}")
+    monkeypatch.undo()
+    assert launched(kernel, target) == expected
+
+
+def test_an_equal_value_changes_nothing(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_globals)
+    expected = launched(kernel, target)
+    monkeypatch.setitem(globals(), "STEP", tl.constexpr(3))
+    monkeypatch.setitem(globals(), "SHAPE", tuple([2, 4]))
+    assert launched(kernel, target) == expected
+
+
+def test_global_that_is_gone(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_globals)
+    launched(kernel, target)
+    monkeypatch.delitem(globals(), "PLAIN")
+    check_refusal(
+        kernel,
+        target,
+        "kernel reads_globals: the global PLAIN was 5 when the kernel was compiled and is gone now",
+    )
+
+
+def test_changed_closure(target: str) -> None:
+    offset = 2
+
+    @tilejit.kernel
+    def add_offset(out_ptr):
+        tl.store(out_ptr, offset)
+
+    assert launched(add_offset, target) == 2
+    offset = 9
+    check_refusal(
+        add_offset,
+        target,
+        "kernel add_offset: the closed-over name offset was 2 when the kernel was compiled and is 9 now",
+    )
+    assert launched(fresh(add_offset), target) == 9
+
+
+def test_a_failed_trace_holds_nothing(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_globals)
+    monkeypatch.setitem(globals(), "PLAIN", "text")
+    with pytest.raises(tilejit.CompileError):
+        launched(kernel, target)
+    monkeypatch.setitem(globals(), "PLAIN", 1)
+    assert launched(kernel, target) == (1 + 3) * 4 + 7
