@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tilejit.backend.ascend.emit_context import Emission, Emitter, variable_type
+from tilejit.backend.ascend.emit_cube import CUBE_EMITTERS
 from tilejit.backend.ascend.emit_move import MOVE_EMITTERS
 from tilejit.backend.ascend.emit_scalar import SCALAR_EMITTERS
 from tilejit.backend.ascend.emit_sync import SYNC_EMITTERS
@@ -23,6 +24,7 @@ from tilejit.ir.types import INT32, DType
 EMITTERS: Mapping[str, Emitter] = {
     **SCALAR_EMITTERS,
     **MOVE_EMITTERS,
+    **CUBE_EMITTERS,
     **VECTOR_EMITTERS,
     **SYNC_EMITTERS,
 }

@@ -184,6 +184,29 @@ __aicore__ inline T saturate(float a, T lowest, T highest)
     return a >= static_cast<float>(highest) ? highest : static_cast<T>(a);
 }
 """,
+    "tile_of_matrix": """\
+template <typename T>
+__aicore__ inline AscendC::LoadData3DParamsV2<T> tile_of_matrix(
+    int32_t rows, int32_t channels, int32_t m, int32_t k, int32_t m_start, int32_t k_start)
+{
+    AscendC::LoadData3DParamsV2<T> params;  // a matrix is an image of height 1 under a filter of 1x1
+    params.l1H = 1;
+    params.l1W = rows;
+    params.channelSize = channels;
+    params.mExtension = m;
+    params.kExtension = k;
+    params.mStartPt = m_start;
+    params.kStartPt = k_start;
+    return params;
+}
+""",
+    "k_aligned": """\
+__aicore__ inline AscendC::MmadParams k_aligned(AscendC::MmadParams params)
+{
+    params.kDirectionAlign = true;
+    return params;
+}
+""",
 }
 
 
