@@ -15,7 +15,7 @@ from tilejit.ops.machine import MACHINE_LEVEL_OPS
 from tilejit.target.ascend import ASCEND_910B2
 from tilejit.target.spaces import Space
 
-GM_BYTES = 1 << 21
+GM_BYTES = 1 << 17
 PLAIN = CoreState()
 
 

@@ -12,8 +12,13 @@ from tilejit.ops.machine.move import MOVE_OPS
 from tilejit.ops.machine.move_cube import CUBE_MOVE_OPS
 from tilejit.ops.machine.sync import SYNC_OPS
 from tilejit.ops.machine.vector import VECTOR_OPS
+from tilejit.ops.machine.vector_cast import CAST_OPS
+from tilejit.ops.machine.vector_move import VECTOR_MOVE_OPS
+from tilejit.ops.machine.vector_reduce import REDUCE_OPS
+from tilejit.ops.machine.vector_select import SELECT_OPS
 
 MACHINE_OPS: tuple[OpDef, ...] = (
-    *BUFFER_OPS, *MOVE_OPS, *CUBE_MOVE_OPS, *CUBE_OPS, *VECTOR_OPS, *SYNC_OPS,
+    *BUFFER_OPS, *MOVE_OPS, *CUBE_MOVE_OPS, *CUBE_OPS,
+    *VECTOR_OPS, *CAST_OPS, *SELECT_OPS, *REDUCE_OPS, *VECTOR_MOVE_OPS, *SYNC_OPS,
 )  # fmt: skip
 MACHINE_LEVEL_OPS: dict[str, OpDef] = {**OP_BY_NAME, **{op.name: op for op in MACHINE_OPS}}

@@ -10,7 +10,7 @@ from enum import Enum
 import ml_dtypes
 import numpy as np
 
-from tilejit.ir.types import FP16, DType, Kind
+from tilejit.ir.types import DType, Kind
 
 
 class Round(Enum):
@@ -103,8 +103,8 @@ def convert(values: np.ndarray, source: DType, target: DType, mode: Round, satur
     """Convert elements from ``source`` to ``target`` as one Cast does."""
     with np.errstate(all="ignore"):
         if target.kind is Kind.FLOAT:
-            if source.kind is not Kind.FLOAT and target == FP16:
-                return values.astype(np.float16)
+            if source == target:
+                return round_to_integers(values, mode).astype(target.numpy)
             return round_to_float(values, target, mode, saturates)
         if source.kind is Kind.FLOAT:
             return clamp_to_integers(round_to_integers(values.astype(np.float32), mode), target)
