@@ -6,8 +6,8 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.elementwise import emit_elementwise
-from tilejit.backend.cpu.emit_nest import for_each
 from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.nest_loops import for_each
 from tilejit.backend.cpu.scope import Coordinate, Emitted, Point, Scope
 from tilejit.backend.cpu.values import constant, llvm_element
 from tilejit.diagnostics import InternalError

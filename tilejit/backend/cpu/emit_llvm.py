@@ -16,10 +16,11 @@ from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
-from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan, loop
+from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
 from tilejit.backend.cpu.emit_report import emit_report
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
 from tilejit.backend.cpu.loops import index
+from tilejit.backend.cpu.nest_loops import loop
 from tilejit.backend.cpu.operand import FetchRows, Operand
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element

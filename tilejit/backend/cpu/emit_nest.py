@@ -1,8 +1,7 @@
 """Emit loop nests: the loops, the chunks along the vector dimension, and the roots at each point.
 
-Loops stay open while their bodies are emitted: a value that an inner loop needs and an outer one knows is
-appended to the outer body, before the inner loop begins. All loops of a nest run at least once, since tile
-dimensions are positive.
+All loops over a dimension run at least once, since tile dimensions are positive; of a loop that is split by
+the bounds of masks, each part may be empty.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.combine import Combiner, make_combiner
 from tilejit.backend.cpu.evaluate import Evaluator
-from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.mask_bounds import hold, leading_count
+from tilejit.backend.cpu.nest_loops import ZERO, LoopBody, for_each, loop, when
 from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
 from tilejit.backend.cpu.values import I1, I64, intrinsic
 from tilejit.diagnostics import InternalError
@@ -26,45 +25,11 @@ from tilejit.ir.types import DType
 
 Accumulators = list[list[ir.Value]]
 """For each reduction of a nest the running values of its results."""
-LoopBody = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
-ZERO = ir.Constant(I64, 0)
 
 
 def emit_nest(scope: Scope, nest: Nest) -> None:
     """Emit one loop nest at the end of the scope's innermost builder."""
     NestEmitter(scope, nest).emit()
-
-
-def loop(
-    scope: Scope,
-    count: int | ir.Value,
-    carried: Sequence[ir.Value],
-    body: LoopBody,
-    first: ir.Value = ZERO,
-) -> list[ir.Value]:
-    """Emit a loop of trips ``first`` to ``count`` - 1, one at least; ``body`` gets the trip number and the
-    carried values.
-    """
-    outer = scope.builder
-    function = outer.function
-    block = function.append_basic_block("loop")
-    exit_block = function.append_basic_block("done")
-    inner = ir.IRBuilder(block)
-    trip = inner.phi(I64)
-    phis = [inner.phi(value.type) for value in carried]
-    scope.builders.append(inner)
-    results = body(trip, list(phis))
-    scope.builders.pop()
-    following = inner.add(trip, ir.Constant(I64, 1), flags=("nuw", "nsw"))
-    inner.cbranch(inner.icmp_unsigned("<", following, index(count)), block, exit_block)
-    trip.add_incoming(first, outer.block)
-    trip.add_incoming(following, inner.block)
-    for phi, start, result in zip(phis, carried, results, strict=True):
-        phi.add_incoming(start, outer.block)
-        phi.add_incoming(result, inner.block)
-    outer.branch(block)
-    outer.position_at_end(exit_block)
-    return results
 
 
 class NestEmitter:
@@ -259,36 +224,17 @@ class NestEmitter:
             self.values.take_to_hold([])
             return results
 
-        running = self._when(builder.icmp_unsigned(">", groups, ZERO), carried, groups_loop)
+        running = when(
+            self.scope, self.values, builder.icmp_unsigned(">", groups, ZERO), carried, groups_loop
+        )
         first, last = self._scaled(groups, unroll), ir.Constant(I64, size // lanes)
         single = running[: len(running) // unroll]
 
         def chunks_loop() -> list[ir.Value]:
             return loop(self.scope, last, single, chunk_body, first)
 
-        single = self._when(builder.icmp_unsigned("<", first, last), single, chunks_loop)
+        single = when(self.scope, self.values, builder.icmp_unsigned("<", first, last), single, chunks_loop)
         return single + running[len(single) :]
-
-    def _when(
-        self, condition: ir.Value, otherwise: list[ir.Value], emit: Callable[[], list[ir.Value]]
-    ) -> list[ir.Value]:
-        """What ``emit`` returns where a condition holds, else ``otherwise``; nothing else is kept of it."""
-        builder = self.scope.builder
-        inside, after = (builder.function.append_basic_block(name) for name in ("some", "after"))
-        before = builder.block
-        builder.cbranch(condition, inside, after)
-        builder.position_at_end(inside)
-        self.values.enter_branch()
-        results = emit()
-        self.values.leave_branch()
-        end = builder.block
-        builder.branch(after)
-        builder.position_at_end(after)
-        phis = [builder.phi(value.type) for value in otherwise]
-        for phi, value, result in zip(phis, otherwise, results, strict=True):
-            phi.add_incoming(value, before)
-            phi.add_incoming(result, end)
-        return list(phis)
 
     def _scaled(self, trip: ir.Value, step: int) -> ir.Value:
         return (
@@ -525,28 +471,6 @@ def emit_scan(scope: Scope, step: ScanStep) -> None:
             loop(scope, shape[axis] - 1, first, body)
 
     for_each(scope, shape, kept, along_axis)
-
-
-def for_each(
-    scope: Scope, shape: Sequence[int], dims: Sequence[int], body: Callable[[dict[int, Coordinate]], None]
-) -> None:
-    """Emit loops over ``dims``, the first outermost, with ``body`` inside."""
-
-    def nested(depth: int, known: dict[int, Coordinate]) -> None:
-        if depth == len(dims):
-            body(known)
-            return
-        if shape[dims[depth]] == 1:
-            nested(depth + 1, {**known, dims[depth]: START})
-            return
-
-        def trip_body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
-            nested(depth + 1, {**known, dims[depth]: Coordinate(trip, len(scope.builders) - 1)})
-            return []
-
-        loop(scope, shape[dims[depth]], [], trip_body)
-
-    nested(0, {})
 
 
 def _widths(size: int, lanes: int) -> list[int]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.emit_nest import for_each
 from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.nest_loops import for_each
 from tilejit.backend.cpu.scope import Coordinate, Emitted, Scope
 from tilejit.backend.cpu.values import I32, I64, POINTER, llvm_storage, to_storage
 from tilejit.ir.core import Function, Op, Value
