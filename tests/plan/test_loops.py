@@ -41,7 +41,7 @@ def test_accumulator_is_updated_in_place() -> None:
               b0 = %more
             }
           }
-          nest 128 order d0 vector d0x16 {
+          nest 128 order d0 vector d0x16 streaming {
             store(%to, %sum)
           }
         }

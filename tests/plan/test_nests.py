@@ -41,7 +41,7 @@ def test_softmax_reads_its_row_twice_and_keeps_the_exponentials() -> None:
             b0 = %power
             %total = reduce(%power) over d0
           }
-          nest 256 order d0 vector d0x16 first where %inside {
+          nest 256 order d0 vector d0x16 first where %inside streaming {
             store(%to, %share, %inside)
           }
         }

@@ -159,7 +159,7 @@ class Nest:
 
     ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
     ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
-    run in a loop of their own.
+    run in a loop of their own. ``streams``: what is stored is not read here again and may pass the caches.
     """
 
     shape: tuple[int, ...]
@@ -170,6 +170,7 @@ class Nest:
     unroll: int = 1
     guards: list[WrapGuard] = field(default_factory=list)
     bounds: list[MaskBound] = field(default_factory=list)
+    streams: bool = False
 
 
 @dataclass(eq=False)
@@ -381,8 +382,9 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             guards = (
                 f" if {', '.join(name(g.value) for g in step.guards)} does not wrap" if step.guards else ""
             )
+            streams = " streaming" if step.streams else ""
             bounds = f" first where {', '.join(name(b.value) for b in step.bounds)}" if step.bounds else ""
-            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{bounds}{guards} {{"]
+            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{bounds}{guards}{streams} {{"]
             lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
             return [*lines, f"{indent}}}"]
         case DotStep():

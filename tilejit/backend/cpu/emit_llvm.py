@@ -23,6 +23,7 @@ from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.nest_loops import loop
 from tilejit.backend.cpu.operand import FetchRows, Operand
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
+from tilejit.backend.cpu.streaming import emit_fence
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
@@ -100,7 +101,9 @@ class _ProgramEmitter:
         following = builder.add(linear, ir.Constant(I64, 1))
         linear.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, last), program, done)
-        ir.IRBuilder(done).ret_void()
+        ending = ir.IRBuilder(done)
+        emit_fence(ending, self.plan, self.target)
+        ending.ret_void()
 
     def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:
         scalars: dict[Value, ir.Value] = {}

@@ -17,6 +17,7 @@ from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.mask_bounds import hold, leading_count
 from tilejit.backend.cpu.nest_loops import ZERO, LoopBody, for_each, loop, when
 from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
+from tilejit.backend.cpu.streaming import aligned_stretch, can_stream
 from tilejit.backend.cpu.values import I1, I64, intrinsic
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Value
@@ -186,6 +187,9 @@ class NestEmitter:
             return []
 
         position = groups * group
+        if self.nest.streams and lanes > 1 and can_stream(self.scope.target):
+            self._streamed(dim, known, chunks)
+            return
         if self.nest.bounds and lanes > 1:
             position = size // lanes * lanes
             self._split_loop(dim, known, body, one, [])
@@ -196,6 +200,58 @@ class NestEmitter:
         for width in _widths(size - position, lanes):
             chunks(position, 1, width)
             position += width
+
+    def _leading(self, dim: int, known: dict[int, Coordinate]) -> ir.Value:
+        """For how many indices from 0 on all bounds hold."""
+        size = self.nest.shape[dim]
+        count: ir.Value = ir.Constant(I64, size)
+        for bound in self.nest.bounds:
+            other = leading_count(self.values, bound, dim, known, size)
+            count = intrinsic(self.scope.builder, "llvm.umin", I64, [count, other], [I64])
+        return count
+
+    def _streamed(
+        self, dim: int, known: dict[int, Coordinate], chunks: Callable[[ir.Value | int, int, int], None]
+    ) -> None:
+        """Run the aligned chunks under full masks, then the other whole chunks, then single elements: those
+        before the first aligned one, and what is left at the end.
+        """
+        size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
+        builder = self.scope.builder
+        stretch = aligned_stretch(self.values, self.nest, known, self._leading(dim, known))
+        after = builder.add(stretch.first, self._scaled(stretch.groups, lanes * unroll))
+        rest = builder.sub(ir.Constant(I64, size), after)
+        singles = builder.udiv(rest, ir.Constant(I64, lanes))
+        end = builder.add(after, self._scaled(singles, lanes))
+        elements = builder.add(stretch.first, builder.sub(ir.Constant(I64, size), end))
+
+        def each(count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+            def trip_body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
+                body(trip)
+                return []
+
+            has_some = builder.icmp_unsigned(">", count, ZERO)
+            when(self.scope, self.values, has_some, [], lambda: loop(self.scope, count, [], trip_body))
+
+        def aligned(trip: ir.Value) -> None:
+            chunks(self._after(stretch.first, trip, lanes * unroll), unroll, lanes)
+
+        def element(trip: ir.Value) -> None:
+            inner = self.scope.builder
+            later = inner.add(inner.sub(trip, stretch.first), end)
+            is_before = inner.icmp_unsigned("<", trip, stretch.first)
+            chunks(inner.select(is_before, trip, later), 1, 1)
+
+        self.values.take_to_hold([hold(self.values, b, dim, known) for b in self.nest.bounds])
+        self.scope.past_caches = stretch.past_caches
+        each(stretch.groups, aligned)
+        self.scope.past_caches = {}
+        self.values.take_to_hold([])
+        each(singles, lambda trip: chunks(self._after(after, trip, lanes), 1, lanes))
+        each(elements, element)
+
+    def _after(self, start: ir.Value, trip: ir.Value, step: int) -> ir.Value:
+        return self.scope.builder.add(start, self._scaled(trip, step), flags=("nuw", "nsw"))
 
     def _split_loop(
         self,
@@ -212,11 +268,7 @@ class NestEmitter:
         """
         size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
         builder = self.scope.builder
-        counts = [leading_count(self.values, b, dim, known, size) for b in self.nest.bounds]
-        count = counts[0]
-        for other in counts[1:]:
-            count = intrinsic(builder, "llvm.umin", I64, [count, other], [I64])
-        groups = builder.udiv(count, ir.Constant(I64, lanes * unroll))
+        groups = builder.udiv(self._leading(dim, known), ir.Constant(I64, lanes * unroll))
 
         def groups_loop() -> list[ir.Value]:
             self.values.take_to_hold([hold(self.values, b, dim, known) for b in self.nest.bounds])

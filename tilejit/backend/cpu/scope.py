@@ -13,7 +13,7 @@ from typing import Protocol
 from llvmlite import ir
 
 from tilejit.backend.cpu.values import I1, EmitContext
-from tilejit.ir.core import Value
+from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import LoopPlan
 from tilejit.target.cpu import CpuTarget
 
@@ -66,6 +66,8 @@ class Scope:
     scalars: dict[Value, ir.Value]
     grid: dict[str, tuple[ir.Value, ...]]  # program_id and num_programs, by axis
     builders: list[ir.IRBuilder] = field(default_factory=list)  # one per open loop, the first outside all
+    # Of stores that may pass the caches: whether they are to, and the alignment that they have then.
+    past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
 
     @property
     def builder(self) -> ir.IRBuilder:
