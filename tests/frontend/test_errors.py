@@ -1,7 +1,7 @@
 """Wrong kernels and the exact text of their errors.
 
-``errors.txt`` holds the text for every kernel of ``wrong_kernels``; lines are counted from the kernel's own
-first line. After a change of wording, write it anew and read the difference:
+``errors.txt`` holds the text for every kernel of ``wrong_kernels`` and ``wrong_calls``; lines are counted
+from the kernel's own first line. After a change of wording, write it anew and read the difference:
 
     UPDATE_GOLDEN=1 pytest tests/frontend/test_errors.py
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -23,7 +24,7 @@ from tilejit.frontend.signature import ConstantParam, KernelSource, Param, Point
 from tilejit.frontend.trace import trace
 from tilejit.ir.types import FP32, INT1, INT32, UINT8
 
-from . import wrong_kernels
+from . import wrong_calls, wrong_kernels
 from .harness import error_of, helper, trace_function
 
 GOLDEN = Path(__file__).with_name("errors.txt")
@@ -36,17 +37,22 @@ PARAMETERS: dict[str, Param] = {
     "BLOCK": ConstantParam(16),
     "BLOCK_SIZE": ConstantParam(16),
 }
-KERNELS = {
-    name: value
-    for name, value in vars(wrong_kernels).items()
-    if isinstance(value, FunctionType) and value.__module__ == wrong_kernels.__name__
-}
+MODULES = (wrong_kernels, wrong_calls)
+
+
+def _kernels(module: ModuleType) -> dict[str, FunctionType]:
+    """Return the functions that a module defines."""
+    functions = {name: value for name, value in vars(module).items() if isinstance(value, FunctionType)}
+    return {name: value for name, value in functions.items() if value.__module__ == module.__name__}
+
+
+KERNELS = {name: value for module in MODULES for name, value in _kernels(module).items()}
 
 
 def _relative(text: str, function: Callable[..., object]) -> str:
     """Replace the file by its name and lines by their distance from the kernel."""
     first = inspect.getsourcelines(function)[1]
-    text = re.sub(r"/\S*wrong_kernels.py:(\d+)", lambda m: f"wrong_kernels.py:{int(m[1]) - first:+}", text)
+    text = re.sub(r"/\S*(wrong_\w+.py):(\d+)", lambda m: f"{m[1]}:{int(m[2]) - first:+}", text)
     return re.sub(r"in line (\d+)", lambda m: f"in line {int(m[1]) - first:+}", text)
 
 
@@ -69,6 +75,7 @@ def test_every_wrong_kernel_has_its_text() -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text("\n".join(f"== {name}\n{error_text(name)}\n" for name in KERNELS))
     assert list(golden()) == list(KERNELS)
+    assert len(KERNELS) == sum(len(_kernels(module)) for module in MODULES)  # no name stands twice
     assert len(KERNELS) >= 100
 
 
@@ -149,6 +156,27 @@ def test_outside_a_kernel() -> None:
     with pytest.raises(LaunchError) as launch:
         double(3)
     assert launch.value.message == "double is a kernel and cannot be called like a function"
+
+
+def test_tile_outside_its_kernel() -> None:
+    kept: deque[tl.tensor] = deque()
+
+    def kernel(x_ptr):
+        kept.append(tl.load(x_ptr))
+
+    trace_function(kernel, FP32)
+    with pytest.raises(CompileError) as caught:
+        _ = kept[0] + 1
+    assert str(caught.value) == (
+        "this works only inside a kernel\n"
+        "fix: call it in a function decorated with @tilejit.kernel that is launched as kernel[grid](...)"
+    )
+
+
+def test_lambda_is_no_kernel() -> None:
+    error = error_of(lambda x_ptr: tl.store(x_ptr, 1.0), FP32)
+    assert error.message == "<lambda> is not a function written with def"
+    assert error.hint == "kernels and helpers need a def"
 
 
 def test_function_without_source() -> None:

@@ -95,6 +95,16 @@ def test_bitcast_of_unequal_widths() -> None:
     assert text == "bitcast needs types of one width; got fp64 (64 bits) and int32 (32 bits)"
 
 
+def test_attributes_that_are_no_element_types() -> None:
+    assert refusal("bitcast", {"dtype": 3}, x=value(FP32)) == "bitcast needs an element type; got 3"
+    assert refusal("constant", {"dtype": 3, "value": 1}) == "constant needs an element type; got 3"
+
+
+def test_lanes_beyond_int32() -> None:
+    text = refusal("arange", {"start": 2**31 - 8, "end": 2**31 + 8})
+    assert text == "arange gives int32 numbers; got start 2147483640 and end 2147483656"
+
+
 def test_bitcast_of_pointer_to_float() -> None:
     text = refusal("bitcast", {"dtype": FP64}, x=pointer(FP32))
     assert text == "a pointer can be bitcast to and from int64, uint64 or a pointer; got ptr<fp32> to fp64"
@@ -210,6 +220,28 @@ def test_reduce_custom_checks_its_region() -> None:
     assert str(caught.value) == "argument number 1 of region combine of reduce_custom must be fp32; got int32"
 
 
+def test_reduce_custom_counts_the_arguments_of_its_region() -> None:
+    block = Block([TileType(FP32)])
+    Builder(block).create(ops.YIELD, values=[block.arguments[0]])
+    with pytest.raises(TypeRuleError) as caught:
+        Op(ops.REDUCE_CUSTOM, {"x": [value(FP32, (4,))]}, {"axis": 0}, [block])
+    assert str(caught.value) == "region combine of reduce_custom must take 2 arguments; it takes 1"
+
+
+def test_inputs_of_reduce_custom() -> None:
+    def text(*inputs: Value) -> str:
+        block = Block([given.type for given in inputs] * 2)
+        Builder(block).create(ops.YIELD, values=block.arguments[: len(inputs)])
+        with pytest.raises(TypeRuleError) as caught:
+            Op(ops.REDUCE_CUSTOM, {"x": inputs}, {"axis": 0}, [block])
+        return str(caught.value)
+
+    assert text() == "reduce_custom needs at least one tile; got none"
+    assert text(value(FP32, (4,)), value(FP32, (8,))) == (
+        "reduce_custom needs tiles of one shape; got tile<4xfp32> and tile<8xfp32>"
+    )
+
+
 def test_dot() -> None:
     def text(a: Value, b: Value, out: DType = FP32, **more: Value) -> str:
         return refusal("dot", {"out_dtype": out}, a=a, b=b, **more)
@@ -223,8 +255,8 @@ def test_dot() -> None:
     assert text(value(FP16, (4,)), value(FP16, (4,))) == (
         "dot needs two tiles with 2 dimensions, or 3 with a leading batch; got tile<4xfp16> and tile<4xfp16>"
     )
-    assert text(value(FP16, (2, 4, 4)), value(FP16, (3, 4, 4))).startswith(
-        "dot needs operands of one batch size"
+    assert text(value(FP16, (2, 4, 4)), value(FP16, (3, 4, 4))) == (
+        "dot needs operands of one batch size; got tile<2x4x4xfp16> and tile<3x4x4xfp16>"
     )
     assert text(value(INT8, (4, 4)), value(INT8, (4, 4))) == "dot of int8 gives int32; got out_dtype fp32"
     assert (

@@ -151,3 +151,26 @@ def test_arguments_and_signature_exclude_each_other() -> None:
     with pytest.raises(LaunchError) as raised:
         tilejit.compile(add_kernel, 1, signature=SIGNATURE)
     assert raised.value.message == "give example arguments or a signature, not both"
+
+
+@tilejit.kernel
+def sum_with_program_id(a, b):
+    return a + b + tl.program_id(0)
+
+
+@tilejit.kernel
+def impure_reduction_kernel(x_ptr):
+    tl.store(x_ptr, tl.reduce(tl.load(x_ptr + tl.arange(0, 4)), 0, sum_with_program_id))
+
+
+def test_combine_function_that_needs_more_than_its_arguments() -> None:
+    with pytest.raises(CompileError) as raised:
+        tilejit.compile(impure_reduction_kernel, signature="x_ptr=*i32")
+    error, inner = raised.value, sum_with_program_id.source
+    assert error.message == (
+        "a combine function may only compute with its arguments, but this one uses program_id"
+    )
+    assert error.hint == (
+        "write choices with tl.where instead of control flow, and load before the reduction"
+    )
+    assert error.location is not None and error.location.line == inner.def_line + 1

@@ -283,14 +283,29 @@ class DlpackOnDevice:
         return 2, 0
 
 
+class DlpackThatFails:
+    """An array that will not be exported."""
+
+    def __dlpack__(self, **options: object) -> object:
+        raise BufferError("the strides are secret")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
 @pytest.mark.parametrize(
     ("argument", "message", "hint"),
     [
+        (
+            DlpackThatFails(),
+            "numpy cannot view it through DLPack: the strides are secret",
+            "pass a numpy array",
+        ),
         (CudaArray(), "the array is on a device", "copy it to the host; kernels run on CPU memory here"),
         (DlpackOnDevice(), "the array is on a device (DLPack type 2)", "copy it to the host"),
     ],
 )
-def test_array_on_a_device(argument: object, message: str, hint: str) -> None:
+def test_array_that_cannot_be_viewed(argument: object, message: str, hint: str) -> None:
     _, y, out = vectors()
     with pytest.raises(LaunchError) as raised:
         add_kernel[(2,)](argument, y, out, N, BLOCK=16)

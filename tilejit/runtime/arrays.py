@@ -16,7 +16,7 @@ import numpy as np
 
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPES, DType, dtype_from_numpy
-from tilejit.runtime.dlpack import read_capsule
+from tilejit.runtime.dlpack import CapsuleArray, read_capsule
 
 SUPPORTED_DTYPES = ", ".join(dtype.name for dtype in DTYPES)
 
@@ -168,17 +168,28 @@ def _view_torch(tensor: _Tensor, torch: ModuleType) -> ArrayView:
     return ArrayView(address, dtype, tuple(tensor.shape), strides, True, tensor)
 
 
+_REFUSALS = (BufferError, RuntimeError, TypeError)  # what libraries raise where they do not export an array
+
+
 def _view_dlpack(value: _HasDlpack) -> ArrayView:
     device, _ = value.__dlpack_device__()
     if device != _DLPACK_CPU:
         raise LaunchError(f"the array is on a device (DLPack type {device})", "copy it to the host")
     try:
         array = np.from_dlpack(value)  # type: ignore[arg-type]
-    except (BufferError, RuntimeError, TypeError) as error:
-        found = read_capsule(value.__dlpack__())
+    except _REFUSALS as error:
+        found = _read_dlpack(value)
         if found is not None:
             strides = tuple(stride * found.dtype.itemsize for stride in found.strides)
             return ArrayView(found.address, found.dtype, found.shape, strides, True, found.capsule)
         raise LaunchError(f"numpy cannot view it through DLPack: {error}", "pass a numpy array") from None
     # The array shares the memory and holds what keeps it alive.
     return _view_numpy(array, array)
+
+
+def _read_dlpack(value: _HasDlpack) -> CapsuleArray | None:
+    """Read an array of a type that numpy lacks; None where it is of another, or is not exported."""
+    try:
+        return read_capsule(value.__dlpack__())
+    except _REFUSALS:
+        return None
