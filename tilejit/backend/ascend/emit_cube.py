@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tilejit.backend.ascend.emit_context import Emission, Emitter, pointer_of
-from tilejit.backend.ascend.emit_move import call
-from tilejit.ir.core import Op, Value
+from tilejit.backend.ascend.emit_move import call, divided
+from tilejit.ir.core import Op
 from tilejit.ops.machine.cube import Quant
 
 _BIAS_UNIT = 64
@@ -94,23 +94,13 @@ def _emit_load_3d(emission: Emission, op: Op) -> str:
 
 def _emit_copy_bias(emission: Emission, op: Op) -> str:
     size = pointer_of(op, "src").element.itemsize
-    units = _divided(emission, op.operand("count"), _BIAS_UNIT // size)
+    units = divided(emission, op.operand("count"), _BIAS_UNIT // size)
     return call(
         "DataCopy",
         emission.operand(op, "dst"),
         emission.operand(op, "src"),
         call("DataCopyParams", "1", units, "0", "0"),
     )
-
-
-def _divided(emission: Emission, value: Value, divisor: int) -> str:
-    """A number that is a multiple of ``divisor``, divided by it."""
-    op = value.defining_op
-    if op is not None and op.name == "constant":
-        number = op.attributes["value"]
-        assert isinstance(number, int)
-        return str(number // divisor)
-    return f"{emission.text(value)} / {divisor}"
 
 
 def _emit_mmad(emission: Emission, op: Op) -> str:

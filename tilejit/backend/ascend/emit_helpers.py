@@ -207,6 +207,21 @@ __aicore__ inline AscendC::MmadParams k_aligned(AscendC::MmadParams params)
     return params;
 }
 """,
+    "transpose_blocks": """\
+template <typename T>
+__aicore__ inline void transpose_blocks(
+    const AscendC::LocalTensor<T> &dst, const AscendC::LocalTensor<T> &src, int32_t dst_stride,
+    int32_t src_stride, const AscendC::TransDataTo5HDParams &params)
+{
+    constexpr int32_t BLOCK = 32 / sizeof(T);
+    AscendC::LocalTensor<T> targets[16], sources[16];
+    for (int32_t i = 0; i < 16; ++i) {
+        targets[i] = dst[i * dst_stride * BLOCK];
+        sources[i] = src[i * src_stride * BLOCK];
+    }
+    AscendC::TransDataTo5HD<T>(targets, sources, params);
+}
+""",
 }
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tilejit.backend.ascend.emit_context import Emission, Emitter, pointer_of
-from tilejit.ir.core import Op
+from tilejit.ir.core import Op, Value
 
 
 def call(function: str, *arguments: str) -> str:
     """A call of an AscendC function or the making of one of its parameter structs."""
     return f"AscendC::{function}({', '.join(arguments)})"
+
+
+def divided(emission: Emission, value: Value, divisor: int) -> str:
+    """A number that is a multiple of ``divisor``, divided by it."""
+    op = value.defining_op
+    if op is not None and op.name == "constant":
+        number = op.attributes["value"]
+        assert isinstance(number, int)
+        return str(number // divisor)
+    return f"{emission.text(value)} / {divisor}"
 
 
 def _rows(emission: Emission, op: Op, source: str, target: str) -> str:
