@@ -7,9 +7,10 @@ devkit's headers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tilejit.target.spaces import Space
+from tilejit.target.ascend_limits import V220_LIMITS, InstructionLimits
+from tilejit.target.spaces import Core, Pipe, Space
 
 _KB = 1024
 
@@ -31,12 +32,59 @@ class MemorySpace:
         return self.capacity_bytes - self.reserved_bytes
 
 
+# DOC, data paths of V220. AIC and AIV meet in GM only: L0C to UB, L1 to UB and UB to L1 do not exist (the
+# devkit's DataCopy from UB to L1 is a message to another core).
+_PATHS: frozenset[tuple[Space, Space]] = frozenset(
+    {
+        (Space.GM, Space.UB),
+        (Space.UB, Space.GM),
+        (Space.UB, Space.UB),
+        (Space.GM, Space.L1),
+        (Space.L1, Space.GM),
+        (Space.GM, Space.L0A),
+        (Space.GM, Space.L0B),
+        (Space.L1, Space.L0A),
+        (Space.L1, Space.L0B),
+        (Space.L1, Space.BT),
+        (Space.L1, Space.FB),
+        (Space.L0C, Space.GM),
+        (Space.L0C, Space.L1),
+    }
+)
+_PIPES: Mapping[Core, frozenset[Pipe]] = {
+    Core.AIC: frozenset({Pipe.S, Pipe.M, Pipe.MTE1, Pipe.MTE2, Pipe.MTE3, Pipe.FIX}),
+    Core.AIV: frozenset({Pipe.S, Pipe.V, Pipe.MTE2, Pipe.MTE3}),
+}
+
+
+def _both_ways(*pairs: tuple[Pipe, Pipe]) -> frozenset[tuple[Pipe, Pipe]]:
+    return frozenset(pairs) | frozenset((target, source) for source, target in pairs)
+
+
+# DOC, SetFlag/WaitFlag: pairs of V220. HEADERS: S with MTE2 on the AIC too, and FIX to MTE2.
+_FLAG_PAIRS: Mapping[Core, frozenset[tuple[Pipe, Pipe]]] = {
+    Core.AIC: _both_ways(
+        (Pipe.MTE2, Pipe.MTE1), (Pipe.MTE1, Pipe.M), (Pipe.M, Pipe.FIX), (Pipe.MTE2, Pipe.M),
+        (Pipe.MTE1, Pipe.FIX), (Pipe.MTE1, Pipe.MTE3), (Pipe.MTE2, Pipe.MTE3), (Pipe.S, Pipe.MTE2),
+    ) | {(Pipe.FIX, Pipe.MTE2)},
+    Core.AIV: _both_ways(
+        (Pipe.MTE2, Pipe.V), (Pipe.V, Pipe.MTE3), (Pipe.MTE2, Pipe.MTE3),
+        (Pipe.S, Pipe.V), (Pipe.S, Pipe.MTE2), (Pipe.S, Pipe.MTE3),
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class AscendTarget:
     """An Ascend chip as passes, verifier and simulator see it.
 
-    Units: ``clock_ghz`` of AIC and AIV. ``event_ids`` exist in hardware, the emitter uses
-    ``emitted_event_ids`` from 0 up; likewise ``flag_ids`` of cross-core flags.
+    ``event_ids`` exist in hardware, the emitter uses ``emitted_event_ids`` from 0 up; likewise ``flag_ids``
+    of cross-core flags, whose counters hold ``flag_limit``. ``paths`` has every pair of memories between
+    which data move; ``pipes`` and ``flag_pairs`` are those of each kind of core. Element types that an
+    instruction takes stand in its record.
+
+    Units: ``clock_ghz`` of AIC and AIV. ``mmad_barrier_fractals``: mmads that add to one tile of fewer
+    fractals of results need a barrier between them. ``icache_bytes``: code of one AIV above this stalls.
     """
 
     name: str
@@ -48,6 +96,12 @@ class AscendTarget:
     flag_ids: int = 16
     emitted_flag_ids: int = 11
     flag_limit: int = 15
+    paths: frozenset[tuple[Space, Space]] = _PATHS
+    pipes: Mapping[Core, frozenset[Pipe]] = field(default_factory=lambda: _PIPES)
+    flag_pairs: Mapping[Core, frozenset[tuple[Pipe, Pipe]]] = field(default_factory=lambda: _FLAG_PAIRS)
+    limits: InstructionLimits = V220_LIMITS
+    mmad_barrier_fractals: int = 10  # DOC, Mmad
+    icache_bytes: int = 16 << 10  # DOC: 32 KB an AI core; assumption: an AIV has half
 
     @property
     def vector_cores(self) -> int:
@@ -69,6 +123,7 @@ _SPACES: Mapping[Space, MemorySpace] = {
     Space.FB: MemorySpace(2 * _KB, 0, 64),
 }
 
+# Cores and clocks: pto-isa's table of chips.
 ASCEND_910B1 = AscendTarget("ascend910b1", 24, 1.85, _SPACES)
 ASCEND_910B2 = AscendTarget("ascend910b2", 24, 1.80, _SPACES)
 ASCEND_910B3 = AscendTarget("ascend910b3", 20, 1.80, _SPACES)

@@ -37,7 +37,6 @@ from tilejit.ops.type_rules import require, require_scalar
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
-_MAX_EXTENT = 4095
 _ACCUMULATOR_BYTES = 4
 _ACCUMULATOR_FRACTAL = FRACTAL_ROWS * FRACTAL_ROWS * _ACCUMULATOR_BYTES
 _PRODUCTS: dict[DType, DType] = {FP16: FP32, BF16: FP32, FP32: FP32, INT8: INT32}
@@ -169,7 +168,7 @@ def _mmad(instruction: Instruction, memory: Memory) -> None:
 
 def _check_mmad(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     for name in ("m", "n", "k"):
-        yield from check_range(instruction, name, 0, _MAX_EXTENT)
+        yield from check_range(instruction, name, 0, target.limits.mmad_extent)
     for name in ("dst", "a", "b"):
         yield from check_aligned(instruction, name, target.spaces[instruction.space(name)].alignment_bytes)
 
@@ -314,8 +313,8 @@ def _fixpipe(instruction: Instruction, memory: Memory) -> None:
 
 
 def _check_source(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
-    yield from check_range(instruction, "n", 0, _MAX_EXTENT)
-    yield from check_range(instruction, "src_stride", 0, (1 << 16) - 1)
+    yield from check_range(instruction, "n", 0, target.limits.fixpipe_columns)
+    yield from check_range(instruction, "src_stride", 0, target.limits.fixpipe_stride)
     yield from check_aligned(instruction, "src", 64)
     if "scales" in instruction.values:
         yield from check_aligned(instruction, "scales", target.spaces[Space.L1].alignment_bytes)
@@ -323,7 +322,7 @@ def _check_source(instruction: Instruction, target: AscendTarget) -> Iterator[st
 
 def _check_fixpipe(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     yield from _check_source(instruction, target)
-    yield from check_range(instruction, "m", 0, 8192)
+    yield from check_range(instruction, "m", 0, target.limits.fixpipe_rows)
     yield from check_range(instruction, "dst_stride", 1, (1 << 32) - 1)
 
 
@@ -377,7 +376,7 @@ def _check_fixpipe_l1(instruction: Instruction, target: AscendTarget) -> Iterato
     c0 = BLOCK_BYTES // instruction.element("dst").itemsize
     if instruction.integer("n") % c0:
         yield f"n of fixpipe_l1 is {instruction.integer('n')}, not a multiple of {c0}"
-    yield from check_range(instruction, "m", 0, (1 << 16) - 1)
+    yield from check_range(instruction, "m", 0, target.limits.fixpipe_nz_rows)
     yield from check_range(instruction, "dst_stride", 1, (1 << 32) - 1)
     yield from check_aligned(instruction, "dst", target.spaces[Space.L1].alignment_bytes)
 

@@ -35,10 +35,11 @@ from tilejit.ops.machine.rules import (
 )
 from tilejit.ops.type_rules import require
 from tilejit.target.ascend import AscendTarget
+from tilejit.target.ascend_limits import V220_LIMITS
 from tilejit.target.spaces import Space
 
 BLOCKS_PER_REPEAT = REPEAT_BYTES // BLOCK_BYTES
-MAX_REPEATS = 255
+MAX_REPEATS = V220_LIMITS.repeats
 STRIDES = AttributeSpec("strides", AttributeKind.INTS, default=())
 
 
@@ -186,15 +187,16 @@ def check_lanes(instruction: Instruction, names: Sequence[str], target: AscendTa
         return
     lanes = REPEAT_BYTES // max(instruction.element(name).itemsize for name in names)
     yield from check_range(instruction, "count", 1, lanes)
-    yield from check_range(instruction, "repeats", 0, MAX_REPEATS)
-    yield from check_strides(instruction, 2 * len(names))
+    yield from check_range(instruction, "repeats", 0, target.limits.repeats)
+    yield from check_strides(instruction, 2 * len(names), target)
 
 
-def check_strides(instruction: Instruction, number: int) -> Iterator[str]:
+def check_strides(instruction: Instruction, number: int, target: AscendTarget) -> Iterator[str]:
     """The limits of the attribute ``strides``."""
     strides = attribute_ints(instruction.op, "strides")
     if len(strides) != number:
         yield f"{instruction.op.name} needs {number} strides, got {len(strides)}"
+    most = target.limits.vector_stride
     for stride in strides:
-        if not 0 <= stride <= MAX_REPEATS:
-            yield f"a stride of {instruction.op.name} is {stride}, outside 0 to {MAX_REPEATS}"
+        if not 0 <= stride <= most:
+            yield f"a stride of {instruction.op.name} is {stride}, outside 0 to {most}"

@@ -1,8 +1,7 @@
 """Copies between GM and UB: rows of any length, each padded to whole blocks in UB.
 
-Source: CANN documentation of DataCopyPad (V220); ``DataCopyExtParams`` in the devkit's headers: blockCount up
-to 4095, blockLen up to 2,097,151 bytes, gaps from the end of a row to the start of the next, in bytes on the
-GM side and in 32-byte blocks on the UB side.
+Source: CANN documentation of DataCopyPad (V220); ``DataCopyExtParams`` in the devkit's headers: gaps from the
+end of a row to the start of the next, in bytes on the GM side and in 32-byte blocks on the UB side.
 """
 
 from __future__ import annotations
@@ -29,9 +28,6 @@ from tilejit.ops.type_rules import require
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
-_MAX_ROWS = 4095
-_MAX_ROW_BYTES = 2_097_151
-_MAX_GAP = (1 << 32) - 1
 _COMBINE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "add": np.add, "max": np.maximum, "min": np.minimum,
 }  # fmt: skip
@@ -48,10 +44,10 @@ def _gm_pitch(instruction: Instruction) -> int:
 
 
 def _check(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
-    yield from check_range(instruction, "rows", 0, _MAX_ROWS)
-    yield from check_range(instruction, "row_bytes", 0, _MAX_ROW_BYTES)
-    yield from check_range(instruction, "gm_gap", 0, _MAX_GAP)
-    yield from check_range(instruction, "ub_gap", 0, _MAX_GAP)
+    yield from check_range(instruction, "rows", 0, target.limits.copy_rows)
+    yield from check_range(instruction, "row_bytes", 0, target.limits.copy_row_bytes)
+    yield from check_range(instruction, "gm_gap", 0, target.limits.copy_gap)
+    yield from check_range(instruction, "ub_gap", 0, target.limits.copy_gap)
     ub = "dst" if instruction.space("dst") is Space.UB else "src"
     yield from check_aligned(instruction, ub, target.spaces[Space.UB].alignment_bytes)
 

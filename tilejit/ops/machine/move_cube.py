@@ -7,8 +7,7 @@ A fractal is 512 bytes: 16 rows of C0 elements, C0 being the elements of a 32-by
 - zZ in L0A: bands of 16 rows, in a band the fractals along k, in a fractal its 16 rows.
 - in L0B: bands of C0 along k, in a band the fractals along n, in a fractal 16 columns n of C0 elements k.
 
-Source: CANN documentation of DataCopy, Nd2NzParams, LoadData (2D, 3Dv2, with transpose) for V220; on V220 all
-fields of Nd2NzParams have 16 bits (devkit's headers).
+Source: CANN documentation of DataCopy, Nd2NzParams, LoadData (2D, 3Dv2, with transpose) for V220.
 """
 
 from __future__ import annotations
@@ -55,9 +54,6 @@ from tilejit.target.spaces import Pipe, Space
 
 _MOVABLE = (INT8, UINT8, INT16, UINT16, FP16, BF16, INT32, UINT32, FP32)
 Dims = tuple[tuple[int, int], ...]
-_U16 = (1 << 16) - 1
-_MAX_BLOCK_COUNT = 4095
-_MAX_REPEATS = 255
 
 
 def _same_elements(query: TypeQuery, op: str, dst: tuple[Space, ...], src: tuple[Space, ...]) -> DType:
@@ -127,9 +123,9 @@ def _copy_blocks(instruction: Instruction, memory: Memory) -> None:
 
 
 def _check_blocks(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
-    yield from check_range(instruction, "rows", 0, _MAX_BLOCK_COUNT)
+    yield from check_range(instruction, "rows", 0, target.limits.copy_rows)
     for name in ("blocks", "gm_gap", "l1_gap"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, target.limits.copy_blocks)
     yield from _check_addresses(instruction, target)
 
 
@@ -201,12 +197,13 @@ def _load_nd2nz(instruction: Instruction, memory: Memory) -> None:
 
 
 def _check_nd2nz(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
-    yield from check_range(instruction, "matrices", 0, 4095)
-    yield from check_range(instruction, "n", 0, 16384)
+    limits = target.limits
+    yield from check_range(instruction, "matrices", 0, limits.nd2nz_matrices)
+    yield from check_range(instruction, "n", 0, limits.nd2nz_rows)
     for name in ("d", "src_d", "src_matrix_stride", "dst_matrix_stride"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, limits.nd2nz_columns)
     for name in ("dst_c0_stride", "dst_n_stride"):
-        yield from check_range(instruction, name, 1, 16384)
+        yield from check_range(instruction, name, 1, limits.nd2nz_stride)
     yield from _check_addresses(instruction, target)
 
 
@@ -286,9 +283,9 @@ def _load_fractals(instruction: Instruction, memory: Memory) -> None:
 
 
 def _check_fractals(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
-    yield from check_range(instruction, "repeats", 0, _MAX_REPEATS)
+    yield from check_range(instruction, "repeats", 0, target.limits.repeats)
     for name in ("src_stride", "dst_gap", "dst_fractal_gap", "start"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, target.limits.fractal_stride)
     yield from _check_addresses(instruction, target)
 
 
@@ -402,9 +399,9 @@ def _load_tile(instruction: Instruction, memory: Memory) -> None:
 
 def _check_tile(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     c0 = BLOCK_BYTES // instruction.element("dst").itemsize
-    yield from check_range(instruction, "rows", 1, 32767)
+    yield from check_range(instruction, "rows", 1, target.limits.tile_rows)
     for name in ("channels", "m", "k", "m_start", "k_start"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, target.limits.tile_extent)
     for name, unit in (("m", FRACTAL_ROWS), ("k", c0), ("m_start", FRACTAL_ROWS), ("k_start", c0)):
         if instruction.optional(name, 0) % unit:
             yield f"{name} of load_l0a_3d is {instruction.optional(name, 0)}, not a multiple of {unit}"

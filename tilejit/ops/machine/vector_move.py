@@ -14,7 +14,6 @@ from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
 from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, UINT8, UINT16, UINT32, DType, Type
 from tilejit.ops.machine.lanes import (
-    MAX_REPEATS,
     STRIDES,
     check_lanes,
     check_strides,
@@ -45,7 +44,6 @@ _HALF_WORDS = (INT16, UINT16, FP16, BF16)
 _BYTES = (INT8, UINT8)
 _SIDE = 16
 _BRCB_ELEMENTS = 8
-_U16 = (1 << 16) - 1
 
 
 # copy_ub
@@ -83,11 +81,12 @@ def _check_copy(instruction: Instruction, target: AscendTarget) -> Iterator[str]
     for name in ("dst", "src"):
         yield from check_aligned(instruction, name, target.spaces[Space.UB].alignment_bytes)
     size = instruction.integer("count") * instruction.element("dst").itemsize
-    if size % BLOCK_BYTES or size > _U16 * BLOCK_BYTES:
-        yield f"copy_ub moves rows of {size} bytes, not 1 to {_U16} blocks of {BLOCK_BYTES}"
-    yield from check_range(instruction, "rows", 0, 4095)
+    most = target.limits.copy_blocks
+    if size % BLOCK_BYTES or size > most * BLOCK_BYTES:
+        yield f"copy_ub moves rows of {size} bytes, not 1 to {most} blocks of {BLOCK_BYTES}"
+    yield from check_range(instruction, "rows", 0, target.limits.copy_rows)
     for name in ("src_gap", "dst_gap"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, most)
 
 
 COPY_UB = machine_op(
@@ -165,8 +164,8 @@ def _brcb(instruction: Instruction, memory: Memory) -> None:
 def _check_brcb(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     for name in ("dst", "src"):
         yield from check_aligned(instruction, name, target.spaces[Space.UB].alignment_bytes)
-    yield from check_range(instruction, "repeats", 0, MAX_REPEATS)
-    yield from check_strides(instruction, 2)
+    yield from check_range(instruction, "repeats", 0, target.limits.repeats)
+    yield from check_strides(instruction, 2, target)
 
 
 VBRCB = machine_op(
@@ -320,9 +319,9 @@ def _transpose_5hd(instruction: Instruction, memory: Memory) -> None:
 
 def _check_5hd(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     yield from _check_addresses(instruction, target)
-    yield from check_range(instruction, "repeats", 1, MAX_REPEATS)
+    yield from check_range(instruction, "repeats", 1, target.limits.repeats)
     for name in ("src_repeat", "dst_repeat"):
-        yield from check_range(instruction, name, 0, _U16)
+        yield from check_range(instruction, name, 0, target.limits.copy_blocks)
 
 
 VTRANSPOSE5HD = machine_op(

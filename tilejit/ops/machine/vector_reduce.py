@@ -17,7 +17,7 @@ import numpy as np
 from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
 from tilejit.ir.types import FP16, FP32, DType, Type
-from tilejit.ops.machine.lanes import BLOCKS_PER_REPEAT, MAX_REPEATS, Lanes, check_strides, vector_pointers
+from tilejit.ops.machine.lanes import BLOCKS_PER_REPEAT, Lanes, check_strides, vector_pointers
 from tilejit.ops.machine.rules import (
     AIV_ONLY,
     BLOCK_BYTES,
@@ -133,8 +133,8 @@ class _Reduce:
         yield from check_aligned(instruction, "dst", self.alignment * size)
         yield from check_aligned(instruction, "src", target.spaces[Space.UB].alignment_bytes)
         yield from check_range(instruction, "count", 1, REPEAT_BYTES // size)
-        yield from check_range(instruction, "repeats", 0, MAX_REPEATS)
-        yield from check_strides(instruction, 3)
+        yield from check_range(instruction, "repeats", 0, target.limits.repeats)
+        yield from check_strides(instruction, 3, target)
         if self.meaning is _pairs and instruction.integer("count") % 2:
             yield f"reduce_pair adds {instruction.integer('count')} elements, an odd number"
         if instruction.op.attributes.get("index") and instruction.op.attributes["kind"] is Reduction.SUM:
