@@ -187,6 +187,9 @@ def test_function_without_source() -> None:
     with pytest.raises(CompileError) as caught:
         KernelSource.of(function)
     assert caught.value.message == "the source of kernel cannot be read"
+    assert caught.value.hint == (
+        "define the kernel in a file, or give its text: function.src = '...' before decorating it"
+    )
     function.src = "def kernel(x_ptr):\n    tl.stare(x_ptr, 1.0)\n"  # type: ignore[attr-defined]
     error = error_of(function, FP32)
     assert str(error).splitlines() == [

@@ -169,6 +169,10 @@ def fma_of_integers(x_ptr, n):
     x = tl.fma(n, n, n)
 
 
+def rounded_division_of_integers(x_ptr, n):
+    x = tl.div_rn(n, n)
+
+
 def umulhi_of_floats(x_ptr):
     x = tl.umulhi(tl.load(x_ptr), tl.load(x_ptr))
 

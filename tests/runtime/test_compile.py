@@ -56,6 +56,7 @@ def test_interpreter_has_ir_only() -> None:
     with pytest.raises(LaunchError) as raised:
         code.ir("plan")
     assert raised.value.message == "kernel add_kernel was made for the interpreter, which has no such form"
+    assert raised.value.hint == "compile it for target 'cpu'"
 
 
 def test_unknown_stage() -> None:

@@ -369,7 +369,11 @@ def test_code_for_another_machine_is_not_launched(monkeypatch: pytest.MonkeyPatc
 def test_kernel_called_without_a_grid() -> None:
     with pytest.raises(LaunchError) as raised:
         grid_kernel(np.zeros(1, np.int32))
-    assert raised.value.message == "grid_kernel is a kernel and cannot be called like a function"
+    check(
+        raised.value,
+        "grid_kernel is a kernel and cannot be called like a function",
+        "launch it on a grid: grid_kernel[grid](...)",
+    )
 
 
 def test_unknown_parameter_not_to_specialise() -> None:
