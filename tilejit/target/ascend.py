@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tilejit.target.ascend_limits import V220_LIMITS, InstructionLimits
+from tilejit.target.ascend_timing import V220_TIMING, AscendTiming
 from tilejit.target.spaces import Core, Pipe, Space
 
 _KB = 1024
@@ -100,6 +101,7 @@ class AscendTarget:
     pipes: Mapping[Core, frozenset[Pipe]] = field(default_factory=lambda: _PIPES)
     flag_pairs: Mapping[Core, frozenset[tuple[Pipe, Pipe]]] = field(default_factory=lambda: _FLAG_PAIRS)
     limits: InstructionLimits = V220_LIMITS
+    timing: AscendTiming = V220_TIMING
     mmad_barrier_fractals: int = 10  # DOC, Mmad
     icache_bytes: int = 16 << 10  # DOC: 32 KB an AI core; assumption: an AIV has half
 

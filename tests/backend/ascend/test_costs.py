@@ -1,0 +1,53 @@
+"""The table of costs: complete, and the vendor's figures for bank conflicts come out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.backend.ascend.texts import kernel
+from tilejit.backend.ascend.costs import COSTS, cost, cost_rule
+from tilejit.diagnostics import InternalError
+from tilejit.ir.machine import CoreState, Instruction
+from tilejit.ops.machine import MACHINE_OPS
+from tilejit.ops.machine.buffer import BUFFER_OPS
+from tilejit.target.ascend import ASCEND_910B1
+from tilejit.target.spaces import Core
+
+ADD = """\
+func aiv @f(%a: ptr<ub fp32>, %n: int32) {
+  vadd(%a, %a, %a, %n)
+  return()
+}
+"""
+
+
+def test_every_instruction_has_a_row_and_no_row_is_without_one() -> None:
+    instructions = {op.name for op in MACHINE_OPS} - {op.name for op in BUFFER_OPS}
+    assert set(COSTS) == instructions
+
+
+def test_an_op_without_a_row_is_an_error() -> None:
+    with pytest.raises(InternalError, match="op arange has no cost"):
+        cost_rule("arange")
+
+
+def cycles(dst: int, src0: int, src1: int) -> float:
+    """The time of an addition of 64 repeats."""
+    op = kernel(ADD).functions[Core.AIV].body.ops[0]
+    values = {"dst": dst, "src0": src0, "src1": src1, "count": 4096}
+    price = cost(Instruction(op, values, CoreState()), ASCEND_910B1)
+    return price.busy_cycles + price.latency_cycles
+
+
+KB = 1024
+
+
+def test_the_published_cycles_of_an_addition() -> None:
+    # CANN's Add sample: no conflict, sources in one bank group, destination in the bank of a source.
+    assert cycles(128 * KB, 0, 64 * KB + 256) == pytest.approx(88, rel=0.02)
+    assert cycles(128 * KB, 0, 64 * KB) == pytest.approx(154, rel=0.02)
+    assert cycles(32 * KB, 0, 64 * KB + 256) == pytest.approx(139, rel=0.02)
+
+
+def test_an_update_in_place_does_not_meet_itself() -> None:
+    assert cycles(0, 0, 64 * KB + 256) == cycles(128 * KB, 0, 64 * KB + 256)

@@ -1,0 +1,94 @@
+"""How fast the parts of an Ascend V220 chip are: what the simulator computes time from.
+
+Sources: DK is CANN's documentation; PTO is the cost model and the published kernel timings of pto-isa.
+Numbers that nobody publishes are marked as assumptions; the simulator's report says how far results move with
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tilejit.target.spaces import Pipe
+
+
+class Path(Enum):
+    """A way that data take between two memories."""
+
+    GM_UB = "gm->ub"
+    UB_GM = "ub->gm"
+    GM_L1 = "gm->l1"
+    L1_GM = "l1->gm"
+    L1_L0A = "l1->l0a"
+    L1_L0B = "l1->l0b"
+    L1_BT = "l1->bt"
+    GM_L0 = "gm->l0"
+    L0C_GM = "l0c->gm"
+    L0C_L1 = "l0c->l1"
+    UB_UB = "ub->ub"
+
+    __hash__ = object.__hash__
+
+
+# PTO's table of transfer rates, GiB/s at 1.85 GHz, except: GM to L1 88 (the best sustained rate of its GEMM),
+# L0C to GM 73 (1750 to 1825 cycles for 128 KB in the same kernel), L1 to L0 as documented (DK).
+_PATH_BYTES_PER_CYCLE: Mapping[Path, float] = {
+    Path.GM_UB: 58.6,
+    Path.UB_GM: 109.4,
+    Path.GM_L1: 88.0,
+    Path.L1_GM: 18.6,
+    Path.L1_L0A: 256.0,
+    Path.L1_L0B: 128.0,
+    Path.L1_BT: 18.6,
+    Path.GM_L0: 88.0,
+    Path.L0C_GM: 73.0,
+    Path.L0C_L1: 128.0,
+    Path.UB_UB: 256.0,
+}
+
+
+# DK gives 32 for the queues of MTE1 and M. Assumption: the others are as deep.
+_QUEUE_DEPTH: Mapping[Pipe, int] = {
+    Pipe.V: 32, Pipe.M: 32, Pipe.MTE1: 32, Pipe.MTE2: 32, Pipe.MTE3: 32, Pipe.FIX: 32,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AscendTiming:
+    """Rates and delays of one chip.
+
+    Units: cycles of the core clock; bytes per cycle for the paths of one core; bytes per second for what all
+    cores share. ``l2_line_bytes`` is the unit in which L2 is filled.
+    """
+
+    path_bytes_per_cycle: Mapping[Path, float] = field(default_factory=lambda: _PATH_BYTES_PER_CYCLE)
+    queue_depth: Mapping[Pipe, int] = field(default_factory=lambda: _QUEUE_DEPTH)
+    # DK, data_copy sample: 302 MB read at 1.49 TB/s by copies of 2 KB rows, 1.41 by ND2NZ.
+    hbm_bytes_per_second: float = 1.45e12
+    # PTO's flash attention moves 640 KB a tile in 4171 to 4261 cycles a core: 6.7 TB/s mixed; DK: about 5
+    # read.
+    l2_read_bytes_per_second: float = 5.0e12
+    l2_total_bytes_per_second: float = 6.8e12
+    l2_bytes: int = 192 << 20
+    l2_line_bytes: int = 512
+    # DK: one AIV copying 8 KB at a time, nothing overlapped, takes about 350 cycles a copy; 141 are the
+    # bytes.
+    gm_latency_cycles: float = 210.0
+    # PTO's L2 model: a miss costs 150 cycles more than a hit.
+    hbm_latency_cycles: float = 150.0
+    store_latency_cycles: float = 100.0  # assumption: a posted write is done sooner than a read
+    # Assumptions on the scalar unit: one op a cycle in order; a vector, cube or flag instruction takes 2
+    # cycles to build and issue. DMAs take 20: DK measures 20.6 cycles for copies of 128 B, one a row.
+    scalar_op_cycles: float = 1.0
+    issue_cycles: float = 2.0
+    dma_issue_cycles: float = 20.0
+    scalar_load_cycles: float = 200.0  # assumption: GM load that misses the data cache
+    scalar_hit_cycles: float = 4.0  # assumption: from UB, or from the data cache
+    scalar_line_bytes: int = 64
+    # Assumption: FFTS takes this long from the set of a cross-core flag to the counter of another core.
+    cross_core_cycles: float = 100.0
+
+
+V220_TIMING = AscendTiming()
