@@ -1,0 +1,230 @@
+"""Runs a machine kernel on a simulated Ascend chip: its values, its time and what is wrong with it.
+
+    result = simulate(kernel, {"x": x, "y": y, "n": n}, (64, 1, 1), ASCEND_910B1)
+    result.check()
+    print(result.microseconds)
+
+Values and time come from one run: every core's scalar unit runs the function as a program and issues to the
+queues of its pipes (``scheduler``), instructions act on memory when they are done (``execution``), and vector
+clocks tell which accesses nothing orders (``races``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, Execution
+from tilejit.backend.ascend.memory import GlobalMemory, core_memories
+from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, site_of
+from tilejit.backend.ascend.report import Finding, Findings
+from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
+from tilejit.backend.ascend.scheduler import Record, Scheduler, Span
+from tilejit.diagnostics import InternalError, KernelError, LaunchError
+from tilejit.ir.core import Argument, ArgumentSource, Function, Op, Value
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.types import DType, PointerType
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.ascend_timing import Path
+from tilejit.target.spaces import Core, Pipe, Space
+
+ArgumentValue = np.ndarray | int | float
+Grid = tuple[int, int, int]
+_LOCAL_SPACES = {
+    Core.AIC: (Space.L1, Space.L0A, Space.L0B, Space.L0C, Space.BT, Space.FB),
+    Core.AIV: (Space.UB,),
+}
+_VECTORS_PER_CORE = 2
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulated launch did.
+
+    Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
+    itself is not in it. ``busy`` gives for each core and pipe its cycles of work; ``spans`` is empty unless
+    the simulation kept them.
+    """
+
+    kernel: MachineKernel
+    target: AscendTarget
+    cycles: float
+    busy: Mapping[tuple[int, Pipe], float]
+    core_names: tuple[str, ...]
+    path_bytes: Mapping[Path, int]
+    hbm_bytes: int
+    l2_bytes: int
+    instructions: int
+    findings: tuple[Finding, ...]
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def microseconds(self) -> float:
+        return self.cycles / (self.target.clock_ghz * 1e3)
+
+    def busy_share(self, pipe: Pipe) -> float:
+        """The part of the time that a pipe works, over the cores that have it."""
+        cycles = [busy for (_, of), busy in self.busy.items() if of is pipe]
+        return sum(cycles) / (len(cycles) * self.cycles) if cycles and self.cycles else 0.0
+
+    def check(self) -> None:
+        """Raise KernelError with the findings where there are any."""
+        if self.findings:
+            raise KernelError("\n".join(map(str, self.findings)), self.findings[0].location)
+
+
+def simulate(
+    kernel: MachineKernel,
+    arguments: Mapping[str, ArgumentValue],
+    grid: Grid,
+    target: AscendTarget,
+    *,
+    blocks: int | None = None,
+    values: bool = True,
+    seed: int = 0,
+    keep_spans: bool = False,
+) -> SimulationResult:
+    """Launch ``kernel`` on the simulated chip; arrays are changed in place as a launch would.
+
+    ``blocks`` is how many blocks are launched: all cores of the chip, or as many as there are programs.
+    Without ``values`` only time is simulated and arrays stay as they are. A ``seed`` other than 0 varies
+    latencies and the delivery of cross-core flags. ``keep_spans`` keeps the time of every instruction for
+    ``trace``.
+    """
+    launched = _blocks(kernel, grid, target) if blocks is None else blocks
+    rng = np.random.default_rng(seed)
+    arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
+    gm = GlobalMemory(arrays, kernel.workspace_bytes * launched, rng)
+    findings = Findings(kernel.name)
+    cores, sites = _make_cores(kernel, launched, arguments, grid, gm, target)
+    execution = None
+    if values:
+        for core in cores:
+            core.memories = core_memories(_LOCAL_SPACES[core.kind], gm, target, rng)
+        execution = Execution(gm, cores, target, findings)
+    scheduler = Scheduler(cores, sites, gm, target, findings, execution, seed, keep_spans)
+    scheduler.run()
+    return _result(kernel, target, cores, scheduler, findings)
+
+
+def _result(
+    kernel: MachineKernel,
+    target: AscendTarget,
+    cores: Sequence[SimulatedCore],
+    scheduler: Scheduler,
+    findings: Findings,
+) -> SimulationResult:
+    record: Record = scheduler.record
+    return SimulationResult(
+        kernel=kernel,
+        target=target,
+        cycles=record.end,
+        busy={(core.number, pipe): q.busy_cycles for core in cores for pipe, q in core.pipes.items()},
+        core_names=tuple(core.name for core in cores),
+        path_bytes=record.path_bytes,
+        hbm_bytes=scheduler.traffic.hbm_bytes,
+        l2_bytes=scheduler.traffic.l2_bytes,
+        instructions=record.instructions,
+        findings=findings.found,
+        spans=tuple(record.spans),
+    )
+
+
+def _blocks(kernel: MachineKernel, grid: Grid, target: AscendTarget) -> int:
+    cores = target.cube_cores if Core.AIC in kernel.functions else target.vector_cores
+    return max(1, min(cores, grid[0] * grid[1] * grid[2]))
+
+
+def _make_cores(
+    kernel: MachineKernel,
+    blocks: int,
+    arguments: Mapping[str, ArgumentValue],
+    grid: Grid,
+    gm: GlobalMemory,
+    target: AscendTarget,
+) -> tuple[list[SimulatedCore], dict[Op, Site]]:
+    """The cores of a launch with their programs at the start, and the sites of all ops."""
+    cores: list[SimulatedCore] = []
+    sites: dict[Op, Site] = {}
+    for kind, function in kernel.functions.items():
+        program = compile_program(function)
+        passed = [_bind(v, a, arguments, grid, gm) for v, a in _described(function)]
+        own = {op: site_of(op) for op in function.walk() if _is_yielded(op)}
+        sites |= own
+        accessing = frozenset(
+            site.pipe
+            for site in own.values()
+            if site.kind in (SiteKind.EXECUTE, SiteKind.LOAD, SiteKind.STORE)
+        )
+        vectors = _VECTORS_PER_CORE if kernel.is_mixed and kind is Core.AIV else 1
+        for block in range(blocks):
+            workspace = gm.workspace + block * kernel.workspace_bytes
+            for sub_block in range(vectors):
+                number = len(cores)
+                core = SimulatedCore(
+                    number, kind, block, sub_block, number * PIPES_PER_CORE, accessing=accessing
+                )
+                place = Place(block, blocks, sub_block, workspace, grid)
+                core.program = program.start(place, passed)
+                for position, pipe in enumerate(COMPONENT_PIPES[1:], 1):
+                    depth = target.timing.queue_depth[pipe]
+                    core.pipes[pipe] = PipeQueue(pipe, core, number * PIPES_PER_CORE + position, depth)
+                cores.append(core)
+    return cores, sites
+
+
+def _is_yielded(op: Op) -> bool:
+    return op.definition.machine is not None or op.name in ("load", "store", "device_assert", "device_print")
+
+
+def _described(function: Function) -> list[tuple[Value, Argument]]:
+    values = function.body.arguments
+    if len(values) != len(function.arguments):
+        raise InternalError(f"{function.name}: {len(values)} values, {len(function.arguments)} descriptions")
+    return list(zip(values, function.arguments, strict=True))
+
+
+def _bind(
+    value: Value,
+    argument: Argument,
+    arguments: Mapping[str, ArgumentValue],
+    grid: Grid,
+    gm: GlobalMemory,
+) -> Scalar:
+    """The number that a function argument has in this launch."""
+    source = argument.source
+    if source is ArgumentSource.GRID:
+        return grid[argument.dimension]
+    if source is ArgumentSource.WORKSPACE:
+        return gm.workspace
+    if argument.name not in arguments:
+        raise LaunchError(f"argument {argument.name} is missing", f"pass a value for {argument.name}")
+    given = arguments[argument.name]
+    element = value.type.element
+    if source is not ArgumentSource.VALUE or isinstance(element, PointerType):
+        if not isinstance(given, np.ndarray):
+            raise LaunchError(
+                f"argument {argument.name} must be an array; got the number {given}",
+                "pass a numpy array: simulated memory has no addresses of its own",
+            )
+        if source is ArgumentSource.SHAPE:
+            return int(given.shape[argument.dimension])
+        if source is ArgumentSource.STRIDE:
+            return given.strides[argument.dimension] // given.itemsize
+        return gm.addresses[argument.name]
+    if isinstance(given, np.ndarray):
+        raise LaunchError(f"argument {argument.name} must be a number; got an array", "pass one number")
+    return _converted(given, element)
+
+
+def _converted(given: int | float, element: DType) -> Scalar:
+    with np.errstate(all="ignore"):
+        if element.is_floating():
+            return float(np.float32(given).astype(element.numpy)) if element.bits < 64 else float(given)
+        if element.is_bool():
+            return bool(given)
+        wrapped = int(given) & ((1 << element.bits) - 1)
+        signed = not element.is_int_unsigned() and wrapped >> (element.bits - 1)
+        return wrapped - (1 << element.bits) if signed else wrapped

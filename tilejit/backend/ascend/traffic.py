@@ -1,0 +1,89 @@
+"""GM traffic: what transfers of all cores get of L2 and HBM.
+
+A transfer takes at least what its core's own path needs. L2 and HBM are servers that take transfers in the
+order of their starts, each for its bytes at full rate; a transfer ends when the last server has done its
+part. A line comes from HBM when it is first touched and again when L2 has since been filled with other lines
+(first in, first out); what is written first is also written back to HBM, which delays others but not the
+writer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilejit.backend.ascend.memory import GlobalMemory, Region
+from tilejit.ir.machine import Access
+from tilejit.target.ascend import AscendTarget
+
+_NEVER = -(1 << 62)
+
+
+class Traffic:
+    """The shared part of the chip's memory system.
+
+    Units: cycles and bytes. ``hbm_bytes`` and ``l2_bytes`` count what was moved.
+    """
+
+    def __init__(self, gm: GlobalMemory, target: AscendTarget) -> None:
+        timing, hertz = target.timing, target.clock_ghz * 1e9
+        self._gm = gm
+        self._line_bytes = timing.l2_line_bytes
+        self._capacity_lines = timing.l2_bytes // timing.l2_line_bytes
+        self._hbm_cycles_per_byte = hertz / timing.hbm_bytes_per_second
+        self._read_cycles_per_byte = hertz / timing.l2_read_bytes_per_second
+        self._total_cycles_per_byte = hertz / timing.l2_total_bytes_per_second
+        self._miss_cycles = timing.hbm_latency_cycles
+        self._filled_at: dict[Region, np.ndarray] = {}  # of each line, how many fills came before its own
+        self._fills = 0
+        self._hbm_free = self._read_free = self._total_free = 0.0
+        self.hbm_bytes = 0
+        self.l2_bytes = 0
+
+    def transfer(self, access: Access, now: float) -> tuple[float, float]:
+        """Take a transfer that starts now; return when the servers are done and its additional latency."""
+        size = access.total_bytes
+        if size == 0:
+            return now, 0.0
+        missed = self._fill(access) * self._line_bytes
+        self.hbm_bytes += missed
+        self.l2_bytes += size
+        self._total_free = max(self._total_free, now) + size * self._total_cycles_per_byte
+        end = self._total_free
+        if missed:
+            self._hbm_free = max(self._hbm_free, now) + missed * self._hbm_cycles_per_byte
+        if access.is_write:
+            return end, 0.0
+        self._read_free = max(self._read_free, now) + size * self._read_cycles_per_byte
+        end = max(end, self._read_free)
+        return (max(end, self._hbm_free), self._miss_cycles) if missed else (end, 0.0)
+
+    def _fill(self, access: Access) -> int:
+        """Bring the lines of an access into L2; return how many were not there."""
+        region = self._gm.region_of(access.start)
+        filled_at = self._filled_at.get(region)
+        if filled_at is None:
+            lines = -(-region.size_bytes // self._line_bytes) + 1
+            filled_at = self._filled_at[region] = np.full(lines, _NEVER, np.int64)
+        which = self._lines(access, region)
+        evicted = filled_at[which] < self._fills - self._capacity_lines
+        missing = int(np.count_nonzero(evicted))
+        if missing:
+            if isinstance(which, slice):
+                filled_at[which][evicted] = self._fills
+            else:
+                filled_at[which[evicted]] = self._fills
+            self._fills += missing
+        return missing
+
+    def _lines(self, access: Access, region: Region) -> slice | np.ndarray:
+        offset, line = access.start - region.base, self._line_bytes
+        if not access.dims or all(count == 1 for count, _ in access.dims):
+            return slice(max(offset, 0) // line, (offset + access.run_bytes - 1) // line + 1)
+        starts = np.array([offset])
+        for count, stride in access.dims:
+            starts = np.add.outer(starts, np.arange(count) * stride).ravel()
+        first, last = starts // line, (starts + access.run_bytes - 1) // line
+        longest = int((last - first).max()) + 1
+        lines = first if longest == 1 else np.minimum(first[:, None] + np.arange(longest), last[:, None])
+        clipped: np.ndarray = np.clip(np.unique(lines), 0, -(-region.size_bytes // line))
+        return clipped
