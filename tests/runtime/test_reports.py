@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -25,6 +27,12 @@ def assert_kernel(x_ptr, n):
     i = tl.program_id(0) * 4 + tl.arange(0, 4)
     tl.device_assert(tl.load(x_ptr + i) < n, "too large")
     tl.store(x_ptr + i, -1)
+
+
+@tilejit.kernel(debug=True)
+def check_kernel(x_ptr, n):
+    i = tl.program_id(0) * 4 + tl.arange(0, 4)
+    tl.device_assert(tl.load(x_ptr + i) < n, "too large")
 
 
 @TARGETS
@@ -52,6 +60,34 @@ def test_failed_assertion(target: str) -> None:
         assert raised.value.location is not None
         assert raised.value.location.line == assert_kernel.source.first_line + 3
         assert_kernel[(4,)](np.arange(16, dtype=np.int32), 16, target=target)
+
+
+def test_an_assertion_fails_in_the_thread_that_launched_it() -> None:
+    right, wrong = np.zeros(4000, np.int32), np.zeros(4000, np.int32)
+    wrong[2000:] = 10
+    barrier = threading.Barrier(4)
+    outcomes: dict[str, list[str]] = {"right": [], "wrong": []}
+
+    def launch_often(kind: str, x: np.ndarray) -> None:
+        barrier.wait()
+        for _ in range(40):
+            try:
+                check_kernel[(1000,)](x, 10)
+                outcomes[kind].append("passed")
+            except KernelError as error:
+                outcomes[kind].append(error.message.split(":")[0])
+
+    before = tilejit.get_num_threads()
+    tilejit.set_num_threads(3)
+    launches = [("right", right), ("wrong", wrong)] * 2
+    workers = [threading.Thread(target=launch_often, args=launch) for launch in launches]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    tilejit.set_num_threads(before)
+    assert outcomes["right"] == ["passed"] * 80
+    assert outcomes["wrong"] == ["kernel check_kernel, program (500, 0, 0)"] * 80
 
 
 def test_assertions_are_dropped_without_debug() -> None:

@@ -144,9 +144,10 @@ class Launcher:
             self._interpret(call, grid)
         else:
             slots = self._slot_array(*[slot(call) for slot in self._slots])
-            threads.launch(self.compiled.programs, ctypes.addressof(slots), grid)
+            address = ctypes.addressof(slots)
+            threads.launch(self.compiled.programs, address, grid)
             if self._reporter is not None:
-                self._reporter.raise_failures()
+                self._reporter.raise_failures(address)
 
     @property
     def has_native_launches(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
+from collections import defaultdict
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from tilejit.ir.types import PointerType
 from tilejit.ops.control import DEVICE_ASSERT, printed_lines
 
 _CALLBACK = ctypes.CFUNCTYPE(
-    None, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32
-)
+    None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32,
+    ctypes.c_int32,
+)  # fmt: skip
+_Failure = tuple[tuple[int, int, int], KernelError]
 
 
 class Reporter:
@@ -31,8 +33,7 @@ class Reporter:
     def __init__(self, compiled: CompiledKernel) -> None:
         self._name = compiled.name
         self._sites: list[Op] = [op for op in compiled.tile.walk() if Effects.IO in op.definition.effects]
-        self._failures: list[tuple[tuple[int, int, int], KernelError]] = []
-        self._lock = threading.Lock()
+        self._failures: defaultdict[int, list[_Failure]] = defaultdict(list)  # by the slots of their launch
         self._callback = _CALLBACK(self._report)
         if self._sites:
             address = compiled.object.address(f"{compiled.tile.name}.reporter")
@@ -44,23 +45,23 @@ class Reporter:
         """True where the kernel prints or asserts."""
         return bool(self._sites)
 
-    def raise_failures(self) -> None:
-        """Raise the failed assertion of the first program that had one since the last call.
+    def raise_failures(self, slots: int) -> None:
+        """Raise the failed assertion of the first program that had one in the launch with these slots.
 
         Raises: KernelError.
         """
-        with self._lock:
-            failures, self._failures = self._failures, []
+        failures = self._failures.pop(slots, None)
         if failures:
             _, error = min(failures, key=lambda failure: failure[0][::-1])
             raise error
 
-    def _report(self, site: int, operand: int, elements: int | None, x: int, y: int, z: int) -> None:
+    def _report(
+        self, slots: int, site: int, operand: int, elements: int | None, x: int, y: int, z: int
+    ) -> None:
         op, program = self._sites[site], (x, y, z)
         if op.name == DEVICE_ASSERT.name:
             error = interpreter.assertion_error(op, self._name, program, str(op.attributes["message"]))
-            with self._lock:
-                self._failures.append((program, error))
+            self._failures[slots].append((program, error))
             return
         values = [_read(op, operand, elements)] if elements else []
         for line in printed_lines(op, values):

@@ -1,9 +1,9 @@
 """Emit device_print and device_assert: calls back to the host, which knows the op and formats what it gets.
 
-The module's global ``NAME.reporter`` holds the address of the host's callback, ``void (i32 site, i32
-operand, ptr elements, i32 x, i32 y, i32 z)`` with the program's ids; 0 until the host sets it. ``site``
-counts the printing and asserting ops of the function in program order. A failed assertion reports operand 0
-with no elements.
+The module's global ``NAME.reporter`` holds the address of the host's callback, ``void (ptr args, i32 site,
+i32 operand, ptr elements, i32 x, i32 y, i32 z)`` with the program's ids; 0 until the host sets it. ``args``
+are the argument slots, which tell launches apart; ``site`` counts the printing and asserting ops of the
+function in program order. A failed assertion reports operand 0 with no elements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ops import control
 
-_CALLBACK = ir.FunctionType(ir.VoidType(), [I32, I32, POINTER, I32, I32, I32])
+_CALLBACK = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, POINTER, I32, I32, I32])
 
 
 def reporting_ops(function: Function) -> list[Op]:
@@ -92,4 +92,5 @@ def _call(scope: Scope, site: int, operand: int, elements: ir.Value) -> None:
     with builder.if_then(builder.icmp_unsigned("!=", address, ir.Constant(I64, 0))):
         # A call needs to know its callee's type, which only a typed pointer tells llvmlite.
         callback = builder.inttoptr(address, _CALLBACK.as_pointer())
-        builder.call(callback, [ir.Constant(I32, site), ir.Constant(I32, operand), elements, *ids])
+        numbers = (ir.Constant(I32, site), ir.Constant(I32, operand))
+        builder.call(callback, [builder.function.args[0], *numbers, elements, *ids])
