@@ -257,6 +257,14 @@ def test_environment_sets_the_number_of_threads() -> None:
     assert result.stdout.strip() == "3"
 
 
+def test_systems_without_fork() -> None:
+    text = "import os, sys, ctypes, concurrent.futures.thread, numpy\n"
+    text += "del os.register_at_fork\nsys.platform = 'win32'\n"
+    text += "from tilejit.backend.cpu import threads; print(threads.has_native_pool())"
+    result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("False", "")
+
+
 def test_pool_compiles_for_aarch64() -> None:
     compiled = engine.compile_module(pool_ir.pool_module("aarch64"), aarch64_neon(), engine.GLUE_PIPELINE)
     assert "yield" in compiled.assembly

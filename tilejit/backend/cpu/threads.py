@@ -119,7 +119,8 @@ class _Threads:
         self.executor: ThreadPoolExecutor | None = None
         self.has_launched = False
         self.local = threading.local()
-        os.register_at_fork(after_in_child=self.forget)
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self.forget)
 
     def count(self) -> int:
         if self.chosen is None:
