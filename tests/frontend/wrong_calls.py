@@ -305,3 +305,70 @@ def print_of_a_tile_alone(x_ptr, n):
 
 def hint_for_too_many_dimensions(x_ptr):
     x = tl.multiple_of(tl.arange(0, 16), (16, 16))
+
+
+# Names that are refused, and more.
+
+
+def cache_modifier_unknown(x_ptr):
+    x = tl.load(x_ptr, cache_modifier=".wt")
+
+
+def eviction_policy_unknown(x_ptr):
+    tl.store(x_ptr, 1.0, eviction_policy="last")
+
+
+def refused_math(x_ptr):
+    x = tl.math.tanh(tl.load(x_ptr))
+
+
+def refused_math_of_libdevice(x_ptr):
+    x = tl.math.atan2(tl.load(x_ptr), 1.0)
+
+
+def refused_type(x_ptr):
+    x = tl.load(x_ptr).to(tl.float8e4b15)
+
+
+def refused_module(x_ptr):
+    x = tl.core.static_range(4)
+
+
+def refused_method_of_descriptor(x_ptr):
+    desc = tl.make_tensor_descriptor(x_ptr, [16], [1], [16])
+    x = desc.gather(tl.arange(0, 16), 0)
+
+
+def sum_of_fp8(x_ptr):
+    x = tl.sum(tl.zeros((4,), tl.float8e5))
+
+
+def several_axes(x_ptr):
+    x = tl.sum(tl.zeros((4, 4), tl.float32), axis=(0, 1))
+
+
+def reshape_to_an_open_size(x_ptr):
+    x = tl.reshape(tl.zeros((8,), tl.float32), (4, -1))
+
+
+def block_pointer_plus_offset(x_ptr):
+    p = tl.make_block_ptr(x_ptr, (16,), (1,), (0,), (8,))
+    p += 8
+
+
+def attribute_of_a_descriptor(x_ptr):
+    desc = tl.make_tensor_descriptor(x_ptr, [16], [1], [16])
+    x = desc.stride(0)
+
+
+def descriptor_without_offsets(x_ptr):
+    desc = tl.make_tensor_descriptor(x_ptr, [16], [1], [16])
+    x = desc.load()
+
+
+def attribute_of_a_type(x_ptr):
+    x = x_ptr.dtype.element_ty.width
+
+
+def call_of_a_tile(x_ptr):
+    x = tl.load(x_ptr)(0)

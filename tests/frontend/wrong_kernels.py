@@ -72,14 +72,6 @@ def pointer_as_mask(x_ptr):
     x = tl.load(x_ptr, mask=x_ptr)
 
 
-def cache_modifier_unknown(x_ptr):
-    x = tl.load(x_ptr, cache_modifier=".wt")
-
-
-def eviction_policy_unknown(x_ptr):
-    tl.store(x_ptr, 1.0, eviction_policy="last")
-
-
 def block_option_on_pointer(x_ptr):
     x = tl.load(x_ptr, boundary_check=(0,))
 
@@ -322,27 +314,6 @@ def refused_function(x_ptr):
 
 def refused_member(x_ptr):
     x = tl.load(x_ptr + tl.arange(0, 4)).sort()
-
-
-def refused_math(x_ptr):
-    x = tl.math.tanh(tl.load(x_ptr))
-
-
-def refused_math_of_libdevice(x_ptr):
-    x = tl.math.atan2(tl.load(x_ptr), 1.0)
-
-
-def refused_type(x_ptr):
-    x = tl.load(x_ptr).to(tl.float8e4b15)
-
-
-def refused_module(x_ptr):
-    x = tl.core.static_range(4)
-
-
-def refused_method_of_descriptor(x_ptr):
-    desc = tl.make_tensor_descriptor(x_ptr, [16], [1], [16])
-    x = desc.gather(tl.arange(0, 16), 0)
 
 
 def refused_indices(x_ptr):

@@ -413,3 +413,24 @@ def test_invalid_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LaunchError) as raised:
         grid_kernel[(1,)](np.zeros(1, np.int32))
     check(raised.value, "TILEJIT_INTERPRET=perhaps is not valid: use 1 or 0", None)
+
+
+@tilejit.kernel
+def launches_another(x_ptr):
+    ones[(1,)](x_ptr)
+
+
+@tilejit.kernel
+def ones(x_ptr):
+    tl.store(x_ptr, 1.0)
+
+
+def test_launch_inside_a_kernel() -> None:
+    x = np.zeros(1, np.float32)
+    for _ in range(3):
+        ones[(1,)](x)  # now launches go through native code
+    with pytest.raises(CompileError) as caught:
+        launches_another[(1,)](x)
+    assert caught.value.message == "a kernel cannot launch kernels"
+    assert caught.value.hint == "call it like a function: ones(...)"
+    assert "    ones[(1,)](x_ptr)" in str(caught.value).splitlines()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from types import ModuleType, TracebackType
 
 from tilejit.diagnostics import CompileError, Location
 from tilejit.frontend.context import Trace
-from tilejit.frontend.tile import Tile
+from tilejit.frontend.tile import Composite, Tile
+from tilejit.ir.types import DType, PointerType
 
 
 def to_compile_error(error: Exception, trace: Trace) -> CompileError:
@@ -44,7 +46,20 @@ def _explain(error: Exception, names: set[str], trace: Trace) -> tuple[str, str 
         return "the kernel calls functions too deeply", "use a loop instead of recursion"
     if "does not support ufuncs" in str(error):
         return "functions of numpy do not work on tiles", "use those of tl, for example tl.exp"
-    return f"{type(error).__name__}: {error}", None
+    return f"{type(error).__name__}: {_spell_classes(str(error))}", None
+
+
+# What Python's messages call by the name of a class, and what kernels know it as.
+_CLASSES = {
+    "ArrayPointer": "pointer",
+    "TensorDescriptor": "tensor descriptor",
+    "BlockPointer": "block pointer",
+    "Tile": "tile",
+}
+
+
+def _spell_classes(text: str) -> str:
+    return re.sub(r"\b\w+\b", lambda word: _CLASSES.get(word[0], word[0]), text)
 
 
 def _spell_owner(owner: object) -> str:
@@ -52,6 +67,10 @@ def _spell_owner(owner: object) -> str:
         return f"module {owner.__name__}"
     if isinstance(owner, Tile):
         return f"a value of type {owner.tile_type}"
+    if isinstance(owner, Composite):
+        return f"a {owner}"
+    if isinstance(owner, DType | PointerType):
+        return f"the type {owner}"
     return f"a value of type {type(owner).__name__}"
 
 

@@ -166,6 +166,11 @@ def as_shape_arguments(shape: tuple[object, ...], what: str = "shape") -> tuple[
 
 def as_axis(axis: object, rank: int, what: str, *, extra: int = 0) -> int:
     """Return an axis between 0 and rank - 1 (+ ``extra``), counting negative ones from the end."""
+    if isinstance(axis, tuple | list):
+        fail(
+            f"{what}: axis is one dimension; got {describe(tuple(axis))}",
+            "take one dimension after the other, or all with axis=None where that is allowed",
+        )
     number, limit = as_int(axis, f"{what}: axis"), rank + extra
     if not -limit <= number < limit:
         fail(f"{what}: axis {number} does not exist; the tile has {rank} dimension{'s' * (rank != 1)}")
@@ -269,7 +274,8 @@ def _cast_pointer(tile: Tile, dtype: Element) -> Tile:
     if not all(isinstance(element, PointerType) or element in allowed for element in (have, dtype)):
         fail(
             f"{tile.tile_type} does not convert to {dtype}: pointers convert to pointers, int64 and "
-            "uint64 only"
+            "uint64 only",
+            "go by way of .to(tl.int64)",
         )
     return emit(ops.BITCAST, {"dtype": dtype}, x=tile)
 

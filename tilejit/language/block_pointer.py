@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tilejit import ops
 from tilejit.frontend.context import active, fail
@@ -132,6 +133,11 @@ class BlockPointer(Composite):
         check_lengths("tl.advance", len(self.block_shape), offsets=moves)
         moved = tuple(add(offset, move) for offset, move in zip(self.offsets, moves, strict=True))
         return BlockPointer(self.base, self.shape, self.strides, moved, self.block_shape)
+
+    def __add__(self, other: object) -> NoReturn:
+        fail(f"a {self} does not move by + and -", "use tl.advance(pointer, offsets), one per dimension")
+
+    __radd__ = __sub__ = __add__
 
     def components(self) -> tuple[Tile, ...]:
         return (self.base, *self.shape, *self.strides, *self.offsets)

@@ -71,12 +71,16 @@ def sum(
     another one.
     """
     tile = number_tile(input, "tl.sum")
-    return _reduce(ReduceKind.SUM, _widen(tile, dtype, "tl.sum"), axis, keep_dims, "tl.sum")
+    return _reduce(ReduceKind.SUM, widened(tile, dtype, "tl.sum"), axis, keep_dims, "tl.sum")
 
 
-def _widen(tile: Tile, dtype: Element | None, name: str) -> Tile:
+def widened(tile: Tile, dtype: Element | None, name: str) -> Tile:
+    """Return the tile in the type in which it is added."""
     assert isinstance(tile.dtype, DType)
-    return cast_to(tile, sum_type(tile.dtype) if dtype is None else as_dtype(dtype, f"dtype of {name}"))
+    wide = cast_to(tile, sum_type(tile.dtype) if dtype is None else as_dtype(dtype, f"dtype of {name}"))
+    if isinstance(wide.dtype, DType) and wide.dtype.is_fp8():
+        fail(f"{name} does not add {wide.dtype}", "convert it first with .to(tl.float32), or give dtype=")
+    return wide
 
 
 def _extremum(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from tilejit import ops
 from tilejit.frontend.context import active
-from tilejit.frontend.promote import sum_type
 from tilejit.frontend.tile import Tile
-from tilejit.frontend.values import as_axis, cast_to, emit
-from tilejit.ir.types import DType, Element
-from tilejit.language.creation import as_dtype
+from tilejit.frontend.values import as_axis, emit
+from tilejit.ir.types import Element
 from tilejit.language.function import Operand, language_function
-from tilejit.language.reduction import Combine, combine_region, combined_tiles, number_tile
+from tilejit.language.reduction import Combine, combine_region, combined_tiles, number_tile, widened
 from tilejit.ops import ReduceKind
 
 
@@ -22,8 +20,7 @@ def cumsum(input: Operand, axis: int = 0, reverse: bool = False, dtype: Element 
     another one.
     """
     tile = number_tile(input, "tl.cumsum")
-    assert isinstance(tile.dtype, DType)
-    tile = cast_to(tile, sum_type(tile.dtype) if dtype is None else as_dtype(dtype, "dtype of tl.cumsum"))
+    tile = widened(tile, dtype, "tl.cumsum")
     place = as_axis(axis, tile.rank, "tl.cumsum")
     return emit(ops.SCAN, {"axis": place, "kind": ReduceKind.SUM, "reverse": bool(reverse)}, x=tile)
 

@@ -9,6 +9,7 @@ from tilejit.frontend.tile import Tile
 from tilejit.frontend.values import (
     as_axis,
     as_int,
+    as_number,
     as_shape,
     as_shape_arguments,
     as_tile,
@@ -64,7 +65,10 @@ def view(input: Operand, *shape: object) -> Tile:
 
 def _reshape(name: str, input: object, shape: tuple[object, ...]) -> Tile:
     tile = as_tile(input, f"input of {name}")
-    sizes = as_shape(as_shape_arguments(shape), f"the shape of {name}")
+    given = as_shape_arguments(shape)
+    if any(size == -1 for size in map(as_number, given)):
+        fail(f"{name} needs every size; got -1", "write it out, for example x.numel // 4")
+    sizes = as_shape(given, f"the shape of {name}")
     if size_of(sizes) != tile.tile_type.size:
         fail(
             f"{name} keeps the number of elements; got shape {tile.tile_type.shape} "

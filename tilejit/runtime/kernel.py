@@ -12,6 +12,7 @@ from tilejit import options
 from tilejit.backend.cpu import engine
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
+from tilejit.frontend.context import fail, find_active
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
 from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, CompileOptions
@@ -122,6 +123,8 @@ class Kernel(TracedFunction):
 
         Raises: LaunchError before anything is written; CompileError where the kernel is wrong.
         """
+        if find_active() is not None:
+            fail("a kernel cannot launch kernels", f"call it like a function: {self.name}(...)")
         self._check_outside()
         arguments = {name: value for name, value in kwargs.items() if name in self._names}
         keywords = {name: value for name, value in kwargs.items() if name not in self._names}
