@@ -186,21 +186,43 @@ def _launch(threads: int) -> Prepared:
     del threads
     x, y = _normal((2, 16))
     out, peer_out = np.zeros_like(x), np.zeros_like(x)
-    kernel = example("vector_add").vector_add_kernel
-
-    def hundred_launches() -> None:
-        for _ in range(100):
-            kernel[(1,)](x, y, out, 16, BLOCK=16)
 
     def hundred_adds() -> None:
-        for _ in range(100):
+        for _ in range(LAUNCHES_A_CALL):
             np.add(x, y, out=peer_out)
 
     return Prepared(
-        {"tilejit": hundred_launches, "numpy": hundred_adds},
+        {"tilejit": _launches(x, y, out), "numpy": hundred_adds},
         lambda: np.testing.assert_array_equal(out, peer_out),
         Work(),
     )
+
+
+def _launch_torch(threads: int) -> Prepared:
+    """The same on tensors, beside the call of a PyTorch function."""
+    torch = _torch(threads)
+    x, y = torch.from_numpy(_normal((2, 16)))
+    out, peer_out = torch.zeros_like(x), torch.zeros_like(x)
+
+    def hundred_adds() -> None:
+        for _ in range(LAUNCHES_A_CALL):
+            torch.add(x, y, out=peer_out)
+
+    return Prepared(
+        {"tilejit": _launches(x, y, out), "torch": hundred_adds},
+        lambda: np.testing.assert_array_equal(out.numpy(), peer_out.numpy()),
+        Work(),
+    )
+
+
+def _launches(x: object, y: object, out: object) -> Callable[[], None]:
+    kernel = example("vector_add").vector_add_kernel
+
+    def hundred_launches() -> None:
+        for _ in range(LAUNCHES_A_CALL):
+            kernel[(1,)](x, y, out, 16, BLOCK=16)
+
+    return hundred_launches
 
 
 def _normal(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
@@ -244,4 +266,5 @@ CASES: tuple[Case, ...] = (
         _paged_attention(DecodeShape(8, 64, 8, 128, 4096)), package="openvino",
     ),
     Case("launch", "100 warm launches, three arrays of 16 fp32", 0.0, _launch, quick=True),
+    Case("launch_torch", "100 warm launches, three tensors of 16 fp32", 0.0, _launch_torch, package="torch"),
 )  # fmt: skip
