@@ -55,6 +55,21 @@ def test_vcmps_in_repeats_over_rows() -> None:
             assert bit(memories, 0, row * 64 + lane) == (rows[row, lane] < 0.25)
 
 
+def test_vcmp_in_repeats_has_a_place_for_dst_in_its_strides() -> None:
+    rows, limit = GENERATOR.standard_normal((3, 64)).astype(np.float32), np.zeros((3, 8), np.float32)
+    limit[:] = [[0.5], [-0.5], [0.0]]
+    memories = Memories()
+    memories.put(ub(FP32, 4096), rows)
+    memories.put(ub(FP32, 8192), limit)
+    run(
+        memories, "vcmp", {"predicate": Predicate.LT, "strides": (1, 1, 0, 8, 8, 1)}, dst=ub(UINT8),
+        src0=ub(FP32, 4096), src1=ub(FP32, 8192), count=64, repeats=3,
+    )  # fmt: skip
+    for row in range(3):
+        for lane in range(64):
+            assert bit(memories, 0, row * 64 + lane) == (rows[row, lane] < limit[row, 0])
+
+
 def test_int32_compares_for_equality_only() -> None:
     operands = {"dst": ub(UINT8), "src": ub(INT32, 64), "scalar": 2, "count": 64}
     memories = Memories()

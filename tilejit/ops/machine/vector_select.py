@@ -115,10 +115,7 @@ def _compare(instruction: Instruction, memory: Memory) -> None:
 
 def _check_compare(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     sources = _sources(instruction)
-    if not is_repeated(instruction):
-        yield from check_lanes(instruction, ("dst", *sources), target)
-    else:
-        yield from check_lanes(instruction, sources + ("dst",) * (len(sources) < 2), target)
+    yield from check_lanes(instruction, ("dst", *sources), target)
     size = instruction.integer("count") * instruction.element(sources[0]).itemsize
     if size % REPEAT_BYTES:
         yield f"{instruction.op.name} compares {size} bytes, not a multiple of {REPEAT_BYTES}"
