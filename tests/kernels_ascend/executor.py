@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 import tilejit
+from tests.kernels.compare import check_close
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import CoreState, Instruction, MachineKernel
 from tilejit.ir.opdef import EvaluationCall, EvaluationContext
@@ -60,6 +61,21 @@ def run(kernel: Kernel, *args: object, grid: tuple[int, ...], blocks: int = 3, *
         assert same.all(), "bytes were stored that were never written"
 
 
+def compare(
+    kernel: Kernel, *args: object, grid: tuple[int, ...], exact: bool = False, **kwargs: object
+) -> None:
+    """Check that a kernel gives what the interpreter gives; within a few roundings unless ``exact``."""
+    copies = [value.copy() if isinstance(value, np.ndarray) else value for value in args]
+    run(kernel, *args, grid=grid, **kwargs)
+    kernel.run(*copies, grid=grid, target="interpreter", **kwargs)
+    for found, wanted in zip(args, copies, strict=True):
+        if isinstance(found, np.ndarray) and isinstance(wanted, np.ndarray):
+            if exact or found.dtype.kind in "iu":
+                np.testing.assert_array_equal(found, wanted)
+            else:
+                check_close(found, wanted, 1e-5 if found.dtype == np.float32 else None)
+
+
 def _launch(
     lowered: MachineKernel, named: Mapping[str, object], grid: tuple[int, ...], blocks: int, garbage: int
 ) -> None:
@@ -92,6 +108,7 @@ class _Machine:
         self._values: dict[Value, np.ndarray] = {}
         self._control: dict[str, Callable[[Op], None]] = {
             "for": self._for, "if": self._if, "buffer": self._buffer, "slot": self._slot, "load": self._load,
+            "store": self._store,
         }  # fmt: skip
 
     def run(self, arguments: Sequence[Number]) -> None:
@@ -163,11 +180,18 @@ class _Machine:
         number = int(self._values[op.operand("index")]) % slots
         self._values[op.result] = self._values[buffer.result] + number * self._slot_bytes(buffer)
 
+    def _element(self, pointer: Value) -> np.ndarray:
+        type = pointer.type.element
+        assert isinstance(type, PointerType)
+        return self.view(type.space, int(self._values[pointer]), type.element.itemsize).view(
+            type.element.numpy
+        )
+
     def _load(self, op: Op) -> None:
-        pointer = op.operand("pointer").type.element
-        assert isinstance(pointer, PointerType)
-        bytes_ = self.view(pointer.space, int(self._values[op.operand("pointer")]), pointer.element.itemsize)
-        self._values[op.result] = bytes_.view(pointer.element.numpy)[0].copy().reshape(())
+        self._values[op.result] = self._element(op.operand("pointer"))[0].copy().reshape(())
+
+    def _store(self, op: Op) -> None:
+        self._element(op.operand("pointer"))[0] = self._values[op.operand("value")]
 
     def _for(self, op: Op) -> None:
         lower, upper, step = (int(self._values[op.operand(name)]) for name in ("lower", "upper", "step"))

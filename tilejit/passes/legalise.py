@@ -30,7 +30,6 @@ from tilejit.ir.types import (
     INT32,
     INT64,
     UINT8,
-    UINT16,
     UINT32,
     DType,
     TileType,
@@ -60,14 +59,14 @@ from tilejit.ops import (
     CmpPredicate,
     Rounding,
 )
+from tilejit.passes.dead_code import remove_dead
 from tilejit.passes.manager import PassContext
-from tilejit.passes.tile_homes import TileHomes
+from tilejit.passes.tile_homes import TileHomes, is_view
 
-_NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS, CMP))
+_NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS))
 """Ops whose fp16 form gives what fp32 and one rounding give."""
 _BITWISE = frozenset(op.name for op in (AND, OR, XOR, NOT))
-_SAME_WIDTH: Mapping[DType, DType] = {BF16: FP16, INT16: FP16, UINT16: FP16, INT32: FP32, UINT32: FP32}
-"""The float type as which the unit moves elements of other types."""
+_BOOL_OPS = frozenset(op.name for op in (AND, OR, XOR, NOT, CMP))
 
 _DIRECT: frozenset[tuple[DType, DType]] = frozenset(
     {
@@ -89,7 +88,7 @@ _STEPS: Mapping[tuple[DType, DType], tuple[DType, ...]] = {
 }  # fmt: skip
 """What a cast goes through; every step but the last is exact, or the last gives the same all the same."""
 _NARROWED: Mapping[tuple[DType, DType], tuple[DType, ...]] = {
-    (INT32, INT16): (FP32,), (INT32, INT8): (FP32, FP16), (INT16, INT8): (FP16,),
+    (INT32, INT16): (), (INT32, INT8): (FP32, FP16), (INT16, INT8): (FP16,),
 }  # fmt: skip
 """Casts that wrap: the unit clamps, so the number is first brought into range by shifts."""
 
@@ -98,13 +97,18 @@ def legalise(function: Function, context: PassContext) -> None:
     """Rewrite ``function`` in place. Raises: CompileError for element types that the unit cannot compute."""
     homes = TileHomes(function)
     for op in list(function.walk()):
+        if is_view(op) and op.result in homes.demanded and op.result.type.element == INT1:
+            _sink_view(op)
+    remove_dead(function)
+    homes = TileHomes(function)
+    for op in list(function.walk()):
         if len(op.results) != 1 or op.regions or not isinstance(op.result.type.element, DType):
             continue
         if op.name == REDUCE.name:
             _reduce(op)
         elif op.definition.is_elementwise:
             if op.result in homes.demanded:
-                _in_ub(op)
+                _RULES.get(op.name, _arithmetic)(op)
             elif op.result.type.is_scalar:
                 _on_scalar_unit(op)
 
@@ -122,12 +126,48 @@ class _Maker:
         op = Op(definition, operands, attributes, location=self._builder.location)
         return self._builder.insert(op).result
 
-    def cast(self, x: Value, dtype: DType) -> Value:
-        return x if x.type.element == dtype else self.make(CAST, {"dtype": dtype}, x=x)
-
     def constant(self, number: int | float, type: TileType) -> Value:
         scalar = self.make(CONSTANT, {"value": number, "dtype": type.element})
         return self.make(SPLAT, {"shape": type.shape}, x=scalar) if type.shape else scalar
+
+    def cast(self, x: Value, target: DType) -> Value:
+        """Convert in legal steps, with the meaning of ``cast``. Raises: CompileError where there are none."""
+        source = _element(x)
+        if source == target:
+            return x
+        if source == INT1:
+            return self._cast_from_bool(x, target)
+        if target == INT1:
+            wide = self.cast(x, FP32) if source.bits < FP32.bits else x
+            zero = self.constant(0.0 if _element(wide).is_floating() else 0, wide.type)
+            return self.make(CMP, {"predicate": CmpPredicate.NE}, lhs=wide, rhs=zero)
+        if {source, target} == {INT8, UINT8}:
+            return self.make(BITCAST, {"dtype": target}, x=x)
+        if target == UINT8 and source in (INT16, INT32):
+            low = self.cast(x, INT16)
+            x, source = self.make(AND, lhs=low, rhs=self.constant(255, low.type)), INT16
+            steps: tuple[DType, ...] | None = (FP16,)
+        elif (source, target) in _NARROWED:
+            distance = self.constant(source.bits - target.bits, x.type)
+            x = self.make(SHR, lhs=self.make(SHL, lhs=x, rhs=distance), rhs=distance)
+            steps = _NARROWED[source, target]
+        else:
+            steps = () if (source, target) in _DIRECT else _STEPS.get((source, target))
+        if steps is None:
+            raise CompileError(
+                f"Ascend: the vector unit cannot cast {source} to {target}",
+                self._builder.location,
+                "go through fp32 or int32",
+            )
+        for step in (*steps, target):
+            x = self.make(CAST, {"dtype": step}, x=x)
+        return x
+
+    def _cast_from_bool(self, x: Value, target: DType) -> Value:
+        type = TileType(FP32, x.type.shape)
+        ones, zeros = self.constant(1.0, type), self.constant(0.0, type)
+        chosen = self.make(SELECT, condition=x, true_value=ones, false_value=zeros)
+        return self.cast(chosen, target)
 
 
 def _element(value: Value) -> DType:
@@ -136,53 +176,56 @@ def _element(value: Value) -> DType:
     return element
 
 
-def _in_ub(op: Op) -> None:
-    """Rewrite an op that the vector unit has to compute."""
-    rule = _RULES.get(op.name, _arithmetic)
-    rule(op)
+def _sink_view(view: Op) -> None:
+    """Let a view of bools be the same computation on views of numbers, which cost nothing."""
+    producer = view.operands[0].defining_op
+    if producer is None or producer.name not in _BOOL_OPS:
+        return
+    maker = _Maker(view)
+    operands = {
+        name: maker.make(view.definition, view.attributes, x=values[0])
+        for name, values in producer.named_operands().items()
+    }
+    replace_op(view, [maker.make(producer.definition, producer.attributes, **operands)])
+    for value in operands.values():
+        if value.defining_op is not None and value.type.element == INT1:
+            _sink_view(value.defining_op)
 
 
 def _on_scalar_unit(op: Op) -> None:
     """Compute scalars of 16 bits in fp32."""
-    if op.name not in (CAST.name, SELECT.name, BITCAST.name) and _element(op.operands[0]) in (FP16, BF16):
-        _widen(op, FP32)
+    if op.name in (CAST.name, SELECT.name, BITCAST.name) or _element(op.operands[0]) not in (FP16, BF16):
+        return
+    maker = _Maker(op)
+    operands = {n: maker.make(CAST, {"dtype": FP32}, x=v[0]) for n, v in op.named_operands().items()}
+    result = maker.make(op.definition, op.attributes, **operands)
+    if op.name != CMP.name:
+        result = maker.make(CAST, {"dtype": _element(op.result)}, x=result)
+    replace_op(op, [result])
 
 
-def _widen(op: Op, wide: DType) -> Value:
-    """Compute ``op`` on operands of another type and cast back; return its result in the wide type."""
+def _widen(op: Op, wide: DType) -> None:
+    """Compute ``op`` on operands of another type and cast back."""
     maker = _Maker(op)
     operands = {name: maker.cast(values[0], wide) for name, values in op.named_operands().items()}
     result = maker.make(op.definition, op.attributes, **operands)
-    narrow = result if op.name == CMP.name else maker.cast(result, _element(op.result))
-    replace_op(op, [narrow])
-    return result
+    replace_op(op, [result if op.name == CMP.name else maker.cast(result, _element(op.result))])
 
 
 def _arithmetic(op: Op) -> None:
     element = _element(op.operands[0])
     if element in (INT8, UINT8):
-        _in_16_bits(op)
+        _widen(op, INT16)
     elif element == BF16 or (element == FP16 and op.name not in _NATIVE_FP16):
         _widen(op, FP32)
-    elif element not in (FP16, FP32, INT16, INT32, INT1):
+    elif element not in (FP16, FP32, INT16, INT32):
         _refuse(op, element)
 
 
-def _in_16_bits(op: Op) -> None:
-    """Compute on 8-bit integers in 16 bits; the cast back wraps."""
-    maker = _Maker(op)
-    operands = {name: maker.cast(values[0], INT16) for name, values in op.named_operands().items()}
-    wide = maker.make(op.definition, op.attributes, **operands)
-    if op.name == CMP.name:
-        replace_op(op, [wide])
-        return
-    back = Op(CAST, {"x": wide}, {"dtype": _element(op.result)}, location=op.location)
-    assert op.parent is not None
-    op.parent.insert_before(op, back)
-    replace_op(op, [back.result])
-    for made in [*(value.defining_op for value in operands.values()), back]:
-        if made is not None and made.name == CAST.name:
-            _cast(made)
+def _compare(op: Op) -> None:
+    """Comparisons are of 32 bits; wider integers have to follow the index."""
+    if _element(op.operands[0]) in (INT8, UINT8, INT16, FP16, BF16):
+        _widen(op, FP32)
 
 
 def _fma(op: Op) -> None:
@@ -197,95 +240,35 @@ def _fma(op: Op) -> None:
 
 
 def _select(op: Op) -> None:
-    """Elements are moved by their bits, as floats of the same width."""
-    element = _element(op.result)
-    if element in (FP16, FP32):
-        return
-    maker = _Maker(op)
+    """Elements are chosen as 32-bit floats, which holds narrower numbers exactly."""
+    element, maker = _element(op.result), _Maker(op)
     condition, *values = op.operands
+    if element == FP32:
+        return
     if element == INT1:
         chosen = maker.make(AND, lhs=condition, rhs=values[0])
         other = maker.make(AND, lhs=maker.make(NOT, x=condition), rhs=values[1])
         replace_op(op, [maker.make(OR, lhs=chosen, rhs=other)])
         return
-    if element in (INT8, UINT8):
-        moved = [maker.cast(value, FP16) for value in values]
-        result = maker.make(SELECT, condition=condition, true_value=moved[0], false_value=moved[1])
-        replace_op(op, [maker.cast(result, element)])
-        return
-    same = _SAME_WIDTH.get(element)
-    if same is None:
+    if element in (INT32, UINT32):
+        moved = [maker.make(BITCAST, {"dtype": FP32}, x=value) for value in values]
+    elif element.bits < FP32.bits:
+        moved = [maker.cast(value, FP32) for value in values]
+    else:
         _refuse(op, element)
-    moved = [maker.make(BITCAST, {"dtype": same}, x=value) for value in values]
     result = maker.make(SELECT, condition=condition, true_value=moved[0], false_value=moved[1])
-    replace_op(op, [maker.make(BITCAST, {"dtype": element}, x=result)])
+    same_bits = element in (INT32, UINT32)
+    back = maker.make(BITCAST, {"dtype": element}, x=result) if same_bits else maker.cast(result, element)
+    replace_op(op, [back])
 
 
 def _cast(op: Op) -> None:
     source, target = _element(op.operands[0]), _element(op.result)
-    if source == INT1:
-        _cast_from_bool(op)
-        return
-    maker, x = _Maker(op), op.operands[0]
-    if target == INT1:
-        if source in (INT8, UINT8, BF16):
-            x = maker.cast(x, FP32 if source == BF16 else FP16)
-        zero = maker.constant(0.0 if _element(x).is_floating() else 0, x.type)
-        replace_op(op, [maker.make(CMP, {"predicate": CmpPredicate.NE}, lhs=x, rhs=zero)])
-        return
-    if op.attributes["rounding"] is not Rounding.RTNE and target not in (FP16, BF16):
-        _refuse(op, target)
-    if (source, target) in _DIRECT:
-        return
-    if {source, target} == {INT8, UINT8}:
-        replace_op(op, [maker.make(BITCAST, {"dtype": target}, x=x)])
-        return
-    if target == UINT8 and source in (INT16, INT32):
-        _cast_to_byte(op)
-        return
-    steps = _STEPS.get((source, target))
-    if steps is None:
-        steps = _NARROWED.get((source, target))
-        if steps is None:
-            hint = "go through fp32 or int32"
-            raise CompileError(f"Ascend: the vector unit cannot cast {source} to {target}", op.location, hint)
-        distance = maker.constant(source.bits - target.bits, x.type)
-        x = maker.make(SHR, lhs=maker.make(SHL, lhs=x, rhs=distance), rhs=distance)
-    for step in (*steps, target):
-        x = maker.cast(x, step)
-    replace_op(op, [x])
-
-
-def _cast_to_byte(op: Op) -> None:
-    """Take the lowest eight bits of an integer."""
-    maker, x = _Maker(op), op.operands[0]
-    if _element(x) == INT32:
-        x = maker.cast(x, INT16)
-        assert x.defining_op is not None
-        narrowing = x.defining_op
-    else:
-        narrowing = None
-    low = maker.make(AND, lhs=x, rhs=maker.constant(255, x.type))
-    replace_op(op, [maker.cast(maker.cast(low, FP16), UINT8)])
-    if narrowing is not None:
-        _cast(narrowing)
-
-
-def _cast_from_bool(op: Op) -> None:
-    target = _element(op.result)
-    if target == INT1:
-        return
-    maker = _Maker(op)
-    computed = FP16 if target.bits == 8 else FP32 if target.bits == 32 else FP16
-    if target.bits == 64:
-        _refuse(op, target)
-    type = TileType(computed, op.result.type.shape)
-    ones, zeros = maker.constant(1.0, type), maker.constant(0.0, type)
-    chosen = maker.make(SELECT, condition=op.operands[0], true_value=ones, false_value=zeros)
-    cast = maker.make(CAST, {"dtype": target}, x=chosen) if target != computed else chosen
-    replace_op(op, [cast])
-    if cast.defining_op is not None and cast is not chosen:
-        _cast(cast.defining_op)
+    if op.attributes["rounding"] is not Rounding.RTNE:
+        if target not in (FP16, BF16):
+            _refuse(op, target)
+    elif (source, target) not in _DIRECT:
+        replace_op(op, [_Maker(op).cast(op.operands[0], target)])
 
 
 def _bits(op: Op) -> None:
@@ -326,6 +309,7 @@ _RULES: Mapping[str, Callable[[Op], None]] = {
     SELECT.name: _select,
     CAST.name: _cast,
     FMA.name: _fma,
+    CMP.name: _compare,
     BITCAST.name: _keep,
     SHL.name: _shift,
     SHR.name: _shift,

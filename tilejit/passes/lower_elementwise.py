@@ -11,13 +11,41 @@ from collections.abc import Callable, Mapping
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import OpDef
-from tilejit.ir.types import DType
-from tilejit.ops import ABS, ADD, DIV, EXP, EXP2, LOG, LOG2, MAX, MIN, MUL, NEG, RSQRT, SQRT, SUB
+from tilejit.ir.types import INT16, INT32, DType
+from tilejit.ops import (
+    ABS,
+    ADD,
+    AND,
+    BITCAST,
+    CAST,
+    CEIL,
+    DIV,
+    EXP,
+    EXP2,
+    FLOOR,
+    LOG,
+    LOG2,
+    MAX,
+    MIN,
+    MUL,
+    NEG,
+    NOT,
+    OR,
+    RSQRT,
+    SHL,
+    SHR,
+    SQRT,
+    SUB,
+    XOR,
+    Rounding,
+)
+from tilejit.ops.machine.conversions import Round
 from tilejit.ops.machine.vector import (
     ARITHMETIC,
     VABS,
     VADD,
     VADDS,
+    VAND,
     VDIV,
     VEXP,
     VLN,
@@ -27,18 +55,26 @@ from tilejit.ops.machine.vector import (
     VMINS,
     VMUL,
     VMULS,
+    VNOT,
+    VOR,
+    VSHL,
+    VSHR,
     VSQRT,
     VSUB,
 )
-from tilejit.passes.lowering import Lowering, Source
+from tilejit.ops.machine.vector_cast import CAST_MODES, VCAST
+from tilejit.passes.lowering import Lowering
+from tilejit.passes.machine_builder import Operand
 from tilejit.passes.tile_homes import UbTile
-from tilejit.passes.vector_form import on_tile, whole
+from tilejit.passes.vector_form import Source, on_tile, whole
 
 LN_2 = 0.6931471805599453
 _BINARY: Mapping[str, OpDef] = {
     ADD.name: VADD, SUB.name: VSUB, MUL.name: VMUL, DIV.name: VDIV, MAX.name: VMAX, MIN.name: VMIN,
 }  # fmt: skip
 _WITH_SCALAR: Mapping[str, OpDef] = {ADD.name: VADDS, MUL.name: VMULS, MAX.name: VMAXS, MIN.name: VMINS}
+_LOGIC: Mapping[str, OpDef] = {AND.name: VAND, OR.name: VOR, NOT.name: VNOT}
+_ANY_TYPE = frozenset(op.name for op in (CAST, BITCAST))
 _UNARY: Mapping[str, OpDef] = {EXP.name: VEXP, LOG.name: VLN, SQRT.name: VSQRT, ABS.name: VABS}
 
 
@@ -48,7 +84,8 @@ def lower_elementwise(lowering: Lowering, op: Op) -> UbTile | None:
     if rule is None:
         return None
     element = op.result.type.element
-    if not isinstance(element, DType) or element not in ARITHMETIC:
+    assert isinstance(element, DType)
+    if op.name not in _ANY_TYPE and element not in ARITHMETIC:
         lowering.refuse(
             f"the vector unit cannot compute {op.name} on {element}", op, "convert to fp32 or int32 first"
         )
@@ -62,7 +99,7 @@ def _binary(lowering: Lowering, op: Op) -> UbTile:
         return with_scalar
     target = lowering.destination(op)
     sources = {"src0": lowering.as_source(lhs), "src1": lowering.as_source(rhs)}
-    on_tile(lowering, _BINARY[op.name], target, sources)
+    on_tile(lowering.builder, _BINARY[op.name], target, sources)
     return target
 
 
@@ -81,29 +118,29 @@ def _scalar_form(lowering: Lowering, op: Op, lhs: Source | Value, rhs: Source | 
     if definition is None:
         return None
     target = lowering.destination(op)
-    on_tile(lowering, definition, target, {"src": tile}, scalar=scalar)
+    on_tile(lowering.builder, definition, target, {"src": tile}, scalar=scalar)
     return target
 
 
 def _unary(lowering: Lowering, op: Op) -> UbTile:
     target = lowering.destination(op)
-    on_tile(lowering, _UNARY[op.name], target, {"src": _operand(lowering, op)})
+    on_tile(lowering.builder, _UNARY[op.name], target, {"src": _operand(lowering, op)})
     return target
 
 
 def _negate(lowering: Lowering, op: Op) -> UbTile:
     target = lowering.destination(op)
     minus = lowering.builder.constant(-1.0, op.result.type.element)
-    on_tile(lowering, VMULS, target, {"src": _operand(lowering, op)}, scalar=minus)
+    on_tile(lowering.builder, VMULS, target, {"src": _operand(lowering, op)}, scalar=minus)
     return target
 
 
 def _rsqrt(lowering: Lowering, op: Op) -> UbTile:
     """1 / sqrt(x): the own reciprocal square root of the unit is an approximation."""
     target = lowering.destination(op)
-    on_tile(lowering, VSQRT, target, {"src": _operand(lowering, op)})
+    on_tile(lowering.builder, VSQRT, target, {"src": _operand(lowering, op)})
     one = lowering.as_source(lowering.builder.constant(1.0, op.result.type.element))
-    on_tile(lowering, VDIV, target, {"src0": one, "src1": whole(target)})
+    on_tile(lowering.builder, VDIV, target, {"src0": one, "src1": whole(target)})
     return target
 
 
@@ -115,16 +152,75 @@ def _scaled(before: float | None, function: OpDef, after: float | None) -> Calla
         source, element = _operand(lowering, op), op.result.type.element
         for definition, factor in ((VMULS, before), (function, None), (VMULS, after)):
             if definition is function:
-                on_tile(lowering, function, target, {"src": source})
+                on_tile(lowering.builder, function, target, {"src": source})
             elif factor is not None:
                 scalar = lowering.builder.constant(factor, element)
-                on_tile(lowering, VMULS, target, {"src": source}, scalar=scalar)
+                on_tile(lowering.builder, VMULS, target, {"src": source}, scalar=scalar)
             else:
                 continue
             source = whole(target)
         return target
 
     return lower
+
+
+def _cast(lowering: Lowering, op: Op) -> UbTile:
+    source, target = _operand(lowering, op), lowering.destination(op)
+    toward_zero = op.attributes["rounding"] is Rounding.RTZ or (
+        source.element.is_floating() and target.element.is_int()
+    )
+    modes = CAST_MODES[source.element, target.element]
+    wanted = Round.TRUNC if toward_zero else Round.RINT
+    mode = wanted if wanted in modes else Round.NONE
+    lowering.keeps_infinities()
+    on_tile(lowering.builder, VCAST, target, {"src": source}, {"round": mode})
+    return target
+
+
+def _round_to_whole(mode: Round) -> Callable[[Lowering, Op], UbTile]:
+    def lower(lowering: Lowering, op: Op) -> UbTile:
+        target = lowering.destination(op)
+        on_tile(lowering.builder, VCAST, target, {"src": _operand(lowering, op)}, {"round": mode})
+        return target
+
+    return lower
+
+
+def _bitcast(lowering: Lowering, op: Op) -> UbTile:
+    """The same memory; what is written there later must not be overwritten through the other name."""
+    tile, element = lowering.materialise(op.operands[0]), op.result.type.element
+    assert isinstance(element, DType)
+    pointer = lowering.builder.reinterpret(tile.pointer, element)
+    return UbTile(pointer, tile.layout, element, is_fixed=True)
+
+
+def _logic(lowering: Lowering, op: Op) -> UbTile:
+    """Bits of integers, as so many int16."""
+    target = lowering.new_tile(op.result.type, op.result.name)
+    sources = [lowering.materialise(value) for value in op.operands]
+    dst, *parts = (lowering.builder.reinterpret(tile.pointer, INT16) for tile in (target, *sources))
+    count = target.layout.elements * target.element.itemsize // INT16.itemsize
+    names = ("src",) if len(parts) == 1 else ("src0", "src1")
+    operands: dict[str, Operand] = {"dst": dst, **dict(zip(names, parts, strict=True)), "count": count}
+    if op.name != XOR.name:
+        lowering.builder.make(_LOGIC[op.name], operands)
+        return target
+    both = lowering.new_like(target)  # what is in one or the other is what is in any, less what is in both
+    lowering.builder.make(VOR, operands)
+    lowering.builder.make(VAND, {**operands, "dst": lowering.builder.reinterpret(both.pointer, INT16)})
+    on_tile(lowering.builder, VSUB, target, {"src0": whole(target), "src1": whole(both)})
+    return target
+
+
+def _shift(lowering: Lowering, op: Op) -> UbTile:
+    amount = lowering.source(op.operands[1], op.result.type)
+    if not isinstance(amount, Value):
+        lowering.refuse("shifts by a tile are not supported", op, "shift by one number")
+    target = lowering.destination(op)
+    source = lowering.as_source(lowering.source(op.operands[0], op.result.type))
+    scalar = lowering.builder.value(amount, INT32)
+    on_tile(lowering.builder, VSHL if op.name == SHL.name else VSHR, target, {"src": source}, scalar=scalar)
+    return target
 
 
 def _operand(lowering: Lowering, op: Op) -> Source:
@@ -136,6 +232,13 @@ _RULES: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
     **dict.fromkeys(_UNARY, _unary),
     NEG.name: _negate,
     RSQRT.name: _rsqrt,
+    CAST.name: _cast,
+    FLOOR.name: _round_to_whole(Round.FLOOR),
+    CEIL.name: _round_to_whole(Round.CEIL),
+    BITCAST.name: _bitcast,
+    SHL.name: _shift,
+    SHR.name: _shift,
+    **dict.fromkeys((*_LOGIC, XOR.name), _logic),
     EXP2.name: _scaled(LN_2, VEXP, None),
     LOG2.name: _scaled(None, VLN, 1 / LN_2),
 }

@@ -8,34 +8,27 @@ stride of 0 repeats what they repeat.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import NoReturn
 
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import DType, TileType
-from tilejit.ops import CONSTANT, LOAD, NEG, RESHAPE, SUB
-from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ir.types import FP32, INT16, INT32, DType, TileType
+from tilejit.ops import ARANGE, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
+from tilejit.ops.machine.lanes import MAX_REPEATS
+from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
+from tilejit.ops.machine.sync import SET_SATURATION
+from tilejit.ops.machine.vector import VADDS, VMULS
+from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.manager import PassContext
-from tilejit.passes.tile_homes import TileHomes, TileLayout, UbTile, is_view, layout_of
+from tilejit.passes.tile_homes import Bits, TileHomes, TileLayout, UbTile, is_view, layout_of
+from tilejit.passes.vector_form import Source, copy_tile, pitch_blocks
 
-
-@dataclass(frozen=True)
-class Source:
-    """How an instruction on a tile reads one of its operands.
-
-    ``row_blocks``: blocks from row to row, 0 where all rows read the same. ``follows_columns``: else each row
-    reads one block again and again, whose elements are all equal.
-    """
-
-    pointer: Value
-    element: DType
-    row_blocks: int
-    follows_columns: bool
+_BRCB_ELEMENTS = 8
+"""Elements that one repeat of vbrcb turns into blocks."""
 
 
 class Lowering:
@@ -49,6 +42,9 @@ class Lowering:
         self.builder = MachineBuilder(top)
         self.scalars: dict[Value, Value] = {}
         self.tiles: dict[Value, UbTile] = {}
+        self.bits: dict[Value, Bits] = {}
+        self.carried: set[Value] = set()  # pointers of tiles that a loop carries
+        self._keeps_infinities = False
         self._kept: dict[Hashable, tuple[Block, UbTile]] = {}
 
     # Scalars
@@ -69,25 +65,32 @@ class Lowering:
         """Whether a value is a tile, or a scalar that lives in UB."""
         return not value.type.is_scalar or self.homes.is_ub_scalar(value)
 
+    def keeps_infinities(self) -> None:
+        """Have casts to smaller floats give inf for what is too large, as they do in a kernel."""
+        if not self._keeps_infinities:
+            self._keeps_infinities = True
+            with self.builder.inside(self.builder.top):
+                self.builder.op(SET_SATURATION, {"on": False})
+
     # Tiles
 
     def new_tile(self, type: TileType, name: str = "", *, is_fixed: bool = False) -> UbTile:
         """A buffer of its own for a tile."""
         element, layout = type.element, layout_of(type)
         assert isinstance(element, DType)
-        pointer = self.builder.buffer(element, layout.elements, name)
+        pointer = self.builder.buffer(element, _room(layout, element), name)
         return UbTile(pointer, layout, element, is_fixed or self.builder.block is self.builder.top)
 
     def new_like(self, tile: UbTile, element: DType | None = None) -> UbTile:
         """A buffer as ``tile`` has one, for a value on the way to a result."""
         element = tile.element if element is None else element
-        pointer = self.builder.buffer(element, tile.layout.elements)
+        pointer = self.builder.buffer(element, _room(tile.layout, element))
         return UbTile(pointer, tile.layout, element)
 
     def destination(self, op: Op) -> UbTile:
         """Where the result of an elementwise op goes: over an operand that ends here, or to a new buffer."""
         type, name = op.result.type, op.result.name
-        layout = layout_of(type)
+        layout, found = layout_of(type), None
         for operand in op.operands:
             base = operand
             while base not in self.tiles and base.defining_op is not None and is_view(base.defining_op):
@@ -95,9 +98,9 @@ class Lowering:
             tile = self.tiles.get(base)
             if tile is None or tile.is_fixed or tile.element != type.element or tile.layout != layout:
                 continue
-            if self.homes.is_last_use(base, op):
-                return tile
-        return self.new_tile(type, name)
+            if self.homes.is_last_use(base, op) and (found is None or tile.pointer in self.carried):
+                found = tile
+        return self.new_tile(type, name) if found is None else found
 
     def tile(self, value: Value) -> UbTile:
         """The tile of a value that is in UB as a whole."""
@@ -134,21 +137,63 @@ class Lowering:
         sizes = value.type.shape
         return base, tuple(d is not None for d, size in zip(dims, sizes, strict=True) if size != 1)
 
+    # Operands of instructions
+
     def source(self, value: Value, type: TileType) -> Source | Value:
         """How an operation on a tile of ``type`` reads ``value``: a machine scalar where it is one."""
         base, follows = self.base_of(value)
         if base.type.is_scalar and not self.is_ub(base):
             return self.scalar(base)
+        if not any(follows):
+            return self._blocks_of(base, 1)
+        tile = self.materialise(base)
         if all(follows):
-            tile = self.tile(value if value in self.tiles else base)
             return Source(tile.pointer, tile.element, pitch_blocks(tile.layout, tile.element), True)
-        self.refuse(f"a broadcast of {base.type} to {type} is not supported")
+        if follows[-1] and not any(follows[:-1]):
+            return Source(tile.pointer, tile.element, 0, True)
+        if len(follows) == 2 and follows[0]:
+            return self._blocks_of(base, tile.layout.columns)
+        self.refuse(
+            f"a tile of {base.type} is repeated to {type}, in the middle of its dimensions",
+            hint="broadcast along the first dimensions, or along the last of two",
+        )
 
     def as_source(self, operand: Source | Value) -> Source:
-        """An operand for an instruction that takes no scalar."""
+        """An operand for an instruction that takes no scalar: a block of the scalar, read again and again."""
         if isinstance(operand, Source):
             return operand
-        self.refuse("a scalar operand is not supported")
+        element, number = operand.type.element, constant_value(operand)
+        assert isinstance(element, DType)
+        key = ("block", element, operand if number is None else repr(number))
+        found = self.kept(key)
+        if found is None:
+            owner = operand.owner
+            block = owner if isinstance(owner, Block) else owner.parent
+            with self.builder.inside(self.builder.top if number is not None or block is None else block):
+                scalar = operand if number is None else self.builder.constant(number, element)
+                lanes = BLOCK_BYTES // element.itemsize
+                tile = self.new_tile(TileType(element, (lanes,)))
+                self.fill(tile.pointer, element, scalar, lanes)
+                found = self.keep(key, tile)
+        return Source(found.pointer, element, 0, False)
+
+    def _blocks_of(self, base: Value, count: int) -> Source:
+        """A block for each of the ``count`` elements of a tile, filled with it."""
+        tile = self.kept(("blocks", base))
+        if tile is None:
+            tile = self.keep(("blocks", base), self.blocks(self.materialise(base), count))
+        return Source(tile.pointer, tile.element, int(count > 1), False)
+
+    def blocks(self, dense: UbTile, count: int) -> UbTile:
+        """A block for each of the first ``count`` elements of a row, filled with it."""
+        lanes = BLOCK_BYTES // dense.element.itemsize
+        repeats = -(-count // _BRCB_ELEMENTS)
+        tile = self.new_tile(TileType(dense.element, (repeats * _BRCB_ELEMENTS * lanes,)))
+        for first in range(0, repeats, MAX_REPEATS):
+            target = self.builder.move(tile.pointer, first * _BRCB_ELEMENTS * lanes)
+            origin = self.builder.move(dense.pointer, first * _BRCB_ELEMENTS)
+            self.builder.op(VBRCB, dst=target, src=origin, repeats=min(MAX_REPEATS, repeats - first))
+        return tile
 
     def negated(self, scalar: Value) -> Value:
         """A machine scalar with its sign flipped."""
@@ -161,13 +206,87 @@ class Lowering:
             return self.builder.op(NEG, x=scalar).result
         return self.builder.op(SUB, lhs=self.builder.constant(0, element), rhs=scalar).result
 
-    def fill(self, pointer: Value, element: DType, number: int | float, count: Index) -> None:
-        """Write a number to ``count`` elements from a block's start on."""
-        self.refuse("masked-out lanes that are used are not supported")
+    def fill(self, pointer: Value, element: DType, number: int | float | Value, count: Index) -> None:
+        """Write a number to ``count`` elements from a block's start on; bytes in whole blocks."""
+        builder = self.builder
+        if element.itemsize == 1 and not isinstance(number, Value):
+            byte = int(number) & 0xFF
+            pair = byte << 8 | byte
+            pointer, element = builder.reinterpret(pointer, INT16), INT16
+            number, count = pair - (1 << 16) if pair >> 15 else pair, builder.divide(count, 2)
+        if element.itemsize not in (2, 4):
+            self.refuse(
+                f"a tile of {element} cannot be filled with a number", hint="convert to fp32 or int32"
+            )
+        scalar = number if isinstance(number, Value) else builder.constant(number, element)
+        builder.op(VDUP, dst=pointer, scalar=scalar, count=count)
 
     def materialise(self, value: Value) -> UbTile:
         """The tile of a value, made now where only views of it are there."""
-        return self.tile(value)
+        found = self.tiles.get(value) or self.kept(value)
+        if found is not None:
+            return found
+        op = value.defining_op
+        if op is not None and op.name == ARANGE.name:
+            start = op.attributes["start"]
+            assert isinstance(start, int)
+            return self.table(INT32, start, value.type.size)
+        base, follows = self.base_of(value)
+        if base is not value and all(follows) and not base.type.is_scalar:
+            tile = self.materialise(base)
+            return UbTile(tile.pointer, layout_of(value.type), tile.element, tile.is_fixed)
+        if value.type.is_scalar and not self.is_ub(value):
+            element = value.type.element
+            assert isinstance(element, DType)
+            tile = self.new_tile(value.type, value.name)
+            self.fill(tile.pointer, element, self.scalar(value), 1 if element.itemsize > 1 else 2)
+            return self.keep(value, tile)
+        tile = self.new_tile(value.type, value.name)
+        self.write(value, tile)
+        return self.keep(value, tile)
+
+    def write(self, value: Value, target: UbTile) -> None:
+        """Copy a value, or repeat what is behind its views, into a tile."""
+        source = self.source(value, value.type)
+        if isinstance(source, Value):
+            self.fill(target.pointer, target.element, source, target.layout.elements)
+            return
+        copy_tile(self.builder, target, source)
+
+    def table(self, element: DType, start: int, size: int) -> UbTile:
+        """The numbers from ``start`` on, made once before the loop over programs."""
+        key = ("table", element, start, size)
+        found = self.kept(key)
+        if found is not None:
+            return found
+        builder, first = self.builder, BLOCK_BYTES // element.itemsize
+        with builder.inside(builder.top):
+            tile = self.new_tile(TileType(element, (size,)), is_fixed=True)
+            number: type[int | float] = float if element.is_floating() else int
+            for lane in range(first):
+                place = builder.move(tile.pointer, lane)
+                builder.op(STORE, pointer=place, value=builder.constant(number(start + lane), element))
+            have = first
+            while have < size:
+                some = min(have, tile.layout.elements - have)
+                step = builder.constant(number(have), element)
+                place = builder.move(tile.pointer, have)
+                builder.op(VADDS, dst=place, src=tile.pointer, scalar=step, count=some)
+                have += some
+            return self.keep(key, tile)
+
+    def scaled_table(self, size: int, step: int) -> UbTile:
+        """The first ``size`` multiples of ``step`` as fp32, made once before the loop over programs."""
+        table = self.table(FP32, 0, size)
+        found = self.kept(("scaled", size, step)) if step != 1 else table
+        if found is not None:
+            return found
+        with self.builder.inside(self.builder.top):
+            tile = self.new_tile(TileType(FP32, (size,)), is_fixed=True)
+            factor = self.builder.constant(float(step), FP32)
+            operands = {"dst": tile.pointer, "src": table.pointer, "scalar": factor}
+            self.builder.make(VMULS, {**operands, "count": tile.layout.elements})
+            return self.keep(("scaled", size, step), tile)
 
     # Refusals
 
@@ -175,6 +294,12 @@ class Lowering:
         """Say that the backend cannot do what the kernel asks for. Raises: CompileError."""
         location = op.location if op is not None else self.builder.location
         raise CompileError(f"Ascend: {message}", location, hint)
+
+
+def _room(layout: TileLayout, element: DType) -> int:
+    """Elements of a buffer: comparisons read whole repeats from every row."""
+    lanes = REPEAT_BYTES // element.itemsize
+    return (layout.rows - 1) * layout.pitch + -(-layout.pitch // lanes) * lanes
 
 
 def _view_dims(op: Op) -> list[int | None] | None:
@@ -185,8 +310,3 @@ def _view_dims(op: Op) -> list[int | None] | None:
     if op.name == RESHAPE.name:
         return reshape_dims(source, target)
     return [d if size == target[d] and size != 1 else None for d, size in enumerate(source)]
-
-
-def pitch_blocks(layout: TileLayout, element: DType) -> int:
-    """Blocks from row to row."""
-    return layout.pitch * element.itemsize // BLOCK_BYTES

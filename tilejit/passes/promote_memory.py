@@ -11,29 +11,41 @@ is computed once, before the loop over programs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.types import INT32, TileType
+from tilejit.ir.opdef import Effects
+from tilejit.ir.types import INT1, INT32, TileType
 from tilejit.ops import (
+    ARANGE,
     FOR,
     IDIV,
+    IF,
     IREM,
     LOAD,
     MUL,
     NUM_PROGRAMS,
     PROGRAM_ID,
+    REDUCE,
     RETURN,
+    SELECT,
     STORE,
+    WHILE,
     YIELD,
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
+from tilejit.passes.access import may_alias
 from tilejit.passes.lower_elementwise import lower_elementwise
+from tilejit.passes.lower_masks import lower_bits, lower_select
+from tilejit.passes.lower_reduce import lower_reduce
 from tilejit.passes.lower_transfer import lower_load, lower_store
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.manager import PassContext
-from tilejit.passes.tile_homes import is_view
+from tilejit.passes.tile_homes import UbTile, is_view
+from tilejit.passes.tile_lanes import lane
+from tilejit.passes.vector_form import copy_tile, whole
 from tilejit.target.spaces import Core
 
 AXES = 3
@@ -62,27 +74,32 @@ class _Walker:
 
     def __init__(self, lowering: Lowering, grid: list[Value]) -> None:
         self._lowering = lowering
+        self._builder = lowering.builder
         self._grid = grid
         self._program: list[Value] = []
+        self._fixed: set[Value] = set(lowering.function.body.arguments)  # the same for all programs
         self._rules: Mapping[str, Callable[[Op], None]] = {
             PROGRAM_ID.name: self._program_id,
             NUM_PROGRAMS.name: self._num_programs,
             LOAD.name: self._load,
             STORE.name: lambda op: lower_store(lowering, op),
+            FOR.name: self._for,
+            WHILE.name: self._while,
+            IF.name: self._if,
         }
 
     def run(self) -> None:
-        builder = self._lowering.builder
-        builder.location = self._lowering.function.location
+        builder, function = self._builder, self._lowering.function
+        builder.location = function.location
         programs = builder.op(MUL, lhs=self._grid[0], rhs=self._grid[1]).result
         programs = builder.op(MUL, lhs=programs, rhs=self._grid[2]).result
         first, step = builder.op(BLOCK_INDEX).result, builder.op(BLOCK_COUNT).result
         body = Block([TileType(INT32)], ["task"])
         with builder.inside(body):
             self._decode(body.arguments[0])
-            for op in self._lowering.function.body.ops[:-1]:
-                self._visit(op)
-            builder.location = self._lowering.function.location
+            for op in function.body.ops[:-1]:
+                self._visit_once(op)
+            builder.location = function.location
             builder.op(YIELD)
         bounds = {"lower": first, "upper": programs, "step": step}
         builder.block.append(Op(FOR, bounds, regions=(body,), location=builder.location))
@@ -90,16 +107,35 @@ class _Walker:
 
     def _decode(self, task: Value) -> None:
         """Program ids from the number of a task; the first axis runs fastest."""
-        builder = self._lowering.builder
         rest = task
         for size in self._grid[:-1]:
-            self._program.append(builder.op(IREM, lhs=rest, rhs=size).result)
-            rest = builder.op(IDIV, lhs=rest, rhs=size).result
+            self._program.append(self._builder.op(IREM, lhs=rest, rhs=size).result)
+            rest = self._builder.op(IDIV, lhs=rest, rhs=size).result
         self._program.append(rest)
+
+    def _visit_once(self, op: Op) -> None:
+        """Lower an op of the function's body; in front of all programs where it is the same for them."""
+        if not self._is_fixed(op):
+            self._visit(op)
+            return
+        self._fixed.update(op.results)
+        with self._builder.inside(self._builder.top):
+            self._visit(op)
+
+    def _is_fixed(self, op: Op) -> bool:
+        if op.regions or op.name == PROGRAM_ID.name or not all(v in self._fixed for v in op.operands):
+            return False
+        if op.name != LOAD.name:
+            return op.effects is Effects.NONE
+        function, analysis = self._lowering.function, self._lowering.analysis
+        root = analysis.root(op.operand("pointer"))
+        stores = (other for other in function.walk() if other.name == STORE.name)
+        written = [analysis.root(store.operand("pointer")) for store in stores]
+        return op.effects is Effects.READ and not any(may_alias(function, root, other) for other in written)
 
     def _visit(self, op: Op) -> None:
         lowering = self._lowering
-        lowering.builder.location = op.location
+        self._builder.location = op.location
         rule = self._rules.get(op.name)
         if rule is not None:
             rule(op)
@@ -107,11 +143,24 @@ class _Walker:
             self._clone(op)
         elif is_view(op) or not any(result in lowering.homes.demanded for result in op.results):
             return
-        else:
-            tile = lower_elementwise(lowering, op) if op.definition.is_elementwise else None
-            if tile is None:
-                lowering.refuse(f"{op.name} on tiles is not supported", op)
-            lowering.tiles[op.result] = tile
+        elif op.result.type.element == INT1:
+            lowering.bits[op.result] = lower_bits(lowering, op)
+        elif op.name != ARANGE.name:
+            lowering.tiles[op.result] = self._tile_op(op)
+
+    def _tile_op(self, op: Op) -> UbTile:
+        """Compute a tile."""
+        lowering = self._lowering
+        if op.name == SELECT.name:
+            return lower_select(lowering, op)
+        if op.name == REDUCE.name:
+            return lower_reduce(lowering, op)
+        tile = lower_elementwise(lowering, op) if op.definition.is_elementwise else None
+        if tile is None:
+            lowering.refuse(f"the vector unit has no {op.name}", op)
+        return tile
+
+    # Scalars
 
     def _is_scalar(self, op: Op) -> bool:
         return not op.regions and all(
@@ -121,12 +170,14 @@ class _Walker:
     def _clone(self, op: Op) -> None:
         """A scalar op stays what it is."""
         lowering = self._lowering
+        if op.effects & ~Effects.READ:
+            lowering.refuse(f"{op.name} is not supported", op)
         operands = {
             name: [lowering.scalar(value) for value in values] for name, values in op.named_operands().items()
         }
         names = [result.name for result in op.results]
         made = Op(op.definition, operands, op.attributes, location=op.location, result_names=names)
-        lowering.builder.block.append(made)
+        self._builder.block.append(made)
         lowering.scalars.update(zip(op.results, made.results, strict=True))
 
     def _program_id(self, op: Op) -> None:
@@ -140,7 +191,142 @@ class _Walker:
         self._lowering.scalars[op.result] = self._grid[axis]
 
     def _load(self, op: Op) -> None:
-        if op.result.type.is_scalar:
+        lowering = self._lowering
+        if not op.result.type.is_scalar:
+            if op.result in lowering.homes.demanded:
+                lowering.tiles[op.result] = lower_load(lowering, op)
+        elif op.optional_operand("mask") is None:
             self._clone(op)
-        elif op.result in self._lowering.homes.demanded:
-            self._lowering.tiles[op.result] = lower_load(self._lowering, op)
+        else:
+            lowering.scalars[op.result] = lane(lowering, op.result, ())
+
+    # Control flow
+
+    def _for(self, op: Op) -> None:
+        lowering, body = self._lowering, op.regions[0]
+        carried = self._carry(op, body.arguments[1:])
+        names = [argument.name for argument in body.arguments]
+        block = Block([body.arguments[0].type], names[:1])
+        lowering.scalars[body.arguments[0]] = block.arguments[0]
+        self._enter(block, carried, [body.arguments[1:]])
+        self._region(body, block, carried)
+        bounds = {name: lowering.scalar(op.operand(name)) for name in ("lower", "upper", "step")}
+        operands: dict[str, Value | Sequence[Value] | None] = {**bounds, "inits": carried.inits}
+        made = Op(FOR, operands, regions=(block,), location=op.location)
+        self._leave(op, made, carried)
+
+    def _while(self, op: Op) -> None:
+        condition, body = op.regions
+        carried = self._carry(op, body.arguments)
+        blocks = [Block(), Block()]
+        for block, region in zip(blocks, (condition, body), strict=True):
+            self._enter(block, carried, [region.arguments])
+        with self._builder.inside(blocks[0]):
+            for inner in condition.ops[:-1]:
+                self._visit(inner)
+            holds = self._lowering.scalar(condition.terminator.operands[0])
+            blocks[0].append(Op(YIELD, {"values": [holds]}, location=op.location))
+        self._region(body, blocks[1], carried)
+        made = Op(WHILE, {"inits": carried.inits}, regions=tuple(blocks), location=op.location)
+        self._leave(op, made, carried)
+
+    def _if(self, op: Op) -> None:
+        lowering = self._lowering
+        condition = lowering.scalar(op.operand("condition"))
+        carried = _Carried()
+        for index, result in enumerate(op.results):
+            if lowering.is_ub(result):
+                if result in lowering.homes.demanded:
+                    self._refuse_bools(result, op)
+                    carried.tiles[index] = lowering.new_tile(result.type, result.name)
+            else:
+                carried.scalars.append(index)
+        blocks = [Block(), Block()]
+        for block, region in zip(blocks, op.regions, strict=True):
+            self._region(region, block, carried)
+        made = Op(IF, {"condition": condition}, regions=tuple(blocks), location=op.location)
+        self._leave(op, made, carried)
+
+    def _carry(self, op: Op, arguments: Sequence[Value]) -> _Carried:
+        """Find where each value that a loop carries lives, and put its initial value there."""
+        lowering, carried = self._lowering, _Carried()
+        for index, init in enumerate(op.operand_list("inits")):
+            argument = arguments[index]
+            if not lowering.is_ub(argument):
+                carried.scalars.append(index)
+                carried.inits.append(lowering.scalar(init))
+            elif argument in lowering.homes.demanded:
+                self._refuse_bools(argument, op)
+                carried.tiles[index] = self._carried_tile(op, init, argument, carried)
+        return carried
+
+    def _refuse_bools(self, value: Value, op: Op) -> None:
+        if value.type.element == INT1:
+            self._lowering.refuse("tiles of bools cannot pass through control flow", op, "carry numbers")
+
+    def _carried_tile(self, op: Op, init: Value, argument: Value, carried: _Carried) -> UbTile:
+        """The tile of the initial value where nothing else needs it, else one of its own."""
+        lowering = self._lowering
+        tile = lowering.tiles.get(init)
+        taken = [other.pointer for other in carried.tiles.values()]
+        if tile is None or tile.is_fixed or tile.pointer in taken or not lowering.homes.is_last_use(init, op):
+            tile = lowering.new_tile(argument.type, argument.name)
+            lowering.write(init, tile)
+        lowering.carried.add(tile.pointer)
+        return tile
+
+    def _enter(self, block: Block, carried: _Carried, arguments: Sequence[Sequence[Value]]) -> None:
+        """Give a block the arguments for what is carried on the scalar unit."""
+        for group in arguments:
+            for index in carried.scalars:
+                value = group[index]
+                self._lowering.scalars[value] = block.add_argument(value.type, value.name)
+            for index, tile in carried.tiles.items():
+                self._lowering.tiles[group[index]] = tile
+
+    def _region(self, region: Block, block: Block, carried: _Carried) -> None:
+        """Lower a region into ``block``, which ends by putting what it yields where it is carried."""
+        lowering = self._lowering
+        with self._builder.inside(block):
+            for op in region.ops[:-1]:
+                self._visit(op)
+            self._builder.location = region.terminator.location
+            yielded = region.terminator.operands
+            self._put(carried, yielded)
+            values = [lowering.scalar(yielded[index]) for index in carried.scalars]
+            block.append(Op(YIELD, {"values": values}, location=self._builder.location))
+
+    def _put(self, carried: _Carried, yielded: Sequence[Value]) -> None:
+        """Copy yielded tiles to where they are carried; those that lie where another goes are saved first."""
+        lowering = self._lowering
+        homes = {tile.pointer for tile in carried.tiles.values()}
+        saved: dict[int, UbTile] = {}
+        for index, tile in carried.tiles.items():
+            found = lowering.tiles.get(lowering.base_of(yielded[index])[0])
+            if found is not None and found.pointer in homes and found.pointer is not tile.pointer:
+                saved[index] = lowering.new_like(tile)
+                lowering.write(yielded[index], saved[index])
+        for index, tile in carried.tiles.items():
+            found = lowering.tiles.get(yielded[index])
+            if index in saved:
+                copy_tile(self._builder, tile, whole(saved[index]))
+            elif found is None or found.pointer is not tile.pointer:
+                lowering.write(yielded[index], tile)
+
+    def _leave(self, op: Op, made: Op, carried: _Carried) -> None:
+        """Append a control op; its results are what it carried."""
+        self._builder.block.append(made)
+        for index, value in zip(carried.scalars, made.results, strict=True):
+            value.name = op.results[index].name
+            self._lowering.scalars[op.results[index]] = value
+        for index, tile in carried.tiles.items():
+            self._lowering.tiles[op.results[index]] = tile
+
+
+@dataclass
+class _Carried:
+    """What passes through a control op: by position, scalars of the machine function and tiles in UB."""
+
+    scalars: list[int] = field(default_factory=list)
+    inits: list[Value] = field(default_factory=list)
+    tiles: dict[int, UbTile] = field(default_factory=dict)

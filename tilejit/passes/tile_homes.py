@@ -15,14 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import DType, TileType, product
+from tilejit.ir.types import FP32, INT16, INT32, DType, TileType, product
 from tilejit.ops import (
     ABS,
     ADD,
     ARANGE,
     ATOMIC_RMW,
+    BITCAST,
     BROADCAST,
     CAST,
+    CMP,
     CONSTANT,
     DIV,
     DOT,
@@ -48,8 +50,9 @@ from tilejit.ops import (
     TRANSPOSE,
     WHILE,
 )
-from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.shape import reshape_dims
+from tilejit.passes.access import AccessAnalysis
 
 VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
 _UB_SCALAR_OPS = frozenset(
@@ -93,6 +96,45 @@ class UbTile:
     is_fixed: bool = False
 
 
+STRIP_LANES = REPEAT_BYTES // FP32.itemsize
+"""Columns of one strip of bits: what one repeat compares of 32-bit elements."""
+STRIP_BYTES = STRIP_LANES // 8
+EXACT_IN_FP32 = 1 << 23
+"""Integers up to here, and sums of two, are exact in fp32."""
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A tile of bools. ``rows`` is 1 where all rows are alike."""
+
+    pointer: Value
+    layout: TileLayout
+    rows: int
+
+    @property
+    def strips(self) -> int:
+        return -(-self.layout.columns // STRIP_LANES)
+
+    @property
+    def strip_bytes(self) -> int:
+        """From one strip to the next."""
+        return _strip_bytes(self.layout, self.rows)
+
+    @property
+    def words(self) -> int:
+        """Size in int16."""
+        return bits_bytes(self.layout, self.rows) // INT16.itemsize
+
+
+def _strip_bytes(layout: TileLayout, rows: int) -> int:
+    return STRIP_BYTES if layout.rows == 1 else -(-rows * STRIP_BYTES // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def bits_bytes(layout: TileLayout, rows: int) -> int:
+    strips = -(-layout.columns // STRIP_LANES)
+    return -(-strips * _strip_bytes(layout, rows) // BLOCK_BYTES) * BLOCK_BYTES
+
+
 def is_view(op: Op) -> bool:
     """Whether the result of ``op`` is its operand, read in another way."""
     if op.name not in VIEW_OPS:
@@ -115,6 +157,7 @@ class TileHomes:
         self.in_ub: set[Value] = set()
         self.demanded: set[Value] = set()
         self._position = {op: number for number, op in enumerate(function.walk())}
+        self._analysis = AccessAnalysis(function)
         self._find_ub_scalars(function)
         for op in function.walk():
             for value in _asked_for(op):
@@ -148,8 +191,9 @@ class TileHomes:
 
     def _mark_scalars(self, op: Op) -> None:
         for group in carried_groups(op):
-            if group[0].type.is_scalar and not self.in_ub.isdisjoint(group):
-                self.in_ub.update(group)
+            is_scalar = group.homes[0].type.is_scalar
+            if is_scalar and not self.in_ub.isdisjoint((*group.homes, *group.sources)):
+                self.in_ub.update(group.homes)
         if (
             len(op.results) != 1
             or not op.result.type.is_scalar
@@ -169,21 +213,68 @@ class TileHomes:
             if value in self.demanded or (value.type.is_scalar and value not in self.in_ub):
                 continue
             self.demanded.add(value)
-            pending += _needed_for(value)
+            pending += self._needed_for(value)
+
+    def _needed_for(self, value: Value) -> Iterator[Value]:
+        """What a demanded value is computed from."""
+        op = value.defining_op
+        if op is None:
+            block = value.owner
+            assert isinstance(block, Block)
+            if isinstance(block.parent, Op):
+                yield from _group_of(block.parent, value)
+        elif op.regions:
+            yield from _group_of(op, value)
+        elif op.name == CMP.name and affine_steps(self._analysis, op) is not None:
+            return
+        elif op.name not in (CONSTANT.name, ARANGE.name, LOAD.name):
+            yield from op.operands
 
 
-def carried_groups(op: Op) -> Iterator[tuple[Value, ...]]:
-    """The values that a control op makes one: inits, block arguments, yielded values and results."""
+def affine_steps(analysis: AccessAnalysis, comparison: Op) -> dict[int, int] | None:
+    """By how much the difference of two integer tiles grows along each dimension, where that is constant.
+
+    None where it is not, or where the numbers are too many to be compared exactly in fp32.
+    """
+    steps: dict[int, int] = {}
+    lhs, rhs = comparison.operands
+    element, shape = lhs.type.element, lhs.type.shape
+    if not isinstance(element, DType) or element.is_floating() or element.bits < INT32.bits:
+        return None
+    for dim, size in enumerate(shape):
+        strides = [analysis.stride(value, dim) for value in (lhs, rhs)]
+        constants = [stride.constant if stride is not None else None for stride in strides]
+        if constants[0] is None or constants[1] is None:
+            return None
+        step = constants[0] - constants[1]
+        if abs(step) * size > EXACT_IN_FP32 // 2:
+            return None
+        if step:
+            steps[dim] = step
+    dims = [d for d, size in enumerate(shape) if size != 1]
+    return steps if set(steps) <= set(dims[-2:]) and (len(dims) < 3 or not steps) else None
+
+
+@dataclass(frozen=True)
+class CarriedGroup:
+    """What a control op makes one value: where it is, and where its contents come from."""
+
+    homes: tuple[Value, ...]  # the result, and a loop's block arguments
+    sources: tuple[Value, ...]  # initial and yielded values
+
+
+def carried_groups(op: Op) -> Iterator[CarriedGroup]:
+    """The groups of a control op, one for each result."""
     if op.name == IF.name:
         arms = [region.terminator.operands for region in op.regions]
         for result in op.results:
-            yield (result, *(arm[result.index] for arm in arms))
+            yield CarriedGroup((result,), tuple(arm[result.index] for arm in arms))
     if op.name in (FOR.name, WHILE.name):
         offset = 1 if op.name == FOR.name else 0
         for index, init in enumerate(op.operand_list("inits")):
             arguments = [region.arguments[index + offset] for region in op.regions]
             yielded = op.regions[-1].terminator.operands[index]
-            yield (op.results[index], init, *arguments, yielded)
+            yield CarriedGroup((op.results[index], *arguments), (init, yielded))
 
 
 def _asked_for(op: Op) -> tuple[Value, ...]:
@@ -197,34 +288,16 @@ def _asked_for(op: Op) -> tuple[Value, ...]:
     return ()
 
 
-def _needed_for(value: Value) -> Iterator[Value]:
-    """What a demanded value is computed from."""
-    op = value.defining_op
-    if op is None:
-        block = value.owner
-        assert isinstance(block, Block)
-        if isinstance(block.parent, Op):
-            yield from _group_of(block.parent, value)
-    elif op.regions:
-        yield from _group_of(op, value)
-    elif op.name == LOAD.name:
-        other = op.optional_operand("other")
-        if other is not None and not value.type.is_scalar:
-            yield other
-    elif op.name not in (CONSTANT.name, ARANGE.name):
-        yield from op.operands
-
-
 def _group_of(op: Op, value: Value) -> Iterator[Value]:
     for group in carried_groups(op):
-        if value in group:
-            yield from group
+        if value in group.homes:
+            yield from (*group.homes, *group.sources)
 
 
 def _readers(value: Value) -> Iterator[Op]:
     """The ops that read a tile, also through views."""
     for user in value.users:
-        if is_view(user):
+        if is_view(user) or user.name == BITCAST.name:
             yield from _readers(user.result)
         else:
             yield user

@@ -12,16 +12,35 @@ from dataclasses import dataclass
 
 from tilejit.ir.core import Value
 from tilejit.ir.opdef import Attribute, OpDef
-from tilejit.ir.types import DType
+from tilejit.ir.types import INT16, INT32, DType
+from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
-from tilejit.ops.machine.vector import MAX_REPEATS
-from tilejit.passes.lowering import Lowering, Source, pitch_blocks
-from tilejit.passes.machine_builder import Index
+from tilejit.ops.machine.vector import VADDS
+from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.tile_homes import TileLayout, UbTile
 
 _UNROLLED = 4
 """Instructions of one operation on a tile that are written out; more become a loop."""
 Attributes = Mapping[str, Attribute]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How an instruction on a tile reads one of its operands.
+
+    ``row_blocks``: blocks from row to row, 0 where all rows read the same. ``follows_columns``: else each row
+    reads one block again and again, whose elements are all equal.
+    """
+
+    pointer: Value
+    element: DType
+    row_blocks: int
+    follows_columns: bool
+
+
+def pitch_blocks(layout: TileLayout, element: DType) -> int:
+    """Blocks from row to row."""
+    return layout.pitch * element.itemsize // BLOCK_BYTES
 
 
 def whole(tile: UbTile) -> Source:
@@ -30,7 +49,7 @@ def whole(tile: UbTile) -> Source:
 
 
 def on_tile(
-    lowering: Lowering,
+    builder: MachineBuilder,
     definition: OpDef,
     target: UbTile,
     sources: Mapping[str, Source],
@@ -49,16 +68,16 @@ def on_tile(
     if flat:
         pointers = {name: source.pointer for name, source in sources.items()}
         operands = {"dst": target.pointer, **pointers, **others, "count": layout.elements}
-        lowering.builder.make(definition, operands, attributes)
+        builder.make(definition, operands, attributes)
         return
-    _Repeats(lowering, definition, target, sources, attributes or {}, others).make()
+    _Repeats(builder, definition, target, sources, attributes or {}, others).make()
 
 
 @dataclass
 class _Repeats:
     """One operation in the repeat form."""
 
-    lowering: Lowering
+    builder: MachineBuilder
     definition: OpDef
     target: UbTile
     sources: Mapping[str, Source]
@@ -97,7 +116,7 @@ class _Repeats:
             def strip(
                 index: Index, count: int = self._lanes, first: int = first, repeats: int = repeats
             ) -> None:
-                column = self.lowering.builder.mul(index, self._lanes)
+                column = self.builder.mul(index, self._lanes)
                 steps = [s.row_blocks for s in self._operands.values()]
                 self._instruction(first, column, count, repeats, steps)
 
@@ -119,7 +138,7 @@ class _Repeats:
             self._instruction(row, repeats * self._lanes, rest, 1, steps)
 
     def _instruction(self, row: Index, column: Index, count: int, repeats: int, steps: Sequence[int]) -> None:
-        builder = self.lowering.builder
+        builder = self.builder
         pointers: dict[str, Value] = {}
         for name, source in self._operands.items():
             lanes_of_block = BLOCK_BYTES // source.element.itemsize
@@ -137,9 +156,15 @@ class _Repeats:
             for index in range(times):
                 make(index)
         elif times:
-            self.lowering.builder.loop(times, make)
+            self.builder.loop(times, make)
 
 
-def block_lanes(element: DType) -> int:
-    """Elements of one block."""
-    return BLOCK_BYTES // element.itemsize
+def copy_tile(builder: MachineBuilder, target: UbTile, source: Source) -> None:
+    """Copy elements bit for bit, or repeat what the source repeats."""
+    word = INT16 if target.element.itemsize < INT32.itemsize else INT32
+    size, layout = target.element.itemsize, target.layout
+    columns, pitch = -(-layout.columns * size // word.itemsize), layout.pitch * size // word.itemsize
+    words = UbTile(builder.reinterpret(target.pointer, word), TileLayout(layout.rows, columns, pitch), word)
+    pointer = builder.reinterpret(source.pointer, word)
+    moved = Source(pointer, word, source.row_blocks, source.follows_columns)
+    on_tile(builder, VADDS, words, {"src": moved}, scalar=builder.constant(0, word))

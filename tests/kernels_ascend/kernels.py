@@ -1,0 +1,142 @@
+"""Kernels for the vector cores that are no examples."""
+
+from __future__ import annotations
+
+import tilejit
+import tilejit.language as tl
+
+
+@tilejit.kernel
+def rms_norm_kernel(x_ptr, weight_ptr, out_ptr, stride, n_cols, epsilon, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < n_cols
+    x = tl.load(x_ptr + row * stride + columns, mask=mask, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(x * x, axis=0) / n_cols + epsilon)
+    weight = tl.load(weight_ptr + columns, mask=mask).to(tl.float32)
+    tl.store(out_ptr + row * stride + columns, (x * scale * weight).to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@tilejit.kernel
+def softmax_rows_kernel(x_ptr, out_ptr, stride, n_rows, n_cols, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.arange(0, BLOCK)
+    mask = (rows[:, None] < n_rows) & (columns[None, :] < n_cols)
+    places = rows[:, None] * stride + columns[None, :]
+    x = tl.load(x_ptr + places, mask=mask, other=-float("inf"))
+    numerator = tl.exp(x - tl.max(x, axis=1)[:, None])
+    tl.store(out_ptr + places, numerator / tl.sum(numerator, axis=1)[:, None], mask=mask)
+
+
+@tilejit.kernel
+def rope_kernel(x_ptr, cos_ptr, sin_ptr, out_ptr, n_tokens, TOKENS: tl.constexpr, HALF: tl.constexpr):
+    tokens = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    lanes = tl.arange(0, HALF)
+    mask = tokens[:, None] < n_tokens
+    angle = tokens[:, None] * HALF + lanes[None, :]
+    first = tokens[:, None] * (2 * HALF) + lanes[None, :]
+    cos, sin = tl.load(cos_ptr + angle, mask=mask), tl.load(sin_ptr + angle, mask=mask)
+    x, y = tl.load(x_ptr + first, mask=mask), tl.load(x_ptr + first + HALF, mask=mask)
+    tl.store(out_ptr + first, x * cos - y * sin, mask=mask)
+    tl.store(out_ptr + first + HALF, y * cos + x * sin, mask=mask)
+
+
+@tilejit.kernel
+def quantise_kernel(x_ptr, out_ptr, scale_ptr, n_rows, n_cols, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.arange(0, BLOCK)
+    mask = (rows[:, None] < n_rows) & (columns[None, :] < n_cols)
+    places = rows[:, None] * n_cols + columns[None, :]
+    x = tl.load(x_ptr + places, mask=mask, other=0.0).to(tl.float32)
+    scale = tl.maximum(tl.max(tl.abs(x), axis=1) / 127.0, 1e-10)
+    scaled = tl.floor(x / scale[:, None] + 0.5)
+    tl.store(out_ptr + places, scaled.to(tl.int8), mask=mask)
+    tl.store(scale_ptr + rows, scale, mask=rows < n_rows)
+
+
+@tilejit.kernel
+def dequantise_kernel(x_ptr, scale_ptr, out_ptr, n_rows, n_cols, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.arange(0, BLOCK)
+    mask = (rows[:, None] < n_rows) & (columns[None, :] < n_cols)
+    places = rows[:, None] * n_cols + columns[None, :]
+    x = tl.load(x_ptr + places, mask=mask).to(tl.float32)
+    scale = tl.load(scale_ptr + rows, mask=rows < n_rows)
+    tl.store(out_ptr + places, (x * scale[:, None]).to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@tilejit.kernel
+def column_sum_kernel(x_ptr, out_ptr, n_rows, n_cols, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = columns < n_cols
+    total = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, n_rows, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        mask = (rows[:, None] < n_rows) & inside[None, :]
+        x = tl.load(x_ptr + rows[:, None] * n_cols + columns[None, :], mask=mask, other=0.0)
+        total += tl.sum(x.to(tl.float32), axis=0)
+    tl.store(out_ptr + columns, total, mask=inside)
+
+
+@tilejit.kernel
+def row_extremes_kernel(x_ptr, low_ptr, high_ptr, n_rows, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    mask = rows < n_rows
+    places = rows[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    x = tl.load(x_ptr + places, mask=mask[:, None], other=0)
+    tl.store(low_ptr + rows, tl.min(x, axis=1), mask=mask)
+    tl.store(high_ptr + rows, tl.max(x, axis=1), mask=mask)
+
+
+@tilejit.kernel
+def gather_rows_kernel(x_ptr, index_ptr, out_ptr, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.arange(0, COLUMNS)
+    index = tl.load(index_ptr + rows, mask=rows < n, other=0)
+    mask = rows[:, None] < n
+    x = tl.load(x_ptr + index[:, None] * COLUMNS + columns[None, :], mask=mask)
+    tl.store(out_ptr + rows[:, None] * COLUMNS + columns[None, :], x * 2, mask=mask)
+
+
+@tilejit.kernel
+def online_softmax_kernel(x_ptr, out_ptr, n_cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    largest = -float("inf")
+    total = 0.0
+    for start in range(0, n_cols, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        x = tl.load(x_ptr + row * n_cols + columns, mask=columns < n_cols, other=-float("inf"))
+        higher = tl.maximum(largest, tl.max(x, axis=0))
+        total = total * tl.exp(largest - higher) + tl.sum(tl.exp(x - higher), axis=0)
+        largest = higher
+    for start in range(0, n_cols, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        mask = columns < n_cols
+        x = tl.load(x_ptr + row * n_cols + columns, mask=mask)
+        tl.store(out_ptr + row * n_cols + columns, tl.exp(x - largest) / total, mask=mask)
+
+
+@tilejit.kernel
+def causal_kernel(x_ptr, out_ptr, offset, M: tl.constexpr, N: tl.constexpr):
+    rows, columns = tl.arange(0, M), tl.arange(0, N)
+    places = rows[:, None] * N + columns[None, :]
+    x = tl.load(x_ptr + places)
+    kept = tl.where(rows[:, None] + offset >= columns[None, :], x, -1.0)
+    positive = tl.where((kept > 0.0) & (columns[None, :] != 3), kept, kept * 0.5)
+    tl.store(out_ptr + places, positive)
+
+
+@tilejit.kernel
+def branches_kernel(x_ptr, out_ptr, n, flag, BLOCK: tl.constexpr):
+    columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = columns < n
+    x = tl.load(x_ptr + columns, mask=mask)
+    y = x + 1
+    if flag > 0:
+        y = x * 2
+    else:
+        x = y - 3
+    first, second = x, y
+    for _ in range(flag + 2):
+        first, second = second, first + second
+    tl.store(out_ptr + columns, tl.where(flag > 0, first, second) + columns, mask=mask)

@@ -1,0 +1,337 @@
+"""Comparisons, their combinations, and selections.
+
+A tile of bools is a bit for each element. The tile is cut into strips of 64 columns, which is what one
+repeat of the vector unit compares of 32-bit elements; each strip holds 8 bytes of bits for every row, or for
+all rows where they are alike. A tile of one row has its strips side by side, so that one instruction does all
+of it.
+
+Integers whose neighbours differ by constants (``columns < n``, causal masks) are compared as fp32 numbers
+from a table, exactly: they are small, and what they are compared with is first clamped to what fp32 holds.
+Other int32 tiles know equality only, from which maximum and minimum make the rest.
+
+Before: operands are fp32 or int32 (``legalise``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tilejit.ir.core import Op, Value
+from tilejit.ir.opdef import OpDef
+from tilejit.ir.types import FP32, INT16, INT32, INT64, UINT8, DType, TileType
+from tilejit.ops import AND, CMP, NOT, OR, XOR, CmpPredicate
+from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ops.machine.vector import VADDS, VAND, VMAX, VNOT, VOR
+from tilejit.ops.machine.vector_select import VCMP, VCMPS, VSEL, Predicate, SelectMode
+from tilejit.passes.lowering import Lowering
+from tilejit.passes.tile_homes import (
+    EXACT_IN_FP32,
+    STRIP_BYTES,
+    STRIP_LANES,
+    Bits,
+    TileLayout,
+    UbTile,
+    affine_steps,
+    bits_bytes,
+    layout_of,
+)
+from tilejit.passes.tile_lanes import lane
+from tilejit.passes.vector_form import Source, on_tile, whole
+
+_MAX_ROWS = 252
+"""Rows of one instruction: as many repeats as it takes, with bits in whole blocks."""
+_FLIPPED = {
+    CmpPredicate.EQ: CmpPredicate.EQ,
+    CmpPredicate.NE: CmpPredicate.NE,
+    CmpPredicate.LT: CmpPredicate.GT,
+    CmpPredicate.LE: CmpPredicate.GE,
+    CmpPredicate.GT: CmpPredicate.LT,
+    CmpPredicate.GE: CmpPredicate.LE,
+}
+
+
+def lower_bits(lowering: Lowering, op: Op) -> Bits:
+    """Make the bits of an op that gives a tile of bools. Raises: CompileError where it cannot."""
+    if op.name == CMP.name:
+        return _compare(lowering, op)
+    if op.name in _LOGIC:
+        return _combine(lowering, op)
+    if op.name == NOT.name:
+        return _inverted(lowering, bits_of(lowering, op.operands[0]))
+    lowering.refuse(f"a tile of bools made by {op.name} is not supported", op, "compare numbers instead")
+
+
+def bits_of(lowering: Lowering, value: Value) -> Bits:
+    """The bits of a tile of bools."""
+    found = lowering.bits.get(value)
+    if found is not None:
+        return found
+    op = value.defining_op
+    base, follows = lowering.base_of(value)
+    if base.type.is_scalar and not any(follows):
+        return _uniform(lowering, layout_of(value.type.with_element(FP32)), lowering.scalar(base))
+    lowering.refuse("a tile of bools is repeated, or comes from memory", op, "compare numbers instead")
+
+
+def _new_bits(lowering: Lowering, layout: TileLayout, rows: int) -> Bits:
+    return Bits(lowering.builder.buffer(UINT8, bits_bytes(layout, rows)), layout, rows)
+
+
+def _uniform(lowering: Lowering, layout: TileLayout, condition: Value) -> Bits:
+    """A scalar condition for every element."""
+    bits, builder = _new_bits(lowering, layout, 1), lowering.builder
+    number = builder.value(builder.select(condition, -1, 0), INT16)
+    lowering.fill(builder.reinterpret(bits.pointer, INT16), INT16, number, bits.words)
+    return bits
+
+
+# Combinations
+
+_LOGIC: Mapping[str, OpDef] = {AND.name: VAND, OR.name: VOR, XOR.name: VOR}
+
+
+def _combine(lowering: Lowering, op: Op) -> Bits:
+    lhs, rhs = (bits_of(lowering, value) for value in op.operands)
+    if lhs.rows != rhs.rows:
+        lhs, rhs = (_for_all_rows(lowering, bits) for bits in (lhs, rhs))
+    if op.name == XOR.name:  # in one or the other, not in both
+        both = _inverted(lowering, _logic(lowering, VAND, lhs, rhs))
+        return _logic(lowering, VAND, _logic(lowering, VOR, lhs, rhs), both)
+    return _logic(lowering, _LOGIC[op.name], lhs, rhs)
+
+
+def _logic(lowering: Lowering, definition: OpDef, lhs: Bits, rhs: Bits) -> Bits:
+    result = _new_bits(lowering, lhs.layout, lhs.rows)
+    dst, src0, src1 = (lowering.builder.reinterpret(b.pointer, INT16) for b in (result, lhs, rhs))
+    lowering.builder.op(definition, dst=dst, src0=src0, src1=src1, count=result.words)
+    return result
+
+
+def _inverted(lowering: Lowering, bits: Bits) -> Bits:
+    result = _new_bits(lowering, bits.layout, bits.rows)
+    dst, src = (lowering.builder.reinterpret(b.pointer, INT16) for b in (result, bits))
+    lowering.builder.op(VNOT, dst=dst, src=src, count=result.words)
+    return result
+
+
+def _for_all_rows(lowering: Lowering, bits: Bits) -> Bits:
+    """The bits of rows that are alike, written out for every row: one is selected where they are set."""
+    if bits.rows == bits.layout.rows:
+        return bits
+    type = TileType(FP32, (bits.layout.rows, bits.layout.columns))
+    one, zero = (lowering.builder.constant(number, FP32) for number in (1.0, 0.0))
+    numbers = lowering.new_tile(type)
+    _select_into(lowering, numbers, bits, one, zero)
+    return _compare_sources(lowering, numbers.layout, [whole(numbers)], one, Predicate.EQ)
+
+
+# Comparisons
+
+
+def _compare(lowering: Lowering, op: Op) -> Bits:
+    predicate = op.attributes["predicate"]
+    assert isinstance(predicate, CmpPredicate)
+    lhs, rhs = op.operands
+    element = lhs.type.element
+    assert isinstance(element, DType)
+    layout = layout_of(lhs.type.with_element(FP32))
+    if element.is_int():
+        affine = _compare_affine(lowering, op, predicate, layout)
+        if affine is not None:
+            return affine
+    if element == INT32:
+        return _compare_integers(lowering, op, predicate, layout)
+    if element != FP32:
+        lowering.refuse(f"tiles of {element} cannot be compared", op, "convert to fp32 or int32 first")
+    left, right = (lowering.source(value, lhs.type) for value in (lhs, rhs))
+    if isinstance(left, Value):
+        left, right, predicate = right, left, _FLIPPED[predicate]
+    sources = [lowering.as_source(left)]
+    if isinstance(right, Source):
+        return _compare_sources(lowering, layout, [*sources, right], None, Predicate(predicate.value))
+    return _compare_sources(lowering, layout, sources, right, Predicate(predicate.value))
+
+
+def _compare_integers(lowering: Lowering, op: Op, predicate: CmpPredicate, layout: TileLayout) -> Bits:
+    """a <= b where the larger of both is b, and so on."""
+    type = op.operands[0].type
+    lhs, rhs = (lowering.as_source(lowering.source(value, type)) for value in op.operands)
+    if predicate in (CmpPredicate.GT, CmpPredicate.GE):
+        lhs, rhs, predicate = rhs, lhs, _FLIPPED[predicate]
+    negated = predicate in (CmpPredicate.NE, CmpPredicate.LT)
+    if predicate is CmpPredicate.LT:  # not b <= a
+        lhs, rhs = rhs, lhs
+    if predicate in (CmpPredicate.LE, CmpPredicate.LT):
+        larger = lowering.new_tile(type)
+        on_tile(lowering.builder, VMAX, larger, {"src0": lhs, "src1": rhs})
+        lhs = whole(larger)
+    bits = _compare_sources(lowering, layout, [lhs, rhs], None, Predicate.EQ)
+    return _inverted(lowering, bits) if negated else bits
+
+
+def _compare_affine(lowering: Lowering, op: Op, predicate: CmpPredicate, layout: TileLayout) -> Bits | None:
+    """Compare integers that follow the index: c + s * i + t * j with 0, for constants s and t."""
+    steps = affine_steps(lowering.analysis, op)
+    if steps is None:
+        return None
+    lhs, rhs = op.operands
+    dims = [d for d, size in enumerate(lhs.type.shape) if size != 1]
+    builder = lowering.builder
+    origin = [builder.value(lane(lowering, v, (0,) * v.type.rank), INT64) for v in (lhs, rhs)]
+    if not steps:
+        return _uniform(lowering, layout, builder.compare(predicate, *origin))
+    limit = builder.sub(origin[1], origin[0])
+    limit = builder.minimum(builder.maximum(limit, -EXACT_IN_FP32), EXACT_IN_FP32)
+    bound = builder.value(limit, INT32)
+    return _compare_tables(lowering, layout, steps, dims, builder.value(bound, FP32), predicate)
+
+
+def _compare_tables(
+    lowering: Lowering,
+    layout: TileLayout,
+    steps: Mapping[int, int],
+    dims: list[int],
+    bound: Value,
+    predicate: CmpPredicate,
+) -> Bits:
+    """Compare ``s * i + t * j`` with ``bound``."""
+    asked = Predicate(predicate.value)
+    column = steps.get(dims[-1], 0)
+    row = steps.get(dims[-2], 0) if len(dims) > 1 else 0
+    if column:
+        table = lowering.scaled_table(layout.columns, column)
+        along = Source(table.pointer, FP32, 0, True)
+        if not row:
+            return _compare_sources(lowering, layout, [along], bound, asked)
+    rows = lowering.scaled_table(layout.rows, -row if column else row)
+    if not column:
+        across = Source(lowering.blocks(rows, layout.rows).pointer, FP32, 1, False)
+        return _compare_sources(lowering, layout, [across], bound, asked)
+    # t * j against bound - s * i
+    shifted = lowering.new_like(rows)
+    on_tile(lowering.builder, VADDS, shifted, {"src": whole(rows)}, scalar=bound)
+    across = Source(lowering.blocks(shifted, layout.rows).pointer, FP32, 1, False)
+    return _compare_sources(lowering, layout, [along, across], None, asked)
+
+
+def _compare_sources(
+    lowering: Lowering,
+    layout: TileLayout,
+    sources: list[Source],
+    scalar: Value | None,
+    predicate: Predicate,
+) -> Bits:
+    """Compare strip by strip."""
+    alike = all(s.follows_columns and s.row_blocks == 0 for s in sources)
+    bits = _new_bits(lowering, layout, 1 if alike else layout.rows)
+    names = ("src",) if len(sources) == 1 else ("src0", "src1")
+    definition = VCMPS if len(sources) == 1 else VCMP
+    attributes = {"predicate": predicate}
+    builder = lowering.builder
+    if layout.rows == 1 and all(s.follows_columns for s in sources):
+        operands: dict[str, Value | int] = {n: s.pointer for n, s in zip(names, sources, strict=True)}
+        if scalar is not None:
+            operands["scalar"] = scalar
+        builder.make(
+            definition, {"dst": bits.pointer, **operands, "count": bits.strips * STRIP_LANES}, attributes
+        )
+        return bits
+    for piece in _pieces(bits, bits.rows):
+        steps = [8 * s.follows_columns if layout.rows == 1 else s.row_blocks for s in sources]
+        blocks = [int(s.follows_columns) for s in sources]
+        operands = {"dst": builder.move(bits.pointer, piece.bit_byte)}
+        for name, source in zip(names, sources, strict=True):
+            operands[name] = builder.move(source.pointer, piece.offset(source))
+        if scalar is not None:
+            operands["scalar"] = scalar
+        strides = (1, *blocks, 8, *steps)
+        operands |= {"count": STRIP_LANES, "repeats": piece.repeats}
+        builder.make(definition, operands, {**attributes, "strides": strides})
+    return bits
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What one instruction does of a tile: ``repeats`` rows of a strip, or strips of the only row."""
+
+    row: int
+    column: int
+    lanes: int
+    repeats: int
+    bit_byte: int
+
+    def offset(self, source: Source) -> int:
+        """Where a source's part begins, in elements."""
+        lanes_of_block = BLOCK_BYTES // source.element.itemsize
+        return self.row * source.row_blocks * lanes_of_block + self.column * source.follows_columns
+
+
+def _pieces(bits: Bits, rows: int) -> list[_Piece]:
+    layout = bits.layout
+    found: list[_Piece] = []
+    if layout.rows == 1:
+        # Bits of the 252 strips of one instruction are whole blocks.
+        whole_strips, rest = divmod(layout.columns, STRIP_LANES)
+        found = [
+            _Piece(
+                0, first * STRIP_LANES, STRIP_LANES, min(_MAX_ROWS, bits.strips - first), first * STRIP_BYTES
+            )
+            for first in range(0, bits.strips, _MAX_ROWS)
+        ]
+        assert whole_strips or rest
+        return found
+    found = []
+    for strip in range(bits.strips):
+        lanes = min(STRIP_LANES, layout.columns - strip * STRIP_LANES)
+        for row in range(0, rows, _MAX_ROWS):
+            at = strip * bits.strip_bytes + (row * STRIP_BYTES if bits.rows > 1 else 0)
+            found.append(_Piece(row, strip * STRIP_LANES, lanes, min(_MAX_ROWS, rows - row), at))
+    return found
+
+
+# Selections
+
+
+def lower_select(lowering: Lowering, op: Op) -> UbTile:
+    """Choose between two tiles, element by element."""
+    type = op.result.type
+    if type.element != FP32:
+        lowering.refuse(f"tiles of {type.element} cannot be selected from", op, "convert to fp32 first")
+    bits = bits_of(lowering, op.operand("condition"))
+    chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
+    target = lowering.destination(op)
+    _select_into(lowering, target, bits, chosen, other)
+    return target
+
+
+def _select_into(
+    lowering: Lowering, target: UbTile, bits: Bits, chosen: Source | Value, other: Source | Value
+) -> None:
+    builder, layout = lowering.builder, target.layout
+    first = lowering.as_source(chosen)
+    if layout.rows == 1 and first.follows_columns:
+        operands: dict[str, Value | int] = {
+            "dst": target.pointer,
+            "mask": bits.pointer,
+            "src0": first.pointer,
+        }
+        count: dict[str, Value | int] = {"count": layout.columns}
+        if isinstance(other, Value):
+            operands["scalar"] = other
+            builder.make(VSEL, {**operands, **count}, {"mode": SelectMode.SCALAR})
+            return
+        if other.follows_columns:
+            operands["src1"] = other.pointer
+            builder.make(VSEL, {**operands, **count}, {"mode": SelectMode.TENSOR})
+            return
+    sources = [whole(target), first, lowering.as_source(other)]
+    mode = SelectMode.REGISTER if bits.rows == 1 and layout.rows > 1 else SelectMode.TENSOR
+    for piece in _pieces(bits, layout.rows):
+        steps = [8 * s.follows_columns if layout.rows == 1 else s.row_blocks for s in sources]
+        blocks = [int(s.follows_columns) for s in sources]
+        operands = {"mask": builder.move(bits.pointer, piece.bit_byte)}
+        for name, source in zip(("dst", "src0", "src1"), sources, strict=True):
+            operands[name] = builder.move(source.pointer, piece.offset(source))
+        operands |= {"count": piece.lanes, "repeats": piece.repeats}
+        builder.make(VSEL, operands, {"mode": mode, "strides": (*blocks, *steps)})

@@ -1,0 +1,223 @@
+"""Reductions of fp32 and int32 tiles.
+
+Along any dimension but the last, slices are folded in halves: one instruction in the count form for each
+halving. Along the last, the columns are folded to one repeat (64 elements); inside it, two instructions that
+reduce blocks finish 64 rows at a time, and one that reduces repeats does what is narrower. A single row is
+reduced block by block: to an eighth, a sixty-fourth and so on.
+
+int32 has no reduction inside a repeat: the last eight elements go through the scalar unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tilejit.ir.core import Op, Value
+from tilejit.ir.opdef import Attribute, OpDef
+from tilejit.ir.types import FP32, product
+from tilejit.ops import ADD, LOAD, MAX, MIN, STORE, ReduceKind
+from tilejit.ops.machine.lanes import MAX_REPEATS
+from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
+from tilejit.ops.machine.vector import VADD, VMAX, VMIN
+from tilejit.ops.machine.vector_reduce import REDUCE_BLOCK, REDUCE_WHOLE, Reduction
+from tilejit.passes.lowering import Lowering
+from tilejit.passes.machine_builder import Index, Operand
+from tilejit.passes.tile_homes import TileLayout, UbTile
+from tilejit.passes.vector_form import copy_tile, on_tile, pitch_blocks, whole
+
+_LANES = REPEAT_BYTES // FP32.itemsize
+_BLOCK_LANES = BLOCK_BYTES // FP32.itemsize
+_FOLDS: Mapping[ReduceKind, OpDef] = {
+    ReduceKind.SUM: VADD, ReduceKind.MAX: VMAX, ReduceKind.MIN: VMIN,
+}  # fmt: skip
+_SCALAR_FOLDS: Mapping[ReduceKind, OpDef] = {
+    ReduceKind.SUM: ADD, ReduceKind.MAX: MAX, ReduceKind.MIN: MIN,
+}  # fmt: skip
+
+
+def lower_reduce(lowering: Lowering, op: Op) -> UbTile:
+    """Combine the elements along one dimension. Raises: CompileError for kinds that the unit lacks."""
+    kind, axis = op.attributes["kind"], op.attributes["axis"]
+    assert isinstance(kind, ReduceKind) and isinstance(axis, int)
+    if kind not in _FOLDS:
+        lowering.refuse(f"reductions by {kind.value} are not supported", op)
+    x, result = op.operands[0], lowering.new_tile(op.result.type, op.result.name)
+    tile, shape = lowering.materialise(x), x.type.shape
+    if shape[axis] == 1:
+        copy_tile(lowering.builder, result, whole(tile))
+    elif product(shape[axis + 1 :]) == 1:
+        _Columns(lowering, kind, tile).reduce_into(result)
+    else:
+        _fold_slices(lowering, op, tile, result)
+    return result
+
+
+def _fold_slices(lowering: Lowering, op: Op, tile: UbTile, result: UbTile) -> None:
+    """Fold whole slices of rows."""
+    builder, axis, kind = lowering.builder, op.attributes["axis"], op.attributes["kind"]
+    assert isinstance(axis, int) and isinstance(kind, ReduceKind)
+    shape = op.operands[0].type.shape
+    outer, count = product(shape[:axis]), shape[axis]
+    slice_elements = result.layout.elements // outer
+    half = builder.buffer(tile.element, max(1, count // 2) * slice_elements)
+
+    def fold(group: Index) -> None:
+        source = builder.move(tile.pointer, builder.mul(group, count * slice_elements))
+        target = builder.move(result.pointer, builder.mul(group, slice_elements))
+        left = count
+        while left > 1:
+            pairs, odd = divmod(left, 2)
+            dst = target if pairs == 1 else half
+            second = builder.move(source, pairs * slice_elements)
+            operands: dict[str, Operand] = {
+                "dst": dst,
+                "src0": source,
+                "src1": second,
+                "count": pairs * slice_elements,
+            }
+            builder.make(_FOLDS[kind], operands)
+            if odd:
+                rest = builder.move(source, 2 * pairs * slice_elements)
+                builder.op(_FOLDS[kind], dst=dst, src0=dst, src1=rest, count=slice_elements)
+            source, left = dst, pairs
+
+    if outer == 1:
+        fold(0)
+    else:
+        builder.loop(outer, fold)
+
+
+class _Columns:
+    """A reduction along the rows of a tile."""
+
+    def __init__(self, lowering: Lowering, kind: ReduceKind, tile: UbTile) -> None:
+        self._lowering = lowering
+        self._builder = lowering.builder
+        self._kind = kind
+        self._fold = _FOLDS[kind]
+        self._tile = tile
+
+    def reduce_into(self, result: UbTile) -> None:
+        """Give one element for each row, side by side."""
+        layout, is_float = self._tile.layout, self._tile.element == FP32
+        wide = pitch_blocks(layout, self._tile.element) > MAX_REPEATS
+        if is_float and layout.rows == 1:
+            self._reduce_row(self._tile.pointer, result.pointer)
+        elif is_float and wide:
+            self._builder.loop(
+                layout.rows,
+                lambda row: self._reduce_row(
+                    self._builder.move(self._tile.pointer, self._builder.mul(row, layout.pitch)),
+                    self._builder.move(result.pointer, row),
+                ),
+            )
+        elif wide:
+            self._lowering.refuse(
+                "rows of int32 this long cannot be reduced", hint="use shorter rows, or fp32"
+            )
+        else:
+            folded = self._folded(_LANES)
+            if is_float:
+                self._reduce_repeats(folded, result.pointer)
+            else:
+                self._reduce_on_scalar_unit(folded, result.pointer)
+
+    def _reduction(self) -> Reduction:
+        return Reduction(self._kind.value)
+
+    # One row
+
+    def _reduce_row(self, source: Value, target: Value) -> None:
+        """Reduce blocks until one repeat is left."""
+        left = self._tile.layout.columns
+        while left > _LANES:
+            size = -(-left // _BLOCK_LANES)
+            smaller = self._builder.buffer(FP32, -(-left // _LANES) * _BLOCK_LANES)
+            self._reduce_blocks(smaller, source, left)
+            source, left = smaller, size
+        self._instruction(REDUCE_WHOLE, target, source, left, 1)
+
+    def _reduce_blocks(self, target: Value, source: Value, count: int) -> None:
+        """Reduce each block of ``count`` contiguous elements."""
+        repeats, rest = divmod(count, _LANES)
+        for first in range(0, repeats, MAX_REPEATS):
+            dst = self._builder.move(target, first * _BLOCK_LANES)
+            src = self._builder.move(source, first * _LANES)
+            self._instruction(REDUCE_BLOCK, dst, src, _LANES, min(MAX_REPEATS, repeats - first))
+        if rest:
+            dst = self._builder.move(target, repeats * _BLOCK_LANES)
+            self._instruction(REDUCE_BLOCK, dst, self._builder.move(source, repeats * _LANES), rest, 1)
+
+    def _instruction(
+        self, definition: OpDef, dst: Value, src: Value, count: int, repeats: int, pitch: int = 8
+    ) -> None:
+        attributes: dict[str, Attribute] = {"kind": self._reduction(), "strides": (1, 1, pitch)}
+        operands: dict[str, Operand] = {"dst": dst, "src": src, "count": count, "repeats": repeats}
+        self._builder.make(definition, operands, attributes)
+
+    # Many rows
+
+    def _folded(self, width: int) -> UbTile:
+        """The tile with its columns folded to at most ``width``."""
+        layout, element = self._tile.layout, self._tile.element
+        if layout.columns <= width:
+            return self._tile
+        folded = UbTile(
+            self._builder.buffer(element, layout.rows * width), TileLayout(layout.rows, width, width), element
+        )
+        strips, rest = divmod(layout.columns, width)
+        if strips > 1:
+            sources = {"src0": whole(self._strip(0, width)), "src1": whole(self._strip(1, width))}
+            on_tile(self._builder, self._fold, folded, sources)
+        else:
+            copy_tile(self._builder, folded, whole(self._strip(0, width)))
+        for strip in range(2, strips):
+            self._fold_strip(folded, strip, width, width)
+        if rest:
+            self._fold_strip(folded, strips, width, rest)
+        return folded
+
+    def _strip(self, number: int, width: int) -> UbTile:
+        layout = self._tile.layout
+        pointer = self._builder.move(self._tile.pointer, number * width)
+        return UbTile(pointer, TileLayout(layout.rows, width, layout.pitch), self._tile.element)
+
+    def _fold_strip(self, folded: UbTile, strip: int, width: int, columns: int) -> None:
+        narrow = replace(folded, layout=replace(folded.layout, columns=columns))
+        other = whole(self._strip(strip, width))
+        on_tile(self._builder, self._fold, narrow, {"src0": whole(narrow), "src1": other})
+
+    def _reduce_repeats(self, folded: UbTile, target: Value) -> None:
+        """Reduce rows of at most one repeat."""
+        layout = folded.layout
+        pitch = pitch_blocks(layout, FP32)
+        by_blocks = layout.columns > _LANES - _BLOCK_LANES  # no block of a repeat is empty
+        definition = REDUCE_BLOCK if by_blocks else REDUCE_WHOLE
+        results = _BLOCK_LANES if by_blocks else 1
+        partial = self._builder.buffer(FP32, layout.rows * _BLOCK_LANES) if by_blocks else target
+        for first in range(0, layout.rows, MAX_REPEATS):
+            repeats = min(MAX_REPEATS, layout.rows - first)
+            dst = self._builder.move(partial, first * results)
+            src = self._builder.move(folded.pointer, first * layout.pitch)
+            self._instruction(definition, dst, src, layout.columns, repeats, pitch)
+        if by_blocks:
+            self._reduce_blocks(target, partial, layout.rows * _BLOCK_LANES)
+
+    def _reduce_on_scalar_unit(self, folded: UbTile, target: Value) -> None:
+        """Integers: fold a repeat to one block, then add up its elements."""
+        narrow = _Columns(self._lowering, self._kind, folded)._folded(_BLOCK_LANES)
+        builder, layout = self._builder, narrow.layout
+
+        def reduce(row: Index) -> None:
+            start = builder.move(narrow.pointer, builder.mul(row, layout.pitch))
+            total = builder.op(LOAD, pointer=start).result
+            for lane in range(1, layout.columns):
+                element = builder.op(LOAD, pointer=builder.move(start, lane)).result
+                total = builder.op(_SCALAR_FOLDS[self._kind], lhs=total, rhs=element).result
+            builder.op(STORE, pointer=builder.move(target, row), value=total)
+
+        if layout.rows == 1:
+            reduce(0)
+        else:
+            builder.loop(layout.rows, reduce)
