@@ -22,10 +22,24 @@ from tilejit.target.spaces import Core
 
 @dataclass(eq=False, slots=True)
 class Counter:
-    """A cross-core flag of one core: the clocks of the sets that no wait has taken, oldest first."""
+    """A cross-core flag of one core: the clocks of the sets that no wait has taken, oldest first.
+
+    ``waits`` has the scalar indices of waits that no set was known to follow yet.
+    """
 
     clocks: deque[Clock] = field(default_factory=deque)
     last_set: Op | None = None
+    arrives_at: float = 0.0  # the set that is on its way, or came, last
+    waits: deque[int] = field(default_factory=deque)
+    ahead: int = 0  # sets that have arrived or are on their way, less the waits they are known to follow
+
+    def may_exceed(self, limit: int, known_index: int) -> bool:
+        """Count a set that knows the receiver's waits up to ``known_index``; can it pass ``limit``?"""
+        self.ahead += 1
+        while self.waits and self.waits[0] <= known_index:
+            self.waits.popleft()
+            self.ahead -= 1
+        return self.ahead > limit
 
 
 @dataclass(eq=False, slots=True)

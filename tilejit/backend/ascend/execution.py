@@ -21,6 +21,7 @@ from tilejit.backend.ascend.scalar_program import Scalar
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Access, CoreState, Instruction
 from tilejit.ir.types import INT1, DType, PointerType
+from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.ops.machine.sync import StoreAtomic
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
@@ -97,10 +98,18 @@ class Execution:
             is_gm = access.space is Space.GM
             history = self._gm_history if is_gm else self._history(core, access.space)
             atomic = job.instruction.state.atomic if job is not None and is_gm and access.is_write else ""
-            record = Record(op, component, index, access.is_write, grid, atomic)
+            chain = None if job is None else self._chain(job.instruction, access)
+            record = Record(op, component, index, access.is_write, grid, atomic, chain)
             for conflict in history.add(record, clock):
                 self._report(conflict, access.space)
         return True
+
+    def _chain(self, instruction: Instruction, access: Access) -> object:
+        """What mmads share that the cube unit orders itself: a tile of enough fractals of results."""
+        if access.space is not Space.L0C or instruction.op.name != "mmad":
+            return None
+        m, n = (-(-instruction.integer(name) // FRACTAL_ROWS) for name in "mn")
+        return (access.start, m, n) if m * n >= self._target.mmad_barrier_fractals else None
 
     def _history(self, core: SimulatedCore, space: Space) -> AccessHistory:
         key = (core.number, space)

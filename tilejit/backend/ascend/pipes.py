@@ -11,6 +11,7 @@ from tilejit.backend.ascend.costs import Cost, CostRule, cost_rule
 from tilejit.backend.ascend.memory import CoreMemory
 from tilejit.backend.ascend.races import Clock, join
 from tilejit.backend.ascend.scalar_program import Request, Scalar
+from tilejit.backend.ascend.unit_flags import Tile, UnitFlags, unit_flag
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Access, CoreState, Instruction, MachineFacts
@@ -63,6 +64,7 @@ class Site:
     facts: MachineFacts
     cost: CostRule | None  # None: plain ops of the scalar unit
     touches_gm: bool
+    unit_flag: int = 0
 
 
 def site_of(op: Op) -> Site:
@@ -78,7 +80,7 @@ def site_of(op: Op) -> Site:
         )
     pointers = (op.optional_operand(name) for name in (*facts.reads, *facts.writes))
     spaces = {value.type.element.space for value in pointers if value is not None}  # type: ignore[union-attr]
-    return Site(op, kind, pipe, facts, cost_rule(op.name), Space.GM in spaces)
+    return Site(op, kind, pipe, facts, cost_rule(op.name), Space.GM in spaces, unit_flag(op))
 
 
 @dataclass(eq=False, slots=True)
@@ -91,6 +93,7 @@ class Job:
     queue: PipeQueue | None = None
     clock: Clock = field(default_factory=dict)
     accesses: tuple[Access, ...] = ()
+    tiles: tuple[Tile, ...] = ()
     is_dead: bool = False  # its operands are wrong: it takes its time and has no effect
 
 
@@ -122,7 +125,8 @@ class PipeQueue:
     """A pipe of a core.
 
     ``is_active``: it executes, or holds at a wait or barrier; an event will wake it.
-    Units: cycles; ``done_at`` is when everything started so far is finished.
+    Units: cycles; ``free_at`` is when the instruction that started last lets the next one start,
+    ``done_at`` when everything started so far is finished.
     """
 
     pipe: Pipe
@@ -132,6 +136,7 @@ class PipeQueue:
     items: deque[Job] = field(default_factory=deque)
     is_active: bool = False
     done_at: float = 0.0
+    free_at: float = 0.0
     busy_cycles: float = 0.0
     index: int = 0
     clock: Clock = field(default_factory=dict)
@@ -161,6 +166,7 @@ class SimulatedCore:
     memories: tuple[CoreMemory, CoreMemory] | None = None
     pipes: dict[Pipe, PipeQueue] = field(default_factory=dict)
     flags: dict[tuple[Pipe, Pipe, int], EventFlag] = field(default_factory=dict)
+    unit_flags: UnitFlags = field(default_factory=UnitFlags)
     state: CoreState = field(default_factory=CoreState)
     clock: Clock = field(default_factory=dict)
     scalar_index: int = 0

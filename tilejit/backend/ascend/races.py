@@ -40,7 +40,7 @@ class Record:
     """An access of an instruction.
 
     ``atomic`` names how a store combines with memory: two of one kind never conflict. ``chain`` is not None
-    where the hardware orders instructions of equal chains: no conflict between them either.
+    where the pipe orders instructions of equal chains: no conflict between them either.
     """
 
     op: Op
@@ -122,7 +122,8 @@ class AccessHistory:
                 return True
         if later.atomic and later.atomic == earlier.atomic:
             return True
-        return later.chain is not None and later.chain == earlier.chain
+        same_pipe = later.component == earlier.component
+        return same_pipe and later.chain is not None and later.chain == earlier.chain
 
     @staticmethod
     def _pages_touched(tables: Sequence[dict[int, _Page]], grid: Grid) -> Iterator[_Page]:

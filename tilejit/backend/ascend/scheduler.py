@@ -32,6 +32,7 @@ from tilejit.backend.ascend.races import Clock, join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 from tilejit.backend.ascend.scalar_program import Scalar
 from tilejit.backend.ascend.traffic import Traffic
+from tilejit.backend.ascend.unit_flags import LAST, Tile
 from tilejit.diagnostics import KernelError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction
@@ -225,6 +226,7 @@ class Scheduler:
         clock = dict(core.clock)
         join(clock, counter.clocks.popleft())
         core.scalar_index += 1
+        counter.waits.append(core.scalar_index)
         core.clock = clock
         self._fetch(core, now)
 
@@ -282,6 +284,8 @@ class Scheduler:
     def _advance(self, queue: PipeQueue, now: float) -> None:
         """Let a pipe go on with its next jobs until one takes time."""
         items, core = queue.items, queue.core
+        if queue.free_at > now:
+            return  # woken by a unit flag, and by time as well
         while items:
             job = items[0]
             kind = job.site.kind
@@ -293,6 +297,9 @@ class Scheduler:
             elif kind is SiteKind.BARRIER and queue.done_at > now:
                 queue.is_active = True
                 self._at(queue.done_at, self._advance, queue)
+                return
+            elif job.site.unit_flag and not self._pass_unit_flag(queue, job):
+                queue.is_active = True
                 return
             items.popleft()
             if core.blocked_on is queue:
@@ -307,6 +314,39 @@ class Scheduler:
         queue.is_active = False
         if core.blocked_on == "all pipes":
             self._at(now, self._issue, core)
+
+    def _pass_unit_flag(self, queue: PipeQueue, job: Job) -> bool:
+        """Whether the unit flag lets an instruction start; if so, its pipe learns what that tells."""
+        job.accesses = job.site.facts.accesses(job.instruction)
+        flags = queue.core.unit_flags
+        is_mmad = queue.pipe is Pipe.M
+        tiles = flags.writable(job.accesses) if is_mmad else flags.readable(job.accesses)
+        if tiles is None:
+            return False
+        for tile in tiles:
+            join(queue.clock, tile.clock)
+        job.tiles = tuple(tiles)
+        return True
+
+    def _hand_over(self, queue: PipeQueue, job: Job, now: float, done: float) -> None:
+        """Let the other side of the unit flag know of an instruction that starts."""
+        core = queue.core
+        if queue.pipe is not Pipe.M:
+            self._at(done, self._empty, (core, job.tiles, queue.knowledge()))
+        elif job.site.unit_flag == LAST:
+            core.unit_flags.fill(job.accesses, done, queue.knowledge())
+            self._at(now, self._wake, core.pipes[Pipe.FIX])
+
+    def _empty(self, subject: tuple[SimulatedCore, Sequence[Tile], Clock], now: float) -> None:
+        core, tiles, clock = subject
+        for tile in tiles:
+            tile.is_full, tile.clock = False, clock
+        self._wake(core.pipes[Pipe.M], now)
+
+    def _wake(self, queue: PipeQueue, now: float) -> None:
+        """Let a pipe that may hold at a unit flag look again."""
+        if queue.items and queue.items[0].site.unit_flag and queue.free_at <= now:
+            self._advance(queue, now)
 
     @staticmethod
     def _know_issue(queue: PipeQueue, job: Job) -> None:
@@ -342,9 +382,14 @@ class Scheduler:
                     end, latency = max(end, served), latency + more
         if self._random is not None:
             latency += self._random.random() * cost.busy_cycles
+        for tile in job.tiles:
+            end = max(end, tile.full_at)
+        queue.free_at = end
         # Results arrive in order, whatever the latencies.
         done = queue.done_at = max(queue.done_at, end + latency)
         queue.busy_cycles += end - now
+        if job.site.unit_flag:
+            self._hand_over(queue, job, now, done)
         record.instructions += 1
         record.end = max(record.end, done)
         if cost.path is not None:
@@ -413,16 +458,21 @@ class Scheduler:
         if self._random is not None:
             delay += self._random.random() * _JITTER_CYCLES
         for receiver in meeting.receivers:
-            self._at(now + delay, self._count_up, (receiver, flag, op, joined))
+            counter = self._crossing.counter(receiver, flag)
+            if counter.may_exceed(self._target.flag_limit, joined.get(receiver.scalar_component, 0)):
+                text = (
+                    f"cross-core flag {flag} of {receiver.name} may count beyond {self._target.flag_limit}: "
+                )
+                text += f"nothing keeps {spell_op(op)} from running that far ahead of the waits"
+                self._findings.add(FindingKind.FLAG, text, op)
+            # Sets of one flag arrive in their order, those of different flags in any.
+            time = counter.arrives_at = max(counter.arrives_at, now + delay)
+            self._at(time, self._count_up, (receiver, flag, op, joined))
 
     def _count_up(self, subject: tuple[SimulatedCore, int, Op, Clock], now: float) -> None:
         core, flag, op, clock = subject
         counter = self._crossing.counter(core, flag)
         counter.clocks.append(clock)
         counter.last_set = op
-        if len(counter.clocks) > self._target.flag_limit:
-            text = f"cross-core flag {flag} of {core.name} counts beyond {self._target.flag_limit}, "
-            text += f"raised by {spell_op(op)}"
-            self._findings.add(FindingKind.FLAG, text, op)
         if core.blocked_on == f"cross-core flag {flag}":
             self._issue(core, now)
