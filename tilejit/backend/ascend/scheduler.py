@@ -340,7 +340,7 @@ class Scheduler:
     def _empty(self, subject: tuple[SimulatedCore, Sequence[Tile], Clock], now: float) -> None:
         core, tiles, clock = subject
         for tile in tiles:
-            tile.is_full, tile.clock = False, clock
+            tile.release(clock)
         self._wake(core.pipes[Pipe.M], now)
 
     def _wake(self, queue: PipeQueue, now: float) -> None:

@@ -9,6 +9,8 @@ writer.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from tilejit.backend.ascend.memory import GlobalMemory, Region
@@ -60,30 +62,35 @@ class Traffic:
     def _fill(self, access: Access) -> int:
         """Bring the lines of an access into L2; return how many were not there."""
         region = self._gm.region_of(access.start)
+        if access.start < region.base or access.end > region.base + region.size_bytes:
+            return 0  # reported where values are simulated
         filled_at = self._filled_at.get(region)
         if filled_at is None:
-            lines = -(-region.size_bytes // self._line_bytes) + 1
+            lines = -(-region.size_bytes // self._line_bytes)
             filled_at = self._filled_at[region] = np.full(lines, _NEVER, np.int64)
-        which = self._lines(access, region)
-        evicted = filled_at[which] < self._fills - self._capacity_lines
-        missing = int(np.count_nonzero(evicted))
-        if missing:
-            if isinstance(which, slice):
-                filled_at[which][evicted] = self._fills
-            else:
-                filled_at[which[evicted]] = self._fills
-            self._fills += missing
-        return missing
+        first, offset = divmod(access.start - region.base, self._line_bytes)
+        which = _lines(offset, access.run_bytes, access.dims, self._line_bytes)
+        if isinstance(which, int):
+            there = filled_at[first : first + which]
+            missing = there < self._fills - self._capacity_lines
+            there[missing] = self._fills
+        else:
+            numbers = which + first
+            missing = filled_at[numbers] < self._fills - self._capacity_lines
+            filled_at[numbers[missing]] = self._fills
+        fills = int(np.count_nonzero(missing))
+        self._fills += fills
+        return fills
 
-    def _lines(self, access: Access, region: Region) -> slice | np.ndarray:
-        offset, line = access.start - region.base, self._line_bytes
-        if not access.dims or all(count == 1 for count, _ in access.dims):
-            return slice(max(offset, 0) // line, (offset + access.run_bytes - 1) // line + 1)
-        starts = np.array([offset])
-        for count, stride in access.dims:
-            starts = np.add.outer(starts, np.arange(count) * stride).ravel()
-        first, last = starts // line, (starts + access.run_bytes - 1) // line
-        longest = int((last - first).max()) + 1
-        lines = first if longest == 1 else np.minimum(first[:, None] + np.arange(longest), last[:, None])
-        clipped: np.ndarray = np.clip(np.unique(lines), 0, -(-region.size_bytes // line))
-        return clipped
+
+@lru_cache(maxsize=4096)
+def _lines(offset: int, run: int, dims: tuple[tuple[int, int], ...], line: int) -> int | np.ndarray:
+    """The lines of an access that begins ``offset`` bytes into line 0: how many from there on, or which."""
+    if all(count == 1 for count, _ in dims):
+        return (offset + run - 1) // line + 1
+    starts = np.array([offset])
+    for count, stride in dims:
+        starts = np.add.outer(starts, np.arange(count) * stride).ravel()
+    first, last = starts // line, (starts + run - 1) // line
+    longest = int((last - first).max()) + 1
+    return np.unique(np.minimum(first[:, None] + np.arange(longest), last[:, None]))

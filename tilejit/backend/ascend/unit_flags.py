@@ -30,14 +30,29 @@ def unit_flag(op: Op) -> int:
 
 @dataclass(eq=False, slots=True)
 class Tile:
-    """A range of L0C that is full from ``full_at`` on, or was emptied; ``clock`` orders the other side after
-    it."""
+    """A range of L0C between the last mmad that writes it and the fixpipes that read it, from its start on.
+
+    ``clock`` is what the side that acted last knew: the mmad, then the fixpipe that empties it.
+    """
 
     start: int
     end: int
     full_at: float
     clock: Clock
-    is_full: bool = True
+    is_claimed: bool = False  # fixpipes that read all of it have started
+    readers: int = 0  # fixpipes that have started and are not done
+    is_empty: bool = False
+
+    def claim(self, access: Access) -> None:
+        """Take note of a fixpipe that starts; the tile is claimed when its last column is read."""
+        column = access.dims[0][1] if access.dims else access.run_bytes
+        self.is_claimed = access.end + column > self.end
+        self.readers += 1
+
+    def release(self, clock: Clock) -> None:
+        """Take note of a fixpipe that is done."""
+        self.readers -= 1
+        self.is_empty, self.clock = self.is_claimed and not self.readers, clock
 
 
 @dataclass(eq=False, slots=True)
@@ -47,14 +62,17 @@ class UnitFlags:
     tiles: list[Tile] = field(default_factory=list)
 
     def writable(self, accesses: Sequence[Access]) -> list[Tile] | None:
-        """The emptied tiles that an mmad writes over; None while one of them is full."""
-        touched = self._touched(accesses, writes=True)
-        return None if any(tile.is_full for tile in touched) else touched
+        """The emptied tiles that an mmad writes over; None while one of them is not empty."""
+        touched = [tile for tile, _ in self._touched(accesses, writes=True)]
+        return touched if all(tile.is_empty for tile in touched) else None
 
     def readable(self, accesses: Sequence[Access]) -> list[Tile] | None:
-        """The full tiles that a fixpipe reads; None while there are none."""
-        full = [tile for tile in self._touched(accesses, writes=False) if tile.is_full]
-        return full or None
+        """The full tiles that a fixpipe reads and now claims; None while there are none."""
+        touched = self._touched(accesses, writes=False)
+        full = [(tile, access) for tile, access in touched if not tile.is_claimed]
+        for tile, access in full:
+            tile.claim(access)
+        return [tile for tile, _ in full] or None
 
     def fill(self, accesses: Sequence[Access], full_at: float, clock: Clock) -> None:
         """Mark what the last mmad of a tile writes as full."""
@@ -63,6 +81,11 @@ class UnitFlags:
                 self.tiles = [t for t in self.tiles if t.end <= access.start or access.end <= t.start]
                 self.tiles.append(Tile(access.start, access.end, full_at, clock))
 
-    def _touched(self, accesses: Sequence[Access], *, writes: bool) -> list[Tile]:
-        ranges = [(a.start, a.end) for a in accesses if a.space is Space.L0C and a.is_write == writes]
-        return [t for t in self.tiles if any(t.start < end and start < t.end for start, end in ranges)]
+    def _touched(self, accesses: Sequence[Access], *, writes: bool) -> list[tuple[Tile, Access]]:
+        return [
+            (tile, access)
+            for access in accesses
+            if access.space is Space.L0C and access.is_write == writes
+            for tile in self.tiles
+            if tile.start < access.end and access.start < tile.end
+        ]
