@@ -139,11 +139,11 @@ class MachineBuilder:
         """The same address, seen as elements of another type."""
         return self.op(REINTERPRET, {"element": element}, pointer=pointer).result
 
-    def buffer(self, element: DType, elements: int, name: str = "") -> Value:
-        """A new buffer in UB with one slot, padded to whole repeats of the vector unit."""
-        unit = REPEAT_BYTES // element.itemsize
+    def buffer(self, element: DType, elements: int, name: str = "", space: Space = Space.UB) -> Value:
+        """A new buffer with one slot; in UB padded to whole repeats of the vector unit."""
+        unit = REPEAT_BYTES // element.itemsize if space is Space.UB else 1
         attributes: dict[str, Attribute] = {
-            "space": Space.UB,
+            "space": space,
             "element": element,
             "elements": -(-elements // unit) * unit,
         }

@@ -58,24 +58,23 @@ def promote_memory(function: Function, context: PassContext) -> MachineKernel:
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
-    lowering = Lowering(function, machine.body, context)
-    for argument, value in zip(function.arguments, function.body.arguments, strict=True):
-        lowering.scalars[value] = machine.add_argument(argument, value.type)
-    grid = [
-        machine.add_argument(Argument("grid", ArgumentSource.GRID, axis), TileType(INT32))
-        for axis in range(AXES)
-    ]
-    _Walker(lowering, grid).run()
+    ProgramWalker(Lowering(function, machine.body, context), machine).run()
     return MachineKernel(function.name, {Core.AIV: machine})
 
 
-class _Walker:
-    """Lowers the ops of a function in program order."""
+class ProgramWalker:
+    """Lowers the ops of a function in program order to ``machine``, an empty function."""
 
-    def __init__(self, lowering: Lowering, grid: list[Value]) -> None:
+    def __init__(self, lowering: Lowering, machine: Function) -> None:
+        function = lowering.function
+        for argument, value in zip(function.arguments, function.body.arguments, strict=True):
+            lowering.scalars[value] = machine.add_argument(argument, value.type)
         self._lowering = lowering
         self._builder = lowering.builder
-        self._grid = grid
+        self._grid = [
+            machine.add_argument(Argument("grid", ArgumentSource.GRID, axis), TileType(INT32))
+            for axis in range(AXES)
+        ]
         self._program: list[Value] = []
         self._fixed: set[Value] = set(lowering.function.body.arguments)  # the same for all programs
         self._rules: Mapping[str, Callable[[Op], None]] = {
@@ -134,16 +133,21 @@ class _Walker:
         return op.effects is Effects.READ and not any(may_alias(function, root, other) for other in written)
 
     def _visit(self, op: Op) -> None:
-        lowering = self._lowering
         self._builder.location = op.location
         rule = self._rules.get(op.name)
         if rule is not None:
             rule(op)
         elif self._is_scalar(op):
             self._clone(op)
-        elif is_view(op) or not any(result in lowering.homes.demanded for result in op.results):
+        else:
+            self._visit_tile(op)
+
+    def _visit_tile(self, op: Op) -> None:
+        """Lower an op that makes tiles."""
+        lowering = self._lowering
+        if is_view(op) or not any(result in lowering.homes.demanded for result in op.results):
             return
-        elif op.result.type.element == INT1:
+        if op.result.type.element == INT1:
             lowering.bits[op.result] = lower_bits(lowering, op)
         elif op.name != ARANGE.name:
             lowering.tiles[op.result] = self._tile_op(op)
@@ -231,25 +235,28 @@ class _Walker:
         self._leave(op, made, carried)
 
     def _if(self, op: Op) -> None:
-        lowering = self._lowering
-        condition = lowering.scalar(op.operand("condition"))
-        carried = _Carried()
-        for index, result in enumerate(op.results):
-            if lowering.is_ub(result):
-                if result in lowering.homes.demanded:
-                    self._refuse_bools(result, op)
-                    carried.tiles[index] = lowering.new_tile(result.type, result.name)
-            else:
-                carried.scalars.append(index)
+        condition = self._lowering.scalar(op.operand("condition"))
+        carried = self._join(op)
         blocks = [Block(), Block()]
         for block, region in zip(blocks, op.regions, strict=True):
             self._region(region, block, carried)
         made = Op(IF, {"condition": condition}, regions=tuple(blocks), location=op.location)
         self._leave(op, made, carried)
 
-    def _carry(self, op: Op, arguments: Sequence[Value]) -> _Carried:
+    def _join(self, op: Op) -> Carried:
+        """Find where each result of an if lives."""
+        lowering, carried = self._lowering, Carried()
+        for index, result in enumerate(op.results):
+            if not lowering.is_ub(result):
+                carried.scalars.append(index)
+            elif result in lowering.homes.demanded:
+                self._refuse_bools(result, op)
+                carried.tiles[index] = lowering.new_tile(result.type, result.name)
+        return carried
+
+    def _carry(self, op: Op, arguments: Sequence[Value]) -> Carried:
         """Find where each value that a loop carries lives, and put its initial value there."""
-        lowering, carried = self._lowering, _Carried()
+        lowering, carried = self._lowering, Carried()
         for index, init in enumerate(op.operand_list("inits")):
             argument = arguments[index]
             if not lowering.is_ub(argument):
@@ -264,7 +271,7 @@ class _Walker:
         if value.type.element == INT1:
             self._lowering.refuse("tiles of bools cannot pass through control flow", op, "carry numbers")
 
-    def _carried_tile(self, op: Op, init: Value, argument: Value, carried: _Carried) -> UbTile:
+    def _carried_tile(self, op: Op, init: Value, argument: Value, carried: Carried) -> UbTile:
         """The tile of the initial value where nothing else needs it, else one of its own."""
         lowering = self._lowering
         tile = lowering.tiles.get(init)
@@ -275,7 +282,7 @@ class _Walker:
         lowering.carried.add(tile.pointer)
         return tile
 
-    def _enter(self, block: Block, carried: _Carried, arguments: Sequence[Sequence[Value]]) -> None:
+    def _enter(self, block: Block, carried: Carried, arguments: Sequence[Sequence[Value]]) -> None:
         """Give a block the arguments for what is carried on the scalar unit."""
         for group in arguments:
             for index in carried.scalars:
@@ -284,7 +291,7 @@ class _Walker:
             for index, tile in carried.tiles.items():
                 self._lowering.tiles[group[index]] = tile
 
-    def _region(self, region: Block, block: Block, carried: _Carried) -> None:
+    def _region(self, region: Block, block: Block, carried: Carried) -> None:
         """Lower a region into ``block``, which ends by putting what it yields where it is carried."""
         lowering = self._lowering
         with self._builder.inside(block):
@@ -292,12 +299,15 @@ class _Walker:
                 self._visit(op)
             self._builder.location = region.terminator.location
             yielded = region.terminator.operands
-            self._put(carried, yielded)
-            values = [lowering.scalar(yielded[index]) for index in carried.scalars]
+            more = self._put(carried, yielded)
+            values = [lowering.scalar(yielded[index]) for index in carried.scalars] + more
             block.append(Op(YIELD, {"values": values}, location=self._builder.location))
 
-    def _put(self, carried: _Carried, yielded: Sequence[Value]) -> None:
-        """Copy yielded tiles to where they are carried; those that lie where another goes are saved first."""
+    def _put(self, carried: Carried, yielded: Sequence[Value]) -> list[Value]:
+        """Copy yielded tiles to where they are carried; those that lie where another goes are saved first.
+
+        Returns the scalars that are handed on beside those that the kernel carries.
+        """
         lowering = self._lowering
         homes = {tile.pointer for tile in carried.tiles.values()}
         saved: dict[int, UbTile] = {}
@@ -312,11 +322,12 @@ class _Walker:
                 copy_tile(self._builder, tile, whole(saved[index]))
             elif found is None or found.pointer is not tile.pointer:
                 lowering.write(yielded[index], tile)
+        return []
 
-    def _leave(self, op: Op, made: Op, carried: _Carried) -> None:
+    def _leave(self, op: Op, made: Op, carried: Carried) -> None:
         """Append a control op; its results are what it carried."""
         self._builder.block.append(made)
-        for index, value in zip(carried.scalars, made.results, strict=True):
+        for index, value in zip(carried.scalars, made.results, strict=False):
             value.name = op.results[index].name
             self._lowering.scalars[op.results[index]] = value
         for index, tile in carried.tiles.items():
@@ -324,7 +335,7 @@ class _Walker:
 
 
 @dataclass
-class _Carried:
+class Carried:
     """What passes through a control op: by position, scalars of the machine function and tiles in UB."""
 
     scalars: list[int] = field(default_factory=list)
