@@ -31,7 +31,14 @@ class Counter:
     last_set: Op | None = None
     arrives_at: float = 0.0  # the set that is on its way, or came, last
     waits: deque[int] = field(default_factory=deque)
+    last_wait: int = 0
     ahead: int = 0  # sets that have arrived or are on their way, less the waits they are known to follow
+
+    def take(self, clock: Clock, scalar_index: int) -> None:
+        """Count down for a wait, whose clock learns what the oldest set knew."""
+        join(clock, self.clocks.popleft())
+        self.waits.append(scalar_index)
+        self.last_wait = scalar_index
 
     def may_exceed(self, limit: int, known_index: int) -> bool:
         """Count a set that knows the receiver's waits up to ``known_index``; can it pass ``limit``?"""

@@ -141,6 +141,7 @@ class PipeQueue:
     index: int = 0
     clock: Clock = field(default_factory=dict)
     joined: Clock | None = None  # the issue clock that was joined last
+    held_since: float | None = None  # it waits at the head of its queue
 
     def knowledge(self) -> Clock:
         """What whoever waits for all work started so far knows then."""
@@ -151,9 +152,10 @@ class PipeQueue:
 class SimulatedCore:
     """One AIC or AIV.
 
-    ``pending`` is the job that the scalar unit issues next; ``blocked_on`` what it waits for: the queue that
-    is full, else a text. ``accessing``: the pipes that the program accesses memory with. ``clock`` is never
-    changed, only replaced: jobs keep the one they were issued with.
+    ``accessing``: the pipes that the program accesses memory with. ``pending`` is the job that the scalar
+    unit issues next, ``blocked_on`` what it waits for (the queue that is full, else a text), ``held_cycles``
+    the time it has waited. ``clock`` is never changed, only replaced: jobs keep the one they were issued
+    with.
     """
 
     number: int
@@ -173,7 +175,8 @@ class SimulatedCore:
     pending: Job | None = None
     blocked_on: PipeQueue | str | None = None
     is_finished: bool = False
-    finished_at: float = 0.0
+    held_since: float | None = None
+    held_cycles: float = 0.0
     cached_lines: set[int] = field(default_factory=set)
 
     @property

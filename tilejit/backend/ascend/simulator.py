@@ -12,23 +12,23 @@ clocks tell which accesses nothing orders (``races``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, Execution
 from tilejit.backend.ascend.memory import GlobalMemory, core_memories
 from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, site_of
-from tilejit.backend.ascend.report import Finding, Findings
+from tilejit.backend.ascend.report import Findings
+from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
-from tilejit.backend.ascend.scheduler import Record, Scheduler, Span
-from tilejit.diagnostics import InternalError, KernelError, LaunchError
+from tilejit.backend.ascend.scheduler import Scheduler
+from tilejit.backend.ascend.timeline import Record
+from tilejit.diagnostics import InternalError, LaunchError
 from tilejit.ir.core import Argument, ArgumentSource, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import DType, PointerType
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.ascend_timing import Path
-from tilejit.target.spaces import Core, Pipe, Space
+from tilejit.target.spaces import Core, Space
 
 ArgumentValue = np.ndarray | int | float
 Grid = tuple[int, int, int]
@@ -37,42 +37,6 @@ _LOCAL_SPACES = {
     Core.AIV: (Space.UB,),
 }
 _VECTORS_PER_CORE = 2
-
-
-@dataclass(frozen=True)
-class SimulationResult:
-    """What a simulated launch did.
-
-    Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
-    itself is not in it. ``busy`` gives for each core and pipe its cycles of work; ``spans`` is empty unless
-    the simulation kept them.
-    """
-
-    kernel: MachineKernel
-    target: AscendTarget
-    cycles: float
-    busy: Mapping[tuple[int, Pipe], float]
-    core_names: tuple[str, ...]
-    path_bytes: Mapping[Path, int]
-    hbm_bytes: int
-    l2_bytes: int
-    instructions: int
-    findings: tuple[Finding, ...]
-    spans: tuple[Span, ...] = ()
-
-    @property
-    def microseconds(self) -> float:
-        return self.cycles / (self.target.clock_ghz * 1e3)
-
-    def busy_share(self, pipe: Pipe) -> float:
-        """The part of the time that a pipe works, over the cores that have it."""
-        cycles = [busy for (_, of), busy in self.busy.items() if of is pipe]
-        return sum(cycles) / (len(cycles) * self.cycles) if cycles and self.cycles else 0.0
-
-    def check(self) -> None:
-        """Raise KernelError with the findings where there are any."""
-        if self.findings:
-            raise KernelError("\n".join(map(str, self.findings)), self.findings[0].location)
 
 
 def simulate(
@@ -128,6 +92,7 @@ def _result(
         l2_bytes=scheduler.traffic.l2_bytes,
         instructions=record.instructions,
         findings=findings.found,
+        held={core.number: core.held_cycles for core in cores},
         spans=tuple(record.spans),
     )
 

@@ -1,0 +1,221 @@
+"""The scalar units: each runs its program in order and issues to the queues of its pipes.
+
+A full queue, a wait of the scalar unit, a cross-core wait and a barrier of all pipes stop issue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from tilejit.backend.ascend.crossing import CrossFlags
+from tilejit.backend.ascend.execution import Execution, changed_state, read_scalar
+from tilejit.backend.ascend.memory import GlobalMemory
+from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore, Site, SiteKind, flag_key
+from tilejit.backend.ascend.races import join
+from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
+from tilejit.backend.ascend.scalar_program import Scalar
+from tilejit.backend.ascend.signals import Signals
+from tilejit.backend.ascend.timeline import Span, Timeline
+from tilejit.diagnostics import KernelError
+from tilejit.ir.core import Op
+from tilejit.ir.machine import Instruction
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Pipe, Space
+
+ALL_PIPES = "all pipes"
+
+
+class Pipes(Protocol):
+    """Who takes what is issued."""
+
+    def advance(self, queue: PipeQueue, now: float) -> None: ...
+
+
+class ScalarUnits:
+    """The scalar units of all cores."""
+
+    def __init__(
+        self,
+        sites: Mapping[Op, Site],
+        timeline: Timeline,
+        signals: Signals,
+        crossing: CrossFlags,
+        gm: GlobalMemory,
+        target: AscendTarget,
+        findings: Findings,
+        execution: Execution | None,
+    ) -> None:
+        self._sites = sites
+        self._timeline = timeline
+        self._signals = signals
+        self._crossing = crossing
+        self._gm = gm
+        self._target = target
+        self._timing = target.timing
+        self._findings = findings
+        self._execution = execution
+        self.pipes: Pipes
+        self.on_loop: Callable[[SimulatedCore, Op, int, float], None] | None = None
+        self._rules: Mapping[SiteKind, Callable[[SimulatedCore, Job, float], None]] = {
+            SiteKind.EXECUTE: self._to_pipe,
+            SiteKind.SET_FLAG: self._set,
+            SiteKind.WAIT_FLAG: self._wait,
+            SiteKind.BARRIER: self._barrier,
+            SiteKind.CROSS_SET: self._to_pipe,
+            SiteKind.CROSS_WAIT: self._cross_wait,
+            SiteKind.STATE: self._state,
+            SiteKind.LOAD: self._load,
+            SiteKind.STORE: self._store,
+            SiteKind.ASSERT: self._assert,
+            SiteKind.PRINT: lambda core, job, now: self.fetch(core, now),
+        }
+
+    def fetch(self, core: SimulatedCore, now: float, sent: Scalar | None = None) -> None:
+        """Run the program to the next op that it yields; the op issues when the scalar ops are done."""
+        assert core.program is not None
+        if core.held_since is not None:
+            self._end_hold(core, now)
+        try:
+            op, scalar_ops, values = core.program.send(sent)
+        except StopIteration:
+            core.is_finished, core.pending = True, None
+            self._timeline.record.end = max(self._timeline.record.end, now)
+            return
+        site = self._sites[op]
+        time = now + scalar_ops * self._timing.scalar_op_cycles
+        job = core.pending = Job(site, Instruction(op, values, core.state))
+        if site.cost is not None:
+            job.cost = site.cost(job.instruction, self._target)
+            time += job.cost.issue_cycles
+        self._timeline.at(time, self.resume, core, core.block)
+
+    def resume(self, core: SimulatedCore, now: float) -> None:
+        """Issue what is pending, or try again."""
+        job = core.pending
+        assert job is not None
+        core.blocked_on = None
+        self._rules[job.site.kind](core, job, now)
+
+    def _hold(self, core: SimulatedCore, reason: PipeQueue | str, now: float) -> None:
+        core.blocked_on = reason
+        if core.held_since is None:
+            core.held_since = now
+
+    def _end_hold(self, core: SimulatedCore, now: float) -> None:
+        assert core.held_since is not None and core.pending is not None
+        core.held_cycles += now - core.held_since
+        if self._timeline.keeps_spans and now > core.held_since:
+            op = core.pending.site.op
+            span = Span(core.number, Pipe.S, op, core.held_since, now, now, is_wait=True)
+            self._timeline.record.spans.append(span)
+        core.held_since = None
+
+    def _to_pipe(self, core: SimulatedCore, job: Job, now: float) -> None:
+        queue = core.pipes[job.site.pipe]
+        if len(queue.items) >= queue.depth:
+            self._hold(core, queue, now)
+            return
+        job.queue, job.clock = queue, core.clock
+        queue.items.append(job)
+        if not queue.is_active:
+            self.pipes.advance(queue, now)
+        self.fetch(core, now)
+
+    def _set(self, core: SimulatedCore, job: Job, now: float) -> None:
+        if job.site.pipe is not Pipe.S:
+            self._to_pipe(core, job, now)
+            return
+        core.scalar_index += 1
+        self._signals.set_flag(core, job, core.scalar_knowledge(), now)
+        self.fetch(core, now)
+
+    def _wait(self, core: SimulatedCore, job: Job, now: float) -> None:
+        if job.site.pipe is not Pipe.S:
+            self._to_pipe(core, job, now)
+            return
+        flag = core.flag(*flag_key(job))
+        if not flag.raised:
+            flag.waiter = core
+            self._hold(core, "a flag", now)
+            return
+        core.scalar_index += 1
+        clock = dict(core.clock)
+        flag.take(clock, core.scalar_component, core.scalar_index)
+        core.clock = clock
+        self.fetch(core, now)
+
+    def _barrier(self, core: SimulatedCore, job: Job, now: float) -> None:
+        if job.site.pipe is not Pipe.ALL:
+            self._to_pipe(core, job, now)
+            return
+        queues = core.pipes.values()
+        if any(queue.is_active or queue.items for queue in queues):
+            self._hold(core, ALL_PIPES, now)
+            return
+        idle_at = max(queue.done_at for queue in queues)
+        if idle_at > now:
+            self._hold(core, ALL_PIPES, now)
+            self._timeline.at(idle_at, self.resume, core, core.block)
+            return
+        clock = core.scalar_knowledge()
+        for queue in queues:
+            join(clock, queue.knowledge())
+        core.clock = clock
+        self.fetch(core, now)
+
+    def _cross_wait(self, core: SimulatedCore, job: Job, now: float) -> None:
+        flag = job.instruction.integer("flag")
+        if not self._signals.exists(job.site.op, flag, self._target.flag_ids):
+            self.fetch(core, now)
+            return
+        counter = self._crossing.counter(core, flag)
+        if not counter.clocks:
+            self._hold(core, f"cross-core flag {flag}", now)
+            return
+        core.scalar_index += 1
+        clock = dict(core.clock)
+        counter.take(clock, core.scalar_index)
+        core.clock = clock
+        self.fetch(core, now)
+
+    def _state(self, core: SimulatedCore, job: Job, now: float) -> None:
+        core.state = changed_state(core.state, job.instruction)
+        self.fetch(core, now)
+
+    def _load(self, core: SimulatedCore, job: Job, now: float) -> None:
+        op, values = job.site.op, job.instruction.values
+        core.scalar_index += 1
+        if not values.get("mask", True):
+            self.fetch(core, now, values.get("other", 0))
+            return
+        space = job.instruction.space("pointer")
+        if self._execution is not None:
+            value = self._execution.load(op, values, core)
+        elif space is Space.GM:
+            value = read_scalar(op, values, self._gm)
+        else:
+            raise KernelError(
+                f"without values, nobody knows what {spell_op(op)} reads from {space.value}",
+                op.location,
+                "simulate with values",
+            )
+        line = job.instruction.integer("pointer") // self._timing.scalar_line_bytes
+        hit = space is not Space.GM or line in core.cached_lines
+        core.cached_lines.add(line)
+        cycles = self._timing.scalar_hit_cycles if hit else self._timing.scalar_load_cycles
+        self.fetch(core, now + cycles, value)
+
+    def _store(self, core: SimulatedCore, job: Job, now: float) -> None:
+        core.scalar_index += 1
+        values = job.instruction.values
+        if self._execution is not None and values.get("mask", True):
+            self._execution.store(job.site.op, values, core)
+        self.fetch(core, now + self._timing.scalar_hit_cycles)
+
+    def _assert(self, core: SimulatedCore, job: Job, now: float) -> None:
+        op, values = job.site.op, job.instruction.values
+        if values.get("mask", True) and not values["condition"]:
+            text = f"device_assert failed on {core.name}: {op.attributes['message']}, at {spell_op(op)}"
+            self._findings.add(FindingKind.ASSERTION, text, op)
+        self.fetch(core, now)

@@ -1,0 +1,90 @@
+"""What a simulated launch gives: time, where it went, what is wrong, and pictures of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tilejit.backend.ascend.memory_map import memory_svg, memory_text
+from tilejit.backend.ascend.report import Finding
+from tilejit.backend.ascend.timeline import Span
+from tilejit.backend.ascend.trace import chrome_trace
+from tilejit.diagnostics import InternalError, KernelError
+from tilejit.ir.machine import MachineKernel
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.ascend_timing import Path
+from tilejit.target.spaces import Pipe
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """What a simulated launch did.
+
+    Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
+    itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``held`` for each core
+    those in which its scalar unit waited. ``spans`` is empty unless the simulation kept them.
+    ``skipped_cycles`` were extrapolated.
+    """
+
+    kernel: MachineKernel
+    target: AscendTarget
+    cycles: float
+    busy: Mapping[tuple[int, Pipe], float]
+    held: Mapping[int, float]
+    core_names: tuple[str, ...]
+    path_bytes: Mapping[Path, int]
+    hbm_bytes: int
+    l2_bytes: int
+    instructions: int
+    findings: tuple[Finding, ...]
+    spans: tuple[Span, ...] = ()
+    skipped_cycles: float = 0.0
+
+    @property
+    def microseconds(self) -> float:
+        return self.cycles / (self.target.clock_ghz * 1e3)
+
+    def busy_share(self, pipe: Pipe) -> float:
+        """The part of the time that a pipe works, over the cores that use it."""
+        cycles = [busy for (_, of), busy in self.busy.items() if of is pipe and busy]
+        return sum(cycles) / (len(cycles) * self.cycles) if cycles and self.cycles else 0.0
+
+    def check(self) -> None:
+        """Raise KernelError with the findings where there are any."""
+        if self.findings:
+            raise KernelError("\n".join(map(str, self.findings)), self.findings[0].location)
+
+    def trace(self) -> str:
+        """The spans as JSON that Perfetto and Chrome's tracing page show."""
+        if not self.spans:
+            raise InternalError("a trace needs a simulation with keep_spans=True")
+        return chrome_trace(self.core_names, self.spans, self.target.clock_ghz)
+
+    def memory_map(self) -> str:
+        """The buffers of the kernel by memory and address, as text."""
+        return memory_text(self.kernel, self.target)
+
+    def memory_picture(self) -> str:
+        """The buffers of the kernel by address and lifetime, as SVG."""
+        return memory_svg(self.kernel, self.target)
+
+    def summary(self) -> str:
+        """Time, busy shares, traffic and findings as a short text."""
+        lines = [
+            f"{self.kernel.name} on {self.target}: {self.microseconds:.2f} us, {self.cycles:.0f} cycles, "
+            f"{self.instructions} instructions on {len(self.core_names)} cores"
+        ]
+        if self.skipped_cycles:
+            lines.append(f"{self.skipped_cycles:.0f} cycles of it extrapolated from the steady state")
+        shares = {pipe: self.busy_share(pipe) for pipe in Pipe}
+        lines += [f"pipe {pipe.value:<5}{100 * share:5.1f}% busy" for pipe, share in shares.items() if share]
+        held = sum(self.held.values()) / (len(self.held) * self.cycles) if self.cycles else 0.0
+        lines.append(f"scalar units wait {100 * held:5.1f}% of the time")
+        for path, moved in self.path_bytes.items():
+            lines.append(f"{path.value:<9}{moved:>14} bytes{self._rate(moved)}")
+        for name, moved in (("l2", self.l2_bytes), ("hbm", self.hbm_bytes)):
+            lines.append(f"{name:<9}{moved:>14} bytes{self._rate(moved)}")
+        return "\n".join([*lines, *map(str, self.findings)]) + "\n"
+
+    def _rate(self, moved: int) -> str:
+        return f", {moved / self.microseconds / 1e3:.1f} GB/s" if self.cycles else ""

@@ -1,0 +1,75 @@
+"""The order of events of all cores, and the record of what took how long."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TypeVar
+
+from tilejit.ir.core import Op
+from tilejit.target.ascend_timing import Path
+from tilejit.target.spaces import Pipe
+
+_Subject = TypeVar("_Subject")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a pipe or the scalar unit (pipe S) did for some time: work on an op, or waiting at one.
+
+    Units: cycles; ``done`` is when results are there, for waits it is ``end``.
+    """
+
+    core: int
+    pipe: Pipe
+    op: Op
+    start: float
+    end: float
+    done: float
+    is_wait: bool = False
+
+
+@dataclass
+class Record:
+    """What a run leaves besides memory.
+
+    Units: cycles and bytes. ``skipped_cycles`` is time that was extrapolated, of the block where it is most.
+    """
+
+    end: float = 0.0
+    path_bytes: dict[Path, int] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    instructions: int = 0
+    skipped_cycles: float = 0.0
+
+
+class Timeline:
+    """Events in the order of their times; those of one time in the order in which they were planned."""
+
+    def __init__(self, *, keeps_spans: bool) -> None:
+        self.record = Record()
+        self.keeps_spans = keeps_spans
+        self._events: list[tuple[float, int, int, Callable[..., None], object]] = []
+        self._order = count()
+
+    def at(
+        self, time: float, action: Callable[[_Subject, float], None], subject: _Subject, block: int
+    ) -> None:
+        """Plan ``action(subject, time)``; ``block`` is the one that the event belongs to."""
+        heapq.heappush(self._events, (time, next(self._order), block, action, subject))
+
+    def run(self) -> None:
+        """Let everything happen."""
+        while self._events:
+            time, _, _, action, subject = heapq.heappop(self._events)
+            action(subject, time)
+
+    def shift(self, cycles: Mapping[int, float]) -> None:
+        """Put off all events of blocks by so many cycles each."""
+        self._events[:] = [
+            (time + cycles.get(block, 0.0), order, block, action, subject)
+            for time, order, block, action, subject in self._events
+        ]
+        heapq.heapify(self._events)
