@@ -140,3 +140,54 @@ def branches_kernel(x_ptr, out_ptr, n, flag, BLOCK: tl.constexpr):
     for _ in range(flag + 2):
         first, second = second, first + second
     tl.store(out_ptr + columns, tl.where(flag > 0, first, second) + columns, mask=mask)
+
+
+@tilejit.kernel
+def transpose_kernel(x_ptr, out_ptr, m, n, MODE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    if MODE == "load":
+        mask = (columns[:, None] < n) & (rows[None, :] < m)
+        x = tl.load(x_ptr + columns[:, None] + rows[None, :] * n, mask=mask)
+        tl.store(out_ptr + columns[:, None] * m + rows[None, :], x, mask=mask)
+    elif MODE == "store":
+        mask = (rows[:, None] < m) & (columns[None, :] < n)
+        x = tl.load(x_ptr + rows[:, None] * n + columns[None, :], mask=mask)
+        tl.store(out_ptr + rows[:, None] + columns[None, :] * m, x, mask=mask)
+    else:
+        mask = (rows[:, None] < m) & (columns[None, :] < n)
+        x = tl.load(x_ptr + rows[:, None] * n + columns[None, :], mask=mask, other=0)
+        out_mask = (columns[:, None] < n) & (rows[None, :] < m)
+        tl.store(out_ptr + columns[:, None] * m + rows[None, :], tl.trans(x), mask=out_mask)
+
+
+@tilejit.kernel
+def interleaved_rope_kernel(x_ptr, cos_ptr, sin_ptr, out_ptr, n, TOKENS: tl.constexpr, HALF: tl.constexpr):
+    tokens = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    lanes = tl.arange(0, HALF)
+    mask = tokens[:, None] < n
+    angle = tokens[:, None] * HALF + lanes[None, :]
+    cos, sin = tl.load(cos_ptr + angle, mask=mask), tl.load(sin_ptr + angle, mask=mask)
+    place = tokens[:, None] * (2 * HALF) + 2 * lanes[None, :]
+    even, odd = tl.load(x_ptr + place, mask=mask), tl.load(x_ptr + place + 1, mask=mask)
+    tl.store(out_ptr + place, even * cos - odd * sin, mask=mask)
+    tl.store(out_ptr + place + 1, odd * cos + even * sin, mask=mask)
+
+
+@tilejit.kernel
+def strided_sum_kernel(x_ptr, out_ptr, n, STEP: tl.constexpr, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes * STEP, mask=lanes < n, other=1.0)
+    tl.store(out_ptr + tl.program_id(0), tl.sum(x, axis=0))
+
+
+@tilejit.kernel
+def permute_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + (a * B + b) * C + c)
+    first = tl.permute(x, (1, 0, 2)) + 1
+    second = tl.permute(x, (0, 2, 1)) * 2
+    b, a = tl.arange(0, B)[:, None, None], tl.arange(0, A)[None, :, None]
+    tl.store(out_ptr + (b * A + a) * C + c, first)
+    a, c, b = tl.arange(0, A)[:, None, None], tl.arange(0, C)[None, :, None], tl.arange(0, B)[None, None, :]
+    tl.store(out_ptr + A * B * C + (a * C + c) * B + b, second)

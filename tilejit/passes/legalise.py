@@ -194,7 +194,7 @@ def _sink_view(view: Op) -> None:
 
 def _on_scalar_unit(op: Op) -> None:
     """Compute scalars of 16 bits in fp32."""
-    if op.name in (CAST.name, SELECT.name, BITCAST.name) or _element(op.operands[0]) not in (FP16, BF16):
+    if op.name in (CAST.name, SELECT.name, BITCAST.name) or op.operands[0].type.element not in (FP16, BF16):
         return
     maker = _Maker(op)
     operands = {n: maker.make(CAST, {"dtype": FP32}, x=v[0]) for n, v in op.named_operands().items()}
@@ -224,8 +224,21 @@ def _arithmetic(op: Op) -> None:
 
 def _compare(op: Op) -> None:
     """Comparisons are of 32 bits; wider integers have to follow the index."""
+    if not isinstance(op.operands[0].type.element, DType):
+        raise CompileError("Ascend: tiles of addresses cannot be compared", op.location, "compare indices")
     if _element(op.operands[0]) in (INT8, UINT8, INT16, FP16, BF16):
         _widen(op, FP32)
+
+
+def _absolute(op: Op) -> None:
+    """Integers: the larger of x and -x, which is MIN for MIN."""
+    element = _element(op.result)
+    if element in (INT16, INT32):
+        maker, x = _Maker(op), op.operands[0]
+        minus = maker.make(SUB, lhs=maker.constant(0, x.type), rhs=x)
+        replace_op(op, [maker.make(MAX, lhs=x, rhs=minus)])
+    else:
+        _arithmetic(op)
 
 
 def _fma(op: Op) -> None:
@@ -309,6 +322,7 @@ _RULES: Mapping[str, Callable[[Op], None]] = {
     SELECT.name: _select,
     CAST.name: _cast,
     FMA.name: _fma,
+    ABS.name: _absolute,
     CMP.name: _compare,
     BITCAST.name: _keep,
     SHL.name: _shift,

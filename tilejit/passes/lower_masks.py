@@ -200,11 +200,11 @@ def _compare_tables(
     column = steps.get(dims[-1], 0)
     row = steps.get(dims[-2], 0) if len(dims) > 1 else 0
     if column:
-        table = lowering.scaled_table(layout.columns, column)
+        table = lowering.scaled_table(FP32, layout.columns, column)
         along = Source(table.pointer, FP32, 0, True)
         if not row:
             return _compare_sources(lowering, layout, [along], bound, asked)
-    rows = lowering.scaled_table(layout.rows, -row if column else row)
+    rows = lowering.scaled_table(FP32, layout.rows, -row if column else row)
     if not column:
         across = Source(lowering.blocks(rows, layout.rows).pointer, FP32, 1, False)
         return _compare_sources(lowering, layout, [across], bound, asked)

@@ -1,10 +1,8 @@
 """Loads and stores become DMA: rows between global memory and UB.
 
-The last dimension longer than 1 must be contiguous; its bounds become lengths in bytes. The dimension before
-it becomes the rows of one copy where its stride is regular; dimensions further out, and those reached through
-indices (rows of a page table), become loops with one copy each. Bounds of rows become counts. A row stride
-that is known only at run time may turn out smaller than a row, as in a broadcast array: the copies are then
-made one row at a time, by the same instruction in a loop.
+``access_walk`` says which rows; bounds of columns become lengths in bytes. Columns that are apart are copied
+with what lies between them and gathered in UB; to be stored, each is spread to a block of its own. A tile
+whose rows are contiguous along its last dimension but one is turned over in UB.
 
 Lanes that a mask excludes are filled after the copy: the DMA pads a row to its block, the vector unit fills
 whole blocks behind it. Nothing is filled where only stores under the same mask see the lanes.
@@ -12,67 +10,58 @@ whole blocks behind it. Nothing is filled where only stores under the same mask 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-
 from tilejit.ir.core import Op, Value
-from tilejit.ir.loop_plan import Stride
-from tilejit.ir.types import INT64, DType, PointerType
-from tilejit.ops import LOAD, STORE, CmpPredicate
+from tilejit.ir.types import INT32, UINT32, DType, PointerType, TileType, product
+from tilejit.ops import STORE, CmpPredicate
 from tilejit.ops.machine.move import COPY_IN, COPY_OUT
 from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ops.machine.vector_move import VGATHER
+from tilejit.passes.access_walk import MAX_ROWS, Walk, copied_columns, for_each_copy, plan_walk
 from tilejit.passes.algebra import constant_value
+from tilejit.passes.lower_transpose import transpose_into
 from tilejit.passes.lowering import Lowering
-from tilejit.passes.machine_builder import Index
-from tilejit.passes.tile_homes import UbTile
-from tilejit.passes.tile_lanes import bound_count, bound_of, conjuncts, lane, pointer_lane, uniform
-
-_MAX_ROWS = 4095
-"""Rows of one copy. Source: as in ``ops.machine.move``."""
-
-
-@dataclass
-class _Walk:
-    """How an access goes through its tile.
-
-    ``dims`` are the dimensions longer than 1, in order; ``counts`` the valid lanes along each. ``looped``
-    says which of them are loops. ``tests`` are parts of the mask that are asked for each row.
-    """
-
-    op: Op
-    pointer: Value
-    dims: tuple[int, ...]
-    counts: dict[int, Index]
-    strides: dict[int, Stride | None]
-    looped: tuple[int, ...]
-    tests: tuple[Value, ...] = ()
-    is_partial: bool = False
-    indices: list[Index] = field(default_factory=list)
-
-    @property
-    def column(self) -> int | None:
-        return self.dims[-1] if self.dims else None
-
-    @property
-    def row(self) -> int | None:
-        """The dimension whose lanes are the rows of one copy."""
-        return self.dims[-2] if len(self.dims) > 1 and self.dims[-2] not in self.looped else None
+from tilejit.passes.machine_builder import Index, Operand
+from tilejit.passes.tile_homes import TileLayout, UbTile, layout_of
+from tilejit.passes.tile_lanes import conjuncts
 
 
 def lower_load(lowering: Lowering, op: Op) -> UbTile:
     """Copy a tile from global memory to a buffer of its own."""
-    builder, type = lowering.builder, op.result.type
+    type, name = op.result.type, op.result.name
     if not isinstance(type.element, DType):
         lowering.refuse("tiles of pointers cannot be loaded", op, "load single pointers")
-    tile = lowering.new_tile(type, op.result.name, is_fixed=True)
-    walk = _plan(lowering, op)
+    walk = plan_walk(lowering, op)
     fills = walk.is_partial and _is_seen(op)
     value = _fill_value(lowering, op) if fills else None
+    tile = lowering.new_tile(_copied_type(walk, type.element), name, is_fixed=True)
+    if value is not None and walk.tests:
+        lowering.fill(tile.pointer, tile.element, value, tile.layout.elements)
+    _copy_in(lowering, walk, tile, value)
+    if value is not None and not walk.tests:
+        _fill_outside(lowering, walk, tile, value)
+    if walk.step > 1:
+        tile = _gathered(lowering, walk, tile)
+    if walk.is_turned:
+        turned = lowering.new_tile(type, name)
+        transpose_into(lowering, tile, turned, product(walk.shape[:-2]))
+        return turned
+    return UbTile(tile.pointer, layout_of(type), type.element, tile.is_fixed)
+
+
+def _copied_type(walk: Walk, element: DType) -> TileType:
+    """The tile that a load copies to: columns last, with what is between them."""
+    if not walk.shape:
+        return TileType(element)
+    return TileType(element, (*walk.shape[:-1], (walk.shape[-1] - 1) * walk.step + 1))
+
+
+def _copy_in(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float | None) -> None:
+    builder = lowering.builder
 
     def copy(address: Value, offset: Index, rows: Index, columns: Index, row_stride: Index) -> None:
         target = builder.move(tile.pointer, offset)
         gaps = _gaps(lowering, tile, columns, row_stride)
-        pads: dict[str, Value | int] = {}
+        pads: dict[str, Operand] = {}
         attributes: dict[str, int | float] = {}
         if value is not None and not isinstance(columns, int):
             lanes = BLOCK_BYTES // tile.element.itemsize
@@ -82,178 +71,78 @@ def lower_load(lowering: Lowering, op: Op) -> UbTile:
         operands = {"dst": target, "src": address, "rows": rows, "row_bytes": row_bytes, **gaps, **pads}
         builder.make(COPY_IN, operands, attributes)
 
-    if value is not None and walk.tests:
-        lowering.fill(tile.pointer, tile.element, value, tile.layout.elements)
-    _for_each_copy(lowering, walk, tile, copy)
-    if value is not None and not walk.tests:
-        _fill_outside(lowering, walk, tile, value)
-    return tile
+    for_each_copy(lowering, walk, tile.layout.pitch, copy)
+
+
+def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
+    """Every so-manieth column of a tile."""
+    builder, size = lowering.builder, tile.element.itemsize
+    if size not in (2, 4):
+        lowering.refuse(
+            f"columns of {tile.element} that are apart cannot be loaded", walk.op, "load 16 or 32 bits"
+        )
+    result = lowering.new_tile(TileType(tile.element, walk.shape))
+    offsets = lowering.scaled_table(INT32, walk.shape[-1], walk.step * size)
+    source_bytes = tile.layout.pitch * size
+
+    def gather(row: Index) -> None:
+        operands: dict[str, Operand] = {
+            "dst": builder.move(result.pointer, builder.mul(row, result.layout.pitch)),
+            "src": builder.move(tile.pointer, builder.mul(row, tile.layout.pitch)),
+            "offsets": builder.reinterpret(offsets.pointer, UINT32),
+            "base": 0,
+            "count": result.layout.columns,
+            "src_bytes": source_bytes,
+        }
+        builder.make(VGATHER, operands)
+
+    if result.layout.rows == 1:
+        gather(0)
+    else:
+        builder.loop(result.layout.rows, gather)
+    return result
 
 
 def lower_store(lowering: Lowering, op: Op) -> None:
     """Copy a tile, or one element, from UB to global memory."""
     builder = lowering.builder
     tile = lowering.materialise(op.operand("value"))
-    walk = _plan(lowering, op)
+    walk = plan_walk(lowering, op)
+    if walk.is_turned:
+        turned = lowering.new_tile(TileType(tile.element, walk.shape))
+        transpose_into(lowering, tile, turned, product(walk.shape[:-2]))
+        tile = turned
 
     def copy(address: Value, offset: Index, rows: Index, columns: Index, row_stride: Index) -> None:
         source = builder.move(tile.pointer, offset)
-        gaps = _gaps(lowering, tile, columns, row_stride)
-        row_bytes = builder.mul(columns, tile.element.itemsize)
-        operands = {"dst": address, "src": source, "rows": rows, "row_bytes": row_bytes, **gaps}
-        builder.make(COPY_OUT, operands)
-
-    _for_each_copy(lowering, walk, tile, copy)
-
-
-_Copy = Callable[[Value, Index, Index, Index, Index], None]
-"""Make one copy: address, offset in the tile in elements, rows, columns, distance of rows in elements."""
-
-
-def _plan(lowering: Lowering, op: Op) -> _Walk:
-    """Take the pointer and the mask of an access apart."""
-    pointer = op.operand("pointer")
-    shape = pointer.type.shape
-    dims = tuple(d for d, size in enumerate(shape) if size != 1)
-    strides = dict(zip(range(len(shape)), lowering.analysis.strides(pointer), strict=True))
-    if dims:
-        _check_columns(lowering, op, strides[dims[-1]])
-    looped = _looped_dims(dims, strides, shape)
-    walk = _Walk(op, pointer, dims, {d: shape[d] for d in dims}, strides, looped)
-    tests: list[Value] = []
-    for part in conjuncts(op.optional_operand("mask")):
-        walk.is_partial = True
-        bound = bound_of(lowering, part)
-        if bound is not None and bound.dim in walk.counts:
-            size = walk.counts[bound.dim]
-            count = bound_count(lowering, bound, shape[bound.dim])
-            walk.counts[bound.dim] = (
-                count if size == shape[bound.dim] else lowering.builder.minimum(size, count)
-            )
-        elif uniform(lowering, part):
-            _apply_uniform(lowering, walk, part)
+        size = tile.element.itemsize
+        operands: dict[str, Operand]
+        if walk.step > 1:
+            spread = _spread(lowering, walk, source, tile)
+            gap = (walk.step - 1) * size
+            operands = {"src": spread, "rows": columns, "row_bytes": size, "gm_gap": gap}
         else:
-            tests.append(part)
-    walk.tests = tuple(tests)
-    if tests:
-        _loop_for_tests(lowering, walk)
-    return walk
+            gaps = _gaps(lowering, tile, columns, row_stride)
+            operands = {"src": source, "rows": rows, "row_bytes": builder.mul(columns, size), **gaps}
+        builder.make(COPY_OUT, {"dst": address, **operands})
+
+    for_each_copy(lowering, walk, tile.layout.pitch, copy)
 
 
-def _check_columns(lowering: Lowering, op: Op, stride: Stride | None) -> None:
-    if stride is not None and stride.constant == 1:
-        return
-    what = "loads" if op.name == LOAD.name else "stores"
-    got = "addresses that are no regular function of the index"
-    if stride is not None:
-        known = stride.constant
-        got = f"a stride of {known}" if known is not None else "a stride known at run time"
-    lowering.refuse(
-        f"{what} need contiguous elements along the last dimension of a tile; got {got}",
-        op,
-        "let the last dimension run over contiguous memory, or copy rows",
-    )
+def _spread(lowering: Lowering, walk: Walk, row: Value, tile: UbTile) -> Value:
+    """A block for each element of a row, so that each is a row of its own for the DMA."""
+    columns = walk.shape[-1]
+    if tile.element.itemsize not in (2, 4) or columns > MAX_ROWS:
+        lowering.refuse(
+            f"{columns} columns of {tile.element} that are apart cannot be stored",
+            walk.op,
+            f"store at most {MAX_ROWS} columns of 16 or 32 bits",
+        )
+    dense = UbTile(row, TileLayout(1, columns, tile.layout.pitch), tile.element)
+    return lowering.blocks(dense, columns).pointer
 
 
-def _looped_dims(
-    dims: Sequence[int], strides: dict[int, Stride | None], shape: Sequence[int]
-) -> tuple[int, ...]:
-    """The dimensions that become loops: all but the last two, and the last but one where it is irregular."""
-    looped = list(dims[:-2])
-    if len(dims) > 1:
-        stride = strides[dims[-2]]
-        constant = stride.constant if stride is not None else None
-        narrow = constant is not None and constant < shape[dims[-1]]
-        if stride is None or narrow or shape[dims[-2]] > _MAX_ROWS:
-            looped.append(dims[-2])
-    return tuple(looped)
-
-
-def _apply_uniform(lowering: Lowering, walk: _Walk, part: Value) -> None:
-    """A mask that is one number for the whole tile lets all rows through, or none."""
-    builder = lowering.builder
-    condition = lane(lowering, part, (0,) * part.type.rank)
-    dim = walk.dims[0] if walk.dims else -1
-    walk.counts[dim] = builder.select(condition, walk.counts.get(dim, 1), 0)
-
-
-def _loop_for_tests(lowering: Lowering, walk: _Walk) -> None:
-    """Turn rows into a loop, so that parts of the mask can be asked for each row."""
-    column = walk.column
-    for part in walk.tests:
-        if column is None or lowering.analysis.stride_of_mask(part, column) is None:
-            lowering.refuse(
-                "a mask must bound a dimension from above, or be the same along the last dimension",
-                walk.op,
-                "mask with comparisons like `columns < n`",
-            )
-    if walk.row is not None:
-        walk.looped = (*walk.looped, walk.row)
-
-
-def _for_each_copy(lowering: Lowering, walk: _Walk, tile: UbTile, copy: _Copy) -> None:
-    """Run ``copy`` for every group of rows that one instruction moves."""
-    walk.indices = [0] * walk.pointer.type.rank
-    _nest(lowering, walk, tile, copy, list(walk.looped), 0)
-
-
-def _nest(
-    lowering: Lowering, walk: _Walk, tile: UbTile, copy: _Copy, looped: list[int], offset: Index
-) -> None:
-    builder, shape = lowering.builder, walk.pointer.type.shape
-    if not looped:
-        _copy_rows(lowering, walk, tile, copy, offset)
-        return
-    dim, rest = looped[0], looped[1:]
-    rows_below = 1
-    for inner in walk.dims[walk.dims.index(dim) + 1 : -1]:
-        rows_below *= shape[inner]
-
-    def body(index: Value) -> None:
-        walk.indices[dim] = index
-        step = builder.mul(index, rows_below * tile.layout.pitch)
-        _nest(lowering, walk, tile, copy, rest, builder.add(offset, step))
-
-    builder.loop(walk.counts[dim], body)
-
-
-def _copy_rows(lowering: Lowering, walk: _Walk, tile: UbTile, copy: _Copy, offset: Index) -> None:
-    builder = lowering.builder
-    columns = walk.counts[walk.column] if walk.column is not None else walk.counts.get(-1, 1)
-    for part in walk.tests:
-        holds = lane(lowering, part, walk.indices)
-        columns = builder.select(holds, columns, 0)
-    address = pointer_lane(lowering, walk.pointer, walk.indices)
-    if walk.row is None:
-        copy(address, offset, 1, columns, columns)
-        return
-    rows, stride = walk.counts[walk.row], walk.strides[walk.row]
-    assert stride is not None
-    if stride.constant is not None:
-        copy(address, offset, rows, columns, stride.constant)
-        return
-    distance = _run_time_stride(lowering, stride)
-    # Rows that overlap, or run backwards, cannot be one copy: its gap would be negative.
-    apart = builder.compare(CmpPredicate.GE, distance, columns)
-    copies, rows_each = builder.select(apart, 1, rows), builder.select(apart, rows, 1)
-    together = builder.maximum(distance, builder.value(columns, INT64))
-
-    def body(index: Value) -> None:
-        start = builder.move(address, builder.mul(builder.value(index, INT64), distance))
-        copy(start, builder.add(offset, builder.mul(index, tile.layout.pitch)), rows_each, columns, together)
-
-    builder.loop(copies, body)
-
-
-def _run_time_stride(lowering: Lowering, stride: Stride) -> Value:
-    builder = lowering.builder
-    distance: Index = stride.coefficient
-    for factor in stride.factors:
-        distance = builder.mul(distance, builder.value(lowering.scalar(factor), INT64))
-    return builder.value(distance, INT64)
-
-
-def _gaps(lowering: Lowering, tile: UbTile, columns: Index, row_stride: Index) -> dict[str, Value | int]:
+def _gaps(lowering: Lowering, tile: UbTile, columns: Index, row_stride: Index) -> dict[str, Operand]:
     """The distances between the rows of a copy, from the end of one to the start of the next."""
     builder, size = lowering.builder, tile.element.itemsize
     if tile.layout.rows == 1:
@@ -296,11 +185,11 @@ def _fill_value(lowering: Lowering, load: Op) -> int | float:
     return number
 
 
-def _fill_outside(lowering: Lowering, walk: _Walk, tile: UbTile, value: int | float) -> None:
+def _fill_outside(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float) -> None:
     """Fill what lies behind the valid columns of every row, and the rows behind the valid ones."""
     builder, layout = lowering.builder, tile.layout
     lanes = BLOCK_BYTES // tile.element.itemsize
-    columns = walk.counts[walk.column] if walk.column is not None else walk.counts.get(-1, 1)
+    columns = copied_columns(lowering, walk)
     if not isinstance(columns, int):
         start = builder.round_up(columns, lanes)
         length = builder.sub(layout.pitch, start)
@@ -319,7 +208,7 @@ def _fill_outside(lowering: Lowering, walk: _Walk, tile: UbTile, value: int | fl
         _fill_rows(lowering, walk, tile, value)
 
 
-def _fill_rows(lowering: Lowering, walk: _Walk, tile: UbTile, value: int | float) -> None:
+def _fill_rows(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float) -> None:
     """Fill the rows behind the valid ones, for each dimension of rows that the mask bounds."""
     builder, shape = lowering.builder, walk.pointer.type.shape
     for position, dim in enumerate(walk.dims[:-1]):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import FP32, INT16, INT32, DType, TileType
+from tilejit.ir.types import INT16, INT32, DType, TileType
 from tilejit.ops import ARANGE, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
@@ -101,17 +101,6 @@ class Lowering:
             if self.homes.is_last_use(base, op) and (found is None or tile.pointer in self.carried):
                 found = tile
         return self.new_tile(type, name) if found is None else found
-
-    def tile(self, value: Value) -> UbTile:
-        """The tile of a value that is in UB as a whole."""
-        found = self.tiles.get(value)
-        if found is not None:
-            return found
-        op = value.defining_op
-        if op is not None and op.name == RESHAPE.name and is_view(op):
-            base = self.tile(op.operands[0])
-            return UbTile(base.pointer, layout_of(value.type), base.element, base.is_fixed)
-        raise InternalError(f"%{value.name} is not in UB", op.location if op is not None else None)
 
     def kept(self, key: Hashable) -> UbTile | None:
         """A derived tile that was made before, where it can be seen from here."""
@@ -231,7 +220,12 @@ class Lowering:
             start = op.attributes["start"]
             assert isinstance(start, int)
             return self.table(INT32, start, value.type.size)
+        if op is not None and op.name == RESHAPE.name and is_view(op):
+            tile = self.materialise(op.operands[0])
+            return UbTile(tile.pointer, layout_of(value.type), tile.element, tile.is_fixed)
         base, follows = self.base_of(value)
+        if base is value and not value.type.is_scalar:
+            raise InternalError(f"%{value.name} is not in UB", op.location if op is not None else None)
         if base is not value and all(follows) and not base.type.is_scalar:
             tile = self.materialise(base)
             return UbTile(tile.pointer, layout_of(value.type), tile.element, tile.is_fixed)
@@ -275,18 +269,19 @@ class Lowering:
                 have += some
             return self.keep(key, tile)
 
-    def scaled_table(self, size: int, step: int) -> UbTile:
-        """The first ``size`` multiples of ``step`` as fp32, made once before the loop over programs."""
-        table = self.table(FP32, 0, size)
-        found = self.kept(("scaled", size, step)) if step != 1 else table
+    def scaled_table(self, element: DType, size: int, step: int) -> UbTile:
+        """The first ``size`` multiples of ``step``, made once before the loop over programs."""
+        table, key = self.table(element, 0, size), ("scaled", element, size, step)
+        found = self.kept(key) if step != 1 else table
         if found is not None:
             return found
+        number = float(step) if element.is_floating() else step
         with self.builder.inside(self.builder.top):
-            tile = self.new_tile(TileType(FP32, (size,)), is_fixed=True)
-            factor = self.builder.constant(float(step), FP32)
+            tile = self.new_tile(TileType(element, (size,)), is_fixed=True)
+            factor = self.builder.constant(number, element)
             operands = {"dst": tile.pointer, "src": table.pointer, "scalar": factor}
             self.builder.make(VMULS, {**operands, "count": tile.layout.elements})
-            return self.keep(("scaled", size, step), tile)
+            return self.keep(key, tile)
 
     # Refusals
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.opdef import Effects
-from tilejit.ir.types import INT1, INT32, TileType
+from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
     ARANGE,
     FOR,
@@ -32,6 +32,7 @@ from tilejit.ops import (
     RETURN,
     SELECT,
     STORE,
+    TRANSPOSE,
     WHILE,
     YIELD,
 )
@@ -41,6 +42,7 @@ from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import lower_bits, lower_select
 from tilejit.passes.lower_reduce import lower_reduce
 from tilejit.passes.lower_transfer import lower_load, lower_store
+from tilejit.passes.lower_transpose import lower_transpose
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import UbTile, is_view
@@ -145,8 +147,12 @@ class ProgramWalker:
     def _visit_tile(self, op: Op) -> None:
         """Lower an op that makes tiles."""
         lowering = self._lowering
-        if is_view(op) or not any(result in lowering.homes.demanded for result in op.results):
+        if op.regions or len(op.results) != 1:
+            lowering.refuse(f"{op.name} is not supported", op)
+        if is_view(op) or op.result not in lowering.homes.demanded:
             return
+        if isinstance(op.result.type.element, PointerType):
+            lowering.refuse("tiles of addresses cannot be computed with", op, "load and store through them")
         if op.result.type.element == INT1:
             lowering.bits[op.result] = lower_bits(lowering, op)
         elif op.name != ARANGE.name:
@@ -159,6 +165,8 @@ class ProgramWalker:
             return lower_select(lowering, op)
         if op.name == REDUCE.name:
             return lower_reduce(lowering, op)
+        if op.name == TRANSPOSE.name:
+            return lower_transpose(lowering, op)
         tile = lower_elementwise(lowering, op) if op.definition.is_elementwise else None
         if tile is None:
             lowering.refuse(f"the vector unit has no {op.name}", op)

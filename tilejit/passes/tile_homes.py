@@ -47,7 +47,6 @@ from tilejit.ops import (
     SQRT,
     STORE,
     SUB,
-    TRANSPOSE,
     WHILE,
 )
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
@@ -281,7 +280,7 @@ def _asked_for(op: Op) -> tuple[Value, ...]:
     """The tiles that an op reads as values."""
     if op.name in (STORE.name, ATOMIC_RMW.name):
         return (op.operand("value"),)
-    if op.name in (REDUCE.name, DOT.name, TRANSPOSE.name):
+    if op.name in (REDUCE.name, DOT.name):
         return op.operands
     if len(op.results) == 1 and op.result.type.is_scalar:
         return tuple(value for value in op.operands if not value.type.is_scalar)
