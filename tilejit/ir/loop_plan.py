@@ -9,7 +9,7 @@ compare.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tilejit.ir.core import Function, Op, Value
@@ -160,6 +160,7 @@ class Nest:
     ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
     ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
     run in a loop of their own. ``streams``: what is stored is not read here again and may pass the caches.
+    ``fetches`` are loads whose rows of the next program are brought into the cache meanwhile.
     """
 
     shape: tuple[int, ...]
@@ -171,6 +172,7 @@ class Nest:
     guards: list[WrapGuard] = field(default_factory=list)
     bounds: list[MaskBound] = field(default_factory=list)
     streams: bool = False
+    fetches: list[Op] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -375,16 +377,7 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             left = f"{results(op)} = " if op.results else ""
             return [f"{indent}scalar {left}{op.name}({', '.join(name(v) for v in op.operands)})"]
         case Nest():
-            dims = "x".join(map(str, step.shape)) or "scalar"
-            order = ",".join(f"d{d}" for d in step.order)
-            vector = f" vector d{step.vector_dim}x{step.lanes}" if step.lanes > 1 else ""
-            unroll = f" unroll {step.unroll}" if step.unroll > 1 else ""
-            guards = (
-                f" if {', '.join(name(g.value) for g in step.guards)} does not wrap" if step.guards else ""
-            )
-            streams = " streaming" if step.streams else ""
-            bounds = f" first where {', '.join(name(b.value) for b in step.bounds)}" if step.bounds else ""
-            lines = [f"{indent}nest {dims} order {order}{vector}{unroll}{bounds}{guards}{streams} {{"]
+            lines = [f"{indent}{_print_nest_head(step, names)} {{"]
             lines += [f"{indent}  {_print_root(root, names)}" for root in step.roots]
             return [*lines, f"{indent}}}"]
         case DotStep():
@@ -433,6 +426,27 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
                 *_print_steps(step.else_steps, names, indent + "  "),
                 f"{indent}}}",
             ]
+
+
+def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
+    def listed(values: Iterable[Value]) -> str:
+        return ", ".join(names.get(value, "%?") for value in values)
+
+    dims = "x".join(map(str, nest.shape)) or "scalar"
+    parts = [f"nest {dims} order {','.join(f'd{d}' for d in nest.order)}"]
+    if nest.lanes > 1:
+        parts.append(f"vector d{nest.vector_dim}x{nest.lanes}")
+    if nest.unroll > 1:
+        parts.append(f"unroll {nest.unroll}")
+    if nest.bounds:
+        parts.append(f"first where {listed(bound.value for bound in nest.bounds)}")
+    if nest.guards:
+        parts.append(f"if {listed(guard.value for guard in nest.guards)} does not wrap")
+    if nest.streams:
+        parts.append("streaming")
+    if nest.fetches:
+        parts.append(f"fetching {listed(load.result for load in nest.fetches)} of the next program")
+    return " ".join(parts)
 
 
 def _print_operand(operand: DotOperand, names: dict[Value, str]) -> str:

@@ -32,6 +32,7 @@ from tilejit.ir.types import BF16, FP16, FP32
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
+from tilejit.passes.fetch_next_program import fetch_next_program
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
@@ -56,6 +57,7 @@ def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
     double_buffer(plan, values.analysis)
     shape_nests(plan, values.analysis, vector_bytes)
     stream_stores(plan)
+    fetch_next_program(plan)
     return plan
 
 

@@ -97,6 +97,7 @@ class _ProgramEmitter:
             self._grid(builder, linear, grid),
             [builder],
         )
+        self.scope.next_ids = self._next_ids(builder, linear, last, grid)
         self.steps(self.plan.steps)
         following = builder.add(linear, ir.Constant(I64, 1))
         linear.add_incoming(following, builder.block)
@@ -126,6 +127,23 @@ class _ProgramEmitter:
             control.PROGRAM_ID.name: tuple(builder.trunc(number, I32) for number in ids),
             control.NUM_PROGRAMS.name: tuple(grid),
         }
+
+    def _next_ids(
+        self, builder: ir.IRBuilder, linear: ir.Value, last: ir.Value, grid: Sequence[ir.Value]
+    ) -> dict[Value, ir.Value]:
+        """The ids of the program that this thread runs next, where a nest asks; its own after the last."""
+        if not any(isinstance(step, Nest) and step.fetches for step in self.plan.steps):
+            return {}
+        following = builder.add(linear, ir.Constant(I64, 1))
+        is_last = builder.icmp_signed(">=", following, last)
+        ids = self._grid(builder, builder.select(is_last, linear, following), grid)[control.PROGRAM_ID.name]
+        found: dict[Value, ir.Value] = {}
+        for op in self.plan.function.walk():
+            if op.name == control.PROGRAM_ID.name:
+                axis = op.attributes["axis"]
+                assert isinstance(axis, int)
+                found[op.result] = ids[axis]
+        return found
 
     @property
     def builder(self) -> ir.IRBuilder:

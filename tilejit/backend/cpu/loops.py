@@ -65,21 +65,20 @@ def emit_loop(
 @dataclass(frozen=True)
 class FetchStep:
     """Cache lines that one step of a loop asks for: ``rows`` rows, ``lines`` lines of each, ``line_step``
-    bytes apart.
+    bytes apart. ``locality`` is that of LLVM's prefetch: 3 keeps lines in all caches.
     """
 
     rows: int = 0
     lines: int = 0
     line_step: int = 0
+    locality: int = 3
 
     def emit(self, builder: ir.IRBuilder, pointer: ir.Value, row_step: ir.Value) -> ir.Value:
         """Ask for the lines from ``pointer`` on and return where the next step begins."""
         for _ in range(self.rows):
             for line in range(self.lines):
                 place = builder.gep(pointer, [index(line * self.line_step)], source_etype=ir.IntType(8))
-                numbers = [
-                    ir.Constant(ir.IntType(32), n) for n in (0, 3, 1)
-                ]  # read, keep in all caches, data
+                numbers = [ir.Constant(ir.IntType(32), n) for n in (0, self.locality, 1)]  # read, ..., data
                 intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
             pointer = builder.gep(pointer, [row_step], source_etype=ir.IntType(8))
         return pointer

@@ -66,6 +66,7 @@ class Scope:
     scalars: dict[Value, ir.Value]
     grid: dict[str, tuple[ir.Value, ...]]  # program_id and num_programs, by axis
     builders: list[ir.IRBuilder] = field(default_factory=list)  # one per open loop, the first outside all
+    next_ids: dict[Value, ir.Value] = field(default_factory=dict)  # the ids that the next program will have
     # Of stores that may pass the caches: whether they are to, and the alignment that they have then.
     past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
 

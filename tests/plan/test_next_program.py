@@ -1,0 +1,74 @@
+"""Which rows of the next program a nest fetches."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from .text import plan_of
+
+_MOVING = "%row = mul(%id, %n) : int32"
+
+
+def _nest_lines(row: str = _MOVING, lanes: int = 2048, after: str = "") -> list[str]:
+    """The heads of the nests of a kernel that divides a row by its largest element."""
+    text = f"""
+    func @scale(%x: ptr<fp32> {{alias_class=0}}, %out: ptr<fp32> {{alias_class=1}}, %n: int32) {{
+      %id = program_id() {{axis=0}} : int32
+      {row}
+      %lane = arange() {{start=0, end={lanes}}} : tile<{lanes}xint32>
+      %begin = addptr(%x, %row) : ptr<fp32>
+      %base = splat(%begin) {{shape=[{lanes}]}} : tile<{lanes}xptr<fp32>>
+      %from = addptr(%base, %lane) : tile<{lanes}xptr<fp32>>
+      %value = load(%from) : tile<{lanes}xfp32>
+      %most = reduce(%value) {{axis=0, kind=max}} : fp32
+      %mosts = splat(%most) {{shape=[{lanes}]}} : tile<{lanes}xfp32>
+      %share = div(%value, %mosts) : tile<{lanes}xfp32>
+      %target = splat(%out) {{shape=[{lanes}]}} : tile<{lanes}xptr<fp32>>
+      %to = addptr(%target, %lane) : tile<{lanes}xptr<fp32>>
+      store(%to, %share)
+{textwrap.indent(textwrap.dedent(after), "      ")}
+      return()
+    }}
+    """
+    return [line.strip() for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+
+
+def test_the_second_walk_over_a_row_fetches_the_next_one() -> None:
+    assert _nest_lines() == [
+        "nest 2048 order d0 vector d0x16 unroll 4 {",
+        "nest 2048 order d0 vector d0x16 streaming fetching %value of the next program {",
+    ]
+
+
+_FOUND = """
+  %place = bitcast(%out) {dtype=ptr<int32>} : ptr<int32>
+  %at = addptr(%place, %id) : ptr<int32>
+  %row = load(%at) : int32
+"""
+_LOOP = """
+    %none = constant() {value=0, dtype=int32} : int32
+    %one = constant() {value=1, dtype=int32} : int32
+    for(%none, %n, %one) {
+      body(%i: int32):
+        yield()
+    }
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "lanes", "after"),
+    [
+        ("%row = add(%n, %n) : int32", 2048, ""),
+        (_FOUND, 2048, ""),
+        (_MOVING, 1008, ""),
+        (_MOVING, 32768, ""),
+        (_MOVING, 2048, _LOOP),
+    ],
+    ids=["the same for all programs", "found in memory", "short rows", "long rows", "a kernel with a loop"],
+)
+def test_rows_that_are_not_fetched(row: str, lanes: int, after: str) -> None:
+    lines = _nest_lines(row, lanes, after)
+    assert len(lines) == 2
+    assert not any("fetching" in line for line in lines)
