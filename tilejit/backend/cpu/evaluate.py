@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu import division
 from tilejit.backend.cpu.accesses import emit_load
 from tilejit.backend.cpu.buffers import read_buffer
 from tilejit.backend.cpu.elementwise import emit_elementwise
@@ -24,6 +25,7 @@ from tilejit.ops.shape import reshape_dims
 
 _Known = dict[tuple[Value, Point], Emitted]
 _Splats = dict[tuple[ir.Value, int], ir.Value]
+_Divisors = dict[ir.Value, division.Divisor]
 
 
 class Evaluator:
@@ -37,7 +39,8 @@ class Evaluator:
         self.scope = scope
         self._known: _Known = {}
         self._splats: _Splats = {}
-        self._outside: list[tuple[_Known, _Splats]] = []
+        self._divisors: _Divisors = {}
+        self._outside: list[tuple[_Known, _Splats, _Divisors]] = []
         self._holding: dict[Value, Holding] = {}
 
     def take_to_hold(self, holding: Sequence[Holding]) -> None:
@@ -46,10 +49,10 @@ class Evaluator:
 
     def enter_branch(self) -> None:
         """Begin a block that does not always run: what it computes is forgotten at ``leave_branch``."""
-        self._outside.append((dict(self._known), dict(self._splats)))
+        self._outside.append((dict(self._known), dict(self._splats), dict(self._divisors)))
 
     def leave_branch(self) -> None:
-        self._known, self._splats = self._outside.pop()
+        self._known, self._splats, self._divisors = self._outside.pop()
 
     def vector(self, value: Value, point: Point, lanes: int | None) -> ir.Value:
         """``value`` at ``point`` with all lanes present; a scalar where ``lanes`` is None."""
@@ -130,8 +133,25 @@ class Evaluator:
             return Emitted(left[0] if left else TRUE, level)
         counts = {lanes for e in operands if (lanes := lanes_of(e.value.type)) is not None}
         lanes = counts.pop() if counts else None
+        if op.name == ew.DIV.name and lanes is not None and self._is_invariant_divisor(operands[1], level):
+            return Emitted(self._divide(operands[0], operands[1], lanes, level), level)
         values = [self.splat(operand, lanes) for operand in operands]
         return Emitted(emit_elementwise(self.scope.context(level), op, values), level)
+
+    def _is_invariant_divisor(self, divisor: Emitted, level: int) -> bool:
+        """Whether a divisor is one number that is known outside of the loop in which it divides."""
+        is_outside = divisor.level < level and lanes_of(divisor.value.type) is None
+        return is_outside and division.pays(self.scope.target, divisor.value)
+
+    def _divide(self, dividend: Emitted, divisor: Emitted, lanes: int, level: int) -> ir.Value:
+        """A vector divided by one number, of which what is needed is computed in the loop that knows it."""
+        if divisor.value not in self._divisors:
+            builder = self.scope.builders[divisor.level]
+            self._divisors[divisor.value] = division.prepare(builder, divisor.value)
+        prepared = self._divisors[divisor.value]
+        reciprocal = Emitted(prepared.reciprocal, divisor.level)
+        a, b, y = (self.splat(value, lanes) for value in (dividend, divisor, reciprocal))
+        return division.divide(self.scope.builders[level], a, b, y, prepared.is_usable)
 
     def _arange(self, op: Op, value: Value, point: Point) -> Emitted:
         (coordinate,) = point
