@@ -12,7 +12,7 @@ from tilejit.ir.printer import print_function
 from tilejit.ir.verifier import verify
 from tilejit.ops.machine import MACHINE_LEVEL_OPS
 
-_ARGUMENTS = "%x: ptr<fp32>, %y: ptr<fp32>, %z: ptr<fp32>, %n: int32, %c: int1"
+_ARGUMENTS = "%x: ptr<fp32>, %y: ptr<fp32>, %z: ptr<fp32>, %n: int32, %m: int32, %c: int1"
 _NUMBER = re.compile(r"(?<![\w%.=])#(-?\d+)")
 
 

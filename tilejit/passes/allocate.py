@@ -169,7 +169,7 @@ def check_allocation(function: Function, target: AscendTarget) -> None:
     for op in placed:
         _check_place(op, target)
     sharers = {op: [other for other in placed if other is not op and _overlap(op, other)] for op in placed}
-    owner: dict[Op, Op] = {}
+    owner: dict[Op, Op] = {}  # who wrote last where a buffer lies; of buffers that were written
     for op in _unrolled(function.body):
         for access in accesses_of(op):
             if access.root is None or access.root.defining_op not in sharers:
@@ -178,7 +178,8 @@ def check_allocation(function: Function, target: AscendTarget) -> None:
             assert buffer is not None
             if access.is_write:
                 for other in sharers[buffer]:
-                    owner[other] = buffer
+                    if other in owner:
+                        owner[other] = buffer
                 owner[buffer] = buffer
             elif owner.get(buffer, buffer) is not buffer:
                 raise InternalError(

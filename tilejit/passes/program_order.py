@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tilejit.ir.core import Block, Function, Op
 from tilejit.ops import FOR, WHILE
 
-STEP = 10
+STEP = 20
 LOOPS = (FOR.name, WHILE.name)
 
 
@@ -21,12 +21,14 @@ class ProgramOrder:
     def __init__(self, function: Function) -> None:
         self.enter: dict[Op, int] = {}
         self.leave: dict[Op, int] = {}
+        self.gap_start: dict[Op, int] = {}  # where the op before it was left, or its block entered
         self.ops: list[Op] = []
         self._next = 0
         self._number(function.body)
 
     def _number(self, block: Block) -> None:
         for op in block.ops:
+            self.gap_start[op] = self._next
             self._next += STEP
             self.enter[op] = self._next
             self.ops.append(op)

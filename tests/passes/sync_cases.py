@@ -1,0 +1,319 @@
+"""Named programs for synchronisation: what other compilers for this machine got wrong, and plain loops.
+
+Each is judged by vector clocks for all trip counts, and each flag and barrier put in must be needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def buffer(name: str, slots: int = 1, space: str = "ub", element: str = "fp32", elements: int = 64) -> str:
+    """The line of a buffer op."""
+    kind = f"ptr<{'' if space == 'gm' else space + ' '}{element}>"
+    attributes = f"space={space}, element={element}, elements={elements}, slots={slots}"
+    return f"%{name} = buffer() {{{attributes}}} : {kind}\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A machine function's body; ``needless`` lists what may be deleted unnoticed, with the reason."""
+
+    body: str
+    core: str = "aiv"
+    needless: tuple[str, ...] = ()
+    reason: str = ""
+
+
+LOAD_COMPUTE_STORE = """
+for(#0, %n, #1) {
+body(%k: int32):
+  %off = mul(%k, #64) : int32
+  %from = addptr(%x, %off) : ptr<fp32>
+  %to = addptr(%y, %off) : ptr<fp32>
+  %s = slot(%a, %k) : ptr<ub fp32>
+  %t = slot(%b, %k) : ptr<ub fp32>
+  copy_in(%s, %from, #1, #256)
+  vexp(%t, %s, #64)
+  copy_out(%to, %t, #1, #256)
+  yield()
+}
+"""
+
+CASES: dict[str, Case] = {
+    "straight line": Case(
+        buffer("a") + buffer("b") + "copy_in(%a, %x, #1, #256)\nvexp(%b, %a, #64)\ncopy_out(%y, %b, #1, #256)"
+    ),
+    "vector after vector": Case(
+        buffer("a")
+        + buffer("b")
+        + buffer("d")
+        + """
+vexp(%b, %a, #64)
+vexp(%d, %a, #64)
+vadd(%a, %b, %d, #64)
+"""
+    ),
+    "zero trips, one buffer": Case(
+        buffer("a")
+        + buffer("b")
+        + LOAD_COMPUTE_STORE.replace("slot(%a, %k)", "reinterpret(%a) {element=fp32}").replace(
+            "slot(%b, %k)", "reinterpret(%b) {element=fp32}"
+        )
+    ),
+    "multi-buffer with dynamic ids": Case(buffer("a", 2) + buffer("b", 2) + LOAD_COMPUTE_STORE),
+    "rings of different lengths": Case(buffer("a", 3) + buffer("b", 2) + LOAD_COMPUTE_STORE),
+    "if without else": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+copy_in(%a, %x, #1, #256)
+if(%c) {
+then():
+  vexp(%b, %a, #64)
+  yield()
+else():
+  yield()
+}
+copy_out(%y, %b, #1, #256)
+"""
+    ),
+    "set in one arm only": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+if(%c) {
+then():
+  copy_in(%a, %x, #1, #256)
+  yield()
+else():
+  vexp(%b, %b, #64)
+  yield()
+}
+vexp(%b, %a, #64)
+"""
+    ),
+    "load in one arm, use in the other of a later trip": Case(
+        buffer("a")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %phase = irem(%k, #4) : int32
+  %early = cmp(%phase, #2) {predicate=lt} : int1
+  if(%early) {
+  then():
+    copy_in(%a, %x, #1, #256)
+    yield()
+  else():
+    copy_out(%y, %a, #1, #256)
+    yield()
+  }
+  yield()
+}
+""",
+    ),
+    "wait in a loop, set outside": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+copy_in(%a, %x, #1, #256)
+for(#0, %n, #1) {
+body(%k: int32):
+  vexp(%b, %a, #64)
+  yield()
+}
+"""
+    ),
+    "set in a loop, wait outside": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  vexp(%b, %a, #64)
+  yield()
+}
+copy_out(%y, %b, #1, #256)
+"""
+    ),
+    "nested loops on one pair of pipes": Case(
+        buffer("q")
+        + buffer("a", 2)
+        + buffer("b")
+        + """
+for(#0, %n, #1) {
+body(%i: int32):
+  copy_in(%q, %x, #1, #256)
+  for(#0, %m, #1) {
+  body(%k: int32):
+    %s = slot(%a, %k) : ptr<ub fp32>
+    copy_in(%s, %x, #1, #256)
+    vadd(%b, %q, %s, #64)
+    yield()
+  }
+  yield()
+}
+"""
+    ),
+    "a counter that runs through two loops": Case(
+        buffer("a", 2)
+        + buffer("b")
+        + """
+%last = for(#0, %n, #1, inits=[#0]) : int32 {
+body(%i: int32, %count: int32):
+  %next = for(#0, %m, #1, inits=[%count]) : int32 {
+  body(%k: int32, %t: int32):
+    %s = slot(%a, %t) : ptr<ub fp32>
+    copy_in(%s, %x, #1, #256)
+    vexp(%b, %s, #64)
+    %u = add(%t, #1) : int32
+    yield(values=[%u])
+  }
+  yield(values=[%next])
+}
+"""
+    ),
+    "two rings share a pair of pipes": Case(
+        buffer("a", 3)
+        + buffer("b", 3)
+        + buffer("d")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %s = slot(%a, %k) : ptr<ub fp32>
+  %t = slot(%b, %k) : ptr<ub fp32>
+  copy_in(%s, %x, #1, #256)
+  vexp(%s, %s, #64)
+  copy_in(%t, %x, #1, #256)
+  vadd(%d, %s, %t, #64)
+  yield()
+}
+"""
+    ),
+    "a ring that is filled ahead": Case(
+        buffer("a", 3)
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %ahead = add(%k, #2) : int32
+  %s = slot(%a, %ahead) : ptr<ub fp32>
+  %t = slot(%a, %k) : ptr<ub fp32>
+  copy_in(%s, %x, #1, #256)
+  vexp(%t, %t, #64)
+  yield()
+}
+"""
+    ),
+    "guarded stages": Case(
+        buffer("a", 2)
+        + buffer("b")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %runs = cmp(%k, #1) {predicate=ge} : int1
+  %t = sub(%k, #1) : int32
+  copy_in(%b, %x, #1, #256)
+  if(%runs) {
+  then():
+    %s = slot(%a, %t) : ptr<ub fp32>
+    copy_in(%s, %x, #1, #256)
+    vadd(%s, %s, %b, #64)
+    copy_out(%y, %s, #1, #256)
+    yield()
+  else():
+    yield()
+  }
+  yield()
+}
+"""
+    ),
+    "a while loop": Case(
+        buffer("a")
+        + """
+%last = while(inits=[#0]) : int32 {
+condition(%i: int32):
+  %more = cmp(%i, %n) {predicate=lt} : int1
+  yield(values=[%more])
+body(%j: int32):
+  copy_in(%a, %x, #1, #256)
+  vexp(%a, %a, #64)
+  %next = add(%j, #1) : int32
+  yield(values=[%next])
+}
+"""
+    ),
+    "scalar reads and writes": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  copy_in(%a, %x, #1, #256)
+  %first = load(%a) : fp32
+  store(%b, %first)
+  vadd(%b, %a, %b, #64)
+  yield()
+}
+"""
+    ),
+    "a bound from memory": Case(
+        buffer("a")
+        + """
+%raw = load(%z) : fp32
+%bound = cast(%raw) {dtype=int32} : int32
+%least = min(%bound, #0) : int32
+%last = add(%least, %n) : int32
+for(#0, %last, #1) {
+body(%k: int32):
+  copy_in(%a, %x, #1, #256)
+  vexp(%a, %a, #64)
+  yield()
+}
+"""
+    ),
+    "a value through global memory": Case(
+        buffer("a")
+        + buffer("b")
+        + buffer("ws", space="gm")
+        + """
+vexp(%a, %a, #64)
+copy_out(%ws, %a, #1, #256)
+copy_in(%b, %ws, #1, #256)
+"""
+    ),
+    "stores to one place": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+copy_out(%y, %a, #1, #256)
+copy_out(%y, %b, #1, #256)
+"""
+    ),
+    "stores that add up, then a plain one": Case(
+        buffer("a")
+        + """
+set_atomic() {kind=add, element=fp32}
+for(#0, %n, #1) {
+body(%k: int32):
+  copy_out(%y, %a, #1, #256)
+  yield()
+}
+set_atomic() {kind=none}
+copy_out(%y, %a, #1, #256)
+"""
+    ),
+    "rows of one buffer": Case(
+        buffer("a", elements=512)
+        + """
+copy_in(%a, %x, #8, #256)
+for(#0, #8, #1) {
+body(%k: int32):
+  %off = mul(%k, #64) : int32
+  %row = addptr(%a, %off) : ptr<ub fp32>
+  vexp(%row, %row, #64)
+  yield()
+}
+copy_out(%y, %a, #8, #256)
+"""
+    ),
+}
