@@ -17,14 +17,10 @@ from tests.kernels.compare import check_close
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import CoreState, Instruction, MachineKernel
 from tilejit.ir.opdef import EvaluationCall, EvaluationContext
-from tilejit.ir.rewrite import clone_function
 from tilejit.ir.types import DType, PointerType
 from tilejit.ops.shape import constant_array
-from tilejit.passes.legalise import legalise
 from tilejit.passes.manager import PassContext
-from tilejit.passes.promote_memory import promote_memory
-from tilejit.passes.rotate_buffers import rotate_buffers
-from tilejit.passes.simplify import simplify
+from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.runtime.kernel import Kernel
 from tilejit.target.ascend import ASCEND_910B1
 from tilejit.target.spaces import Core, Space
@@ -35,14 +31,8 @@ Number = int | float
 
 def lower(kernel: Kernel, *args: object, **kwargs: object) -> MachineKernel:
     """Lower a kernel, specialised for example arguments, to the buffer level."""
-    function = clone_function(tilejit.compile(kernel, *args, target="interpreter", **kwargs).tile)
-    context = PassContext()
-    legalise(function, context)
-    lowered = promote_memory(function, context)
-    for machine in lowered.functions.values():
-        rotate_buffers(machine, context)
-        simplify(machine)
-    return lowered
+    function = tilejit.compile(kernel, *args, target="interpreter", **kwargs).tile
+    return vector_kernel(function, ASCEND_910B1, PassContext())
 
 
 def run(kernel: Kernel, *args: object, grid: tuple[int, ...], blocks: int = 3, **kwargs: object) -> None:
