@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,35 @@ def test_module_runs_as_a_program() -> None:
         [sys.executable, "-m", "tilejit", "--help"], capture_output=True, text=True, check=True
     )
     assert "dump" in result.stdout
+
+
+@pytest.mark.parametrize("stage", ["legal", "buffer", "machine", "ascendc"])
+def test_dump_for_ascend(kernels: str, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["dump", f"{kernels}:shift_kernel", *SIGNATURE, "--target", "ascend910b", "--stage", stage]
+    assert main(arguments) == 0
+    assert "shift_kernel" in capsys.readouterr().out
+
+
+def test_simulate(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "trace.json"
+    arguments = ["simulate", f"{kernels}:shift_kernel", "--arguments", "x_ptr=fp32[64], BLOCK=64"]
+    assert main([*arguments, "--grid", "2x1", "--blocks", "1", "--trace", str(trace)]) == 0
+    printed = capsys.readouterr().out
+    assert "shift_kernel on ascend910b2" in printed
+    assert "pipe v" in printed
+    assert json.loads(trace.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "grid", "message"),
+    [
+        ("x_ptr=fp32[64], BLOCK=64", "2,1", "cannot read the grid '2,1'\nfix: write it like 64 or 8x4"),
+        ("x_ptr=float[64], BLOCK=64", "1", "there is no dtype float"),
+        ("x_ptr=[, BLOCK=64", "1", "cannot read"),
+    ],
+)
+def test_a_wrong_simulation_says_why(
+    kernels: str, arguments: str, grid: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", f"{kernels}:shift_kernel", "--arguments", arguments, "--grid", grid]) == 1
+    assert message in capsys.readouterr().err

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 from tilejit.backend.cpu.threads import get_num_threads
-from tilejit.compiler import STAGES
+from tilejit.compiler import ASCEND_STAGES, STAGES
 from tilejit.diagnostics import LaunchError, TilejitError
 from tilejit.options import OPTIONS
 from tilejit.runtime.compile import compile
 from tilejit.runtime.config import Heuristics
 from tilejit.runtime.kernel import Kernel
+from tilejit.runtime.simulate_command import SimulationRequest, simulate_kernel
+from tilejit.runtime.simulation import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host
 
 
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parse(arguments)
     try:
         if parsed.command == "dump":
-            print(_dump(parsed.kernel, parsed.signature, parsed.stage, parsed.cpu), end="")
+            print(_dump(parsed.kernel, parsed.signature, parsed.stage, parsed.target, parsed.cpu), end="")
+        elif parsed.command == "simulate":
+            print(simulate_kernel(_find_kernel(parsed.kernel), _request(parsed)), end="")
         else:
             print(_describe())
     except TilejitError as error:
@@ -48,18 +52,49 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="",
         help="'x_ptr=*fp32:16, n=i32, BLOCK=1024'; parameters left out take defaults",
     )
-    dump.add_argument("--stage", choices=STAGES, default="tile", help="default: tile")
+    stages = tuple(dict.fromkeys((*STAGES, *ASCEND_STAGES)))
+    dump.add_argument("--stage", choices=stages, default="tile", help="default: tile")
+    dump.add_argument("--target", choices=("cpu", *ASCEND_NAMES), default="cpu", help="default: cpu")
     dump.add_argument("--cpu", choices=("host", *PREDEFINED), default="host", help="machine to compile for")
+    simulate = commands.add_parser(
+        "simulate", help="run a kernel on a simulated Ascend chip, on random arrays"
+    )
+    simulate.add_argument("kernel", metavar="FILE.py:KERNEL", help="or package.module:KERNEL")
+    simulate.add_argument(
+        "--arguments", default="", help="'x_ptr=fp32[64x1024], n=i32:64, BLOCK=256'; shapes in brackets"
+    )
+    simulate.add_argument("--grid", default="1", help="programs along each axis, as 64 or 8x4")
+    simulate.add_argument("--target", choices=tuple(ASCEND_NAMES), default=DEFAULT_ASCEND)
+    simulate.add_argument("--blocks", type=int, help="cores that take part; by default all")
+    simulate.add_argument("--seed", type=int, default=0, help="of the arrays' contents")
+    simulate.add_argument("--time-only", action="store_true", help="simulate time without values")
+    simulate.add_argument("--trace", metavar="FILE", help="write a timeline for Perfetto or chrome://tracing")
     commands.add_parser(
         "info", help="print what tilejit knows of this machine, and its environment variables"
     )
     return parser.parse_args(arguments)
 
 
-def _dump(place: str, signature: str, stage: str, cpu: str) -> str:
-    target: CpuTarget = host() if cpu == "host" else PREDEFINED[cpu]()
-    text = compile(_find_kernel(place), signature=signature, target=target).ir(stage)
+def _dump(place: str, signature: str, stage: str, target: str, cpu: str) -> str:
+    kernel = _find_kernel(place)
+    if target == "cpu":
+        machine: CpuTarget = host() if cpu == "host" else PREDEFINED[cpu]()
+        text = compile(kernel, signature=signature, target=machine).ir(stage)
+    else:
+        text = compile(kernel, signature=signature, target=resolve_ascend(target)).ir(stage)
     return text if text.endswith("\n") else text + "\n"
+
+
+def _request(parsed: argparse.Namespace) -> SimulationRequest:
+    return SimulationRequest(
+        parsed.arguments,
+        parsed.grid,
+        parsed.target,
+        parsed.blocks,
+        parsed.seed,
+        values=not parsed.time_only,
+        trace=Path(parsed.trace) if parsed.trace else None,
+    )
 
 
 def _find_kernel(place: str) -> Kernel | Heuristics:

@@ -1,7 +1,10 @@
 """The flow of a compilation, on one page.
 
-    Python source --trace--> "traced" --tile passes--> "tile" --plan_loops--> "plan" --emit--> LLVM IR
-        --engine--> "llvm" (optimised), "s" (assembly), machine code
+    Python source --trace--> "traced" --tile passes--> "tile"
+
+    CPU:    "tile" --plan_loops--> "plan" --emit--> LLVM IR --engine--> "llvm" (optimised), "s" (assembly)
+    Ascend: "tile" --legalise--> "legal" --promote_memory, rotate_buffers--> "buffer"
+                --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"
 
 Every boundary has a name, at which ``CompiledKernel.ir`` and ``python -m tilejit dump --stage`` show the
 kernel. The interpreter runs the traced form, before any pass, so that it can judge all of them.
@@ -11,28 +14,37 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_double
 from functools import cached_property
 from pathlib import Path
 
 from tilejit import options
+from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
 from tilejit.backend.cpu import engine, threads
 from tilejit.diagnostics import LaunchError, Location
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.frontend.trace import trace
 from tilejit.ir.core import Function
 from tilejit.ir.loop_plan import LoopPlan, print_plan
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.machine_text import clone_machine_kernel, print_machine_kernel
 from tilejit.ir.printer import print_function, value_names
 from tilejit.ir.rewrite import clone_function
 from tilejit.options import CompileOptions
+from tilejit.passes.allocate import allocate
 from tilejit.passes.drop_assertions import drop_assertions
+from tilejit.passes.insert_sync import insert_sync
+from tilejit.passes.legalise import legalise
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
 from tilejit.passes.plan_loops import plan_loops
+from tilejit.passes.promote_memory import promote_memory
+from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.scalarise_induction import scalarise_induction
 from tilejit.passes.simplify import simplify
 from tilejit.passes.written_arguments import written_arguments
+from tilejit.target.ascend import AscendTarget
 from tilejit.target.cpu import CpuTarget
 
 DROP_ASSERTIONS = Pass("drop_assertions", drop_assertions, "native code checks them only when asked for")
@@ -44,32 +56,28 @@ TILE_PASSES: tuple[Pass, ...] = (
     Pass("simplify_again", simplify, "what the rewrite left unused goes, what it made invariant moves out"),
 )
 
+ASCEND_TILE_PASSES: tuple[Pass, ...] = (
+    Pass("legalise", legalise, "the vector unit computes few element types, and casts between few"),
+    Pass("simplify_legal", simplify, "what the steps of casts have in common is computed once"),
+)
+ASCEND_BUFFER_PASSES: tuple[Pass, ...] = (
+    Pass("simplify_buffer", simplify, "the scalar unit computes each address and length once"),
+    Pass("rotate_buffers", rotate_buffers, "DMA fills one slot of a buffer while another is computed on"),
+    Pass("simplify_rotated", simplify, "counters of slots that are alike become one"),
+)
+
 STAGES: tuple[str, ...] = ("traced", "tile", "plan", "llvm", "s")
+ASCEND_STAGES: tuple[str, ...] = ("traced", "tile", "legal", "buffer", "machine", "ascendc")
 
 
-class CompiledKernel:
-    """A kernel specialised for one kind of call, on its way from traced IR to machine code.
+class _Compilation:
+    """A kernel specialised for one kind of call, up to where targets part. Forms are made when asked for."""
 
-    Each form is made when it is first asked for; ``asm["llvm"]`` and ``asm["s"]`` are texts as in Triton.
-    ``target`` is None for the interpreter, which has the IR only.
-    """
-
-    def __init__(
-        self,
-        source: KernelSource,
-        specialisation: Specialisation,
-        target: CpuTarget | None,
-        chosen: CompileOptions,
-    ) -> None:
+    def __init__(self, source: KernelSource, specialisation: Specialisation, chosen: CompileOptions) -> None:
         self.source = source
         self.specialisation = specialisation
-        self.target = target
         self.options = chosen
-        self.asm: Mapping[str, str] = _Texts(
-            {"llvm": lambda: self.object.llvm, "s": lambda: self.object.assembly}
-        )
         self._context = PassContext()
-        self._programs: threads.ProgramCode | None = None
 
     @property
     def name(self) -> str:
@@ -88,6 +96,33 @@ class CompiledKernel:
         passes = TILE_PASSES if self.options.debug else (DROP_ASSERTIONS, *TILE_PASSES)
         run_passes(passes, function, context=self._context)
         return function
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What passes did not do, or did in a lesser way, and why."""
+        return tuple(self._context.remarks)
+
+
+class CompiledKernel(_Compilation):
+    """A kernel specialised for one kind of call, on its way from traced IR to machine code.
+
+    Each form is made when it is first asked for; ``asm["llvm"]`` and ``asm["s"]`` are texts as in Triton.
+    ``target`` is None for the interpreter, which has the IR only.
+    """
+
+    def __init__(
+        self,
+        source: KernelSource,
+        specialisation: Specialisation,
+        target: CpuTarget | None,
+        chosen: CompileOptions,
+    ) -> None:
+        super().__init__(source, specialisation, chosen)
+        self.target = target
+        self.asm: Mapping[str, str] = _Texts(
+            {"llvm": lambda: self.object.llvm, "s": lambda: self.object.assembly}
+        )
+        self._programs: threads.ProgramCode | None = None
 
     @cached_property
     def plan(self) -> LoopPlan:
@@ -123,11 +158,6 @@ class CompiledKernel:
         """The names of the array arguments that the kernel stores to, each with the place of a store."""
         return written_arguments(self.runnable)
 
-    @property
-    def remarks(self) -> tuple[Remark, ...]:
-        """What passes did not do, or did in a lesser way, and why."""
-        return tuple(self._context.remarks)
-
     def ir(self, stage: str) -> str:
         """The kernel as text at one of ``STAGES``.
 
@@ -141,7 +171,7 @@ class CompiledKernel:
             return print_plan(self.plan, value_names(self.tile))
         if stage in self.asm:
             return self.asm[stage]
-        raise LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(STAGES)}")
+        raise unknown_stage(stage, STAGES)
 
     @property
     def _cpu(self) -> CpuTarget:
@@ -151,6 +181,88 @@ class CompiledKernel:
                 "compile it for target 'cpu'",
             )
         return self.target
+
+
+class AscendKernel(_Compilation):
+    """A kernel specialised for one kind of call, on its way from traced IR to AscendC text."""
+
+    def __init__(
+        self,
+        source: KernelSource,
+        specialisation: Specialisation,
+        target: AscendTarget,
+        chosen: CompileOptions,
+    ) -> None:
+        super().__init__(source, specialisation, chosen)
+        self.target = target
+
+    @cached_property
+    def legal(self) -> Function:
+        """The kernel in ops and element types that V220 computes."""
+        function = clone_function(self.tile)
+        run_passes(ASCEND_TILE_PASSES, function, context=self._context)
+        return function
+
+    @cached_property
+    def buffer(self) -> MachineKernel:
+        """One function for each kind of core, tiles in buffers without addresses."""
+        self._context.pass_name = "promote_memory"
+        kernel = promote_memory(self.legal, self._context)
+        for function in kernel.functions.values():
+            run_passes(ASCEND_BUFFER_PASSES, function, context=self._context)
+        return kernel
+
+    @cached_property
+    def machine(self) -> MachineKernel:
+        """What the cores run: addresses, flags and barriers in place, checked.
+
+        Raises: CompileError where the tiles do not fit.
+        """
+        kernel = clone_machine_kernel(self.buffer)
+        self._context.pass_name = "allocate"
+        kernel = allocate(kernel, self.target, self._context)
+        self._context.pass_name = "insert_sync"
+        insert_sync(kernel, self.target, self._context)
+        return kernel
+
+    @cached_property
+    def ascendc(self) -> AscendSource:
+        """The kernel as AscendC."""
+        return emit_ascendc(self.machine)
+
+    def ir(self, stage: str) -> str:
+        """The kernel as text at one of ``ASCEND_STAGES``.
+
+        Raises: LaunchError for an unknown stage.
+        """
+        if stage in ("traced", "tile", "legal"):
+            return print_function({"traced": self.traced, "tile": self.tile}.get(stage) or self.legal)
+        if stage in ("buffer", "machine"):
+            return print_machine_kernel(self.buffer if stage == "buffer" else self.machine)
+        if stage == "ascendc":
+            return self.ascendc.kernel
+        raise unknown_stage(stage, ASCEND_STAGES)
+
+
+def unknown_stage(stage: str, stages: Sequence[str]) -> LaunchError:
+    """The error for a stage that a target does not have."""
+    return LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(stages)}")
+
+
+def compile_for_ascend(
+    source: KernelSource, specialisation: Specialisation, target: AscendTarget, chosen: CompileOptions
+) -> AscendKernel:
+    """Compile a kernel to the machine level of an Ascend chip.
+
+    Raises: CompileError where the kernel is wrong, or does what cannot run there.
+    """
+    kernel = AscendKernel(source, specialisation, target, chosen)
+    folder = options.DUMP.read()
+    with _no_collections():
+        if folder:
+            _dump(kernel, Path(folder), ASCEND_STAGES)
+        kernel.machine  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
+    return kernel
 
 
 def compile_kernel(
@@ -164,7 +276,7 @@ def compile_kernel(
     folder = options.DUMP.read()
     with engine.LOCK, _no_collections():
         if folder:
-            _dump(kernel, Path(folder))
+            _dump(kernel, Path(folder), STAGES if target is not None else ("traced",))
         if target is None:
             kernel.traced  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
         else:
@@ -188,12 +300,12 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _dump(kernel: CompiledKernel, folder: Path) -> None:
+def _dump(kernel: CompiledKernel | AscendKernel, folder: Path, stages: Sequence[str]) -> None:
     """Write the stages one by one: those before a failing one are there to be read."""
     folder.mkdir(parents=True, exist_ok=True)
     key = repr((kernel.specialisation, kernel.target, kernel.options))
     stem = f"{kernel.name}.{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-    for stage in STAGES if kernel.target is not None else ("traced",):
+    for stage in stages:
         (folder / f"{stem}.{stage}.txt").write_text(kernel.ir(stage))
 
 

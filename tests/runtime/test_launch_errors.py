@@ -330,16 +330,20 @@ def test_torch_tensor_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("target", "message", "hint"),
     [
-        ("gpu", "unknown target 'gpu'"),
-        ("ascend910b", "target 'ascend910b' is not available yet"),
+        ("gpu", "unknown target 'gpu'", "use 'cpu' or 'interpreter'"),
+        (
+            "ascend910b",
+            "there is no board of target 'ascend910b' to launch on",
+            "simulate one, kernel.simulate[grid](...), or use 'cpu' or 'interpreter'",
+        ),
     ],
 )
-def test_wrong_target(target: str, message: str) -> None:
+def test_wrong_target(target: str, message: str, hint: str) -> None:
     with pytest.raises(LaunchError) as raised:
         grid_kernel[(1,)](np.zeros(1, np.int32), target=target)
-    check(raised.value, message, "use 'cpu' or 'interpreter'")
+    check(raised.value, message, hint)
 
 
 def test_target_that_is_no_name() -> None:

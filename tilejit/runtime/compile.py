@@ -7,8 +7,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from typing import Literal, overload
 
-from tilejit.compiler import CompiledKernel, compile_kernel
+from tilejit.compiler import AscendKernel, CompiledKernel, compile_for_ascend, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import (
     ConstantParam,
@@ -24,6 +25,8 @@ from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
 from tilejit.runtime.config import Heuristics
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target
+from tilejit.runtime.simulation import ASCEND_NAMES, resolve_ascend
+from tilejit.target.ascend import AscendTarget
 from tilejit.target.cpu import CpuTarget
 
 # Triton's short names beside ours.
@@ -34,20 +37,43 @@ _SHORT_NAMES = {
 _TYPE = re.compile(r"(?P<star>\*?)(?P<dtype>[A-Za-z]\w*)(?:\[(?P<rank>\d+)\])?(?P<aligned>:16)?\Z")
 
 
+AscendName = Literal["ascend910b", "ascend910b1", "ascend910b2", "ascend910b3", "ascend910b4"]
+
+
+@overload
+def compile(
+    kernel: Kernel | Heuristics,
+    *args: object,
+    target: AscendName | AscendTarget,
+    signature: str | Mapping[str, object] | None = None,
+    **kwargs: object,
+) -> AscendKernel: ...
+
+
+@overload
 def compile(
     kernel: Kernel | Heuristics,
     *args: object,
     signature: str | Mapping[str, object] | None = None,
-    target: str | CpuTarget = "cpu",
+    target: Literal["cpu", "interpreter"] | CpuTarget = "cpu",
     **kwargs: object,
-) -> CompiledKernel:
+) -> CompiledKernel: ...
+
+
+def compile(
+    kernel: Kernel | Heuristics,
+    *args: object,
+    signature: str | Mapping[str, object] | None = None,
+    target: str | CpuTarget | AscendTarget = "cpu",
+    **kwargs: object,
+) -> CompiledKernel | AscendKernel:
     """Compile a kernel for a target without running it.
 
     The kind of call is given by example arguments, as in a launch, or by ``signature``: a text like
     ``"x_ptr=*fp32:16, n=i32, BLOCK=1024"`` or a mapping of parameters to such texts and values. ``*fp32`` is
     a pointer, ``*fp32[2]`` one that came as an array of two dimensions, ``:16`` promises alignment or
     divisibility; anything else is a constant. Arrays do not overlap. ``target`` may be any CPU of
-    ``tilejit.target.cpu``, also one that cannot run here.
+    ``tilejit.target.cpu``, also one that cannot run here, or an Ascend chip by name: ``"ascend910b"``.
 
         code = tilejit.compile(add_kernel, signature="x_ptr=*fp32, n=i32, BLOCK=1024")
         print(code.ir("tile"), code.asm["s"])
@@ -57,7 +83,7 @@ def compile(
     plain = kernel
     while isinstance(plain, Heuristics):
         plain = plain.fn
-    machine = resolve_target(target)
+    is_ascend = isinstance(target, AscendTarget) or target in ASCEND_NAMES
     if signature is None:
         completed = kernel.complete(args, kwargs) if isinstance(kernel, Heuristics) else kwargs
         options = plain.settings(completed).options
@@ -69,7 +95,10 @@ def compile(
             raise LaunchError("give example arguments or a signature, not both")
         options = plain.settings(kwargs).options
         specialisation = parse_signature(plain.source, signature)
-    return compile_kernel(plain.source, specialisation, machine, options)
+    if is_ascend:
+        return compile_for_ascend(plain.source, specialisation, resolve_ascend(target), options)
+    assert not isinstance(target, AscendTarget)
+    return compile_kernel(plain.source, specialisation, resolve_target(target), options)
 
 
 def parse_signature(source: KernelSource, signature: str | Mapping[str, object]) -> Specialisation:
@@ -139,14 +168,14 @@ def _parse_param(value: object, pointers: int, parameter: Parameter) -> Param:
             return ConstantParam(dtype)
         if not match["rank"]:
             return ScalarParam(dtype, bool(match["aligned"]))
-    return ConstantParam(_literal(value))
+    return ConstantParam(parse_literal(value))
 
 
 def _dtype(name: str) -> DType | None:
     return DTYPE_BY_NAME.get(_SHORT_NAMES.get(name, name))
 
 
-def _literal(text: str) -> object:
+def parse_literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

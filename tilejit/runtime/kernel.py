@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import FunctionType
 from typing import overload
 
 from tilejit import options
+from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.cpu import engine
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
@@ -19,6 +21,7 @@ from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, Compi
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.fast_entry import CallSite, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
+from tilejit.runtime.simulation import SETTING_NAMES, Simulate, Simulator, simulation_settings
 from tilejit.target.cpu import CpuTarget
 
 LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
@@ -47,6 +50,7 @@ class Kernel(TracedFunction):
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
         self._fast: dict[Hashable, _FastLaunches] = {}
+        self._simulator = Simulator(source)
         # The parameters that take positions, and by form of a call - how many positions, which keywords - the
         # defaults of those it leaves out.
         self._positional = [
@@ -152,6 +156,31 @@ class Kernel(TracedFunction):
             )
             self._add_fast_launch(grid, launcher.compiled, site, sizes)
         return launcher.compiled
+
+    @cached_property
+    def simulate(self) -> Simulate:
+        """``kernel.simulate[grid](*arguments)`` runs the kernel on a simulated Ascend chip.
+
+        It changes the arrays as a launch would and returns a ``SimulationResult``: time, busy shares,
+        traffic, and findings (races, deadlocks, reads of memory that nothing wrote). Keywords beside the
+        kernel's arguments: ``target`` names the chip ("ascend910b", "ascend910b1" to "ascend910b4"),
+        ``blocks`` how many cores take part, ``values=False`` simulates time alone, ``seed`` varies latencies,
+        ``keep_spans`` keeps the time of every instruction.
+
+        Raises: LaunchError where the call is wrong, CompileError where the kernel cannot run there.
+        """
+        return Simulate(self._simulate)
+
+    def _simulate(
+        self, grid: object, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> SimulationResult:
+        named = {n: value for n, value in kwargs.items() if n in SETTING_NAMES and n not in self._names}
+        settings = simulation_settings(self.name, named)
+        rest = {name: value for name, value in kwargs.items() if name not in named}
+        matched = match_arguments(self.name, self.source.parameters, args, rest)
+        sizes = normalise_grid(self.name, grid(matched) if callable(grid) else grid)
+        call = bind(self.name, self.source.parameters, matched, self.rules)
+        return self._simulator.run(call, sizes, settings, self.settings({}).options)
 
     def _add_fast_launch(
         self, grid: tuple[object, ...] | int, compiled: CompiledKernel, site: CallSite, sizes: Grid

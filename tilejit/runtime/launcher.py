@@ -31,7 +31,7 @@ _MAX_PROGRAMS = (1 << 63) - 1
 _SLOT_MASK = (1 << 64) - 1
 
 TARGETS: tuple[str, ...] = ("cpu", "interpreter")
-_PLANNED_TARGETS = ("ascend910b",)
+_SIMULATED_PREFIX = "ascend"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ def resolve_target(target: str | CpuTarget) -> CpuTarget | None:
     if target == "cpu":
         return _named_cpu(options.CPU.read())
     usable = " or ".join(f"'{name}'" for name in TARGETS)
-    if target in _PLANNED_TARGETS:
-        raise LaunchError(f"target '{target}' is not available yet", f"use {usable}")
+    if target.startswith(_SIMULATED_PREFIX):
+        raise LaunchError(
+            f"there is no board of target '{target}' to launch on",
+            f"simulate one, kernel.simulate[grid](...), or use {usable}",
+        )
     raise LaunchError(f"unknown target {target!r}", f"use {usable}")
 
 

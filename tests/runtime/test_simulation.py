@@ -1,0 +1,106 @@
+"""``kernel.simulate``: arrays change as in a launch, time comes back, wrong calls are refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import tilejit
+import tilejit.language as tl
+from tilejit import CompileError, LaunchError
+from tilejit.ir.machine_text import parse_machine_kernel, print_machine_kernel
+from tilejit.ops.machine import MACHINE_LEVEL_OPS
+
+
+@tilejit.kernel
+def _add(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    y = tl.load(y_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, x + y, mask=mask)
+
+
+def _arrays(size: int, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(size)
+    x, y = (generator.standard_normal((2, size)) * 8).astype(dtype)
+    return x, y, np.full(size, 99, dtype)
+
+
+@pytest.mark.parametrize("size", [1, 7, 256, 1000, 5000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.int16])
+def test_arrays_change_as_in_a_launch(size: int, dtype: type) -> None:
+    x, y, out = _arrays(size, dtype)
+    result = _add.simulate[(tilejit.cdiv(size, 256),)](x, y, out, size, BLOCK=256)
+    np.testing.assert_array_equal(out, x + y)
+    assert not result.findings
+    assert result.cycles > 0
+
+
+def test_an_empty_grid_writes_nothing() -> None:
+    x, y, out = _arrays(256)
+    result = _add.simulate[(0,)](x, y, out, 256, BLOCK=256)
+    assert (out == 99).all()
+    assert not result.findings
+
+
+def test_time_alone_leaves_arrays_as_they_are() -> None:
+    x, y, out = _arrays(5000)
+    both = _add.simulate[(20,)](x, y, out, 5000, BLOCK=256)
+    out[:] = 99
+    alone = _add.simulate[(20,)](x, y, out, 5000, BLOCK=256, values=False)
+    assert (out == 99).all()
+    assert alone.cycles == both.cycles
+
+
+def test_options_choose_the_chip_and_its_cores() -> None:
+    x, y, out = _arrays(5000)
+    one = _add.simulate[(20,)](x, y, out, 5000, BLOCK=256, blocks=1, target="ascend910b4")
+    np.testing.assert_array_equal(out, x + y)
+    assert len(one.core_names) == 1
+    assert one.target.name == "ascend910b4"
+    all_cores = _add.simulate[lambda arguments: (20,)](x, y, out, 5000, BLOCK=256, target="ascend910b4")
+    assert all_cores.cycles < one.cycles
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "cpu"}, "'cpu' is not a chip that can be simulated"),
+        ({"blocks": 49}, "kernel _add: blocks is 49\nfix: use an int from 1 to 48"),
+        ({"blocks": 0}, "kernel _add: blocks is 0"),
+        ({"seed": -1}, "kernel _add: seed is -1\nfix: use an int from 0"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
+    x, y, out = _arrays(256)
+    with pytest.raises(LaunchError, match=re.escape(message)):
+        _add.simulate[(1,)](x, y, out, 256, BLOCK=256, **options)
+    assert (out == 99).all()
+
+
+def test_compile_gives_every_stage() -> None:
+    x, y, out = _arrays(256)
+    compiled = tilejit.compile(_add, x, y, out, 256, BLOCK=256, target="ascend910b")
+    machine = compiled.ir("machine")
+    assert "set_flag" in machine and "address=" in machine
+    assert print_machine_kernel(parse_machine_kernel(machine, MACHINE_LEVEL_OPS)) == machine
+    assert "set_flag" not in compiled.ir("buffer")
+    assert "Add(" in compiled.ir("ascendc")
+    assert compiled.ir("tile") == tilejit.compile(_add, x, y, out, 256, BLOCK=256).ir("tile")
+    with pytest.raises(LaunchError, match="there is no stage 'plan'"):
+        compiled.ir("plan")
+
+
+def test_a_kernel_too_large_for_ub_names_its_tiles() -> None:
+    x, y, out = _arrays(256)
+    with pytest.raises(CompileError, match="UB"):
+        _add.simulate[(1,)](x, y, out, 256, BLOCK=65536)
+
+
+def test_a_launch_on_the_chip_says_to_simulate() -> None:
+    x, y, out = _arrays(256)
+    with pytest.raises(LaunchError, match="simulate"):
+        _add[(1,)](x, y, out, 256, BLOCK=256, target="ascend910b")

@@ -1,0 +1,84 @@
+"""What ``python -m tilejit simulate`` does: makes random arguments, runs the kernel on a simulated chip,
+reports.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tilejit.diagnostics import LaunchError
+from tilejit.ir.types import DTYPE_BY_NAME, INT1, DType
+from tilejit.runtime.compile import parse_literal, split_signature
+from tilejit.runtime.config import Heuristics
+from tilejit.runtime.kernel import Kernel
+
+_ARRAY = re.compile(r"(?P<dtype>[a-z]\w*)\[(?P<shape>\d+(?:x\d+)*)\]\Z")
+_LARGEST = 8
+"""Random integers lie below it: products and sums of them stay exact in every type."""
+
+
+@dataclass(frozen=True)
+class SimulationRequest:
+    """What to simulate.
+
+    ``arguments`` is a text like ``x_ptr=fp32[64x1024], n=64, BLOCK=256``: arrays as a dtype with its shape,
+    anything else as Python spells it. ``grid`` is ``64`` or ``8x4``. ``trace`` names a file for the timeline.
+    """
+
+    arguments: str
+    grid: str
+    target: str
+    blocks: int | None = None
+    seed: int = 0
+    values: bool = True
+    trace: Path | None = None
+
+
+def simulate_kernel(kernel: Kernel | Heuristics, request: SimulationRequest) -> str:
+    """Run the kernel as asked and return the report.
+
+    Raises: LaunchError where the request is wrong, CompileError where the kernel cannot run there.
+    """
+    plain = kernel
+    while isinstance(plain, Heuristics):
+        plain = plain.fn
+    generator = np.random.default_rng(request.seed)
+    given = {name: _value(text, generator) for name, text in split_signature(request.arguments).items()}
+    arguments = kernel.complete((), given) if isinstance(kernel, Heuristics) else given
+    result = plain.simulate[_grid(request.grid)](
+        **arguments,
+        target=request.target,
+        blocks=request.blocks,
+        values=request.values,
+        keep_spans=request.trace is not None,
+    )
+    if request.trace is not None:
+        request.trace.write_text(result.trace())
+    return result.summary()
+
+
+def _grid(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(x\d+){0,2}", text):
+        raise LaunchError(f"cannot read the grid '{text}'", "write it like 64 or 8x4")
+    return tuple(map(int, text.split("x")))
+
+
+def _value(text: object, generator: np.random.Generator) -> object:
+    match = _ARRAY.match(str(text))
+    if match is None:
+        return parse_literal(str(text))
+    dtype = DTYPE_BY_NAME.get(match["dtype"])
+    if dtype is None:
+        raise LaunchError(f"there is no dtype {match['dtype']}", f"use one of {', '.join(DTYPE_BY_NAME)}")
+    return _random_array(dtype, tuple(map(int, match["shape"].split("x"))), generator)
+
+
+def _random_array(dtype: DType, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    if dtype.is_floating():
+        return generator.standard_normal(shape).astype(dtype.numpy)
+    low = -_LARGEST if dtype.is_int_signed() else 0
+    return generator.integers(low, 2 if dtype == INT1 else _LARGEST, shape).astype(dtype.numpy)

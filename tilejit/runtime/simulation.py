@@ -1,0 +1,135 @@
+"""``kernel.simulate[grid](*arguments)``: a launch on a simulated Ascend chip instead of one here.
+
+The call is checked, bound and specialised as a launch is; the kernel is compiled to the machine level, and
+the simulator runs exactly what would be emitted. Arrays are changed in place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilejit.backend.ascend.result import SimulationResult
+from tilejit.backend.ascend.simulator import ArgumentValue, simulate
+from tilejit.compiler import AscendKernel, compile_for_ascend
+from tilejit.diagnostics import LaunchError
+from tilejit.frontend.signature import KernelSource
+from tilejit.options import CompileOptions
+from tilejit.runtime.arrays import ArrayView
+from tilejit.runtime.binding import BoundCall
+from tilejit.runtime.launcher import Grid
+from tilejit.target.ascend import ASCEND_910B2, TARGETS, AscendTarget
+
+DEFAULT_ASCEND = "ascend910b"
+"""The family's name stands for the chip that most published figures come from."""
+ASCEND_NAMES: Mapping[str, AscendTarget] = {DEFAULT_ASCEND: ASCEND_910B2, **TARGETS}
+
+SimulateFunction = Callable[..., SimulationResult]
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What a simulated launch takes beside the kernel's arguments; see ``Kernel.simulate``."""
+
+    target: AscendTarget
+    blocks: int | None = None
+    values: bool = True
+    seed: int = 0
+    keep_spans: bool = False
+
+
+SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans")
+
+
+def resolve_ascend(target: object) -> AscendTarget:
+    """The chip that a target's name stands for. Raises: LaunchError for another name."""
+    if isinstance(target, AscendTarget):
+        return target
+    if isinstance(target, str) and target in ASCEND_NAMES:
+        return ASCEND_NAMES[target]
+    known = " or ".join(f"'{name}'" for name in ASCEND_NAMES)
+    raise LaunchError(f"{target!r} is not a chip that can be simulated", f"use {known}")
+
+
+def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationSettings:
+    """Check the options of a simulated launch. Raises: LaunchError for a value of the wrong kind."""
+    target = resolve_ascend(given.get("target", DEFAULT_ASCEND))
+    blocks, seed = given.get("blocks"), given.get("seed", 0)
+    cores = target.vector_cores
+    if blocks is not None and not (isinstance(blocks, int) and 1 <= blocks <= cores):
+        raise LaunchError(f"kernel {kernel}: blocks is {blocks!r}", f"use an int from 1 to {cores}")
+    if not isinstance(seed, int) or seed < 0:
+        raise LaunchError(f"kernel {kernel}: seed is {seed!r}", "use an int from 0")
+    values, spans = bool(given.get("values", True)), bool(given.get("keep_spans", False))
+    return SimulationSettings(target, blocks, values, seed, spans)
+
+
+class Simulator:
+    """The simulated launches of one kernel; compiles each kind of call once."""
+
+    def __init__(self, source: KernelSource) -> None:
+        self._source = source
+        self._compiled: dict[Hashable, AscendKernel] = {}
+
+    def compiled(self, call: BoundCall, target: AscendTarget, chosen: CompileOptions) -> AscendKernel:
+        """The kernel for calls of this kind. Raises: CompileError where it cannot run there."""
+        key = (call.key, target.name, chosen)
+        if key not in self._compiled:
+            specialisation = call.specialisation
+            self._compiled[key] = compile_for_ascend(self._source, specialisation, target, chosen)
+        return self._compiled[key]
+
+    def run(
+        self, call: BoundCall, grid: Grid, settings: SimulationSettings, chosen: CompileOptions
+    ) -> SimulationResult:
+        """Run every program of ``grid`` on the simulated chip.
+
+        Raises: CompileError where the kernel cannot run there.
+        """
+        compiled = self.compiled(call, settings.target, chosen)
+        arguments: dict[str, ArgumentValue] = {name: as_numpy(v) for name, v in call.arrays.items()}
+        arguments.update({name: _number(value) for name, value in call.numbers.items()})
+        return simulate(
+            compiled.machine,
+            arguments,
+            grid,
+            settings.target,
+            blocks=settings.blocks,
+            values=settings.values,
+            seed=settings.seed,
+            keep_spans=settings.keep_spans,
+        )
+
+
+def as_numpy(view: ArrayView) -> np.ndarray:
+    """A numpy array on the memory of ``view``."""
+    if isinstance(view.owner, np.ndarray):
+        return view.owner
+    low, high = view.extent
+    memory = memoryview((ctypes.c_char * (high - low)).from_address(low)).cast("B")
+    array = np.ndarray(view.shape, view.dtype.numpy, memory, view.address - low, view.strides)
+    array.flags.writeable = view.writable
+    return array
+
+
+def _number(value: object) -> int | float:
+    assert isinstance(value, (int, float))
+    return value
+
+
+class Simulate:
+    """What ``kernel.simulate`` is: ``[grid]`` gives a function that takes the kernel's arguments."""
+
+    def __init__(
+        self, run: Callable[[object, Sequence[object], Mapping[str, object]], SimulationResult]
+    ) -> None:
+        self._run = run
+
+    def __getitem__(self, grid: object) -> SimulateFunction:
+        def launch(*args: object, **kwargs: object) -> SimulationResult:
+            return self._run(grid, args, kwargs)
+
+        return launch
