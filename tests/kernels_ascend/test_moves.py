@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.kernels_ascend import kernels
-from tests.kernels_ascend.executor import compare
+from tests.kernels_ascend.harness import compare
 
 RNG = np.random.default_rng(1)
 

@@ -9,7 +9,7 @@ from layer_norm import layer_norm_kernel
 from softmax import softmax_kernel
 
 from tests.kernels_ascend import kernels
-from tests.kernels_ascend.executor import compare
+from tests.kernels_ascend.harness import compare
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from vector_add import vector_add_kernel
 import tilejit
 import tilejit.language as tl
 from tests.kernels_ascend import kernels
-from tests.kernels_ascend.executor import compare
+from tests.kernels_ascend.harness import compare
 from tilejit.ir.core import Function
 from tilejit.ir.printer import print_function
 from tilejit.ir.verifier import verify
