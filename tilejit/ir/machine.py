@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class Access:
     """The bytes that an instruction reads or writes in one space: runs of equal length on a regular grid.
 
-    ``dims`` are (count, stride) pairs from the outermost; no dims is a single run.
+    ``dims`` are (count, stride) pairs from the outermost; no dims is a single run. ``streams``: data of GM
+    that L2 is not to keep.
     Units: ``start``, ``run_bytes`` and strides in bytes; start is an address in ``space``.
     """
 
@@ -40,6 +41,7 @@ class Access:
     run_bytes: int
     is_write: bool
     dims: tuple[tuple[int, int], ...] = ()
+    streams: bool = False
 
     @property
     def end(self) -> int:

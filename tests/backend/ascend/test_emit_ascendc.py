@@ -45,6 +45,16 @@ def test_golden(form: EntryForm, update_golden: bool) -> None:
         assert text.splitlines() == (GOLDEN / name).read_text().splitlines()
 
 
+def test_streamed_copies_pass_l2() -> None:
+    source = emitted(
+        "  %a = buffer() {space=ub, element=fp32, elements=64, slot_bytes=256, address=0} : ptr<ub fp32>\n"
+        "  copy_in(%a, %x, %n, %n) {streams=true}",
+        "%x: ptr<fp32>, %n: int32",
+    )
+    assert "AscendC::DataCopyPad(a, tile::streamed(x)," in source.kernel
+    assert "tensor.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);" in source.kernel
+
+
 def test_only_called_helpers_are_in_the_text() -> None:
     assert "namespace tile" not in emitted("").kernel
     text = emitted("  %a = add(%n, %n) : int32").kernel

@@ -58,6 +58,15 @@ def test_copy_out_writes_rows_and_combines() -> None:
     assert (memories.get(At(Space.GM, INT32, 8), 30).reshape(3, 10)[:, :9] == 2 * tile[:, :9]).all()
 
 
+def test_a_streamed_copy_says_so_of_global_memory_only() -> None:
+    issued = instruction(
+        "copy_in", {"streams": True}, dst=ub(FP32), src=At(Space.GM, FP32), rows=1, row_bytes=64
+    )
+    assert issued.op.definition.machine is not None
+    accesses = issued.op.definition.machine.accesses(issued)
+    assert [access.space for access in accesses if access.streams] == [Space.GM]
+
+
 def test_copies_check_their_fields() -> None:
     texts = complaints("copy_in", dst=ub(FP32, 8), src=At(Space.GM, FP32), rows=5000, row_bytes=1 << 22)
     assert texts == [

@@ -40,6 +40,16 @@ __aicore__ inline AscendC::GlobalTensor<T> global(__gm__ T *address)
     return tensor;
 }
 """,
+    "streamed": """\
+template <typename T>
+__aicore__ inline AscendC::GlobalTensor<T> streamed(__gm__ T *address)
+{
+    AscendC::GlobalTensor<T> tensor;
+    tensor.SetGlobalBuffer(address);
+    tensor.SetL2CacheHint(AscendC::CacheMode::CACHE_MODE_DISABLE);
+    return tensor;
+}
+""",
     "store_global": """\
 template <typename T>
 __aicore__ inline void store_global(__gm__ T *address, T value)

@@ -43,8 +43,9 @@ def _emit_copy_in(emission: Emission, op: Op) -> str:
         "0" if right is None else emission.text(right),
         number,
     )
-    dst, src = emission.operand(op, "dst"), emission.gm(op, "src")
-    return call("DataCopyPad", dst, src, _rows(emission, op, "gm_gap", "ub_gap"), padding)
+    dst, src = emission.operand(op, "dst"), emission.operand(op, "src")
+    tensor = emission.call("streamed" if op.attributes["streams"] else "global", src)
+    return call("DataCopyPad", dst, tensor, _rows(emission, op, "gm_gap", "ub_gap"), padding)
 
 
 def _emit_copy_out(emission: Emission, op: Op) -> str:

@@ -66,8 +66,9 @@ def _copy_in_accesses(instruction: Instruction) -> tuple[Access, ...]:
     rows, row_bytes = instruction.integer("rows"), instruction.integer("row_bytes")
     padded = row_bytes + instruction.optional("right", 0) * instruction.element("dst").itemsize
     written = -(-padded // BLOCK_BYTES) * BLOCK_BYTES if row_bytes else 0
+    gm, streams = ((rows, _gm_pitch(instruction)),), bool(instruction.op.attributes["streams"])
     return (
-        Access(Space.GM, instruction.integer("src"), row_bytes, False, ((rows, _gm_pitch(instruction)),)),
+        Access(Space.GM, instruction.integer("src"), row_bytes, False, gm, streams),
         Access(Space.UB, instruction.integer("dst"), written, True, ((rows, ub_pitch(instruction)),)),
     )
 
@@ -97,8 +98,12 @@ COPY_IN = machine_op(
     ("dst", "src", "rows", "row_bytes", "gm_gap?", "ub_gap?", "right?"),
     _infer_copy_in,
     MachineFacts(on(Pipe.MTE2), AIV_ONLY, ("src",), ("dst",), _copy_in_accesses, _copy_in, _check),
-    (AttributeSpec("value", AttributeKind.NUMBER, default=0),),
-    "GM to UB by rows; right: elements of padding, all value, behind each row, and to the end of its block",
+    (
+        AttributeSpec("value", AttributeKind.NUMBER, default=0),
+        AttributeSpec("streams", AttributeKind.BOOL, default=False),
+    ),
+    "GM to UB by rows; right: elements of padding, all value, behind each row, and to the end of its block; "
+    "streams: past L2, for data that are read once",
 )
 
 
