@@ -32,18 +32,19 @@ class Path(Enum):
     __hash__ = object.__hash__
 
 
-# PTO's table of transfer rates, GiB/s at 1.85 GHz, except: GM to L1 88 (the best sustained rate of its GEMM),
-# L0C to GM 73 (1750 to 1825 cycles for 128 KB in the same kernel), L1 to L0 as documented (DK).
+# PTO's table of transfer rates, GiB/s at 1.85 GHz, except: GM to L1 86 (fitted on its GEMM of 6144: 226 MB a
+# core in 1506 us), L0C to GM 78 (1750 to 1825 cycles for 128 KB in the same kernel, latency included), L1 to
+# L0 as documented (DK).
 _PATH_BYTES_PER_CYCLE: Mapping[Path, float] = {
     Path.GM_UB: 58.6,
     Path.UB_GM: 109.4,
-    Path.GM_L1: 88.0,
+    Path.GM_L1: 86.0,
     Path.L1_GM: 18.6,
     Path.L1_L0A: 256.0,
     Path.L1_L0B: 128.0,
     Path.L1_BT: 18.6,
-    Path.GM_L0: 88.0,
-    Path.L0C_GM: 73.0,
+    Path.GM_L0: 86.0,
+    Path.L0C_GM: 78.0,
     Path.L0C_L1: 128.0,
     Path.UB_UB: 256.0,
 }
@@ -65,17 +66,18 @@ class AscendTiming:
 
     path_bytes_per_cycle: Mapping[Path, float] = field(default_factory=lambda: _PATH_BYTES_PER_CYCLE)
     queue_depth: Mapping[Pipe, int] = field(default_factory=lambda: _QUEUE_DEPTH)
-    # DK, data_copy sample: 302 MB read at 1.49 TB/s by copies of 2 KB rows, 1.41 by ND2NZ.
-    hbm_bytes_per_second: float = 1.45e12
+    # Reads and writes together (DK), and what each transfer costs besides. The data_copy sample reads 302 MB
+    # at 1.49 TB/s by 128 KB an instruction and at 1.37 by 8 KB, both with the launch in the time.
+    hbm_bytes_per_second: float = 1.6e12
+    hbm_transfer_seconds: float = 0.5e-9
     # PTO's flash attention moves 640 KB a tile in 4171 to 4261 cycles a core: 6.7 TB/s mixed; DK: about 5
     # read.
     l2_read_bytes_per_second: float = 5.0e12
     l2_total_bytes_per_second: float = 6.8e12
     l2_bytes: int = 192 << 20
     l2_line_bytes: int = 512
-    # DK: one AIV copying 8 KB at a time, nothing overlapped, takes about 350 cycles a copy; 141 are the
-    # bytes.
-    gm_latency_cycles: float = 210.0
+    # DK, Add sample, case 1: one AIV needs 780 cycles for two copies of 8 KB, in sequence, and their sum.
+    gm_latency_cycles: float = 261.0
     # PTO's L2 model: a miss costs 150 cycles more than a hit.
     hbm_latency_cycles: float = 150.0
     store_latency_cycles: float = 100.0  # assumption: a posted write is done sooner than a read
@@ -89,6 +91,10 @@ class AscendTiming:
     scalar_line_bytes: int = 64
     # Assumption: FFTS takes this long from the set of a cross-core flag to the counter of another core.
     cross_core_cycles: float = 100.0
+    # From the launch of a task to the first instruction and from the last to the end of the task. DK, Add
+    # sample: 6 us between the time of the task and that of its cores. PTO, GEMM and flash attention: about 12
+    # us more than their pipes need, however long they run.
+    launch_microseconds: float = 12.5
 
 
 V220_TIMING = AscendTiming()

@@ -57,7 +57,9 @@ def test_a_missing_flag_is_found(number: int) -> None:
 def test_without_flags_or_unit_flags_the_tile_is_read_too_early() -> None:
     text = with_unit_flags().replace(" {unit_flag=3}", "").replace(" {unit_flag=2}", "")
     findings = run(text, 128, 512, 128)[0].findings
-    assert {finding.kind for finding in findings} == {FindingKind.RACE}
+    kinds = {finding.kind for finding in findings}
+    assert FindingKind.RACE in kinds  # and poison, where the read comes first in time too
+    assert kinds <= {FindingKind.RACE, FindingKind.POISON}
     assert any("l0c bytes 0 to" in str(f) and "fixpipe" in str(f) and "mmad" in str(f) for f in findings)
 
 

@@ -5,7 +5,8 @@ eight blocks of each source at once; a bank group gives one block a cycle. Writi
 is being read holds the reads up.
 
 Source: CANN's documentation of UB bank conflicts and its Add sample (64 repeats: 88 cycles without conflicts,
-154 with both sources in one group, 139 with destination and source in one bank).
+154 with both sources in one group, 139 with destination and source in one bank). Its case 4 takes 2 cycles a
+repeat where both happen: the write fits into the time of the second read.
 Assumption: an operand that is updated in place, or given twice, does not conflict with itself.
 """
 
@@ -40,7 +41,7 @@ def _conflicts(dst: int, sources: tuple[int, ...], block_strides: tuple[int, ...
     together = max((groups.count(group) for group in set(groups)), default=1)
     extra = float(together - 1)
     if dst not in sources and _banks(_blocks(dst, block_strides[0])) & _banks(different):
-        extra += _WRITE_CONFLICT_CYCLES
+        extra = max(extra, _WRITE_CONFLICT_CYCLES)
     return extra
 
 

@@ -138,6 +138,7 @@ class PipeQueue:
     done_at: float = 0.0
     free_at: float = 0.0
     busy_cycles: float = 0.0
+    occupied_cycles: float = 0.0
     index: int = 0
     clock: Clock = field(default_factory=dict)
     joined: Clock | None = None  # the issue clock that was joined last

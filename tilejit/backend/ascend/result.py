@@ -21,7 +21,8 @@ class SimulationResult:
     """What a simulated launch did.
 
     Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
-    itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``held`` for each core
+    itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``occupied`` those in which
+    an instruction of it was under way, latency included, as profilers count; ``held`` gives for each core
     those in which its scalar unit waited. ``spans`` is empty unless the simulation kept them.
     ``skipped_cycles`` were extrapolated.
     """
@@ -30,6 +31,7 @@ class SimulationResult:
     target: AscendTarget
     cycles: float
     busy: Mapping[tuple[int, Pipe], float]
+    occupied: Mapping[tuple[int, Pipe], float]
     held: Mapping[int, float]
     core_names: tuple[str, ...]
     path_bytes: Mapping[Path, int]
@@ -46,7 +48,14 @@ class SimulationResult:
 
     def busy_share(self, pipe: Pipe) -> float:
         """The part of the time that a pipe works, over the cores that use it."""
-        cycles = [busy for (_, of), busy in self.busy.items() if of is pipe and busy]
+        return self._share(self.busy, pipe)
+
+    def occupied_share(self, pipe: Pipe) -> float:
+        """The part of the time in which instructions of a pipe are under way, over the cores that use it."""
+        return self._share(self.occupied, pipe)
+
+    def _share(self, cycles_of: Mapping[tuple[int, Pipe], float], pipe: Pipe) -> float:
+        cycles = [cycles for (_, of), cycles in cycles_of.items() if of is pipe and cycles]
         return sum(cycles) / (len(cycles) * self.cycles) if cycles and self.cycles else 0.0
 
     def check(self) -> None:

@@ -7,7 +7,7 @@ of one ``timeline``, since L2 and HBM are shared.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.execution import Execution
@@ -39,12 +39,13 @@ class Scheduler:
         execution: Execution | None,
         seed: int,
         keep_spans: bool,
+        resident: Collection[str],
     ) -> None:
         self._cores = cores
         self._findings = findings
         self._execution = execution
         self._random = random.Random(seed) if seed else None
-        self.traffic = Traffic(gm, target)
+        self.traffic = Traffic(gm, target, resident)
         self._crossing = CrossFlags(cores)
         self.timeline = Timeline(keeps_spans=keep_spans)
         self._signals = Signals(
@@ -160,7 +161,9 @@ class Scheduler:
             end = max(end, tile.full_at)
         queue.free_at = end
         # Results arrive in order, whatever the latencies.
-        done = queue.done_at = max(queue.done_at, end + latency)
+        before = queue.done_at
+        done = queue.done_at = max(before, end + latency)
+        queue.occupied_cycles += done - max(now, before)
         queue.busy_cycles += end - now
         if job.site.unit_flag:
             self._hand_over(queue, job, now, done)

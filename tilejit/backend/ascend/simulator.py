@@ -11,7 +11,7 @@ clocks tell which accesses nothing orders (``races``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -49,13 +49,14 @@ def simulate(
     values: bool = True,
     seed: int = 0,
     keep_spans: bool = False,
+    resident: Collection[str] = (),
 ) -> SimulationResult:
     """Launch ``kernel`` on the simulated chip; arrays are changed in place as a launch would.
 
     ``blocks`` is how many blocks are launched: all cores of the chip, or as many as there are programs.
     Without ``values`` only time is simulated and arrays stay as they are. A ``seed`` other than 0 varies
     latencies and the delivery of cross-core flags. ``keep_spans`` keeps the time of every instruction for
-    ``trace``.
+    ``trace``. ``resident``: arrays that L2 holds already.
     """
     launched = _blocks(kernel, grid, target) if blocks is None else blocks
     rng = np.random.default_rng(seed)
@@ -68,7 +69,7 @@ def simulate(
         for core in cores:
             core.memories = core_memories(_LOCAL_SPACES[core.kind], gm, target, rng)
         execution = Execution(gm, cores, target, findings)
-    scheduler = Scheduler(cores, sites, gm, target, findings, execution, seed, keep_spans)
+    scheduler = Scheduler(cores, sites, gm, target, findings, execution, seed, keep_spans, resident)
     scheduler.run()
     return _result(kernel, target, cores, scheduler, findings)
 
@@ -86,6 +87,7 @@ def _result(
         target=target,
         cycles=record.end,
         busy={(core.number, pipe): q.busy_cycles for core in cores for pipe, q in core.pipes.items()},
+        occupied={(core.number, pipe): q.occupied_cycles for core in cores for pipe, q in core.pipes.items()},
         core_names=tuple(core.name for core in cores),
         path_bytes=record.path_bytes,
         hbm_bytes=scheduler.traffic.hbm_bytes,
