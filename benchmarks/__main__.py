@@ -1,4 +1,4 @@
-"""``python -m benchmarks quick | list | run NAME | compile-time``: see ``--help``."""
+"""``python -m benchmarks quick | list | run NAME | compile-time | ascend-model``: see ``--help``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compile_time
+from benchmarks import ascend_model, compile_time
 from benchmarks.cases import CASES, LAUNCH_BAR_US, LAUNCHES_A_CALL, Case, Prepared
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Comparison, ForeignLoad, compare, keep_freed_memory
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "compile-time":
         return compile_time.report(options.processes, options.json)
+    if options.command == "ascend-model":
+        return ascend_model.report(options.only, options.skip)
     _restart_with_threads(options.threads)
     keep_freed_memory()
     if options.command == "quick":
@@ -61,6 +63,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("--rounds", type=int, default=15, help="blocks of every arm (15)")
     compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
     compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
+    model = commands.add_parser("ascend-model", help="modelled beside published times of Ascend kernels")
+    model.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="programs that contain a text")
+    model.add_argument("--skip", nargs="+", default=[], metavar="TEXT", help="programs to leave out")
     for command in (quick, run, compile_):
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     return parser.parse_args(arguments)

@@ -1,0 +1,1 @@
+"""Kernels of published measurements, written by hand at the machine level."""

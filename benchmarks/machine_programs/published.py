@@ -1,0 +1,133 @@
+"""Published measurements and the machine programs that were written after them.
+
+``benchmarks/data/published_timings.csv`` has figures of hand-written kernels with their source. ``tag`` says
+what they may be used for: physical constants of the model were fitted on rows ``fit``; rows ``predict`` are
+only compared with; ``predict_runtime`` ran under a task runtime whose overhead is inside; ``host_floor`` are
+dominated by their harness.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine_programs.add import Add, add_kernel
+from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
+from tilejit.backend.ascend.result import SimulationResult
+from tilejit.backend.ascend.simulator import simulate
+from tilejit.ir.machine import MachineKernel
+from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2, AscendTarget, MemorySpace
+from tilejit.target.spaces import Pipe, Space
+
+PUBLISHED = Path(__file__).parents[1] / "data" / "published_timings.csv"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published figure."""
+
+    family: str
+    shape: str
+    metric: str
+    value: float
+    unit: str
+    source: str
+    tag: str
+
+
+def published_figures() -> list[Figure]:
+    """All figures of the table."""
+    with PUBLISHED.open(newline="") as file:
+        return [
+            Figure(
+                row["family"], row["shape"], row["metric"], float(row["value"]), row["unit"],
+                row["source"], row["tag"],
+            )
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A program that was measured: its kernel, its arguments, where it ran."""
+
+    kernel: MachineKernel
+    arguments: Mapping[str, np.ndarray]
+    cores: int
+    target: AscendTarget
+    streamed: tuple[str, ...] = ()
+
+    def simulate(self) -> SimulationResult:
+        """Time it on the simulated chip, L2 as earlier launches leave it: it keeps arrays that all fit."""
+        kept = [name for name in self.arguments if name not in self.streamed]
+        fits = sum(self.arguments[name].nbytes for name in kept) <= self.target.timing.l2_bytes
+        grid = (self.cores, 1, 1)
+        resident = kept if fits else []
+        return simulate(self.kernel, self.arguments, grid, self.target, values=False, resident=resident)
+
+
+def gemm(shape: Gemm) -> Measured:
+    """The GEMM on all cores of an A3, whose chips run at 1.8 GHz."""
+    arguments: dict[str, np.ndarray] = {
+        "a": np.zeros((shape.m, shape.k), np.float16),
+        "b": np.zeros((shape.n, shape.k), np.float16),
+        "c": np.zeros((shape.m, shape.n), np.float32),
+    }
+    return Measured(gemm_kernel(shape), arguments, shape.cores, ASCEND_910B2)
+
+
+def add(shape: Add) -> Measured:
+    """The addition on an A2 of 1.85 GHz; a kernel without AIC and Select may use all of UB."""
+    arguments = {name: np.zeros((shape.rows, shape.columns), shape.element.numpy) for name in "xyz"}
+    whole = MemorySpace(ASCEND_910B1.spaces[Space.UB].capacity_bytes, 0, 32)
+    target = replace(ASCEND_910B1, spaces={**ASCEND_910B1.spaces, Space.UB: whole})
+    streamed = ("x", "y") if shape.streams else ()
+    return Measured(add_kernel(shape), arguments, shape.cores, target, streamed)
+
+
+def _gemm_of(size: int) -> Callable[[], Measured]:
+    return lambda: gemm(Gemm(size, size, size))
+
+
+def _add_of(
+    cores: int, chunk: int, buffers: int = 1, *, streams: bool = False, apart: bool = False
+) -> Callable[[], Measured]:
+    return lambda: add(Add(8192, 8192, cores, chunk, buffers, apart, streams))
+
+
+PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
+    **{("gemm", f"M=N=K={n} tile 128x256x64 stepK 4"): _gemm_of(n) for n in (1536, 3072, 6144, 7680)},
+    ("add", "8192x8192 case 1: 4096 a copy"): _add_of(1, 4096),
+    ("add", "8192x8192 case 2: 4096 a copy"): _add_of(48, 4096),
+    ("add", "8192x8192 case 3: 16384 a copy"): _add_of(48, 16384),
+    ("add", "8192x8192 case 4: 16384 a copy; two slots"): _add_of(48, 16384, 2),
+    ("add", "8192x8192 case 5: 16384 a copy; two slots; sources past L2"): _add_of(
+        48, 16384, 2, streams=True
+    ),
+    ("add", "8192x8192 case 6: 16256 a copy; two slots; sources past L2; banks apart"): _add_of(
+        48, 16256, 2, streams=True, apart=True
+    ),
+}
+"""What makes the program of a figure, by its family and shape."""
+
+_PIPE_OF: Mapping[str, Pipe] = {
+    "cube_busy": Pipe.M,
+    "l1_to_l0_busy": Pipe.MTE1,
+    "load_busy": Pipe.MTE2,
+    "store_busy": Pipe.FIX,
+    "vector_time": Pipe.V,
+    "load_time": Pipe.MTE2,
+}
+
+
+def modelled(figure: Figure, result: SimulationResult) -> float:
+    """What the model says about a figure, in its unit; times of a task include its launch."""
+    task_us = result.microseconds + result.target.timing.launch_microseconds
+    if figure.metric == "time":
+        return task_us
+    busy_us = result.occupied_share(_PIPE_OF[figure.metric]) * result.microseconds
+    return 100 * busy_us / task_us if figure.unit == "%" else busy_us

@@ -1,0 +1,91 @@
+"""Machine programs of published measurements: right values, no findings, times near the published ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.machine_programs.add import Add, add_kernel
+from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
+from benchmarks.machine_programs.published import PROGRAMS, modelled, published_figures
+from tilejit.backend.ascend.simulator import simulate
+from tilejit.ir.parser import parse_functions
+from tilejit.ir.printer import print_function
+from tilejit.ops.machine import MACHINE_LEVEL_OPS
+from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2
+
+GENERATOR = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [Gemm(128, 256, 512, 1, 1), Gemm(256, 1024, 512, 1, 2), Gemm(64, 64, 128, 2, 2, 32, 32, 32, 2)],
+)
+def test_gemm_multiplies(shape: Gemm) -> None:
+    a = GENERATOR.standard_normal((shape.m, shape.k)).astype(np.float16)
+    b = GENERATOR.standard_normal((shape.n, shape.k)).astype(np.float16)
+    c = np.zeros((shape.m, shape.n), np.float32)
+    result = simulate(gemm_kernel(shape), {"a": a, "b": b, "c": c}, (shape.cores, 1, 1), ASCEND_910B2)
+    result.check()
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b.T.astype(np.float64), rtol=1e-5, atol=1e-4)
+
+
+def test_gemm_refuses_shapes_that_its_tiles_do_not_fill() -> None:
+    with pytest.raises(ValueError, match="1000 is not a multiple of 512"):
+        gemm_kernel(Gemm(1000, 1536, 1536))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Add(7, 256, 3, 256),
+        Add(7, 256, 3, 512, 2),
+        Add(7, 256, 3, 128, 2, apart=True, streams=True),
+        Add(2, 64, 3, 64, 2),  # a core without rows
+    ],
+)
+def test_add_adds(shape: Add) -> None:
+    x, y = (GENERATOR.standard_normal((shape.rows, shape.columns)).astype(np.float16) for _ in range(2))
+    z = np.zeros_like(x)
+    result = simulate(add_kernel(shape), {"x": x, "y": y, "z": z}, (shape.cores, 1, 1), ASCEND_910B1)
+    result.check()
+    assert (z == x + y).all()
+
+
+@pytest.mark.parametrize("kernel", [gemm_kernel(Gemm(128, 256, 512, 1, 1)), add_kernel(Add(4, 64, 2, 64, 2))])
+def test_programs_round_trip_as_text(kernel) -> None:
+    for function in kernel.functions.values():
+        text = print_function(function)
+        (again,) = parse_functions(text, MACHINE_LEVEL_OPS)
+        assert print_function(again) == text
+
+
+def test_every_program_has_published_figures() -> None:
+    figures = {(figure.family, figure.shape) for figure in published_figures()}
+    assert set(PROGRAMS) <= figures
+    assert all(figure.source and figure.tag for figure in published_figures())
+
+
+FAST = [
+    ("gemm", "M=N=K=1536 tile 128x256x64 stepK 4"),
+    ("add", "8192x8192 case 3: 16384 a copy"),
+    ("add", "8192x8192 case 4: 16384 a copy; two slots"),
+    ("add", "8192x8192 case 6: 16256 a copy; two slots; sources past L2; banks apart"),
+]
+
+
+@pytest.mark.parametrize("key", FAST)
+def test_times_are_near_the_published_ones(key: tuple[str, str]) -> None:
+    result = PROGRAMS[key]().simulate()
+    (published,) = [f for f in published_figures() if (f.family, f.shape, f.metric) == (*key, "time")]
+    assert modelled(published, result) == pytest.approx(published.value, rel=0.05)
+
+
+def test_the_command_prints_modelled_and_published_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ascend-model", "--only", "1536"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 + 1 + 1
+    assert lines[0].split()[:3] == ["gemm", "M=N=K=1536", "tile"] and "published     38.80 us" in lines[0]
+    assert lines[-1].endswith("published programs are not written at the machine level")
+    assert main(["ascend-model", "--only", "nothing"]) == 2
