@@ -10,7 +10,7 @@ Source: CANN documentation of CrossCoreSetFlag (V220).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tilejit.backend.ascend.pipes import SimulatedCore
@@ -93,6 +93,11 @@ class CrossFlags:
     def meetings(self) -> list[tuple[int, Meeting]]:
         """All meetings with their flags."""
         return [(int(str(key[0])), meeting) for key, meeting in self._meetings.items()]
+
+    def shift(self, cycles: Mapping[int, float]) -> None:
+        """Put off the sets that are on their way to blocks by so many cycles each."""
+        for core, _, counter in self.counters:
+            counter.arrives_at += cycles.get(core.block, 0.0)
 
     def meeting(self, core: SimulatedCore, flag: int, mode: int) -> Meeting:
         """Where a set of a core takes part."""

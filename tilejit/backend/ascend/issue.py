@@ -14,7 +14,7 @@ from tilejit.backend.ascend.memory import GlobalMemory
 from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore, Site, SiteKind, flag_key
 from tilejit.backend.ascend.races import join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
-from tilejit.backend.ascend.scalar_program import Scalar
+from tilejit.backend.ascend.scalar_program import Request, Scalar, is_mark
 from tilejit.backend.ascend.signals import Signals
 from tilejit.backend.ascend.timeline import Span, Timeline
 from tilejit.diagnostics import KernelError
@@ -24,6 +24,12 @@ from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
 ALL_PIPES = "all pipes"
+
+
+class LoopWatcher(Protocol):
+    """Who wants to know of iterations."""
+
+    def mark(self, core: SimulatedCore, op: Op, left: int, now: float) -> None: ...
 
 
 class Pipes(Protocol):
@@ -56,7 +62,7 @@ class ScalarUnits:
         self._findings = findings
         self._execution = execution
         self.pipes: Pipes
-        self.on_loop: Callable[[SimulatedCore, Op, int, float], None] | None = None
+        self.steady: LoopWatcher | None = None
         self._rules: Mapping[SiteKind, Callable[[SimulatedCore, Job, float], None]] = {
             SiteKind.EXECUTE: self._to_pipe,
             SiteKind.SET_FLAG: self._set,
@@ -71,17 +77,20 @@ class ScalarUnits:
             SiteKind.PRINT: lambda core, job, now: self.fetch(core, now),
         }
 
-    def fetch(self, core: SimulatedCore, now: float, sent: Scalar | None = None) -> None:
+    def fetch(self, core: SimulatedCore, now: float) -> None:
         """Run the program to the next op that it yields; the op issues when the scalar ops are done."""
-        assert core.program is not None
         if core.held_since is not None:
             self._end_hold(core, now)
-        try:
-            op, scalar_ops, values = core.program.send(sent)
-        except StopIteration:
+        request = self._next_request(core)
+        while request is not None and self.steady is not None and is_mark(request):
+            self.steady.mark(core, request[0], int(request[2]["left"]), now)
+            request = self._next_request(core)
+        if request is None:
             core.is_finished, core.pending = True, None
             self._timeline.record.end = max(self._timeline.record.end, now)
             return
+        op, scalar_ops, values = request
+        core.issued += 1
         site = self._sites[op]
         time = now + scalar_ops * self._timing.scalar_op_cycles
         job = core.pending = Job(site, Instruction(op, values, core.state))
@@ -89,6 +98,33 @@ class ScalarUnits:
             job.cost = site.cost(job.instruction, self._target)
             time += job.cost.issue_cycles
         self._timeline.at(time, self.resume, core, core.block)
+
+    def _next_request(self, core: SimulatedCore) -> Request | None:
+        if core.ahead:
+            return core.ahead.popleft()
+        assert core.program is not None
+        try:
+            request = core.program.send(core.answer)
+        except StopIteration:
+            return None
+        core.answer = None if self.steady is None else self.foresee(request)
+        return request
+
+    def foresee(self, request: Request) -> Scalar | None:
+        """What a program gets for an op, where no values are simulated."""
+        op, _, values = request
+        if op.name != "load":
+            return None
+        if not values.get("mask", True):
+            return values.get("other", 0)
+        space = op.operand("pointer").type.element.space  # type: ignore[union-attr]
+        if space is Space.GM:
+            return read_scalar(op, values, self._gm)
+        raise KernelError(
+            f"without values, nobody knows what {spell_op(op)} reads from {space.value}",
+            op.location,
+            "simulate with values",
+        )
 
     def resume(self, core: SimulatedCore, now: float) -> None:
         """Issue what is pending, or try again."""
@@ -186,25 +222,22 @@ class ScalarUnits:
     def _load(self, core: SimulatedCore, job: Job, now: float) -> None:
         op, values = job.site.op, job.instruction.values
         core.scalar_index += 1
+        if self.steady is None:  # else the answer was foreseen
+            is_active = bool(values.get("mask", True))
+            core.answer = (
+                self._execution.load(op, values, core)
+                if self._execution is not None and is_active
+                else self.foresee((op, 0, values))
+            )
         if not values.get("mask", True):
-            self.fetch(core, now, values.get("other", 0))
+            self.fetch(core, now)
             return
         space = job.instruction.space("pointer")
-        if self._execution is not None:
-            value = self._execution.load(op, values, core)
-        elif space is Space.GM:
-            value = read_scalar(op, values, self._gm)
-        else:
-            raise KernelError(
-                f"without values, nobody knows what {spell_op(op)} reads from {space.value}",
-                op.location,
-                "simulate with values",
-            )
         line = job.instruction.integer("pointer") // self._timing.scalar_line_bytes
         hit = space is not Space.GM or line in core.cached_lines
         core.cached_lines.add(line)
         cycles = self._timing.scalar_hit_cycles if hit else self._timing.scalar_load_cycles
-        self.fetch(core, now + cycles, value)
+        self.fetch(core, now + cycles)
 
     def _store(self, core: SimulatedCore, job: Job, now: float) -> None:
         core.scalar_index += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +15,7 @@ from tilejit.backend.ascend.unit_flags import Tile, UnitFlags, unit_flag
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Access, CoreState, Instruction, MachineFacts
+from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Core, Pipe, Space
 
 
@@ -35,6 +36,18 @@ class SiteKind(Enum):
 
     __hash__ = object.__hash__
 
+
+class Work(Enum):
+    """What a core's tally adds up."""
+
+    BUSY = "busy"  # cycles in which a pipe cannot start anything else
+    OCCUPIED = "occupied"  # cycles in which an instruction of a pipe is under way
+    BYTES = "bytes"  # moved along a path
+
+    __hash__ = object.__hash__
+
+
+Share = tuple[Work, Pipe | Path]
 
 _KINDS = {
     "set_flag": SiteKind.SET_FLAG,
@@ -137,8 +150,6 @@ class PipeQueue:
     is_active: bool = False
     done_at: float = 0.0
     free_at: float = 0.0
-    busy_cycles: float = 0.0
-    occupied_cycles: float = 0.0
     index: int = 0
     clock: Clock = field(default_factory=dict)
     joined: Clock | None = None  # the issue clock that was joined last
@@ -155,8 +166,9 @@ class SimulatedCore:
 
     ``accessing``: the pipes that the program accesses memory with. ``pending`` is the job that the scalar
     unit issues next, ``blocked_on`` what it waits for (the queue that is full, else a text), ``held_cycles``
-    the time it has waited. ``clock`` is never changed, only replaced: jobs keep the one they were issued
-    with.
+    the time it has waited. ``tally`` counts the work of pipes and paths. ``issued`` counts what
+    the program has yielded, ``ahead`` is what was looked at early, ``answer`` what the program gets for the
+    op it yielded last. ``clock`` is never changed, only replaced: jobs keep the one they were issued with.
     """
 
     number: int
@@ -178,6 +190,11 @@ class SimulatedCore:
     is_finished: bool = False
     held_since: float | None = None
     held_cycles: float = 0.0
+    tally: defaultdict[Share, float] = field(default_factory=lambda: defaultdict(float))
+    instructions: int = 0
+    issued: int = 0
+    ahead: deque[Request] = field(default_factory=deque)
+    answer: Scalar | None = None
     cached_lines: set[int] = field(default_factory=set)
 
     @property
@@ -185,6 +202,18 @@ class SimulatedCore:
         """The core in words."""
         sub = f".{self.sub_block}" if self.kind is Core.AIV else ""
         return f"{self.kind.value} {self.block}{sub}"
+
+    def shift(self, cycles: float) -> None:
+        """Put off everything that is under way."""
+        for queue in self.pipes.values():
+            queue.free_at += cycles
+            queue.done_at += cycles
+            if queue.held_since is not None:
+                queue.held_since += cycles
+        for tile in self.unit_flags.tiles:
+            tile.full_at += cycles
+        if self.held_since is not None:
+            self.held_since += cycles
 
     def flag(self, source: Pipe, target: Pipe, number: int) -> EventFlag:
         """The flag of a pair of pipes."""

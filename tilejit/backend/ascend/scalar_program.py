@@ -51,17 +51,24 @@ class ScalarProgram:
     start: Callable[[Place, Sequence[Scalar]], Generator[Request, Scalar | None, None]]
 
 
-def compile_program(function: Function) -> ScalarProgram:
+def compile_program(function: Function, *, marks_loops: bool = False) -> ScalarProgram:
     """Return ``function`` as a generator function of a place and the values of its arguments.
 
-    The generator is sent the value of each scalar load it yields, and None for other ops.
+    The generator is sent the value of each scalar load it yields, and None for other ops. With
+    ``marks_loops`` it also yields each ``for`` op that holds instructions at the start of every iteration,
+    with the number of iterations ``left``, this one included.
     Raises: InternalError for an op that the scalar unit does not have, and for a buffer without an address.
     """
-    writer = _Writer()
+    writer = _Writer(marks_loops)
     text = writer.function(function)
     namespace: dict[str, object] = dict(writer.constants)
     exec(compile(text, f"<scalar program of {function.name}>", "exec"), namespace)
     return ScalarProgram(text, namespace["program"])  # type: ignore[arg-type]
+
+
+def is_mark(request: Request) -> bool:
+    """Whether a request is the start of an iteration."""
+    return request[0].name == "for"
 
 
 def wrapped(expression: str, dtype: DType) -> str:
@@ -198,8 +205,9 @@ LOOP_SCALAR_OPS = 2  # count and compare, each iteration
 class _Writer:
     """Writes the text of one function."""
 
-    def __init__(self) -> None:
+    def __init__(self, marks_loops: bool) -> None:
         self.lines: list[str] = []
+        self._marks_loops = marks_loops
         self.constants: dict[str, object] = dict(_HELPERS)
         self._names: dict[Value, str] = {}
         self._depth = 1
@@ -336,6 +344,9 @@ class _Writer:
         lower, upper, step = (self._name(op.operand(name)) for name in ("lower", "upper", "step"))
         self._assign(carried, op.operand_list("inits"))
         self._line(f"for {self._name(index)} in range({lower}, {upper}, checked_step({step})):")
+        if self._marks_loops and any(o.definition.machine is not None for o in body.walk()):
+            left = f"len(range({self._name(index)}, {upper}, {step}))"
+            self._line(f"    yield {self._keep(op)}, 0, {{'left': {left}}}")
         self._pending += LOOP_SCALAR_OPS
         self._region(body)
         self._assign(carried, body.terminator.operands, 1)

@@ -14,10 +14,11 @@ from tilejit.backend.ascend.execution import Execution
 from tilejit.backend.ascend.issue import ALL_PIPES, ScalarUnits
 from tilejit.backend.ascend.leftovers import report_leftovers
 from tilejit.backend.ascend.memory import GlobalMemory
-from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore, Site, SiteKind, flag_key
+from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore, Site, SiteKind, Work, flag_key
 from tilejit.backend.ascend.races import Clock, join
 from tilejit.backend.ascend.report import Findings
 from tilejit.backend.ascend.signals import Signals
+from tilejit.backend.ascend.steady_state import SteadyState
 from tilejit.backend.ascend.timeline import Record, Span, Timeline
 from tilejit.backend.ascend.traffic import Traffic
 from tilejit.backend.ascend.unit_flags import LAST, Tile
@@ -40,6 +41,7 @@ class Scheduler:
         seed: int,
         keep_spans: bool,
         resident: Collection[str],
+        extrapolates: bool,
     ) -> None:
         self._cores = cores
         self._findings = findings
@@ -55,6 +57,10 @@ class Scheduler:
         self.units = ScalarUnits(
             sites, self.timeline, self._signals, self._crossing, gm, target, findings, execution
         )
+        if extrapolates:
+            self.units.steady = SteadyState(
+                cores, sites, self.timeline, self._crossing, self.traffic, self.units.foresee
+            )
         self.units.pipes = self
 
     @property
@@ -163,14 +169,15 @@ class Scheduler:
         # Results arrive in order, whatever the latencies.
         before = queue.done_at
         done = queue.done_at = max(before, end + latency)
-        queue.occupied_cycles += done - max(now, before)
-        queue.busy_cycles += end - now
+        tally = queue.core.tally
+        tally[Work.BUSY, queue.pipe] += end - now
+        tally[Work.OCCUPIED, queue.pipe] += done - max(now, before)
+        queue.core.instructions += 1
         if job.site.unit_flag:
             self._hand_over(queue, job, now, done)
-        record.instructions += 1
         record.end = max(record.end, done)
         if cost.path is not None:
-            record.path_bytes[cost.path] = record.path_bytes.get(cost.path, 0) + cost.bytes
+            tally[Work.BYTES, cost.path] += cost.bytes
         if self._execution is not None:
             self.timeline.at(done, self._finish, job, queue.core.block)
         if self.timeline.keeps_spans:

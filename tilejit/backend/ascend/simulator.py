@@ -17,7 +17,7 @@ import numpy as np
 
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, Execution
 from tilejit.backend.ascend.memory import GlobalMemory, core_memories
-from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, site_of
+from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, Work, site_of
 from tilejit.backend.ascend.report import Findings
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
@@ -28,7 +28,8 @@ from tilejit.ir.core import Argument, ArgumentSource, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import DType, PointerType
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Core, Space
+from tilejit.target.ascend_timing import Path
+from tilejit.target.spaces import Core, Pipe, Space
 
 ArgumentValue = np.ndarray | int | float
 Grid = tuple[int, int, int]
@@ -50,6 +51,7 @@ def simulate(
     seed: int = 0,
     keep_spans: bool = False,
     resident: Collection[str] = (),
+    extrapolate: bool = False,
 ) -> SimulationResult:
     """Launch ``kernel`` on the simulated chip; arrays are changed in place as a launch would.
 
@@ -58,18 +60,22 @@ def simulate(
     latencies and the delivery of cross-core flags. ``keep_spans`` keeps the time of every instruction for
     ``trace``. ``resident``: arrays that L2 holds already.
     """
+    if extrapolate and values:
+        raise InternalError("only time can be extrapolated: simulate without values")
     launched = _blocks(kernel, grid, target) if blocks is None else blocks
     rng = np.random.default_rng(seed)
     arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
     gm = GlobalMemory(arrays, kernel.workspace_bytes * launched, rng)
     findings = Findings(kernel.name)
-    cores, sites = _make_cores(kernel, launched, arguments, grid, gm, target)
+    cores, sites = _make_cores(kernel, launched, arguments, grid, gm, target, marks_loops=extrapolate)
     execution = None
     if values:
         for core in cores:
             core.memories = core_memories(_LOCAL_SPACES[core.kind], gm, target, rng)
         execution = Execution(gm, cores, target, findings)
-    scheduler = Scheduler(cores, sites, gm, target, findings, execution, seed, keep_spans, resident)
+    scheduler = Scheduler(
+        cores, sites, gm, target, findings, execution, seed, keep_spans, resident, extrapolate
+    )
     scheduler.run()
     return _result(kernel, target, cores, scheduler, findings)
 
@@ -86,17 +92,26 @@ def _result(
         kernel=kernel,
         target=target,
         cycles=record.end,
-        busy={(core.number, pipe): q.busy_cycles for core in cores for pipe, q in core.pipes.items()},
-        occupied={(core.number, pipe): q.occupied_cycles for core in cores for pipe, q in core.pipes.items()},
+        busy=_pipe_cycles(cores, Work.BUSY),
+        occupied=_pipe_cycles(cores, Work.OCCUPIED),
         core_names=tuple(core.name for core in cores),
-        path_bytes=record.path_bytes,
+        path_bytes={path: moved for path in Path if (moved := _moved(cores, path))},
         hbm_bytes=scheduler.traffic.hbm_bytes,
         l2_bytes=scheduler.traffic.l2_bytes,
-        instructions=record.instructions,
+        instructions=sum(core.instructions for core in cores),
+        skipped_cycles=record.skipped_cycles,
         findings=findings.found,
         held={core.number: core.held_cycles for core in cores},
         spans=tuple(record.spans),
     )
+
+
+def _pipe_cycles(cores: Sequence[SimulatedCore], work: Work) -> dict[tuple[int, Pipe], float]:
+    return {(core.number, pipe): core.tally.get((work, pipe), 0.0) for core in cores for pipe in core.pipes}
+
+
+def _moved(cores: Sequence[SimulatedCore], path: Path) -> int:
+    return round(sum(core.tally.get((Work.BYTES, path), 0.0) for core in cores))
 
 
 def _blocks(kernel: MachineKernel, grid: Grid, target: AscendTarget) -> int:
@@ -111,12 +126,14 @@ def _make_cores(
     grid: Grid,
     gm: GlobalMemory,
     target: AscendTarget,
+    *,
+    marks_loops: bool,
 ) -> tuple[list[SimulatedCore], dict[Op, Site]]:
     """The cores of a launch with their programs at the start, and the sites of all ops."""
     cores: list[SimulatedCore] = []
     sites: dict[Op, Site] = {}
     for kind, function in kernel.functions.items():
-        program = compile_program(function)
+        program = compile_program(function, marks_loops=marks_loops)
         passed = [_bind(v, a, arguments, grid, gm) for v, a in _described(function)]
         own = {op: site_of(op) for op in function.walk() if _is_yielded(op)}
         sites |= own

@@ -9,7 +9,6 @@ from itertools import count
 from typing import TypeVar
 
 from tilejit.ir.core import Op
-from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Pipe
 
 _Subject = TypeVar("_Subject")
@@ -35,13 +34,11 @@ class Span:
 class Record:
     """What a run leaves besides memory.
 
-    Units: cycles and bytes. ``skipped_cycles`` is time that was extrapolated, of the block where it is most.
+    Units: cycles. ``skipped_cycles`` is time that was extrapolated, of the block where it is most.
     """
 
     end: float = 0.0
-    path_bytes: dict[Path, int] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
-    instructions: int = 0
     skipped_cycles: float = 0.0
 
 

@@ -67,6 +67,17 @@ class Traffic:
         end = max(end, self._read_free)
         return (max(end, self._hbm_free), self._miss_cycles) if missed else (end, 0.0)
 
+    def shift(self, cycles: float) -> None:
+        """Let what the servers have accepted take that much longer."""
+        self._hbm_free += cycles
+        self._read_free += cycles
+        self._total_free += cycles
+
+    def touch(self, access: Access) -> None:
+        """Count the bytes of an access and bring its lines into L2, without taking time."""
+        self.hbm_bytes += self._fill(access) * self._line_bytes
+        self.l2_bytes += access.total_bytes
+
     def _fill(self, access: Access) -> int:
         """Bring the lines of an access into L2, unless it streams; return how many were not there."""
         region = self._gm.region_of(access.start)

@@ -1,0 +1,267 @@
+"""Skips ahead where every core repeats itself: time-only simulation of long loops.
+
+A loop is steady when its last iterations took as long as those before them and issued as much. When all cores
+that still run are in steady loops, all of them jump: each block by a number of iterations that all slots and
+flag ids divide, and by the time that these take. What is under way keeps its place in its iteration; nothing
+but the times of later events changes. The skipped iterations still run on the scalar units, so counters,
+addresses and lines of L2 are right, and an iteration that issues something else ends the jump before it.
+
+Cores that cross-core flags tie together jump by the same number of iterations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tilejit.backend.ascend.crossing import CrossFlags
+from tilejit.backend.ascend.pipes import Share, SimulatedCore, Site, SiteKind
+from tilejit.backend.ascend.scalar_program import Request, Scalar, is_mark
+from tilejit.backend.ascend.timeline import Timeline
+from tilejit.backend.ascend.traffic import Traffic
+from tilejit.ir.core import Block, Op
+from tilejit.ir.machine import CoreState, Instruction
+from tilejit.target.spaces import Space
+
+_WINDOW = 8  # iterations that are compared, at least
+_TOLERANCE = 0.02  # of the time of a window
+
+
+@dataclass(eq=False, slots=True)
+class Mark:
+    """The start of an iteration; ``issued`` counts what the core has issued, ``tally`` its work so far."""
+
+    time: float
+    issued: int
+    tally: Mapping[Share, float]
+    instructions: int
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """A loop that a core is in; ``left`` counts iterations from the current one on."""
+
+    op: Op
+    marks: deque[Mark]
+    left: int = 0
+    is_steady: bool = False
+    period: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Jump:
+    """A core that may jump: its steady loop, and what it will issue.
+
+    ``offset`` counts what it has issued of the current iteration; ``starts`` says where in ``requests`` the
+    iterations after it start.
+    """
+
+    core: SimulatedCore
+    loop: Loop
+    offset: int
+    requests: list[Request] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+    @property
+    def iterations(self) -> int:
+        """How many whole iterations ahead the core issues the same."""
+        return len(self.starts)
+
+
+class SteadyState:
+    """Watches the loops of all cores and skips what repeats."""
+
+    def __init__(
+        self,
+        cores: Sequence[SimulatedCore],
+        sites: Mapping[Op, Site],
+        timeline: Timeline,
+        crossing: CrossFlags,
+        traffic: Traffic,
+        answer: Callable[[Request], Scalar | None],
+    ) -> None:
+        self._cores = cores
+        self._sites = sites
+        self._timeline = timeline
+        self._crossing = crossing
+        self._traffic = traffic
+        self._answer = answer
+        self._loops: dict[int, list[Loop]] = {core.number: [] for core in cores}
+        self._multiple = _common_multiple(sites)
+        self._window = self._multiple * -(-_WINDOW // self._multiple)
+        everyone = any(op.attributes.get("mode") in (0, 1) for op in sites if op.name == "cross_set")
+        blocks = sorted({core.block for core in cores})
+        self._groups = [blocks] if everyone else [[block] for block in blocks]
+        self._is_planned = False
+
+    def mark(self, core: SimulatedCore, op: Op, left: int, now: float) -> None:
+        """Take note of an iteration that starts."""
+        loops = self._loops[core.number]
+        outer = _enclosing_loop(op)
+        while loops and loops[-1].op is not op and loops[-1].op is not outer:
+            loops.pop()
+        if not loops or loops[-1].op is not op:
+            loops.append(Loop(op, deque(maxlen=2 * self._window + 1)))
+        loop = loops[-1]
+        if left >= loop.left:
+            loop.marks.clear()
+        loop.left = left
+        loop.marks.append(Mark(now, core.issued, dict(core.tally), core.instructions))
+        loop.is_steady = self._judge(loop)
+        if loop.is_steady and left > 2 * self._window and not self._is_planned:
+            self._is_planned = True
+            self._timeline.at(now, self._try, None, core.block)
+
+    def _judge(self, loop: Loop) -> bool:
+        marks, window = loop.marks, self._window
+        if len(marks) <= 2 * window:
+            return False
+        first, middle, last = marks[0], marks[window], marks[2 * window]
+        loop.period = (last.time - middle.time) / window
+        same_work = middle.issued - first.issued == last.issued - middle.issued
+        change = (middle.time - first.time) - (last.time - middle.time)
+        return same_work and abs(change) <= _TOLERANCE * (last.time - middle.time)
+
+    def _try(self, subject: None, now: float) -> None:
+        self._is_planned = False
+        jumps: dict[int, Jump] = {}
+        for core in self._cores:
+            if core.is_finished:
+                continue
+            loop = next((loop for loop in self._loops[core.number] if loop.is_steady), None)
+            if loop is None or loop.left <= 2 * self._window:
+                return
+            jumps[core.number] = Jump(core, loop, core.issued - loop.marks[-1].issued)
+        groups = [[j for j in jumps.values() if j.core.block in blocks] for blocks in self._groups]
+        groups = [group for group in groups if group]
+        if all(_is_in_step(group) for group in groups):
+            self._jump(groups)
+
+    def _jump(self, groups: Sequence[Sequence[Jump]]) -> None:
+        for group in groups:
+            most = min(jump.loop.left for jump in group) - self._window
+            for jump in group:
+                self._look_ahead(jump, most)
+        periods = [max(jump.loop.period for jump in group) for group in groups]
+        reach = [min(jump.iterations for jump in group) for group in groups]
+        cycles = min(n * period for n, period in zip(reach, periods, strict=True))
+        counts = [int(cycles / period) // self._multiple * self._multiple for period in periods]
+        if min(counts) < self._window:
+            counts = [0] * len(counts)
+        shifts: dict[int, float] = {}
+        for group, iterations, period in zip(groups, counts, periods, strict=True):
+            for jump in group:
+                self._go(jump, iterations, iterations * period)
+                shifts[jump.core.block] = iterations * period
+        if not any(shifts.values()):
+            return
+        for core in self._cores:
+            core.shift(shifts.get(core.block, 0.0))
+        self._timeline.shift(shifts)
+        self._crossing.shift(shifts)
+        self._traffic.shift(min(shifts.values()))
+        self._timeline.record.skipped_cycles += max(shifts.values())
+
+    def _look_ahead(self, jump: Jump, most: int) -> None:
+        """Run the program ahead over iterations that issue what the last ones issued."""
+        core, loop, requests = jump.core, jump.loop, jump.requests
+        marks = loop.marks
+        expected = (marks[-1].issued - marks[0].issued) / (len(marks) - 1)
+        issued = jump.offset
+        while jump.iterations < most or issued < jump.offset:
+            request = self._next(core)
+            if request is None:
+                break
+            requests.append(request)
+            if request[0] is loop.op:
+                if issued != expected:
+                    break
+                issued = 0
+                jump.starts.append(len(requests))
+            elif not is_mark(request):
+                issued += 1
+        if issued < jump.offset:
+            jump.starts.pop()  # the core's place in that iteration was not reached
+
+    def _next(self, core: SimulatedCore) -> Request | None:
+        if core.ahead:
+            return core.ahead.popleft()
+        assert core.program is not None
+        try:
+            request = core.program.send(core.answer)
+        except StopIteration:
+            return None
+        core.answer = self._answer(request)
+        return request
+
+    def _go(self, jump: Jump, iterations: int, cycles: float) -> None:
+        """Put a core ``iterations`` ahead; what it looked at beyond is issued later."""
+        core, loop = jump.core, jump.loop
+        position = jump.starts[iterations - 1] if iterations else 0
+        offset = jump.offset if iterations else 0
+        skipped = 0
+        while offset:
+            offset -= not is_mark(jump.requests[position])
+            position += 1
+        for request in jump.requests[:position]:
+            skipped += not is_mark(request)
+            self._touch(request)
+        core.ahead.extendleft(reversed(jump.requests[position:]))
+        if not iterations:
+            loop.marks.clear()
+            loop.is_steady = False
+            return
+        core.issued += skipped
+        before, after = loop.marks[-1 - self._window], loop.marks[-1]
+        for key, value in after.tally.items():
+            core.tally[key] += (value - before.tally.get(key, 0.0)) * iterations / self._window
+        core.instructions += (after.instructions - before.instructions) * iterations // self._window
+        loops = self._loops[core.number]
+        loop.left -= iterations
+        for inner in loops[loops.index(loop) :]:
+            for mark in inner.marks:
+                mark.time += cycles
+                mark.issued += skipped
+
+    def _touch(self, request: Request) -> None:
+        """Bring what a skipped instruction moves into L2."""
+        op, _, values = request
+        site = self._sites.get(op)
+        if site is None or not site.touches_gm or site.kind is not SiteKind.EXECUTE:
+            return
+        for access in site.facts.accesses(Instruction(op, values, CoreState())):
+            if access.space is Space.GM and not access.is_empty:
+                self._traffic.touch(access)
+
+
+def _is_in_step(group: Sequence[Jump]) -> bool:
+    periods = [jump.loop.period for jump in group]
+    return max(periods) - min(periods) <= _TOLERANCE * max(periods)
+
+
+def _enclosing_loop(op: Op) -> Op | None:
+    block = op.parent
+    while block is not None and isinstance(block.parent, Op):
+        if block.parent.name == "for":
+            return block.parent
+        block = block.parent.parent
+    return None
+
+
+def _common_multiple(sites: Mapping[Op, Site]) -> int:
+    """A number of iterations after which slots and flag ids repeat: of all buffers' slots, and of 4."""
+    bodies = dict.fromkeys(_body(op) for op in sites)
+    slots = [op.attributes["slots"] for body in bodies for op in body.walk() if op.name == "buffer"]
+    return math.lcm(4, *(slot for slot in slots if isinstance(slot, int)))
+
+
+def _body(op: Op) -> Block:
+    """The body of the function that an op is in."""
+    block = op.parent
+    assert block is not None
+    while isinstance(block.parent, Op):
+        assert block.parent.parent is not None
+        block = block.parent.parent
+    return block
