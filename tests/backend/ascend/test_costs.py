@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.backend.ascend.texts import kernel
+from tests.ops.machine.harness import At, instruction
 from tilejit.backend.ascend.costs import COSTS, cost, cost_rule
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import CoreState, Instruction
+from tilejit.ir.types import FP16, FP32, INT8, INT32, DType
 from tilejit.ops.machine import MACHINE_OPS
 from tilejit.ops.machine.buffer import BUFFER_OPS
 from tilejit.target.ascend import ASCEND_910B1
-from tilejit.target.spaces import Core
+from tilejit.target.spaces import Core, Space
 
 ADD = """\
 func aiv @f(%a: ptr<ub fp32>, %n: int32) {
@@ -51,3 +53,28 @@ def test_the_published_cycles_of_an_addition() -> None:
 
 def test_an_update_in_place_does_not_meet_itself() -> None:
     assert cycles(0, 0, 64 * KB + 256) == cycles(128 * KB, 0, 64 * KB + 256)
+
+
+@pytest.mark.parametrize(
+    ("element", "m", "k", "n", "profiled"),
+    [(FP16, 40, 50, 60, 54), (INT8, 6, 7, 8, 7), (FP32, 120, 110, 50, 902)],
+)
+def test_the_profiled_cycles_of_products(element: DType, m: int, k: int, n: int, profiled: int) -> None:
+    # pto-isa's profiled points of tmatmul, m x k x n.
+    to = INT32 if element == INT8 else FP32
+    places = {"dst": At(Space.L0C, to), "a": At(Space.L0A, element), "b": At(Space.L0B, element)}
+    price = cost(instruction("mmad", **places, m=m, n=n, k=k), ASCEND_910B1)
+    assert price.busy_cycles + price.latency_cycles == profiled
+
+
+def test_columns_of_blocks_from_short_rows_take_longer() -> None:
+    def bytes_per_cycle(row: int) -> float:
+        operands = {"dst": At(Space.L1, FP16), "src": At(Space.GM, FP16), "n": 64, "d": row, "src_d": 4096}
+        price = cost(instruction("load_nd2nz", **operands, dst_c0_stride=64), ASCEND_910B1)
+        assert price.bytes == 64 * row * 2
+        return price.bytes / price.busy_cycles
+
+    # CANN's data_copy sample: 1.07 TB/s over 24 cores by rows of 128 B; long rows go at the rate of the path.
+    hertz = ASCEND_910B1.clock_ghz * 1e9
+    assert 24 * bytes_per_cycle(64) * hertz == pytest.approx(1.07e12, rel=0.03)
+    assert bytes_per_cycle(256) == pytest.approx(86)

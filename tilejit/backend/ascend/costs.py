@@ -17,6 +17,7 @@ from tilejit.backend.ascend.bank_conflicts import conflict_cycles
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import Instruction
 from tilejit.ir.types import FP32
+from tilejit.ops.machine.cube import mmad_extents
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
@@ -100,6 +101,14 @@ def _nd2nz_bytes(instruction: Instruction) -> int:
     return elements * instruction.element("dst").itemsize
 
 
+def _nd2nz(instruction: Instruction, target: AscendTarget) -> Cost:
+    """A transfer in columns of blocks; short rows take longer than their bytes."""
+    timing, moved = target.timing, _nd2nz_bytes(instruction)
+    rows = instruction.optional("matrices", 1) * instruction.integer("n")
+    busy = max(moved / timing.path_bytes_per_cycle[Path.GM_L1], rows * timing.nd2nz_row_cycles)
+    return Cost(timing.dma_issue_cycles, busy, timing.gm_latency_cycles, Path.GM_L1, moved)
+
+
 def _fractal_bytes(instruction: Instruction) -> int:
     return instruction.integer("repeats") * _FRACTAL_BYTES
 
@@ -122,12 +131,11 @@ def _output_bytes(instruction: Instruction) -> int:
 
 
 def _mmad(instruction: Instruction, target: AscendTarget) -> Cost:
-    """One fractal product a cycle, 16 by 16 by 32 bytes; fp32 takes two passes."""
-    m, n, k = (instruction.integer(name) for name in "mnk")
-    size = instruction.element("a").itemsize
-    fractals = -(-m // 16) * -(-n // 16) * -(-k * size // BLOCK_BYTES)
-    passes = 2 if instruction.element("a") == FP32 else 1
-    return Cost(target.timing.issue_cycles, fractals * passes, _MMAD_HEAD_CYCLES)
+    """One fractal product a cycle, 16 by 16 by 32 bytes; fp32 takes two passes over pairs of fractals."""
+    m, n, k, _ = mmad_extents(instruction)
+    if instruction.element("a") == FP32:
+        k = 2 * (k + k % 2)
+    return Cost(target.timing.issue_cycles, m * n * k, _MMAD_HEAD_CYCLES)
 
 
 def _vector(head: float, slope: float, tail: float, *, conflicts: bool = True) -> CostRule:
@@ -214,7 +222,7 @@ COSTS: Mapping[str, CostRule] = {
     "vtranspose5hd": _vector(11, 2, 13, conflicts=False),
     "load_l1": _transfer(Path.GM_L1, _blocks_bytes),
     "store_l1": _transfer(Path.L1_GM, _blocks_bytes),
-    "load_nd2nz": _transfer(Path.GM_L1, _nd2nz_bytes),
+    "load_nd2nz": _nd2nz,
     "load_l0a": _transfer(Path.L1_L0A, _fractal_bytes, _L0_HEAD_CYCLES),
     "load_l0b": _transfer(Path.L1_L0B, _fractal_bytes, _L0_HEAD_CYCLES),
     "load_l0_transpose": _transfer(Path.L1_L0B, _square_bytes, _L0_HEAD_CYCLES),
