@@ -129,6 +129,9 @@ def test_what_is_too_large_clamps_or_becomes_infinite() -> None:
     assert np.array_equal(got, np.array([np.inf, -np.inf, np.inf, np.nan]), equal_nan=True)
     got = cast(values, FP32, FP16, Round.TRUNC, CoreState(saturates=False))
     assert np.array_equal(got, np.array([65504, -65504, np.inf, np.nan]), equal_nan=True)
+    near = np.array([65519, 65520, -1e5])
+    got = cast(near, FP32, FP16, Round.ROUND, CoreState(saturates=False))
+    assert got.tolist() == [65504, np.inf, -np.inf]
 
 
 def test_int32_becomes_fp16_times_the_scale() -> None:

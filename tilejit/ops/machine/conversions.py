@@ -87,6 +87,8 @@ def _neighbour(values: np.ndarray, nearest: np.ndarray, target: DType, mode: Rou
         grows = (toward_zero & np.uint16(1)) == 0
     else:  # ROUND: the exact middle lies as far above what is below as below what is above
         above = (toward_zero + np.uint16(1)).view(target.numpy).astype(np.float64)
+        beyond = np.ldexp(1.0, ml_dtypes.finfo(target.numpy).maxexp)  # type: ignore[no-untyped-call]  # as if inf were a number
+        above = np.where(np.isinf(above), np.copysign(beyond, values), above)
         grows = np.abs(values.astype(np.float64) - below) >= np.abs(above - values)
     chosen = toward_zero + (inexact & grows).astype(np.uint16)
     return np.where(np.isnan(values), bits, chosen).view(target.numpy)
