@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tilejit.backend.ascend.emit_ascendc import AscendSource
 from tilejit.target.spaces import Core
 
 API_MODEL = Path(__file__).with_name("api_model")
-_FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unused-variable")
+_FLAGS = ("-std=c++17", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unused-variable")
 
 
 @cache
@@ -54,8 +55,8 @@ def build(text: str, headers: Mapping[str, str]) -> ctypes.CDLL:
     model = "".join(path.read_text() for path in sorted(API_MODEL.iterdir()))
     digest = hashlib.sha256("\0".join([text, *headers.values(), model]).encode()).hexdigest()[:20]
     folder = _folder() / digest
-    library = folder / "kernel.so"
-    if not library.exists():
+    library, messages = folder / "kernel.so", folder / "messages"
+    if not messages.exists():
         folder.mkdir(exist_ok=True)
         for name, content in headers.items():
             (folder / name).write_text(content)
@@ -64,7 +65,8 @@ def build(text: str, headers: Mapping[str, str]) -> ctypes.CDLL:
             [*command, *_FLAGS, f"-I{API_MODEL}", "main.cpp", "-o", "kernel.so"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert built.returncode == 0, built.stderr[:4000]
+        messages.write_text(built.stderr)
+    assert library.exists(), messages.read_text()[:4000]
     return ctypes.CDLL(str(library))
 
 
@@ -154,35 +156,53 @@ def run(source: AscendSource, blocks: int, values: Mapping[str, np.ndarray | int
     ModelLibrary([source]).run(0, blocks, values)
 
 
-def run_snippet(
-    body: str, *, core: Core = Core.AIV, arrays: Sequence[np.ndarray] = (), mixed: bool = False
-) -> None:
-    """Run AscendC statements on one block; ``gm0``, ``gm1``, ... are the arrays as ``uint8_t *``."""
-    names = ", ".join(f"uint8_t *gm{position}" for position in range(len(arrays)))
-    passed = ", ".join(f"static_cast<uint8_t *>(pointers[{position}])" for position in range(len(arrays)))
-    text = f"""\
+@dataclass(frozen=True)
+class Snippet:
+    """AscendC statements to run on one block; ``gm`` is the array as ``uint8_t *``.
+
+    ``aic`` is run by the AIC of a block that has one.
+    """
+
+    aiv: str = ""
+    aic: str = ""
+    aivs: int = 1
+
+
+class SnippetLibrary:
+    """Statements by name, in one library."""
+
+    def __init__(self, snippets: Mapping[str, Snippet]) -> None:
+        self.snippets = dict(snippets)
+        functions = "\n".join(
+            f"static void snippet{number}(uint8_t *gm)\n{{\n    (void)gm;\n"
+            f"    if ASCEND_IS_AIC {{\n{each.aic}\n    }}\n    if ASCEND_IS_AIV {{\n{each.aiv}\n    }}\n}}"
+            for number, each in enumerate(self.snippets.values())
+        )
+        cases = "\n".join(
+            f"case {number}: snippet{number}(gm); break;" for number in range(len(self.snippets))
+        )
+        text = f"""\
 #include "run.h"
 using namespace AscendC;
-static void kernel({names})
-{{
-    {body}
-}}
+{functions}
 static std::string message;
-extern "C" const char *run(int aic, int aivs, int count, void **pointers, const uint64_t *sizes)
+extern "C" const char *run(int snippet, int aic, int aivs, uint8_t *gm, uint64_t size)
 {{
-    std::vector<model::GlobalArgument> arguments;
-    for (int i = 0; i < count; ++i) {{
-        arguments.push_back({{static_cast<uint8_t *>(pointers[i]), static_cast<size_t>(sizes[i])}});
-    }}
-    message = model::run(1, aic != 0, aivs, arguments, [&] {{ kernel({passed}); }});
+    message = model::run(1, aic != 0, aivs, {{{{gm, static_cast<size_t>(size)}}}}, [&] {{
+        switch (snippet) {{
+        {cases}
+        }}
+    }});
     return message.c_str();
 }}
 """
-    library = build(text, {})
-    library.run.restype = ctypes.c_char_p
-    pointers = (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
-    sizes = (ctypes.c_uint64 * max(1, len(arrays)))(*(array.nbytes for array in arrays))
-    cores = (1, 2) if mixed else (1, 0) if core is Core.AIC else (0, 1)
-    message = library.run(*cores, len(arrays), pointers, sizes)
-    if message:
-        raise ModelError(message.decode())
+        self._library = build(text, {})
+        self._library.run.restype = ctypes.c_char_p
+
+    def run(self, name: str, gm: np.ndarray) -> str:
+        """Run a snippet; return what the model reports, or nothing."""
+        snippet = self.snippets[name]
+        number = list(self.snippets).index(name)
+        pointer, size = ctypes.c_void_p(gm.ctypes.data), ctypes.c_uint64(gm.nbytes)
+        message = self._library.run(number, int(bool(snippet.aic)), snippet.aivs, pointer, size)
+        return str(message.decode())

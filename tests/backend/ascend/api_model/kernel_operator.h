@@ -14,4 +14,8 @@
 #define ASCEND_IS_AIC (::model::current->kind == ::model::Kind::AIC)
 #define ASCEND_IS_AIV (::model::current->kind == ::model::Kind::AIV)
 
+#include "cube.h"
+#include "reduce.h"
+#include "select.h"
 #include "vector.h"
+#include "vector_move.h"

@@ -144,6 +144,7 @@ struct Exec {
     const std::string &name;
     int line;
     bool ordered_with_own = false;  // the pipe itself orders this instruction behind its earlier ones
+    bool unit_flag = false;         // the cube and fixpipe order their accesses to L0C themselves
 
     const uint8_t *read(Space space, uint32_t address, size_t size)
     {
@@ -217,7 +218,8 @@ private:
     bool knows(uint32_t component, uint32_t time) const
     {
         const bool own = component == core.component(pipe);
-        return (own && (pipe == PIPE_S || ordered_with_own)) || core.clock[pipe][component] >= time;
+        const bool by_unit = unit_flag && (component == core.component(PIPE_M) || component == core.component(PIPE_FIX));
+        return by_unit || (own && (pipe == PIPE_S || ordered_with_own)) || core.clock[pipe][component] >= time;
     }
 
     std::string describe(uint32_t component, int32_t other) const

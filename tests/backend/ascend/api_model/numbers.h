@@ -1,6 +1,7 @@
 // 16-bit floats in software: computed as float, rounded once to nearest, ties to even.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,12 +15,34 @@ inline To bits(From value)
 {
     static_assert(sizeof(To) == sizeof(From), "bits of one width");
     To result;
-    std::memcpy(&result, &value, sizeof(To));
+    std::memcpy(static_cast<void *>(&result), &value, sizeof(To));
     return result;
 }
 
-// Round a double to a float format with `mantissa` stored bits and exponents from `lowest` to `highest`.
-inline double round_to(double value, int mantissa, int lowest, int highest)
+enum class Rounding { NONE, RINT, FLOOR, CEIL, ROUND, TRUNC, ODD };
+
+inline double round_whole(double value, Rounding mode)
+{
+    switch (mode) {
+    case Rounding::FLOOR:
+        return std::floor(value);
+    case Rounding::CEIL:
+        return std::ceil(value);
+    case Rounding::ROUND:
+        return std::round(value);
+    case Rounding::TRUNC:
+        return std::trunc(value);
+    case Rounding::ODD: {
+        const double below = std::trunc(value);
+        return below == value || std::fmod(below, 2) != 0 ? below : below + std::copysign(1, value);
+    }
+    default:
+        return std::nearbyint(value);
+    }
+}
+
+// Round to a float format with `mantissa` stored bits and exponents from `lowest` to `highest`.
+inline double round_to(double value, int mantissa, int lowest, int highest, Rounding mode = Rounding::RINT)
 {
     if (value == 0 || std::isnan(value) || std::isinf(value)) {
         return value;
@@ -27,9 +50,14 @@ inline double round_to(double value, int mantissa, int lowest, int highest)
     int exponent;
     std::frexp(value, &exponent);  // |value| in [2**(exponent-1), 2**exponent)
     const int unit = std::max(exponent - 1, lowest) - mantissa;
-    const double rounded = std::ldexp(std::nearbyint(std::ldexp(value, -unit)), unit);
+    const double rounded = std::ldexp(round_whole(std::ldexp(value, -unit), mode), unit);
     const double limit = std::ldexp(2.0 - std::ldexp(1.0, -mantissa), highest);
-    return std::fabs(rounded) > limit ? std::copysign(std::numeric_limits<double>::infinity(), value) : rounded;
+    if (std::fabs(rounded) <= limit) {
+        return rounded == 0 ? std::copysign(0.0, value) : rounded;
+    }
+    const bool inward = mode == Rounding::TRUNC || mode == Rounding::ODD ||
+                        mode == (value > 0 ? Rounding::FLOOR : Rounding::CEIL);
+    return std::copysign(inward ? limit : std::numeric_limits<double>::infinity(), value);
 }
 
 inline uint16_t half_bits(float value)
@@ -131,6 +159,24 @@ inline T narrowed(float value)
         return static_cast<T>(value);
     }
 }
+
+// What saturation makes of a 16-bit float: the largest finite value for inf, 0 for NaN.
+template <typename T>
+inline T saturated(T value)
+{
+    const float wide = widened(value);
+    if (std::isnan(wide)) {
+        return narrowed<T>(0.0f);
+    }
+    if (!std::isinf(wide)) {
+        return value;
+    }
+    const float largest = std::is_same_v<T, half> ? 65504.0f : bfloat16_value(0x7f7f);
+    return narrowed<T>(std::copysign(largest, wide));
+}
+
+template <typename T>
+constexpr bool is_half = std::is_same_v<T, half> || std::is_same_v<T, bfloat16_t>;
 
 template <typename T>
 constexpr bool is_float = std::is_same_v<T, half> || std::is_same_v<T, float> || std::is_same_v<T, bfloat16_t>;

@@ -173,9 +173,29 @@ inline T computed(F meaning, T a, T b)
 {
     if constexpr (is_float<T>) {
         return narrowed<T>(meaning(widened(a), widened(b)));
+    } else if constexpr (std::is_unsigned_v<T>) {
+        return static_cast<T>(meaning(static_cast<uint64_t>(a), static_cast<uint64_t>(b)));
     } else {
         return static_cast<T>(meaning(static_cast<int64_t>(a), static_cast<int64_t>(b)));
     }
+}
+
+template <typename T>
+inline void multiply_add(int line, const Shape &shape, const Operand<T> &dst, const Operand<T> &a, const Operand<T> &b)
+{
+    check_vector("MulAddDst", line, "dst", dst.tensor);
+    check_vector("MulAddDst", line, "src0", a.tensor);
+    check_vector("MulAddDst", line, "src1", b.tensor);
+    issue(PIPE_V, "MulAddDst", line, [=](Exec &exec) {
+        for (int64_t r = 0; r < shape.repeats; ++r) {
+            const std::vector<T> x = a.read(exec, shape, r), y = b.read(exec, shape, r);
+            std::vector<T> out = dst.read(exec, shape, r);
+            for (int64_t i = 0; i < shape.lanes; ++i) {
+                out[i] = narrowed<T>(widened(x[i]) * widened(y[i]) + widened(out[i]));
+            }
+            dst.write(exec, shape, r, out);
+        }
+    });
 }
 
 template <typename T, typename... Allowed>
@@ -188,6 +208,8 @@ inline const auto divide = [](auto a, auto b) { return a / b; };
 inline const auto larger = [](auto a, auto b) { return a != a || a > b ? a : b; };
 inline const auto smaller = [](auto a, auto b) { return a != a || a < b ? a : b; };
 inline const auto both_bits = [](auto a, auto b) { return a & b; };
+inline const auto shift_left = [](auto a, auto b) { return b >= 0 && b < 64 ? static_cast<int64_t>(static_cast<uint64_t>(a) << b) : 0; };
+inline const auto shift_right = [](auto a, auto b) { return b >= 0 && b < 64 ? a >> b : (a < 0 ? -1 : 0); };
 inline const auto any_bits = [](auto a, auto b) { return a | b; };
 
 } // namespace model
@@ -272,6 +294,49 @@ MODEL_UNARY(Rsqrt, MODEL_FLOAT_MEANING(1 / std::sqrt(x)), half, float)
 MODEL_UNARY(Reciprocal, MODEL_FLOAT_MEANING(1 / x), half, float)
 MODEL_UNARY(Abs, MODEL_FLOAT_MEANING(std::fabs(x)), half, float)
 MODEL_UNARY(Relu, [](T a) { return model::computed<T>(model::larger, a, T(0)); }, half, int32_t, float)
+MODEL_WITH_SCALAR(ShiftLeft, model::shift_left, int16_t, uint16_t, int32_t, uint32_t)
+MODEL_WITH_SCALAR(ShiftRight, model::shift_right, int16_t, uint16_t, int32_t, uint32_t)
 MODEL_UNARY(Not, [](T a) { return static_cast<T>(~a); }, int16_t, uint16_t)
+
+// dst += src * scalar, dst += src0 * src1
+template <typename T, typename U>
+inline void Axpy(const LocalTensor<T> &dst, const LocalTensor<U> &src, const U &scalar, const int32_t &count,
+                 int line = __builtin_LINE())
+{
+    static_assert(model::one_of<T, half, float> && (std::is_same_v<T, U> || std::is_same_v<U, half>), "Axpy types");
+    model::binary<T, U, T>("Axpy", line, model::counted("Axpy", line, count), {dst}, {src}, {dst}, [=](U a, T held) {
+        return model::narrowed<T>(model::widened(a) * model::widened(scalar) + model::widened(held));
+    });
+}
+
+template <typename T, typename U>
+inline void Axpy(const LocalTensor<T> &dst, const LocalTensor<U> &src, const U &scalar, uint64_t mask,
+                 const int64_t repeats, const UnaryRepeatParams &p, int line = __builtin_LINE())
+{
+    static_assert(model::one_of<T, half, float> && (std::is_same_v<T, U> || std::is_same_v<U, half>), "Axpy types");
+    const model::Shape shape = model::repeated("Axpy", line, mask, repeats, sizeof(T));
+    model::binary<T, U, T>("Axpy", line, shape, {dst, p.dstBlkStride, p.dstRepStride},
+                           {src, p.srcBlkStride, p.srcRepStride}, {dst, p.dstBlkStride, p.dstRepStride}, [=](U a, T held) {
+                               return model::narrowed<T>(model::widened(a) * model::widened(scalar) + model::widened(held));
+                           });
+}
+
+template <typename T>
+inline void MulAddDst(const LocalTensor<T> &dst, const LocalTensor<T> &src0, const LocalTensor<T> &src1,
+                      const int32_t &count, int line = __builtin_LINE())
+{
+    static_assert(model::one_of<T, half, float>, "MulAddDst does not take this type");
+    model::multiply_add<T>(line, model::counted("MulAddDst", line, count), {dst}, {src0}, {src1});
+}
+
+template <typename T>
+inline void MulAddDst(const LocalTensor<T> &dst, const LocalTensor<T> &src0, const LocalTensor<T> &src1, uint64_t mask,
+                      const int64_t repeats, const BinaryRepeatParams &p, int line = __builtin_LINE())
+{
+    static_assert(model::one_of<T, half, float>, "MulAddDst does not take this type");
+    model::multiply_add<T>(line, model::repeated("MulAddDst", line, mask, repeats, sizeof(T)),
+                           {dst, p.dstBlkStride, p.dstRepStride}, {src0, p.src0BlkStride, p.src0RepStride},
+                           {src1, p.src1BlkStride, p.src1RepStride});
+}
 
 } // namespace AscendC
