@@ -73,3 +73,23 @@ def test_ids_of_three_axes() -> None:
     out = np.zeros_like(x)
     _scale[(4, 3, 2)](x, out, BLOCK=COLUMNS)
     np.testing.assert_array_equal(out, x / x.max(axis=-1, keepdims=True))
+
+
+@tilejit.kernel
+def _scale_rows(x_ptr, out_ptr, stride, start, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    at = rows[:, None] * stride + (start + tl.arange(0, BLOCK))[None, :]
+    x = tl.load(x_ptr + at)
+    tl.store(out_ptr + at, x / tl.max(x, axis=1)[:, None])
+
+
+def test_rows_of_a_tile_whose_offsets_are_guarded() -> None:
+    """Vectors and, where offsets might wrap, elements are two ways through each row."""
+    rows, programs = 4, 3
+    x = np.random.default_rng(0).uniform(1, 2, (rows * programs, COLUMNS)).astype(np.float32)
+    out = np.zeros_like(x)
+    compiled_kernel = _scale_rows[(programs,)](x, out, COLUMNS, 0, ROWS=rows, BLOCK=COLUMNS)
+    plan = compiled_kernel.ir("plan")
+    assert "fetching" in plan
+    assert "does not wrap" in plan
+    np.testing.assert_array_equal(out, x / x.max(axis=1, keepdims=True))

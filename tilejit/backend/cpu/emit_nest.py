@@ -47,7 +47,6 @@ class NestEmitter:
         self.reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
         self.axis = self.reductions[0].axis if self.reductions else None
         self.combiners = [make_combiner(scope, root.op) for root in self.reductions]
-
         self.next_program = NextTripEvaluator(scope, scope.next_ids) if nest.fetches else None
 
     def emit(self) -> None:
@@ -62,14 +61,17 @@ class NestEmitter:
         Into the second-level cache: in the first it would take the place of the rows in use. Measured on
         Sapphire Rapids (softmax of rows of 16 KB, one thread): 8.9 against 9.6 ms.
         """
-        if self.next_program is None:
+        if self.next_program is None or self.nest.lanes == 1:
             return
+        # What is computed of the address on one way through a nest is not there on another one.
+        self.next_program.enter_branch()
         line, builder = self.scope.target.cache_line_bytes, self.scope.builder
         for load in self.nest.fetches:
             point = self._point({**known, dim: self._here(base)})
             address = self.next_program.at(load.operand("pointer"), point).value
             size = elements * load.result.type.element.itemsize
             FetchStep(1, -(-size // line), line, _SECOND_LEVEL).emit(builder, address, ZERO)
+        self.next_program.leave_branch()
 
     def _loops(self, depth: int, known: dict[int, Coordinate]) -> None:
         if depth == len(self.nest.order):
