@@ -53,7 +53,7 @@ def synchronise(
     function: Function, target: AscendTarget, context: PassContext, shared: frozenset[str] = frozenset()
 ) -> list[Inserted]:
     """Synchronise one function in place; ``shared`` names GM buffers that the other core touches too."""
-    placement = Placement(function, target.emitted_event_ids, shared)
+    placement = Placement(function, target, shared)
     placement.place_all()
     placement.prune()
     assign_events(placement, target.emitted_event_ids, context)

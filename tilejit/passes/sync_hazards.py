@@ -31,9 +31,10 @@ from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.passes.machine_accesses import StaticAccess, accesses_of, slot_size
 from tilejit.passes.machine_pointers import Affine, affine, affine_bounds, bounds
 from tilejit.passes.program_order import LOOPS, ProgramOrder, blocks_around, holders, loops_around
+from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
-_LONG_MMAD_FRACTALS = 10  # DOC, Mmad: fewer fractals need a barrier between mmads into one tile
+_FRACTAL_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,25 @@ def is_defined_in(value: Value, loop: Op) -> bool:
     )
 
 
-def find_hazards(function: Function, order: ProgramOrder, shared: Collection[str] = ()) -> list[Hazard]:
+def find_hazards(
+    function: Function, order: ProgramOrder, target: AscendTarget, shared: Collection[str] = ()
+) -> list[Hazard]:
     """All hazards of a function but those that others imply by the order of a pipe in one block.
 
     ``shared`` names the GM buffers that another core touches too.
     """
-    finder = _Finder(function, order, shared)
+    finder = _Finder(function, order, target.mmad_barrier_fractals, shared)
     return list(_strongest(finder.hazards(), order))
 
 
 class _Finder:
     """Compares accesses that may reach the same memory."""
 
-    def __init__(self, function: Function, order: ProgramOrder, shared: Collection[str]) -> None:
+    def __init__(
+        self, function: Function, order: ProgramOrder, long_mmad: int, shared: Collection[str]
+    ) -> None:
         self.order = order
+        self.long_mmad = long_mmad
         self.shared = shared
         self.arguments = {
             value: record for value, record in zip(function.body.arguments, function.arguments, strict=True)
@@ -160,7 +166,7 @@ class _Finder:
         if earlier.pipe is later.pipe:
             if later.pipe is Pipe.S or not earlier.is_write:
                 return False
-            if _is_long_mmad(earlier.op) and _is_long_mmad(later.op):
+            if earlier.op.name == later.op.name == "mmad" and self._follow_in_order(earlier, later):
                 return False
         elif earlier.has_unit_flag and later.has_unit_flag:
             return False
@@ -172,6 +178,20 @@ class _Finder:
             if earlier.pipe is later.pipe and root is not None and root is later.root:
                 return root.defining_op is None or root.name not in self.shared
         return True
+
+    def _follow_in_order(self, earlier: StaticAccess, later: StaticAccess) -> bool:
+        """Whether two mmads work on one tile of so many fractals that the cube unit keeps their order."""
+        fractals = 1
+        for name in ("m", "n"):
+            sizes = {bounds(access.op.operand(name)) for access in (earlier, later)}
+            size = sizes.pop()
+            if sizes or size is None or size[0] != size[1]:
+                return False
+            fractals *= -(-size[0] // _FRACTAL_ROWS)
+        same_tile = (earlier.root, earlier.base, earlier.pointer.slot) == (
+            later.root, later.base, later.pointer.slot
+        )  # fmt: skip
+        return same_tile and fractals >= self.long_mmad
 
     def _conflict(
         self, earlier: StaticAccess, later: StaticAccess, loop: Op | None
@@ -227,7 +247,8 @@ def _span(buffer: Op) -> tuple[int, int]:
     address, slots = buffer.attributes["address"], buffer.attributes["slots"]
     slot_bytes = buffer.attributes["slot_bytes"]
     assert isinstance(address, int) and isinstance(slots, int) and isinstance(slot_bytes, int)
-    return (UNPLACED, UNPLACED) if address == UNPLACED else (address, address + slots * slot_bytes)
+    size = max(slots * slot_bytes, slot_size(buffer))
+    return (UNPLACED, UNPLACED) if address == UNPLACED else (address, address + size)
 
 
 def _address_ranges(access: StaticAccess, buffer: Op) -> list[tuple[int, int]]:
@@ -327,19 +348,6 @@ def _are_exclusive(left: Op, right: Op) -> bool:
         if is_shared and isinstance(parent, Op) and parent.name not in LOOPS:
             return True
     return False
-
-
-def _is_long_mmad(op: Op) -> bool:
-    """Whether an op is an mmad of so many fractals that the next one into its tile follows in order."""
-    if op.name != "mmad":
-        return False
-    fractals = 1
-    for name in ("m", "n"):
-        found = bounds(op.operand(name))
-        if found is None:
-            return False
-        fractals *= -(-found[0] // 16)
-    return fractals >= _LONG_MMAD_FRACTALS
 
 
 def _atomic_modes(function: Function) -> dict[Op, StoreAtomic | None]:

@@ -28,20 +28,20 @@ from tilejit.passes.sync_order import (
     outermost_loop,
     prime_and_drain,
 )
+from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe
 
 
 class Placement:
-    """The syncs of one function while they are being chosen.
+    """The syncs of one function while they are being chosen."""
 
-    ``most_ids``: how many ids one flag may take.
-    """
-
-    def __init__(self, function: Function, most_ids: int, shared: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, function: Function, target: AscendTarget, shared: frozenset[str] = frozenset()
+    ) -> None:
         self.order = ProgramOrder(function)
         self.orders = Orders(self.order)
-        self.most_ids = most_ids
-        self.hazards = find_hazards(function, self.order, shared)
+        self.most_ids = target.emitted_event_ids
+        self.hazards = find_hazards(function, self.order, target, shared)
         self.hazards.sort(key=self._urgency)
         self.keys = list(_distinct_keys(self.hazards))
 
