@@ -28,11 +28,11 @@ def _clone_block(block: Block, mapping: ValueMap) -> Block:
     for argument in block.arguments:
         mapping[argument] = copy.add_argument(argument.type, argument.name)
     for op in block.ops:
-        copy.append(_clone_op(op, mapping))
+        copy.append(clone_op(op, mapping))
     return copy
 
 
-def _clone_op(op: Op, mapping: ValueMap) -> Op:
+def clone_op(op: Op, mapping: ValueMap) -> Op:
     """Return a copy of ``op`` and its regions outside any block, extending ``mapping`` by its results."""
     regions = [_clone_block(region, mapping) for region in op.regions]
     operands = {

@@ -98,18 +98,11 @@ class Execution:
             is_gm = access.space is Space.GM
             history = self._gm_history if is_gm else self._history(core, access.space)
             atomic = job.instruction.state.atomic if job is not None and is_gm and access.is_write else ""
-            chain = None if job is None else self._chain(job.instruction, access)
+            chain = None if job is None else mmad_chain(job.instruction, access, self._target)
             record = Record(op, component, index, access.is_write, grid, atomic, chain)
             for conflict in history.add(record, clock):
                 self._report(conflict, access.space)
         return True
-
-    def _chain(self, instruction: Instruction, access: Access) -> object:
-        """What mmads share that the cube unit orders itself: a tile of enough fractals of results."""
-        if access.space is not Space.L0C or instruction.op.name != "mmad":
-            return None
-        m, n = (-(-instruction.integer(name) // FRACTAL_ROWS) for name in "mn")
-        return (access.start, m, n) if m * n >= self._target.mmad_barrier_fractals else None
 
     def _history(self, core: SimulatedCore, space: Space) -> AccessHistory:
         key = (core.number, space)
@@ -150,7 +143,9 @@ class Execution:
         assert core.memories is not None
         pointer = _pointer(op)
         access = Access(pointer.space, int(values["pointer"]), pointer.element.itemsize, False)
-        if not self._access((access,), op, core, core.scalar_component, core.scalar_index, core.clock, None):
+        if not self._access(
+            (access,), op, core, core.scalar_component, core.scalar_index, core.scalar_knowledge(), None
+        ):
             return 0
         first, second = (
             memory.view(access.space, access.start, access.run_bytes) for memory in core.memories
@@ -165,7 +160,9 @@ class Execution:
         assert core.memories is not None
         pointer = _pointer(op)
         access = Access(pointer.space, int(values["pointer"]), pointer.element.itemsize, True)
-        if not self._access((access,), op, core, core.scalar_component, core.scalar_index, core.clock, None):
+        if not self._access(
+            (access,), op, core, core.scalar_component, core.scalar_index, core.scalar_knowledge(), None
+        ):
             return
         if access.space is Space.GM:
             self._gm.region_of(access.start).prepare_store()
@@ -200,6 +197,15 @@ _STATE_CHANGES: Mapping[str, Callable[[CoreState, Instruction], CoreState]] = {
     "set_deq_scale": lambda state, i: replace(state, deq_scale=float(i.values["scale"])),
     "set_saturation": lambda state, i: replace(state, saturates=bool(i.op.attributes["on"])),
 }
+
+
+def mmad_chain(instruction: Instruction, access: Access, target: AscendTarget) -> object:
+    """What mmads share that the cube unit orders itself: a tile of enough fractals of results."""
+    if access.space is not Space.L0C or instruction.op.name != "mmad":
+        return None
+    m, n = (-(-instruction.integer(name) // FRACTAL_ROWS) for name in "mn")
+    return (access.start, m, n) if m * n >= target.mmad_barrier_fractals else None
+
 
 COMPONENT_PIPES = (Pipe.S, Pipe.V, Pipe.M, Pipe.MTE1, Pipe.MTE2, Pipe.MTE3, Pipe.FIX)
 PIPES_PER_CORE = len(COMPONENT_PIPES)

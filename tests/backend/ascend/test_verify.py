@@ -1,0 +1,235 @@
+"""The verifier: right kernels pass, and each kind of fault is found, in hand-written texts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.backend.ascend.matmul_text import MATMUL, with_unit_flags
+from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, VECTOR_ADD, kernel
+from tests.passes.machine_text import machine_kernel, machine_text
+from tests.passes.sync_cases import buffer
+from tests.random_machine.check import make_program
+from tilejit.backend.ascend.report import FindingKind
+from tilejit.backend.ascend.verify import find_faults, trip_counts, verify_kernel
+from tilejit.diagnostics import InternalError
+from tilejit.ir.machine import MachineKernel
+from tilejit.passes.allocate import allocate
+from tilejit.passes.insert_sync import insert_sync
+from tilejit.passes.manager import PassContext
+from tilejit.target.ascend import ASCEND_910B1
+
+_SYNC = ("set_flag", "wait_flag", "pipe_barrier", "cross_")
+
+
+def faults(text: str, workspace_bytes: int = 0) -> list[str]:
+    return [str(finding) for finding in find_faults(kernel(text, workspace_bytes), ASCEND_910B1)]
+
+
+RIGHT = {
+    "vector_add": (VECTOR_ADD, 0),
+    "matmul": (MATMUL, 0),
+    "matmul with unit flags": (with_unit_flags(), 0),
+    "relay": (RELAY, RELAY_WORKSPACE_BYTES),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_kernels_pass(name: str) -> None:
+    assert faults(*RIGHT[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        (name, number)
+        for name, (text, _) in RIGHT.items()
+        for number, line in enumerate(text.splitlines())
+        if line.strip().startswith(_SYNC)
+    ],
+)
+def test_a_missing_line_of_synchronisation_is_found(name: str, number: int) -> None:
+    text, workspace_bytes = RIGHT[name]
+    lines = text.splitlines(keepends=True)
+    assert faults("".join(lines[:number] + lines[number + 1 :]), workspace_bytes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("address=0} : ptr<ub fp32>", "address=8} : ptr<ub fp32>", "is not aligned to 32"),
+        ("address=81920", "address=196000", "ends at byte 204192 of ub, which has"),
+        ("address=81920", "address=-1", "a buffer at -1"),
+        ("slot_bytes=4096, address=0", "slot_bytes=2048, address=0", "slots of 2048 bytes for 1024 elements"),
+        ("address=8448", "address=4096", "are not ordered"),
+        ("set_flag(%id) {source=mte3", "set_flag(%tile) {source=mte3", "flag 1024 is outside 0 to 7"),
+        ("func aiv", "func aic", "an AIC has no copy_in"),
+    ],
+)
+def test_faults_of_a_vector_kernel(old: str, new: str, expected: str) -> None:
+    assert old in VECTOR_ADD
+    assert expected in "\n".join(faults(VECTOR_ADD.replace(old, new)))
+
+
+def single(body: str) -> MachineKernel:
+    made = allocate(machine_kernel(machine_text(body)), ASCEND_910B1, PassContext())
+    insert_sync(made, ASCEND_910B1, PassContext())
+    return made
+
+
+def test_limits_are_checked_where_operands_are_known() -> None:
+    found = find_faults(single(buffer("a") + "copy_in(%a, %x, #5000, #32)"), ASCEND_910B1)
+    assert "rows of copy_in is 5000, outside 0 to 4095" in str(found[0])
+    assert find_faults(single(buffer("a") + "copy_in(%a, %x, %n, #32)"), ASCEND_910B1) == ()
+    unaligned = "%b = addptr(%a, #1) : ptr<ub fp32>\nvexp(%b, %b, #8)"
+    found = find_faults(single(buffer("a") + unaligned), ASCEND_910B1)
+    assert "is at ub address 4, not a multiple of 32" in str(found[0])
+
+
+def test_a_fault_names_the_place_of_a_compiler_bug() -> None:
+    with pytest.raises(InternalError, match="rows of copy_in is 5000"):
+        verify_kernel(single(buffer("a") + "copy_in(%a, %x, #5000, #32)"), ASCEND_910B1)
+
+
+def test_a_loop_with_a_bound_below_the_trips_tried_stays_below_it() -> None:
+    body = """
+%least = min(%n, #2) : int32
+for(#0, %least, #1) {
+body(%k: int32):
+  %rows = mul(%k, #3000) : int32
+  copy_in(%a, %x, %rows, #32)
+  yield()
+}
+"""
+    assert find_faults(single(buffer("a", elements=40000) + body), ASCEND_910B1) == ()
+    found = find_faults(single(buffer("a", elements=40000) + body.replace("#2)", "#9)")), ASCEND_910B1)
+    assert found and found[0].kind is FindingKind.LIMIT
+
+
+WHILE = """
+copy_in(%a, %x, #1, #256)
+%last = while(inits=[#0]) : int32 {
+condition(%i: int32):
+  %value = load(%a) : fp32
+  %goes = cmp(%i, %n) {predicate=lt} : int1
+  yield(values=[%goes])
+body(%j: int32):
+  copy_in(%a, %x, #1, #256)
+  %next = add(%j, #1) : int32
+  yield(values=[%next])
+}
+copy_in(%a, %x, #1, #256)
+"""
+
+
+def test_while_loops_are_walked_too() -> None:
+    made = single(buffer("a") + WHILE)
+    assert find_faults(made, ASCEND_910B1) == ()
+    (function,) = made.functions.values()
+    loop = next(op for op in function.body.ops if op.name == "while")
+    inside = [op for region in loop.regions for op in region.ops if op.name.endswith("_flag")]
+    assert inside
+    for op in inside:
+        op.erase()
+    assert find_faults(made, ASCEND_910B1)
+
+
+def test_scalar_stores_follow_each_other_in_order() -> None:
+    body = buffer("a") + "%v = load(%a) : fp32\nstore(%a, %v)\nstore(%a, %v)\n%w = load(%a) : fp32"
+    assert find_faults(single(body), ASCEND_910B1) == ()
+
+
+def relay(old: str, new: str) -> str:
+    assert old in RELAY
+    return "\n".join(faults(RELAY.replace(old, new), RELAY_WORKSPACE_BYTES))
+
+
+def test_faults_of_cross_core_flags() -> None:
+    no_credit = "".join(
+        line for line in RELAY.splitlines(keepends=True) if "%one)" not in line or "cross_" not in line
+    )
+    assert "are not ordered" in "\n".join(faults(no_credit, RELAY_WORKSPACE_BYTES))
+    left = RELAY.replace("  return()\n}\nfunc aiv", "  cross_set(%two) {pipe=mte3}\n  return()\n}\nfunc aiv")
+    assert "ends at 1, not 0" in "\n".join(faults(left, RELAY_WORKSPACE_BYTES))
+    assert "ends at byte" in "\n".join(faults(RELAY, 64))
+
+
+def test_a_counter_must_not_run_ahead() -> None:
+    ahead = """
+func aic @k(%n: int32) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %many = constant() {value=16, dtype=int32} : int32
+  for(%zero, %many, %one) {
+  body(%i: int32):
+    cross_set(%one) {pipe=fix}
+    yield()
+  }
+  return()
+}
+func aiv @k(%n: int32) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %many = constant() {value=16, dtype=int32} : int32
+  for(%zero, %many, %one) {
+  body(%i: int32):
+    cross_wait(%one)
+    yield()
+  }
+  return()
+}
+"""
+    assert "may count beyond 15" in "\n".join(faults(ahead))
+    assert faults(ahead.replace("value=16", "value=15")) == []
+
+
+UNEVEN = """
+func aic @k(%limits: ptr<int32>, %out: ptr<fp32>) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %number = constant() {value=1.0, dtype=fp32} : fp32
+  %bound = load(%limits) : int32
+  for(%zero, %bound, %one) {
+  body(%i: int32):
+    cross_wait(%one)
+    yield()
+  }
+  store(%out, %number)
+  return()
+}
+func aiv @k(%limits: ptr<int32>, %out: ptr<fp32>) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %bound = load(%limits) : int32
+  %sub = sub_block_index() : int32
+  for(%zero, %bound, %one) {
+  body(%i: int32):
+    cross_set(%one) {pipe=mte3}
+    yield()
+  }
+  return()
+}
+"""
+
+
+def test_control_over_cross_core_flags_is_the_same_on_all_cores() -> None:
+    assert faults(UNEVEN) == []
+    written = UNEVEN.replace("store(%out, %number)", "store(%limits, %one)")
+    assert "memory that the kernel writes decides over a cross-core flag" in faults(written)[0]
+    by_core = UNEVEN.replace("body(%i: int32):\n    cross_set", "body(%i: int32):\n    cross_set", 1)
+    by_core = by_core.replace("for(%zero, %bound, %one) {\n  body(%i: int32):\n    cross_set", "FOR")
+    by_core = by_core.replace("FOR", "for(%sub, %bound, %one) {\n  body(%i: int32):\n    cross_set")
+    assert "which of the two AIVs runs decides" in faults(by_core)[0]
+
+
+def test_trip_counts_follow_from_the_slots() -> None:
+    assert trip_counts(kernel(VECTOR_ADD)) == [0, 1, 2, 3, 5]
+    assert trip_counts(machine_kernel(machine_text(buffer("a", 4)))) == [0, 1, 2, 4, 5, 9]
+
+
+def test_random_programs_pass() -> None:
+    for seed in range(12):
+        program = make_program(seed)
+        target = dataclasses.replace(program.target, event_ids=8)
+        assert find_faults(program.kernel, target) == (), seed

@@ -1,0 +1,142 @@
+"""Checks a machine kernel before anyone runs it; done for every kernel that is compiled.
+
+Before: a kernel at the machine level. After: it is known that
+
+- ops are on a core that has them, buffers are placed in their memory and aligned;
+- instructions keep their limits, as far as their operands do not depend on the launch;
+- event ids and flags exist, flags are set and waited for in turn and lowered in the end, cross-core flags
+  count to 15 at most and end at zero, nothing waits forever, nothing races;
+- what decides over cross-core flags is the same on all cores.
+
+The middle part is found out by running: the functions are walked with trip counts of 0, 1, 2, S, S + 1 and
+2 S + 1, S being the most slots of a buffer, over two programs of the grid, and with small and large arguments
+so that conditions go both ways. Where cores count flags for each other, how often a loop runs and what else
+its bound decides must fit together: there the loops run as the text says, for arguments that give these trip
+counts to loops over blocks. Time and values play no part (``verify_run``): vector clocks tell what is
+ordered. A finding here is a fault of the compiler, or of a kernel written by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tilejit.backend.ascend.report import Finding, FindingKind, Findings, spell_op
+from tilejit.backend.ascend.verify_control import uneven_control
+from tilejit.backend.ascend.verify_run import run_abstractly
+from tilejit.backend.ascend.verify_trips import Sample, with_trips
+from tilejit.diagnostics import InternalError
+from tilejit.ir.core import Op
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.types import DType
+from tilejit.ops import CONSTANT, FOR, IDIV
+from tilejit.ops.machine.buffer import BUFFER
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Core, Space
+
+_PROGRAMS = 2
+_MOST_SIZES = 4
+SMALL, LARGE = 1, 1 << 16
+"""What integer arguments and scalars from memory are, in the runs: conditions on them go both ways."""
+_CORE_OF_SPACE = {space: Core.AIV if space is Space.UB else Core.AIC for space in Space}
+
+
+def verify_kernel(kernel: MachineKernel, target: AscendTarget) -> None:
+    """Check a kernel that the compiler made. Raises: InternalError with the first finding."""
+    findings = find_faults(kernel, target)
+    if findings:
+        raise InternalError(str(findings[0]), findings[0].location)
+
+
+def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, ...]:
+    """Everything that is wrong with a kernel."""
+    findings = Findings(kernel.name)
+    for problem, op in _static_faults(kernel, target):
+        findings.add(FindingKind.LIMIT, problem, op, about=problem)
+    for problem, op in uneven_control(kernel):
+        findings.add(FindingKind.FLAG, problem, op, about=problem)
+    if findings.found:
+        return findings.found
+    for made, sample, compares_arguments in _runs(kernel):
+        run_abstractly(made, sample, target, findings, compares_arguments=compares_arguments)
+        if findings.found:
+            break
+    return findings.found
+
+
+def _runs(kernel: MachineKernel) -> Iterator[tuple[MachineKernel, Sample, bool]]:
+    """What to run: a kernel, samples, whether accesses to arguments are compared."""
+    counts = trip_counts(kernel)
+    if kernel.is_mixed:
+        for trips in counts:
+            for size in _block_sizes(kernel):
+                yield kernel, Sample(trips * size, _PROGRAMS), False
+            yield kernel, Sample(trips, trips), False
+        return
+    for trips in counts:
+        for number in (LARGE, SMALL):
+            yield with_trips(kernel, trips, _PROGRAMS), Sample(number, _PROGRAMS), False
+    yield with_trips(kernel, counts[-1], 1), Sample(LARGE, 1), True
+
+
+def _block_sizes(kernel: MachineKernel) -> list[int]:
+    """What the loops of a kernel may divide an argument by to get their trip counts."""
+    sizes = {1}
+    for function in kernel.functions.values():
+        for op in function.walk():
+            divisor = op.operand("rhs") if op.name == IDIV.name else None
+            divisor = op.operand("step") if op.name == FOR.name else divisor
+            source = divisor.defining_op if divisor is not None else None
+            number = source.attributes["value"] if source is not None and source.name == CONSTANT.name else 0
+            if isinstance(number, int) and number > 1:
+                sizes.add(number)
+    return sorted(sizes)[:_MOST_SIZES]
+
+
+def trip_counts(kernel: MachineKernel) -> list[int]:
+    """The trip counts to try for loops whose bounds depend on the launch."""
+    slots = [
+        count
+        for function in kernel.functions.values()
+        for op in function.walk()
+        if op.name == BUFFER.name and isinstance(count := op.attributes["slots"], int)
+    ]
+    most = max(slots, default=1)
+    return sorted({0, 1, 2, most, most + 1, 2 * most + 1})
+
+
+def _static_faults(kernel: MachineKernel, target: AscendTarget) -> Iterator[tuple[str, Op]]:
+    for core, function in kernel.functions.items():
+        for op in function.walk():
+            facts = op.definition.machine
+            if facts is not None and core not in facts.cores:
+                yield f"an {core.name} has no {op.name}: {spell_op(op)}", op
+            if op.name == BUFFER.name:
+                for problem in _buffer_faults(op, core, kernel, target):
+                    yield f"{problem}: {spell_op(op)}", op
+
+
+def _buffer_faults(op: Op, core: Core, kernel: MachineKernel, target: AscendTarget) -> Iterator[str]:
+    attributes = op.attributes
+    space, element = attributes["space"], attributes["element"]
+    address, slot_bytes = attributes["address"], attributes["slot_bytes"]
+    elements, slots = attributes["elements"], attributes["slots"]
+    assert isinstance(space, Space) and isinstance(element, DType)
+    assert isinstance(address, int) and isinstance(slot_bytes, int)
+    assert isinstance(elements, int) and isinstance(slots, int)
+    if slots == 1:
+        slot_bytes = max(slot_bytes, elements * element.itemsize)  # nothing steps from slot to slot
+    if address < 0 or slot_bytes < elements * element.itemsize:
+        yield f"a buffer at {address} with slots of {slot_bytes} bytes for {elements} elements"
+        return
+    end = address + slots * slot_bytes
+    if space is Space.GM:
+        if end > kernel.workspace_bytes:
+            yield f"a buffer ends at byte {end} of a workspace of {kernel.workspace_bytes}"
+        return
+    memory = target.spaces[space]
+    if _CORE_OF_SPACE[space] is not core:
+        yield f"an {core.name} has no {space.value}"
+    if end > memory.usable_bytes:
+        yield f"a buffer ends at byte {end} of {space.value}, which has {memory.usable_bytes}"
+    if address % memory.alignment_bytes or (slots > 1 and slot_bytes % memory.alignment_bytes):
+        yield f"a buffer at {address}, slots {slot_bytes} apart, is not aligned to {memory.alignment_bytes}"

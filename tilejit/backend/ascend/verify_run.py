@@ -1,0 +1,381 @@
+"""Runs a machine kernel without values and without time: only what is ordered, and which limits are kept.
+
+Each core issues its program in order to the queues of its pipes; a pipe goes on as long as the flag it waits
+for is raised. Vector clocks then judge every timing at once. What depends on the launch has a sample value:
+an instruction with such an operand is taken to touch all of the slot that its pointer is in, and the limits
+of these operands are not checked.
+
+A run that would issue more than ``_MOST_ISSUES`` instructions is cut off there: loops with constant bounds
+run as often as they say, and what they do wrong shows early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tilejit.backend.ascend.crossing import CrossFlags
+from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, changed_state, mmad_chain
+from tilejit.backend.ascend.grids import grid_of
+from tilejit.backend.ascend.leftovers import report_leftovers
+from tilejit.backend.ascend.pipes import (
+    Job,
+    PipeQueue,
+    SimulatedCore,
+    Site,
+    SiteKind,
+    flag_key,
+    site_of,
+    spell_flag,
+)
+from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record, join
+from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
+from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
+from tilejit.backend.ascend.verify_control import root_of
+from tilejit.backend.ascend.verify_trips import Sample, open_values
+from tilejit.ir.core import ArgumentSource, Function, Op, Value
+from tilejit.ir.machine import Access, Instruction, MachineKernel
+from tilejit.ir.types import DType, PointerType
+from tilejit.ops.machine.buffer import BUFFER
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Core, Pipe, Space
+
+_ARGUMENT_BYTES = 1 << 44
+_WORKSPACE = 1 << 60
+_MOST_ISSUES = 60_000
+
+
+@dataclass
+class _Program:
+    """One function and what is known of its operands."""
+
+    function: Function
+    sites: dict[Op, Site]
+    open: set[Value]
+    roots: dict[Value, Value | None] = field(default_factory=dict)
+
+    def root(self, pointer: Value) -> Value | None:
+        if pointer not in self.roots:
+            self.roots[pointer] = root_of(pointer)
+        return self.roots[pointer]
+
+
+def run_abstractly(
+    kernel: MachineKernel,
+    sample: Sample,
+    target: AscendTarget,
+    findings: Findings,
+    *,
+    compares_arguments: bool = False,
+) -> None:
+    """Run one block of ``kernel`` and add what is wrong to ``findings``.
+
+    ``compares_arguments``: accesses to arguments race as others do, which is right within one program.
+    """
+    _Run(kernel, sample, target, findings, compares_arguments).run()
+
+
+class _Run:
+    """All cores of one block."""
+
+    def __init__(
+        self,
+        kernel: MachineKernel,
+        sample: Sample,
+        target: AscendTarget,
+        findings: Findings,
+        compares_arguments: bool,
+    ) -> None:
+        self.compares_arguments = compares_arguments
+        self.target = target
+        self.findings = findings
+        self.sample = sample
+        self.programs: dict[Core, _Program] = {}
+        self.cores: list[SimulatedCore] = []
+        for kind, function in kernel.functions.items():
+            sites = {op: site_of(op) for op in function.walk() if _is_yielded(op)}
+            self.programs[kind] = _Program(function, sites, open_values(function))
+            for sub_block in range(2 if kernel.is_mixed and kind is Core.AIV else 1):
+                self._add_core(kind, function, sub_block)
+        self.crossing = CrossFlags(self.cores)
+        self.issues = 0
+        self.histories: dict[tuple[int, Space], AccessHistory] = {}
+
+    def _add_core(self, kind: Core, function: Function, sub_block: int) -> None:
+        number = len(self.cores)
+        core = SimulatedCore(number, kind, 0, sub_block, number * PIPES_PER_CORE, frozenset(Pipe))
+        for position, pipe in enumerate(COMPONENT_PIPES[1:], 1):
+            core.pipes[pipe] = PipeQueue(
+                pipe, core, number * PIPES_PER_CORE + position, self.target.timing.queue_depth[pipe]
+            )
+        passed: list[Scalar] = []
+        grid = (self.sample.programs, 1, 1)
+        for position, value in enumerate(function.body.arguments):
+            element, argument = value.type.element, function.arguments[position]
+            if isinstance(element, PointerType):
+                passed.append((position + 1) * _ARGUMENT_BYTES)
+            elif argument.source is ArgumentSource.GRID:
+                passed.append(grid[argument.dimension])
+            else:
+                passed.append(self.sample.of(element))
+        place = Place(0, 1, sub_block, _WORKSPACE, grid)
+        core.program = compile_program(function).start(place, passed)
+        self.cores.append(core)
+
+    def run(self) -> None:
+        """Let every core go on as far as it can until all are done or none moves."""
+        for core in self.cores:
+            self._fetch(core, None)
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for core in self.cores:
+                while core.pending is not None and self._issue(core):
+                    is_moving = True
+                    self._advance(core)
+                    if self.issues > _MOST_ISSUES:
+                        return
+        report_leftovers(self.cores, self.crossing, self.findings)
+
+    def _fetch(self, core: SimulatedCore, sent: Scalar | None) -> None:
+        assert core.program is not None
+        self.issues += 1
+        try:
+            op, _, values = core.program.send(sent)
+        except StopIteration:
+            core.is_finished, core.pending = True, None
+            return
+        core.pending = Job(self.programs[core.kind].sites[op], Instruction(op, values, core.state))
+
+    # The scalar unit.
+
+    def _issue(self, core: SimulatedCore) -> bool:
+        """Issue what is pending; False where it must wait."""
+        job = core.pending
+        assert job is not None
+        kind, sent = job.site.kind, None
+        if kind is SiteKind.STATE:
+            core.state = changed_state(core.state, job.instruction)
+        elif kind in (SiteKind.LOAD, SiteKind.STORE):
+            core.scalar_index += 1
+            self._touch(job, core, core.scalar_component, core.scalar_index, core.scalar_knowledge())
+            if kind is SiteKind.LOAD:
+                sent = self.sample.of(job.site.op.result.type.element)
+        elif kind is SiteKind.CROSS_WAIT:
+            if not self._cross_wait(core, job):
+                return False
+        elif job.site.pipe is Pipe.S and kind is SiteKind.WAIT_FLAG:
+            if not self._scalar_wait(core, job):
+                return False
+        elif job.site.pipe is Pipe.S and kind is SiteKind.SET_FLAG:
+            core.scalar_index += 1
+            self._set_flag(core, job, core.scalar_knowledge())
+        elif kind is SiteKind.BARRIER and job.site.pipe is Pipe.ALL:
+            if not self._stop_all(core):
+                return False
+        elif kind not in (SiteKind.ASSERT, SiteKind.PRINT):
+            job.queue, job.clock = core.pipes[job.site.pipe], core.clock
+            job.queue.items.append(job)
+        core.blocked_on = None
+        self._fetch(core, sent)
+        return True
+
+    def _scalar_wait(self, core: SimulatedCore, job: Job) -> bool:
+        flag = core.flag(*flag_key(job))
+        core.blocked_on = "a flag"
+        if not flag.raised:
+            return False
+        core.scalar_index += 1
+        clock = dict(core.clock)
+        flag.take(clock, core.scalar_component, core.scalar_index)
+        core.clock = clock
+        return True
+
+    def _cross_wait(self, core: SimulatedCore, job: Job) -> bool:
+        number = job.instruction.integer("flag")
+        core.blocked_on = f"cross-core flag {number}"
+        if not self._exists(job.site.op, number, self.target.flag_ids):
+            return True
+        counter = self.crossing.counter(core, number)
+        if not counter.clocks:
+            return False
+        core.scalar_index += 1
+        clock = dict(core.clock)
+        counter.take(clock, core.scalar_index)
+        core.clock = clock
+        return True
+
+    def _stop_all(self, core: SimulatedCore) -> bool:
+        core.blocked_on = "all pipes"
+        if any(queue.items for queue in core.pipes.values()):
+            return False
+        clock = core.scalar_knowledge()
+        for queue in core.pipes.values():
+            join(clock, queue.knowledge())
+        core.clock = clock
+        return True
+
+    # The pipes.
+
+    def _advance(self, core: SimulatedCore) -> None:
+        """Let all pipes of a core go on until each is empty or waits for a flag."""
+        is_moving = True
+        while is_moving:
+            is_moving = False
+            for queue in core.pipes.values():
+                while queue.items and self._step(core, queue, queue.items[0]):
+                    queue.items.popleft()
+                    is_moving = True
+
+    def _step(self, core: SimulatedCore, queue: PipeQueue, job: Job) -> bool:
+        kind = job.site.kind
+        if kind is SiteKind.WAIT_FLAG and not core.flag(*flag_key(job)).raised:
+            return False
+        queue.index += 1
+        join(queue.clock, job.clock)
+        if kind is SiteKind.WAIT_FLAG:
+            core.flag(*flag_key(job)).take(queue.clock, queue.component, queue.index)
+        elif kind is SiteKind.BARRIER:
+            queue.clock[queue.component] = queue.index
+        elif kind is SiteKind.SET_FLAG:
+            self._set_flag(core, job, queue.knowledge())
+        elif kind is SiteKind.CROSS_SET:
+            self._cross_set(core, job, queue.knowledge())
+        else:
+            self._check_limits(job)
+            self._touch(job, core, queue.component, queue.index, queue.clock)
+        return True
+
+    def _exists(self, op: Op, number: int, limit: int) -> bool:
+        if 0 <= number < limit:
+            return True
+        self.findings.add(FindingKind.LIMIT, f"flag {number} is outside 0 to {limit - 1}: {spell_op(op)}", op)
+        return False
+
+    def _set_flag(self, core: SimulatedCore, job: Job, clock: Clock) -> None:
+        key, op = flag_key(job), job.site.op
+        if not self._exists(op, key[2], self.target.event_ids):
+            return
+        flag = core.flag(*key)
+        component, index = flag.last_wait
+        if flag.raised or clock.get(component, 0) < index:
+            text = f"flag {spell_flag(key)} of {core.name} is set again by {spell_op(op)}; the wait that "
+            self.findings.add(FindingKind.FLAG, text + "took the set before is not ordered before it", op)
+        flag.sets += 1
+        flag.raised, flag.clock, flag.last_set = True, clock, op
+
+    def _cross_set(self, core: SimulatedCore, job: Job, clock: Clock) -> None:
+        op, number = job.site.op, job.instruction.integer("flag")
+        if not self._exists(op, number, self.target.flag_ids):
+            return
+        mode = op.attributes["mode"]
+        assert isinstance(mode, int)
+        meeting = self.crossing.meeting(core, number, mode)
+        joined = meeting.arrive(core, op, clock)
+        if joined is None:
+            return
+        for receiver in meeting.receivers:
+            counter = self.crossing.counter(receiver, number)
+            if counter.may_exceed(self.target.flag_limit, joined.get(receiver.scalar_component, 0)):
+                text = (
+                    f"cross-core flag {number} of {receiver.name} may count beyond {self.target.flag_limit}: "
+                )
+                text += f"nothing keeps {spell_op(op)} from running that far ahead of the waits"
+                self.findings.add(FindingKind.FLAG, text, op)
+            counter.clocks.append(joined)
+            counter.last_set = op
+
+    # Memory and limits.
+
+    def _check_limits(self, job: Job) -> None:
+        op, program = job.site.op, self._program_of(job)
+        unknown = {
+            name for name, values in op.named_operands().items() if any(v in program.open for v in values)
+        }
+        for text in job.site.facts.check(job.instruction, self.target):
+            if unknown and (text.partition(" of ")[0] in unknown or " of " not in text):
+                continue
+            self.findings.add(FindingKind.LIMIT, f"{text}, in {spell_op(op)}", op, about=text)
+
+    def _program_of(self, job: Job) -> _Program:
+        return next(program for program in self.programs.values() if job.site.op in program.sites)
+
+    def _touch(self, job: Job, core: SimulatedCore, component: int, index: int, clock: Clock) -> None:
+        for access in self._accesses(job, self.programs[core.kind]):
+            grid = grid_of(access)
+            if grid is None:
+                continue
+            is_gm = access.space is Space.GM
+            key = (-1 if is_gm else core.number, access.space)
+            history = self.histories.get(key)
+            if history is None:
+                history = self.histories[key] = AccessHistory(list)
+            atomic = job.instruction.state.atomic if is_gm and access.is_write else ""
+            chain = mmad_chain(job.instruction, access, self.target)
+            record = Record(job.site.op, component, index, access.is_write, grid, atomic, chain)
+            for conflict in history.add(record, clock):
+                self._report(conflict, access.space)
+
+    def _report(self, conflict: Conflict, space: Space) -> None:
+        earlier, later = conflict.earlier, conflict.later
+        text = f"{space.value} bytes {conflict.start} to {conflict.end}: {spell_op(later.op)} and "
+        text += f"{spell_op(earlier.op)} are not ordered"
+        self.findings.add(FindingKind.RACE, text, later.op, earlier.op, about=space)
+
+    def _accesses(self, job: Job, program: _Program) -> Iterator[Access]:
+        op = job.site.op
+        if job.site.kind in (SiteKind.LOAD, SiteKind.STORE):
+            element, is_write = _pointer_type(op.operand("pointer")), job.site.kind is SiteKind.STORE
+            start = job.instruction.integer("pointer")
+            touched = [Access(element.space, start, element.element.itemsize, is_write)]
+            names = {"pointer": is_write}
+        else:
+            facts = job.site.facts
+            touched = list(facts.accesses(job.instruction)) if _is_plausible(job.instruction) else []
+            names = dict.fromkeys(facts.reads, False) | dict.fromkeys(facts.writes, True)
+        if any(value in program.open for value in op.operands):
+            touched = [access for access in touched if self._is_argument(access)]
+            for name, is_write in names.items():
+                value = op.optional_operand(name)
+                if value is not None:
+                    yield from self._whole_slot(program.root(value), job.instruction.integer(name), is_write)
+        for access in touched:
+            is_flagged = access.space is Space.L0C and job.site.unit_flag
+            if not is_flagged and (self.compares_arguments or not self._is_argument(access)):
+                yield access
+
+    @staticmethod
+    def _is_argument(access: Access) -> bool:
+        return access.space is Space.GM and access.start < _WORKSPACE
+
+    @staticmethod
+    def _whole_slot(root: Value | None, address: int, is_write: bool) -> Iterator[Access]:
+        """All of the slot of a buffer that an address is in."""
+        buffer = root.defining_op if root is not None else None
+        if buffer is None or buffer.name != BUFFER.name:
+            return
+        attributes = buffer.attributes
+        space, start, slot_bytes = attributes["space"], attributes["address"], attributes["slot_bytes"]
+        element, elements = attributes["element"], attributes["elements"]
+        assert isinstance(space, Space) and isinstance(start, int) and isinstance(slot_bytes, int)
+        assert isinstance(element, DType) and isinstance(elements, int)
+        start += _WORKSPACE if space is Space.GM else 0
+        number = max(0, address - start) // slot_bytes if slot_bytes else 0
+        yield Access(space, start + number * slot_bytes, elements * element.itemsize, is_write)
+
+
+def _is_yielded(op: Op) -> bool:
+    return op.definition.machine is not None or op.name in _OTHERS_YIELDED
+
+
+_OTHERS_YIELDED = ("load", "store", "device_assert", "device_print")
+
+
+def _is_plausible(instruction: Instruction) -> bool:
+    return all(value >= 0 for value in instruction.values.values() if isinstance(value, int))
+
+
+def _pointer_type(value: Value) -> PointerType:
+    element = value.type.element
+    assert isinstance(element, PointerType)
+    return element

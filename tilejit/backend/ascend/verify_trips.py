@@ -1,0 +1,173 @@
+"""Makes copies of kernels whose loops run as often as the verifier wants, and says what else it may trust.
+
+A loop whose number of trips depends on the launch gets a chosen one: the innermost ones the number asked for,
+those around them two at most, the loop over programs as many
+as are asked for. A while loop becomes a for loop that evaluates the
+condition before each trip and once after the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.rewrite import clone_function, clone_op, replace_op
+from tilejit.ir.types import INT32, DType, PointerType, TileType
+from tilejit.ops import ADD, CONSTANT, FOR, LOAD, MUL, WHILE, YIELD
+from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
+
+_OUTER_TRIPS = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the verifier takes for a scalar that it cannot know, and for the length of the grid."""
+
+    integer: int
+    programs: int
+
+    def of(self, element: DType | PointerType) -> int | float:
+        """A value of a type."""
+        if isinstance(element, DType) and element.is_floating():
+            return 1.0
+        if isinstance(element, DType) and element.is_bool():
+            return self.integer > 1
+        return self.integer & 0x7F if element.primitive_bitwidth < 32 else self.integer
+
+
+def with_trips(kernel: MachineKernel, trips: int, programs: int) -> MachineKernel:
+    """A copy of ``kernel`` in which open loops run ``trips`` times, for some programs of the grid."""
+    functions = {}
+    for core, function in kernel.functions.items():
+        copy = clone_function(function)
+        _set_trips(copy.body, trips, programs)
+        functions[core] = copy
+    return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
+
+
+def _set_trips(block: Block, trips: int, programs: int) -> bool:
+    """Fix the open loops of a block; whether it has any."""
+    is_open = False
+    for op in list(block.ops):
+        inner = [_set_trips(region, trips, programs) for region in op.regions]
+        is_open |= any(inner)
+        if op.name == WHILE.name:
+            _make_counted(op, min(trips, _OUTER_TRIPS) if any(inner) else trips)
+            is_open = True
+        elif op.name == FOR.name and not _is_closed(op):
+            wanted = min(trips, _OUTER_TRIPS) if any(inner) else trips
+            limit = _most_trips(op)
+            wanted = wanted if limit is None else min(wanted, limit)
+            _set_upper(op, programs if is_program_loop(op) else wanted)
+            is_open = True
+    return is_open
+
+
+def _number(value: Value) -> int | None:
+    op = value.defining_op
+    number = op.attributes["value"] if op is not None and op.name == CONSTANT.name else None
+    return number if isinstance(number, int) else None
+
+
+def _is_closed(loop: Op) -> bool:
+    return all(_number(loop.operand(name)) is not None for name in ("lower", "upper", "step"))
+
+
+def _most_trips(loop: Op) -> int | None:
+    """The most trips that a loop can have: where its bound is the lesser of something and a constant."""
+    lower, step = _number(loop.operand("lower")), _number(loop.operand("step"))
+    bound = loop.operand("upper").defining_op
+    if lower is None or not step or step < 0 or bound is None or bound.name != "min":
+        return None
+    limits = [number for number in map(_number, bound.operands) if number is not None]
+    return max(0, -(-(min(limits) - lower) // step)) if limits else None
+
+
+def is_program_loop(loop: Op) -> bool:
+    """Whether the trips of a for loop are different programs of the grid."""
+    lower, step = loop.operand("lower").defining_op, loop.operand("step").defining_op
+    names = (lower.name if lower else "", step.name if step else "")
+    return names == (BLOCK_INDEX.name, BLOCK_COUNT.name)
+
+
+def _insert(before: Op, record: object, attributes: dict[str, object], **operands: Value) -> Value:
+    assert before.parent is not None
+    op = Op(record, operands, attributes, (), before.location)  # type: ignore[arg-type]
+    return before.parent.insert_before(before, op).result
+
+
+def _constant(before: Op, number: int, type: TileType) -> Value:
+    return _insert(before, CONSTANT, {"value": number, "dtype": type.element})
+
+
+def _set_upper(loop: Op, trips: int) -> None:
+    lower, step = loop.operand("lower"), loop.operand("step")
+    reach = _insert(loop, MUL, {}, lhs=step, rhs=_constant(loop, trips, step.type))
+    loop.set_operand(1, _insert(loop, ADD, {}, lhs=lower, rhs=reach))
+
+
+def _make_counted(loop: Op, trips: int) -> None:
+    """Replace a while loop by a for loop."""
+    condition, body = loop.regions
+    index = TileType(INT32)
+    counted = Block([index, *(value.type for value in body.arguments)], ["trip"])
+    carried = counted.arguments[1:]
+    for op in _copied(condition, carried)[0]:
+        counted.append(op)
+    ops, passed_on = _copied(body, carried)
+    for op in ops:
+        counted.append(op)
+    counted.append(Op(YIELD, {"values": passed_on}))
+    zero, upper, one = (_constant(loop, number, index) for number in (0, trips, 1))
+    bounds = {"lower": zero, "upper": upper, "step": one}
+    new = Op(FOR, {**bounds, "inits": loop.operand_list("inits")}, {}, [counted], loop.location)
+    assert loop.parent is not None
+    loop.parent.insert_before(loop, new)
+    for op in _copied(condition, new.results)[0]:
+        loop.parent.insert_before(loop, op)
+    replace_op(loop, new.results)
+
+
+def _copied(block: Block, arguments: Sequence[Value]) -> tuple[list[Op], list[Value]]:
+    """Copies of the ops of a block for some arguments, and of what it passes on."""
+    mapping: dict[Value, Value] = dict(zip(block.arguments, arguments, strict=True))
+    ops = [clone_op(op, mapping) for op in block.ops[:-1]]
+    return ops, [mapping.get(value, value) for value in block.terminator.operands]
+
+
+def open_values(function: Function) -> set[Value]:
+    """The scalars of a function that depend on the launch: on its arguments or on memory."""
+    found = {value for value in function.body.arguments if not isinstance(value.type.element, PointerType)}
+    while True:
+        before = len(found)
+        _spread(function.body, found)
+        if len(found) == before:
+            return found
+
+
+def _spread(block: Block, found: set[Value]) -> None:
+    for op in block.ops:
+        if op.regions:
+            _spread_into_regions(op, found)
+        elif op.name == LOAD.name or any(value in found for value in op.operands):
+            found.update(op.results)
+
+
+def _spread_into_regions(op: Op, found: set[Value]) -> None:
+    for region in op.regions:
+        if op.name == FOR.name:
+            bounds = [op.operand("lower"), op.operand("step")]
+            if any(value in found for value in bounds):
+                found.add(region.arguments[0])
+            sources = [op.operand_list("inits"), region.terminator.operands]
+            for carried in sources:
+                for position, value in enumerate(carried):
+                    if value in found:
+                        found.update((region.arguments[position + 1], op.results[position]))
+        else:
+            for position, value in enumerate(region.terminator.operands):
+                if value in found or op.operands[0] in found:
+                    found.add(op.results[position])
+        _spread(region, found)
