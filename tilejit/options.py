@@ -84,9 +84,13 @@ DEBUG: Option[bool] = Option(
     "debug", "TILEJIT_DEBUG", False, _parse_flag, changes_code=True,
     doc="keep device_assert in native code",
 )  # fmt: skip
+ASCEND_HOME: Option[str] = Option(
+    "ascend_home", "ASCEND_HOME_PATH", "", str, changes_code=False,
+    doc="folder of the CANN toolkit whose bisheng builds kernels for Ascend; its set_env.sh sets this",
+)  # fmt: skip
 
 AnyOption = Option[bool] | Option[int] | Option[str]
-OPTIONS: tuple[AnyOption, ...] = (INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG)
+OPTIONS: tuple[AnyOption, ...] = (INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ def test_golden(form: EntryForm, update_golden: bool) -> None:
     for name, text in ((f"vector_add.{form.value}.asc", source.kernel), (source.tiling_name, source.tiling)):
         if update_golden:
             GOLDEN.mkdir(exist_ok=True)
-            (GOLDEN / name).write_text(text)
-        assert text.splitlines() == (GOLDEN / name).read_text().splitlines()
+            (GOLDEN / f"{name}.txt").write_text(text)
+        assert text.splitlines() == (GOLDEN / f"{name}.txt").read_text().splitlines()
 
 
 def test_streamed_copies_pass_l2() -> None:
@@ -241,6 +241,13 @@ def test_entries(core: str, body: str, entry: str) -> None:
 def test_kernels_are_not_named_like_functions_of_c() -> None:
     source = emit_ascendc(machine_kernel("func aiv @exp() {\n  return()\n}\n"))
     assert source.name == "exp_kernel" and "void exp_kernel()" in source.kernel
+
+
+def test_arguments_are_not_named_like_the_launchers_own() -> None:
+    names = [
+        parameter.name for parameter in emitted("", "%stream: int32, %tiling: int32, %half: fp32").parameters
+    ]
+    assert names == ["stream_", "tiling_", "half_"]
 
 
 def test_python_lines_stand_above_their_statements(tmp_path: Path) -> None:

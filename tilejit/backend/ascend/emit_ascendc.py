@@ -149,7 +149,11 @@ def _parameter_name(argument: Argument) -> str:
     )
     if argument.source in (ArgumentSource.SHAPE, ArgumentSource.STRIDE, ArgumentSource.GRID):
         base = f"{base}_{argument.source.value}_{argument.dimension}"
-    return f"{base}_" if is_taken(base) or base[0].isdigit() else base
+    return f"{base}_" if is_taken(base) or base in _LAUNCH_NAMES or base[0].isdigit() else base
+
+
+# What the launchers of a package call their own arguments and modules.
+_LAUNCH_NAMES = frozenset({"blocks", "stream", "launch", "ctypes", "Path", "call"})
 
 
 def _body(
