@@ -63,6 +63,7 @@ def access_of(body: str) -> tuple[Function, Access]:
         ("%v = cast(%i) {dtype=int64} : tile<8xint64>", "1"),
         ("%v = select(%m8, %i, %n) : tile<8xint32>", "?"),
         ("%v = mul(%i, %i) : tile<8xint32>", "?"),
+        ("%v = sub(%n, %i) : tile<8xint32>", "?"),  # the same everywhere unless one side wrapped
         ("%v = cast(%i) {dtype=int8} : tile<8xint8>", "?"),
         ("%v = idiv(%i, %five) : tile<8xint32>", "?"),
         ("%v = irem(%s, %five) : tile<8xint32>", "0"),

@@ -329,9 +329,12 @@ def _add_rule(op: Op, strides: list[Stride | None]) -> Stride | None:
         return left
     if left.is_zero:
         return Stride(sign * right.coefficient, right.factors)
-    if left.factors != right.factors:
+    coefficient = left.coefficient + sign * right.coefficient
+    # A stride of 0 is taken to be the same value everywhere, which two narrow offsets that cancel out are not
+    # where one of them wraps before it is widened.
+    if left.factors != right.factors or coefficient == 0:
         return None
-    return Stride(left.coefficient + sign * right.coefficient, left.factors)
+    return Stride(coefficient, left.factors)
 
 
 def _mul_rule(op: Op, strides: list[Stride | None]) -> Stride | None:

@@ -121,3 +121,20 @@ def test_carried_pointers_that_wrapped_between_lanes(memory: np.ndarray) -> None
     assert out.tolist() == [100 + 2 * lane for lane in range(16)]
     memory[places] = 0
     memory[HALF : HALF + 16] = 0
+
+
+@tilejit.kernel
+def _difference(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """``n`` in the lanes that do not wrap, else less than that by 2**32."""
+    lane = tl.arange(0, BLOCK)
+    limit = (lane + n).to(tl.int64) - lane.to(tl.int64)
+    x = tl.load(x_ptr + lane, mask=lane.to(tl.int64) < limit, other=-1)
+    tl.store(out_ptr + lane, x + 1000 * tl.load(x_ptr + 1 + (limit >> 32)))
+
+
+@pytest.mark.parametrize("before", [1, 40, 64, 200, 256])
+def test_offsets_that_cancel_out_but_for_wrapping(before: int) -> None:
+    x = np.arange(256, dtype=np.int32)
+    out = np.zeros(256, np.int32)
+    _difference[(1,)](x, out, HALF - before, BLOCK=256)
+    assert out.tolist() == [lane + 1000 if lane < before else -1 for lane in range(256)]
