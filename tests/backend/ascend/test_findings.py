@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.backend.ascend.texts import kernel
-from tilejit.backend.ascend.report import FindingKind
+from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.simulator import ArgumentValue, SimulationResult, simulate
 from tilejit.diagnostics import KernelError, LaunchError
 from tilejit.target.ascend import ASCEND_910B1
@@ -215,3 +215,31 @@ def test_a_finding_names_the_python_line() -> None:
     result = run(f"  copy_out(%x, %a, %one, %bytes){place}\n")
     assert "copy_out at kernel.py:12:5" in str(result.findings[0])
     assert result.findings[0].location is not None
+
+
+def test_what_a_core_lacks_is_told_before_it_runs() -> None:
+    body = "  set_flag(%zero) {source=mte1, target=m}\n  pipe_barrier() {pipe=fix}\n"
+    messages = [finding.message for finding in run(body).findings]
+    assert any("an aiv has no flags from mte1 to m, in set_flag(%zero)" in text for text in messages)
+    assert any("an aiv has no pipe fix, in pipe_barrier()" in text for text in messages)
+    text = (HEAD + "  vabs(%b, %b, %count)\n" + TAIL).replace("func aiv", "func aic")
+    result = simulate(kernel(text), {"x": np.zeros(64, np.float32), "n": 0}, (1, 1, 1), ASCEND_910B1)
+    assert "an aic has no vabs" in result.findings[0].message
+
+
+def test_buffers_outside_their_memory() -> None:
+    body = """\
+  %far = buffer() {space=ub, element=fp32, elements=64, address=196600} : ptr<ub fp32>
+  %gm = buffer() {space=gm, element=fp32, elements=64, address=0} : ptr<fp32>
+"""
+    messages = [finding.message for finding in run(body).findings]
+    assert any("buffer %far ends at 196856, the memory ub at 196608" in text for text in messages)
+    assert any("buffer %gm ends at 256, the workspace of a block at 0" in text for text in messages)
+
+
+def test_too_many_findings_are_counted() -> None:
+    found = Findings("f")
+    for number in range(60):
+        found.add(FindingKind.LIMIT, "too large", about=number)
+    assert len(found.found) == 51
+    assert "kernel f: 10 more of this kind were left out" in found.found[-1].message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -97,5 +98,6 @@ def test_the_summary_says_where_time_and_bytes_went() -> None:
     text = relay().summary()
     assert text.startswith("relay on ascend910b1: ")
     assert "on 3 cores" in text
+    assert re.search(r"v waits \d+ cycles a core at wait_flag\(%id\) {source=mte2, target=v}", text)
     for part in ("pipe mte2", "scalar units wait", "gm->l1", "l2 ", "hbm "):
         assert part in text

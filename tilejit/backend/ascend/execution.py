@@ -45,6 +45,7 @@ class Execution:
     def start(self, job: Job, queue: PipeQueue) -> None:
         """Check an instruction that starts with its pipe's clock."""
         instruction, site = job.instruction, job.site
+        job.is_dead = queue.core.kind not in site.facts.cores
         for text in site.facts.check(instruction, self._target):
             self._findings.add(FindingKind.LIMIT, f"{text}, in {spell_op(site.op)}", site.op, about=text)
             job.is_dead = True

@@ -16,7 +16,7 @@ from tilejit.backend.ascend.races import join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 from tilejit.backend.ascend.scalar_program import Request, Scalar, is_mark
 from tilejit.backend.ascend.signals import Signals
-from tilejit.backend.ascend.timeline import Span, Timeline
+from tilejit.backend.ascend.timeline import Timeline
 from tilejit.diagnostics import KernelError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction
@@ -141,10 +141,7 @@ class ScalarUnits:
     def _end_hold(self, core: SimulatedCore, now: float) -> None:
         assert core.held_since is not None and core.pending is not None
         core.held_cycles += now - core.held_since
-        if self._timeline.keeps_spans and now > core.held_since:
-            op = core.pending.site.op
-            span = Span(core.number, Pipe.S, op, core.held_since, now, now, is_wait=True)
-            self._timeline.record.spans.append(span)
+        self._timeline.hold(core.number, Pipe.S, core.pending.site.op, core.held_since, now)
         core.held_since = None
 
     def _to_pipe(self, core: SimulatedCore, job: Job, now: float) -> None:

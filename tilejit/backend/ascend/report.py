@@ -60,6 +60,7 @@ class Findings:
     def __init__(self, kernel_name: str) -> None:
         self._kernel_name = kernel_name
         self._found: dict[tuple[object, ...], Finding] = {}
+        self._left_out: dict[FindingKind, int] = {}
 
     def add(self, kind: FindingKind, text: str, *ops: Op, about: object = None) -> None:
         """Add a finding; ``about`` tells apart findings of one kind at the same ops."""
@@ -69,7 +70,13 @@ class Findings:
             self._found[key] = Finding(kind, known.message, ops, known.count + 1)
         elif len(self._found) < _MAX_FINDINGS:
             self._found[key] = Finding(kind, f"kernel {self._kernel_name}: {text}", ops)
+        else:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
 
     @property
     def found(self) -> tuple[Finding, ...]:
-        return tuple(self._found.values())
+        rest = [
+            Finding(kind, f"kernel {self._kernel_name}: {count} more of this kind were left out", ())
+            for kind, count in self._left_out.items()
+        ]
+        return (*self._found.values(), *rest)

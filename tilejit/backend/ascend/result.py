@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tilejit.backend.ascend.memory_map import memory_svg, memory_text
-from tilejit.backend.ascend.report import Finding
+from tilejit.backend.ascend.report import Finding, spell_op
 from tilejit.backend.ascend.timeline import Span
 from tilejit.backend.ascend.trace import chrome_trace
 from tilejit.diagnostics import InternalError, KernelError
+from tilejit.ir.core import Op
 from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Pipe
+
+_LONGEST_WAITS = 5
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class SimulationResult:
     Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
     itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``occupied`` those in which
     an instruction of it was under way, latency included, as profilers count; ``held`` gives for each core
-    those in which its scalar unit waited. ``spans`` is empty unless the simulation kept them.
+    those in which its scalar unit waited, and ``waits``, summed over all cores, those in which a pipe or the
+    scalar unit (pipe S) waited at an op. ``spans`` is empty unless the simulation kept them.
     ``skipped_cycles`` were extrapolated.
     """
 
@@ -39,6 +43,7 @@ class SimulationResult:
     l2_bytes: int
     instructions: int
     findings: tuple[Finding, ...]
+    waits: Mapping[tuple[Pipe, Op], float]
     spans: tuple[Span, ...] = ()
     skipped_cycles: float = 0.0
 
@@ -89,11 +94,19 @@ class SimulationResult:
         lines += [f"pipe {pipe.value:<5}{100 * share:5.1f}% busy" for pipe, share in shares.items() if share]
         held = sum(self.held.values()) / (len(self.held) * self.cycles) if self.cycles else 0.0
         lines.append(f"scalar units wait {100 * held:5.1f}% of the time")
+        lines += self._longest_waits()
         for path, moved in self.path_bytes.items():
             lines.append(f"{path.value:<9}{moved:>14} bytes{self._rate(moved)}")
         for name, moved in (("l2", self.l2_bytes), ("hbm", self.hbm_bytes)):
             lines.append(f"{name:<9}{moved:>14} bytes{self._rate(moved)}")
         return "\n".join([*lines, *map(str, self.findings)]) + "\n"
+
+    def _longest_waits(self) -> list[str]:
+        longest = sorted(self.waits.items(), key=lambda item: -item[1])[:_LONGEST_WAITS]
+        return [
+            f"{pipe.value} waits {cycles / len(self.core_names):.0f} cycles a core at {spell_op(op)}"
+            for (pipe, op), cycles in longest
+        ]
 
     def _rate(self, moved: int) -> str:
         return f", {moved / self.microseconds / 1e3:.1f} GB/s" if self.cycles else ""

@@ -124,9 +124,7 @@ class Scheduler:
 
     def _end_hold(self, queue: PipeQueue, job: Job, now: float) -> None:
         assert queue.held_since is not None
-        if self.timeline.keeps_spans and now > queue.held_since:
-            span = Span(queue.core.number, queue.pipe, job.site.op, queue.held_since, now, now, is_wait=True)
-            self.record.spans.append(span)
+        self.timeline.hold(queue.core.number, queue.pipe, job.site.op, queue.held_since, now)
         queue.held_since = None
 
     @staticmethod

@@ -18,6 +18,7 @@ import numpy as np
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, Execution
 from tilejit.backend.ascend.memory import GlobalMemory, core_memories
 from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, Work, site_of
+from tilejit.backend.ascend.program_checks import check_kernel
 from tilejit.backend.ascend.report import Findings
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
@@ -67,6 +68,7 @@ def simulate(
     arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
     gm = GlobalMemory(arrays, kernel.workspace_bytes * launched, rng)
     findings = Findings(kernel.name)
+    check_kernel(kernel, target, findings)
     cores, sites = _make_cores(kernel, launched, arguments, grid, gm, target, marks_loops=extrapolate)
     execution = None
     if values:
@@ -102,6 +104,7 @@ def _result(
         skipped_cycles=record.skipped_cycles,
         findings=findings.found,
         held={core.number: core.held_cycles for core in cores},
+        waits=record.waits,
         spans=tuple(record.spans),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -34,11 +35,13 @@ class Span:
 class Record:
     """What a run leaves besides memory.
 
-    Units: cycles. ``skipped_cycles`` is time that was extrapolated, of the block where it is most.
+    Units: cycles. ``waits`` adds up over all cores, without what was skipped. ``skipped_cycles`` is time that
+    was extrapolated, of the block where it is most.
     """
 
     end: float = 0.0
     spans: list[Span] = field(default_factory=list)
+    waits: defaultdict[tuple[Pipe, Op], float] = field(default_factory=lambda: defaultdict(float))
     skipped_cycles: float = 0.0
 
 
@@ -62,6 +65,13 @@ class Timeline:
         while self._events:
             time, _, _, action, subject = heapq.heappop(self._events)
             action(subject, time)
+
+    def hold(self, core: int, pipe: Pipe, op: Op, start: float, end: float) -> None:
+        """Take note that a pipe, or a scalar unit as pipe S, waited at an op."""
+        if end > start:
+            self.record.waits[pipe, op] += end - start
+            if self.keeps_spans:
+                self.record.spans.append(Span(core, pipe, op, start, end, end, is_wait=True))
 
     def shift(self, cycles: Mapping[int, float]) -> None:
         """Put off all events of blocks by so many cycles each."""
