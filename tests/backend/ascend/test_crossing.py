@@ -37,7 +37,7 @@ def run(
     return result, bool((out == 2 * x).all())
 
 
-@pytest.mark.parametrize("tiles", [0, 1, 2, 3, 5, 9])
+@pytest.mark.parametrize("tiles", [0, 1, 2, 3, 5, 9, 40])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_values(tiles: int, blocks: int) -> None:
     result, is_right = run(RELAY, tiles, blocks=blocks)

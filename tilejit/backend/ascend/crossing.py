@@ -24,7 +24,7 @@ from tilejit.target.spaces import Core
 class Counter:
     """A cross-core flag of one core: the clocks of the sets that no wait has taken, oldest first.
 
-    ``waits`` has the scalar indices of waits that no set was known to follow yet.
+    ``waits`` has the waits that no set was known to follow yet, by their numbers among those of the core.
     """
 
     clocks: deque[Clock] = field(default_factory=deque)
@@ -34,16 +34,16 @@ class Counter:
     last_wait: int = 0
     ahead: int = 0  # sets that have arrived or are on their way, less the waits they are known to follow
 
-    def take(self, clock: Clock, scalar_index: int) -> None:
+    def take(self, clock: Clock, number: int) -> None:
         """Count down for a wait, whose clock learns what the oldest set knew."""
         join(clock, self.clocks.popleft())
-        self.waits.append(scalar_index)
-        self.last_wait = scalar_index
+        self.waits.append(number)
+        self.last_wait = number
 
-    def may_exceed(self, limit: int, known_index: int) -> bool:
-        """Count a set that knows the receiver's waits up to ``known_index``; can it pass ``limit``?"""
+    def may_exceed(self, limit: int, known: int) -> bool:
+        """Count a set that knows the receiver's waits up to ``known``; can it pass ``limit``?"""
         self.ahead += 1
-        while self.waits and self.waits[0] <= known_index:
+        while self.waits and self.waits[0] <= known:
             self.waits.popleft()
             self.ahead -= 1
         return self.ahead > limit

@@ -206,9 +206,10 @@ class ScalarUnits:
         if not counter.clocks:
             self._hold(core, f"cross-core flag {flag}", now)
             return
-        core.scalar_index += 1
+        core.cross_waits += 1
         clock = dict(core.clock)
-        counter.take(clock, core.scalar_index)
+        counter.take(clock, core.cross_waits)
+        clock[core.wait_component] = core.cross_waits
         core.clock = clock
         self.fetch(core, now)
 

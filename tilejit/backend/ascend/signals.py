@@ -97,7 +97,7 @@ class Signals:
             delay += self._random.random() * _JITTER_CYCLES
         for receiver in meeting.receivers:
             counter = self._crossing.counter(receiver, flag)
-            known = joined.get(receiver.scalar_component, 0) if self._has_clocks else counter.last_wait
+            known = joined.get(receiver.wait_component, 0) if self._has_clocks else counter.last_wait
             if counter.may_exceed(limit, known):
                 text = f"cross-core flag {flag} of {receiver.name} may count beyond {limit}: "
                 text += f"nothing keeps {spell_op(op)} from running that far ahead of the waits"
