@@ -10,9 +10,9 @@ from tilejit.backend.ascend.simulator import SimulationResult, simulate
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.verifier import verify
 from tilejit.passes.allocate import allocate
+from tilejit.passes.choose_cores import buffer_kernel
 from tilejit.passes.insert_sync import insert_sync
 from tilejit.passes.manager import PassContext
-from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.runtime.kernel import Kernel
 from tilejit.target.ascend import ASCEND_910B1
 
@@ -23,7 +23,7 @@ def lower(kernel: Kernel, *args: object, **kwargs: object) -> MachineKernel:
     """The machine level of a kernel, specialised for example arguments."""
     function = tilejit.compile(kernel, *args, target="interpreter", **kwargs).tile
     context = PassContext()
-    lowered = allocate(vector_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
+    lowered = allocate(buffer_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
     insert_sync(lowered, ASCEND_910B1, context)
     for machine in lowered.functions.values():
         verify(machine)
@@ -46,7 +46,7 @@ def compare(
     kernel: Kernel, *args: object, grid: tuple[int, ...], exact: bool = False, **kwargs: object
 ) -> None:
     """Check that a kernel gives what the interpreter gives; within a few roundings unless ``exact``."""
-    copies = [value.copy() if isinstance(value, np.ndarray) else value for value in args]
+    copies = [value.copy(order="K") if isinstance(value, np.ndarray) else value for value in args]
     launch(kernel, *args, grid=grid, **kwargs)
     kernel.run(*copies, grid=grid, target="interpreter", **kwargs)
     for found, wanted in zip(args, copies, strict=True):

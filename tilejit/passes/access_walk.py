@@ -215,7 +215,7 @@ def _copy_rows(lowering: Lowering, walk: Walk, pitch: int, copy: Copy, offset: I
     if stride.constant is not None:
         copy(address, offset, rows, columns, stride.constant)
         return
-    distance = _run_time_stride(lowering, stride)
+    distance = run_time_stride(lowering, stride)
     # Rows that overlap, or run backwards, cannot be one copy: its gap would be negative.
     apart = builder.compare(CmpPredicate.GE, distance, columns)
     copies, rows_each = builder.select(apart, 1, rows), builder.select(apart, rows, 1)
@@ -228,7 +228,8 @@ def _copy_rows(lowering: Lowering, walk: Walk, pitch: int, copy: Copy, offset: I
     builder.loop(copies, body)
 
 
-def _run_time_stride(lowering: Lowering, stride: Stride) -> Value:
+def run_time_stride(lowering: Lowering, stride: Stride) -> Value:
+    """A stride as an int64 scalar."""
     builder = lowering.builder
     distance: Index = stride.coefficient
     for factor in stride.factors:

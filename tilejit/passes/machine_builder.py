@@ -163,13 +163,17 @@ class MachineBuilder:
         operands = dict(zip(("lower", "upper", "step"), bounds, strict=True))
         self.block.append(Op(FOR, operands, regions=(block,), location=self.location))
 
-    def when(self, condition: Value, body: Callable[[], None]) -> None:
-        """Run ``body`` where ``condition`` holds."""
+    def when(
+        self, condition: Value, body: Callable[[], None], otherwise: Callable[[], None] | None = None
+    ) -> None:
+        """Run ``body`` where ``condition`` holds, ``otherwise`` where it does not."""
         then, other = Block(), Block()
         with self.inside(then):
             body()
             self.op(YIELD)
         with self.inside(other):
+            if otherwise is not None:
+                otherwise()
             self.op(YIELD)
         self.block.append(Op(IF, {"condition": condition}, regions=(then, other), location=self.location))
 

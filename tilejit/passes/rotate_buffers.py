@@ -1,14 +1,15 @@
 """Double buffering on Ascend: buffers that a DMA fills or empties in a loop get several slots.
 
-Before: the buffer level with one slot for each buffer. After: a buffer in UB that is filled or read by DMA
-and used only inside one loop has ``slots`` slots, and iteration n of the loop uses slot n modulo ``slots``,
-so that the copies of one iteration run while another is computed. The innermost loop around all uses rotates
-the buffer. Iterations are counted over the whole run: the pipeline goes on from one program to the next.
+Before: the buffer level with one slot for each buffer. After: a buffer that copies fill or empty and that is
+used only inside one loop has ``slots`` slots, and iteration n of the loop uses slot n modulo ``slots``, so
+that the copies of one iteration run while another is computed. In UB copies are DMA, in L1 those from global
+memory, in L0A and L0B those from L1, in L0C those of fixpipe. The innermost loop around all uses rotates the
+buffer. Iterations are counted over the whole run: the pipeline goes on from one program to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -16,12 +17,29 @@ from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import INT32, TileType
 from tilejit.ops import ADD, ADDPTR, CONSTANT, FOR, IF, WHILE, YIELD
 from tilejit.ops.machine.buffer import BUFFER, REINTERPRET, SLOT
+from tilejit.ops.machine.cube import FIXPIPE, FIXPIPE_L1
 from tilejit.ops.machine.move import COPY_IN, COPY_OUT
+from tilejit.ops.machine.move_cube import (
+    LOAD_L0_TRANSPOSE,
+    LOAD_L0A,
+    LOAD_L0A_3D,
+    LOAD_L0B,
+    LOAD_L1,
+    LOAD_ND2NZ,
+)
 from tilejit.passes.manager import PassContext
 from tilejit.target.spaces import Space
 
 _POINTER_OPS = frozenset(op.name for op in (ADDPTR, REINTERPRET, SLOT))
-_COPIES = frozenset((COPY_IN.name, COPY_OUT.name))
+_L0_COPIES = (LOAD_L0A, LOAD_L0B, LOAD_L0A_3D, LOAD_L0_TRANSPOSE)
+_COPIES: Mapping[Space, frozenset[str]] = {
+    space: frozenset(op.name for op in ops)
+    for space, ops in {
+        Space.UB: (COPY_IN, COPY_OUT), Space.L1: (LOAD_ND2NZ, LOAD_L1), Space.L0A: _L0_COPIES,
+        Space.L0B: _L0_COPIES, Space.L0C: (FIXPIPE, FIXPIPE_L1),
+    }.items()
+}  # fmt: skip
+"""The copies that fill or empty a buffer of a space, and are worth to be overlapped."""
 
 
 def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> None:
@@ -30,9 +48,11 @@ def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> 
         return
     loops: dict[Op, list[Op]] = {}
     for op in function.body.ops:
-        if op.definition is BUFFER and op.attributes["space"] is Space.UB:
-            users = list(_users(op.result))
-            loop = _loop_around(users) if any(user.name in _COPIES for user in users) else None
+        if op.definition is BUFFER:
+            space = op.attributes["space"]
+            assert isinstance(space, Space)
+            copies, users = _COPIES.get(space, frozenset()), list(_users(op.result))
+            loop = _loop_around(users) if any(user.name in copies for user in users) else None
             if loop is not None and loop.name == WHILE.name:
                 context.remark("buffers used in a while loop are not doubled", op.location)
             elif loop is not None:

@@ -18,6 +18,7 @@ from tilejit.ops import (
     ARANGE,
     BROADCAST,
     CMP,
+    CONSTANT,
     IF,
     LOAD,
     RESHAPE,
@@ -228,6 +229,21 @@ def pointer_lane(lowering: Lowering, pointer: Value, indices: Sequence[Index]) -
     found = lane(lowering, pointer, indices)
     assert found.type.element.is_ptr()
     return found
+
+
+def is_computable(lowering: Lowering, value: Value) -> bool:
+    """Whether all scalars that a tile is made of have been lowered: its lanes can be computed here."""
+    pending, seen = [value], set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen or value in lowering.scalars:
+            continue
+        seen.add(value)
+        op = value.defining_op
+        if op is None or op.regions or (value.type.is_scalar and op.name != CONSTANT.name):
+            return False
+        pending += op.operands
+    return True
 
 
 def uniform(lowering: Lowering, part: Value) -> bool:

@@ -1,0 +1,48 @@
+"""Chooses the cores that run a kernel, and so its way from tile IR to the buffer level."""
+
+from __future__ import annotations
+
+from tilejit.diagnostics import CompileError
+from tilejit.ir.core import Function
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.rewrite import clone_function
+from tilejit.ops import DOT
+from tilejit.passes.cube_work import CubeWork, fuse_sums
+from tilejit.passes.manager import PassContext
+from tilejit.passes.promote_cube import promote_cube
+from tilejit.passes.rotate_buffers import rotate_buffers
+from tilejit.passes.simplify import simplify
+from tilejit.passes.vector_kernel import vector_kernel
+from tilejit.target.ascend import AscendTarget
+
+
+def buffer_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
+    """Lower a simplified function, which stays as it is: for cube cores where its tile work is dots.
+
+    Raises: CompileError where the kernel does what cannot be lowered.
+    """
+    if any(op.name == DOT.name for op in function.walk()):
+        return cube_kernel(function, target, context)
+    return vector_kernel(function, target, context)
+
+
+def cube_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
+    """Lower a simplified function whose tile work is dots, which stays as it is.
+
+    Raises: CompileError where the kernel does what cannot be lowered.
+    """
+    function = clone_function(function)
+    fuse_sums(function)
+    vector_op = CubeWork(function).vector_op
+    if vector_op is not None:
+        raise CompileError(
+            "Ascend: mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and "
+            f"{vector_op.name} is work for the vector unit",
+            vector_op.location,
+            "multiply loaded tiles, add products to zeros, store the sums; do the rest in another kernel",
+        )
+    kernel = promote_cube(function, target, context)
+    for machine in kernel.functions.values():
+        rotate_buffers(machine, context)
+        simplify(machine)
+    return kernel

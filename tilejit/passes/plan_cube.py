@@ -1,0 +1,244 @@
+"""Decides how the operands of dots go from global memory through L1 to L0A and L0B.
+
+The left operand of mmad is rows x K, the right one K x columns; ``outer`` is the dimension of an operand that
+is not K. Where the elements along K are contiguous in memory, L1 has columns of C0 elements along K, as L0A
+and L0B want them; where those along the outer dimension are, L1 has columns along it and the copies to L0
+transpose. Elements of 32 bits are transposed in squares of two fractals that must lie side by side: L1 then
+has bands of 16 rows along K, each with its columns.
+
+A sum whose stores are contiguous along its rows is computed transposed: its operands change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tilejit.ir.core import Op, Value
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType
+from tilejit.ops.machine.rules import BLOCK_BYTES, FRACTAL_ROWS
+from tilejit.passes.cube_work import CubeWork, Output, Sum, origin
+from tilejit.passes.lowering import Lowering
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Space
+
+_ACCUMULATED = {FP16: FP32, BF16: FP32, FP32: FP32, INT8: INT32}
+
+
+def round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+@dataclass(frozen=True)
+class DotOperand:
+    """A loaded tile that a dot multiplies.
+
+    ``outer`` and ``inner`` are dimensions of the load, None for one of size 1; ``is_along_k``: memory is
+    contiguous along K. Units: ``extent`` is the operand's size along the outer dimension.
+    """
+
+    load: Op
+    outer: int | None
+    inner: int | None
+    is_along_k: bool
+    extent: int
+
+
+@dataclass(frozen=True)
+class DotPlan:
+    """How one dot is computed.
+
+    Units: elements. K goes through L0 in steps of ``k_step``, the last of which is padded to ``k_unit``;
+    columns of the result are padded to ``n_unit``. ``k``: the size of the tiles along K. ``pairs``: fp32
+    fractals lie in pairs along K.
+    """
+
+    dot: Op
+    left: DotOperand
+    right: DotOperand
+    element: DType
+    k: int
+    k_step: int
+    k_unit: int
+    n_unit: int
+    pairs: bool
+
+
+@dataclass(frozen=True)
+class SumPlan:
+    """How a sum is computed; ``outputs`` have their row and column dimensions in the order of the sum."""
+
+    rows: int
+    columns: int
+    element: DType
+    n_unit: int
+    dots: tuple[DotPlan, ...]
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class L1Layout:
+    """How a loaded tile lies in L1.
+
+    ``row_dim`` and ``column_dim`` are dimensions of the load, the second contiguous in memory. Units:
+    elements; ``rows`` and ``columns`` as padded. ``pitch`` is the rows of a column: ``rows``, or fewer where
+    it is that of one sum, or a band's.
+    """
+
+    row_dim: int | None
+    column_dim: int | None
+    rows: int
+    columns: int
+    is_banded: bool
+
+    @property
+    def pitch(self) -> int:
+        return FRACTAL_ROWS if self.is_banded else self.rows
+
+
+class CubePlan:
+    """The plans of all sums of a function."""
+
+    def __init__(self, lowering: Lowering, work: CubeWork, target: AscendTarget) -> None:
+        self._lowering = lowering
+        dots = sum(len(each.dots) for each in work.sums)
+        # Half of L0 for each of two slots, shared by all dots.
+        self._slot_bytes = {
+            space: target.spaces[space].capacity_bytes // 2 // dots for space in (Space.L0A, Space.L0B)
+        }
+        self.sums = {each: self._plan_sum(each) for each in work.sums}
+        self.dots = {plan.dot: plan for each in self.sums.values() for plan in each.dots}
+
+    def uses(self, load: Op) -> list[tuple[DotPlan, DotOperand]]:
+        """The dots that multiply a loaded tile, and as what."""
+        return [
+            (plan, operand)
+            for plan in self.dots.values()
+            for operand in (plan.left, plan.right)
+            if operand.load is load
+        ]
+
+    def layouts(self, load: Op) -> list[L1Layout]:
+        """The forms in which a loaded tile is wanted in L1."""
+        uses = self.uses(load)
+        shape = load.result.type.shape
+        found: list[L1Layout] = []
+        for plan, operand in uses:
+            c0 = BLOCK_BYTES // plan.element.itemsize
+            banded = not operand.is_along_k and plan.element == FP32
+            row_dim, column_dim = _memory_dims(operand)
+            row_unit = column_unit = max(FRACTAL_ROWS, c0)
+            for other, use in uses:
+                step = other.k_step
+                if use.is_along_k:
+                    column_unit = max(column_unit, step)
+                else:
+                    row_unit = max(row_unit, step)
+            rows, columns = (1 if d is None else shape[d] for d in (row_dim, column_dim))
+            layout = L1Layout(
+                row_dim, column_dim, round_up(rows, row_unit), round_up(columns, column_unit), banded
+            )
+            if layout not in found:
+                found.append(layout)
+        return found
+
+    def layout(self, operand: DotOperand, element: DType) -> L1Layout:
+        """The form that an operand is read from."""
+        banded = not operand.is_along_k and element == FP32
+        (found,) = [layout for layout in self.layouts(operand.load) if layout.is_banded is banded]
+        return found
+
+    def _plan_sum(self, each: Sum) -> SumPlan:
+        lowering, element = self._lowering, each.values[0].type.element
+        assert isinstance(element, DType)
+        if len(each.values[0].type.shape) != 2:
+            lowering.refuse("dots of tiles with three dimensions are not supported", each.dots[0], "use two")
+        outputs = list(each.outputs)
+        swapped = {self._is_swapped(output) for output in outputs}
+        if len(swapped) > 1:
+            lowering.refuse(
+                "one sum is stored by rows and by columns", outputs[-1].op, "store it in one of the two ways"
+            )
+        rows, columns = each.shape
+        if True in swapped:
+            rows, columns = columns, rows
+            outputs = [Output(o.op, o.column_dim, o.row_dim) for o in outputs]
+        dots = tuple(self._plan_dot(dot, element, True in swapped) for dot in each.dots)
+        n_unit = max(plan.n_unit for plan in dots)
+        return SumPlan(rows, columns, element, n_unit, dots, tuple(outputs))
+
+    def _is_swapped(self, output: Output) -> bool:
+        lowering, pointer = self._lowering, output.op.operand("pointer")
+        if self._is_contiguous(pointer, output.column_dim):
+            return False
+        if self._is_contiguous(pointer, output.row_dim):
+            return True
+        return lowering.refuse(
+            "stores need contiguous elements along one dimension of a tile",
+            output.op,
+            "pass a stride of 1 for one dimension, or make it a tl.constexpr",
+        )
+
+    def _is_contiguous(self, pointer: Value, dim: int | None) -> bool:
+        if dim is None or pointer.type.shape[dim] == 1:
+            return True
+        stride = self._lowering.analysis.stride(pointer, dim)
+        return stride is not None and stride.constant == 1
+
+    def _plan_dot(self, dot: Op, to: DType, is_swapped: bool) -> DotPlan:
+        a = dot.operand("a")
+        element = a.type.element
+        assert isinstance(element, DType)
+        if _ACCUMULATED.get(element) != to:
+            known = ", ".join(f"{source} (in {total})" for source, total in _ACCUMULATED.items())
+            self._lowering.refuse(
+                f"the cube unit multiplies {known}; got {element} in {to}",
+                dot,
+                "convert the operands, or accumulate in the type in brackets",
+            )
+        left, right = self._operand(dot, "a", 0), self._operand(dot, "b", 1)
+        if is_swapped:
+            left, right = right, left
+        transposes = not (left.is_along_k and right.is_along_k)
+        c0 = BLOCK_BYTES // element.itemsize
+        pairs = element == FP32 and transposes
+        k_unit = 2 * c0 if pairs else c0
+        n_unit = 2 * FRACTAL_ROWS if element == INT8 and not right.is_along_k else FRACTAL_ROWS
+        k = a.type.shape[1]
+        extents = (round_up(left.extent, FRACTAL_ROWS), round_up(right.extent, n_unit))
+        rooms = (self._slot_bytes[Space.L0A], self._slot_bytes[Space.L0B])
+        k_step = _k_step(k, k_unit, extents, rooms, element)
+        return DotPlan(dot, left, right, element, k, k_step, k_unit, n_unit, pairs)
+
+    def _operand(self, dot: Op, name: str, outer: int) -> DotOperand:
+        value = dot.operand(name)
+        found = origin(value)
+        load = found.value.defining_op
+        assert load is not None
+        outer_dim, inner_dim = found.dims[outer], found.dims[1 - outer]
+        pointer = load.operand("pointer")
+        # Where both are, as in a single row, columns along K need no transposing copies.
+        is_along_k = self._is_contiguous(pointer, inner_dim)
+        if not is_along_k and not self._is_contiguous(pointer, outer_dim):
+            self._lowering.refuse(
+                "a tile that tl.dot multiplies needs contiguous elements along one dimension",
+                load,
+                "pass a stride of 1 for one dimension, or make it a tl.constexpr",
+            )
+        return DotOperand(load, outer_dim, inner_dim, is_along_k, value.type.shape[outer])
+
+
+def _memory_dims(operand: DotOperand) -> tuple[int | None, int | None]:
+    """The dimensions of rows and of columns in L1."""
+    return (operand.outer, operand.inner) if operand.is_along_k else (operand.inner, operand.outer)
+
+
+def _k_step(k: int, unit: int, extents: Sequence[int], rooms: Sequence[int], element: DType) -> int:
+    """How much of K fits in a slot of L0A and of L0B: all, or a power of two of units."""
+    most = min(room // (extent * element.itemsize) for extent, room in zip(extents, rooms, strict=True))
+    if round_up(k, unit) <= most:
+        return round_up(k, unit)
+    step = unit
+    while 2 * step <= most:
+        step *= 2
+    return step
