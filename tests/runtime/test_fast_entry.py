@@ -386,6 +386,17 @@ def test_a_function_keeps_what_it_points_to() -> None:
     assert programs() is not None
 
 
+def test_arrays_of_warm_launches_are_not_kept() -> None:
+    kernel = fresh(add_kernel)
+    arrays = [aligned(48) for _ in range(3)]
+    warm(lambda: kernel[(3,)](arrays[0], y_ptr=arrays[1], out_ptr=arrays[2], n=N, BLOCK=16))
+    assert isinstance(kernel[(3,)], types.BuiltinFunctionType)
+    watched = [weakref.ref(array) for array in arrays]
+    arrays.clear()
+    gc.collect()
+    assert [array() for array in watched] == [None] * 3
+
+
 def test_first_launches_from_many_threads() -> None:
     kernel = fresh(shift_kernel)
     barrier = threading.Barrier(6)

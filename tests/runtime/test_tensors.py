@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -205,6 +207,18 @@ def test_no_references_leak() -> None:
         kernel[1](x, out, 40)
     after = [sys.getrefcount(thing) for thing in objects]
     assert all(abs(a - b) < 50 for a, b in zip(after, before, strict=True))
+
+
+@needs_native
+def test_tensors_of_warm_launches_are_not_kept() -> None:
+    kernel = fresh(shift_kernel)
+    tensors = [torch.zeros(48), torch.zeros(48)]
+    warm(lambda: kernel[1](*tensors, 40))
+    assert isinstance(kernel[1], types.BuiltinFunctionType)
+    watched = [weakref.ref(tensor) for tensor in tensors]
+    tensors.clear()
+    gc.collect()
+    assert [tensor() for tensor in watched] == [None] * 2
 
 
 def test_torch_is_not_imported() -> None:

@@ -23,7 +23,7 @@ from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.binding import SpecialisationRules
 from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
-from tilejit.runtime.tensors import TensorReader, reader_of
+from tilejit.runtime.tensors import reader_of
 from tilejit.target.cpu import host
 
 LaunchFunction = Callable[..., CompiledKernel]
@@ -145,15 +145,8 @@ def make_launch_function(
     )
     method = _MethodDef(compiled.name.encode(), entry.address, _METH_FASTCALL | _METH_KEYWORDS, None)
     tables = (names, param_table, constant_table, slot_table, method, entry)
-    objects = (
-        compiled,
-        programs,
-        fallback,
-        site.given,
-        tuple(site.kwargs),
-        site.matched,
-        [_kept_of(value) for value in site.given],
-    )
+    kept = [_kept_of(value) for value in (*site.kwargs, *site.given, *site.matched.values())]
+    objects = (compiled, programs, fallback, kept)
     return _builtin(method, call, _Holder(call, tables, objects))
 
 
@@ -207,7 +200,7 @@ def _constant(index: int, value: object) -> entry_tables.Constant:
 def _array_param(param: PointerParam, index: int, argument: object, is_written: bool) -> entry_tables.Param:
     entry = entry_tables.Param(
         index=index,
-        default=id(argument),
+        default=id(argument) if index < 0 else None,
         divisible=param.divisible_by_16,
         is_written=is_written,
         rank=param.rank,
@@ -240,7 +233,8 @@ def _number_param(param: ScalarParam, index: int, argument: object) -> entry_tab
     divisible = (
         param.divisible_by_16 if kind in (ParamKind.INT32, ParamKind.INT64, ParamKind.UINT64) else _EITHER
     )
-    return entry_tables.Param(kind=kind, index=index, default=id(argument), divisible=divisible)
+    default = id(argument) if index < 0 else None
+    return entry_tables.Param(kind=kind, index=index, default=default, divisible=divisible)
 
 
 def _slot(
@@ -256,9 +250,9 @@ def _slot(
     return entry_tables.Slot(kind, param, argument.dimension, shift)
 
 
-def _kept_of(value: object) -> np.dtype | TensorReader | None:
-    """What the table's entry for an argument points to, beside the argument."""
-    return value.dtype if isinstance(value, np.ndarray) else reader_of(value)
+def _kept_of(value: object) -> object:
+    """What the tables may point to of an argument: itself, but of an array what they say of its kind."""
+    return value.dtype if isinstance(value, np.ndarray) else reader_of(value) or value
 
 
 @dataclass(frozen=True)
