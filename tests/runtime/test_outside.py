@@ -74,6 +74,35 @@ def test_changed_global(
     assert launched(kernel, target) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [(0.0, -0.0), ((1, 2), (1, 2.0)), ((0.0,), (-0.0,)), (((1,),), ((True,),))]
+)
+def test_values_that_are_equal_but_not_the_same(target: str, before: object, now: object) -> None:
+    held = before
+
+    @tilejit.kernel
+    def holds(out_ptr):
+        tl.static_assert(held is not None)
+        tl.store(out_ptr, 1)
+
+    launched(holds, target)
+    held = now
+    message = f"the closed-over name held was {before!r} when the kernel was compiled and is {now!r} now"
+    check_refusal(holds, target, f"kernel holds: {message}")
+
+
+def test_another_nan_changes_nothing(target: str) -> None:
+    held = float("nan")
+
+    @tilejit.kernel
+    def holds(out_ptr):
+        tl.store(out_ptr, tl.where(held > 0, 2, 1))
+
+    assert launched(holds, target) == 1
+    held = float("nan")
+    assert launched(holds, target) == 1
+
+
 def test_an_equal_value_changes_nothing(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = fresh(reads_globals)
     expected = launched(kernel, target)

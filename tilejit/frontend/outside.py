@@ -81,7 +81,12 @@ def _is_same_place(a: dict[str, object] | ClosedOver, b: dict[str, object] | Clo
 
 
 def _is_same(before: object, now: object) -> bool:
-    return now is before or (type(now) is type(before) and now == before)
+    """Whether code made for one constant is right for the other: -0.0 is not 0.0, and 1 is not True."""
+    if now is before or type(now) is not type(before):
+        return now is before
+    if isinstance(before, tuple) and isinstance(now, tuple):
+        return len(before) == len(now) and all(map(_is_same, before, now))
+    return repr(now) == repr(before) if isinstance(before, float) else now == before
 
 
 def _is_constant(value: object) -> bool:
