@@ -18,8 +18,8 @@ import numpy as np
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, Execution
 from tilejit.backend.ascend.memory import GlobalMemory, core_memories
 from tilejit.backend.ascend.pipes import PipeQueue, SimulatedCore, Site, SiteKind, Work, site_of
-from tilejit.backend.ascend.program_checks import check_kernel
-from tilejit.backend.ascend.report import Findings
+from tilejit.backend.ascend.program_checks import static_faults
+from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
 from tilejit.backend.ascend.scheduler import Scheduler
@@ -68,7 +68,8 @@ def simulate(
     arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray)}
     gm = GlobalMemory(arrays, kernel.workspace_bytes * launched, rng)
     findings = Findings(kernel.name)
-    check_kernel(kernel, target, findings)
+    for problem, op in static_faults(kernel, target):
+        findings.add(FindingKind.LIMIT, problem, op, about=problem)
     cores, sites = _make_cores(kernel, launched, arguments, grid, gm, target, marks_loops=extrapolate)
     execution = None
     if values:

@@ -20,24 +20,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tilejit.backend.ascend.report import Finding, FindingKind, Findings, spell_op
+from tilejit.backend.ascend.program_checks import static_faults
+from tilejit.backend.ascend.report import Finding, FindingKind, Findings
 from tilejit.backend.ascend.verify_control import uneven_control
 from tilejit.backend.ascend.verify_run import run_abstractly
 from tilejit.backend.ascend.verify_trips import Sample, with_trips
 from tilejit.diagnostics import InternalError
-from tilejit.ir.core import Op
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.types import DType
 from tilejit.ops import CONSTANT, FOR, IDIV
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Core, Space
 
 _PROGRAMS = 2
 _MOST_SIZES = 4
 SMALL, LARGE = 1, 1 << 16
 """What integer arguments and scalars from memory are, in the runs: conditions on them go both ways."""
-_CORE_OF_SPACE = {space: Core.AIV if space is Space.UB else Core.AIC for space in Space}
 
 
 def verify_kernel(kernel: MachineKernel, target: AscendTarget) -> None:
@@ -50,7 +47,7 @@ def verify_kernel(kernel: MachineKernel, target: AscendTarget) -> None:
 def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, ...]:
     """Everything that is wrong with a kernel."""
     findings = Findings(kernel.name)
-    for problem, op in _static_faults(kernel, target):
+    for problem, op in static_faults(kernel, target):
         findings.add(FindingKind.LIMIT, problem, op, about=problem)
     for problem, op in uneven_control(kernel):
         findings.add(FindingKind.FLAG, problem, op, about=problem)
@@ -102,41 +99,3 @@ def trip_counts(kernel: MachineKernel) -> list[int]:
     ]
     most = max(slots, default=1)
     return sorted({0, 1, 2, most, most + 1, 2 * most + 1})
-
-
-def _static_faults(kernel: MachineKernel, target: AscendTarget) -> Iterator[tuple[str, Op]]:
-    for core, function in kernel.functions.items():
-        for op in function.walk():
-            facts = op.definition.machine
-            if facts is not None and core not in facts.cores:
-                yield f"an {core.name} has no {op.name}: {spell_op(op)}", op
-            if op.name == BUFFER.name:
-                for problem in _buffer_faults(op, core, kernel, target):
-                    yield f"{problem}: {spell_op(op)}", op
-
-
-def _buffer_faults(op: Op, core: Core, kernel: MachineKernel, target: AscendTarget) -> Iterator[str]:
-    attributes = op.attributes
-    space, element = attributes["space"], attributes["element"]
-    address, slot_bytes = attributes["address"], attributes["slot_bytes"]
-    elements, slots = attributes["elements"], attributes["slots"]
-    assert isinstance(space, Space) and isinstance(element, DType)
-    assert isinstance(address, int) and isinstance(slot_bytes, int)
-    assert isinstance(elements, int) and isinstance(slots, int)
-    if slots == 1:
-        slot_bytes = max(slot_bytes, elements * element.itemsize)  # nothing steps from slot to slot
-    if address < 0 or slot_bytes < elements * element.itemsize:
-        yield f"a buffer at {address} with slots of {slot_bytes} bytes for {elements} elements"
-        return
-    end = address + slots * slot_bytes
-    if space is Space.GM:
-        if end > kernel.workspace_bytes:
-            yield f"a buffer ends at byte {end} of a workspace of {kernel.workspace_bytes}"
-        return
-    memory = target.spaces[space]
-    if _CORE_OF_SPACE[space] is not core:
-        yield f"an {core.name} has no {space.value}"
-    if end > memory.usable_bytes:
-        yield f"a buffer ends at byte {end} of {space.value}, which has {memory.usable_bytes}"
-    if address % memory.alignment_bytes or (slots > 1 and slot_bytes % memory.alignment_bytes):
-        yield f"a buffer at {address}, slots {slot_bytes} apart, is not aligned to {memory.alignment_bytes}"
