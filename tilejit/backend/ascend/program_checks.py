@@ -16,7 +16,7 @@ _CORE_OF_SPACE = {space: Core.AIV if space is Space.UB else Core.AIC for space i
 
 
 def static_faults(kernel: MachineKernel, target: AscendTarget) -> Iterator[tuple[str, Op]]:
-    """What is wrong with a kernel's ops: what a core lacks of instructions, pipes, flags; misplaced buffers."""
+    """What is wrong with ops: instructions, pipes and flags that a core lacks, misplaced buffers."""
     for core, function in kernel.functions.items():
         for op in function.walk():
             facts = op.definition.machine
