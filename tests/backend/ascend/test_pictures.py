@@ -26,6 +26,13 @@ def relay(*, keep_spans: bool = True, values: bool = True) -> SimulationResult:
     return simulate(made, arguments, (5, 1, 1), ASCEND_910B1, blocks=1, keep_spans=keep_spans, values=values)
 
 
+def test_instructions_are_kept_in_the_order_of_issue() -> None:
+    names = [instruction.op.name for core, instruction in relay().issued if core == 0]
+    assert names[:3] == ["set_flag", "set_flag", "wait_flag"]
+    assert names.count("cross_set") == names.count("load_l1") == 5
+    assert relay(keep_spans=False).issued == ()
+
+
 def test_a_trace_has_a_process_for_each_core_and_a_track_for_each_pipe() -> None:
     result = relay()
     events = json.loads(result.trace())["traceEvents"]

@@ -94,6 +94,8 @@ class ScalarUnits:
         site = self._sites[op]
         time = now + scalar_ops * self._timing.scalar_op_cycles
         job = core.pending = Job(site, Instruction(op, values, core.state))
+        if self._timeline.keeps_spans:
+            self._timeline.record.issued.append((core.number, job.instruction))
         if site.cost is not None:
             job.cost = site.cost(job.instruction, self._target)
             time += job.cost.issue_cycles

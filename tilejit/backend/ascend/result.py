@@ -11,7 +11,7 @@ from tilejit.backend.ascend.timeline import Span
 from tilejit.backend.ascend.trace import chrome_trace
 from tilejit.diagnostics import InternalError, KernelError
 from tilejit.ir.core import Op
-from tilejit.ir.machine import MachineKernel
+from tilejit.ir.machine import Instruction, MachineKernel
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Pipe
@@ -27,8 +27,9 @@ class SimulationResult:
     itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``occupied`` those in which
     an instruction of it was under way, latency included, as profilers count; ``held`` gives for each core
     those in which its scalar unit waited, and ``waits``, summed over all cores, those in which a pipe or the
-    scalar unit (pipe S) waited at an op. ``spans`` is empty unless the simulation kept them.
-    ``skipped_cycles`` were extrapolated.
+    scalar unit (pipe S) waited at an op. ``spans`` and ``issued``, the instructions in the order of
+    issue with the numbers of their cores, are empty unless the simulation kept them. ``skipped_cycles`` were
+    extrapolated.
     """
 
     kernel: MachineKernel
@@ -45,6 +46,7 @@ class SimulationResult:
     findings: tuple[Finding, ...]
     waits: Mapping[tuple[Pipe, Op], float]
     spans: tuple[Span, ...] = ()
+    issued: tuple[tuple[int, Instruction], ...] = ()
     skipped_cycles: float = 0.0
 
     @property

@@ -58,7 +58,7 @@ def simulate(
 
     ``blocks`` is how many blocks are launched: all cores of the chip, or as many as there are programs.
     Without ``values`` only time is simulated and arrays stay as they are. A ``seed`` other than 0 varies
-    latencies and the delivery of cross-core flags. ``keep_spans`` keeps the time of every instruction for
+    latencies and the delivery of cross-core flags. ``keep_spans`` keeps every instruction and its time, for
     ``trace``. ``resident``: arrays that L2 holds already.
     """
     if extrapolate and values:
@@ -107,6 +107,7 @@ def _result(
         held={core.number: core.held_cycles for core in cores},
         waits=record.waits,
         spans=tuple(record.spans),
+        issued=tuple(record.issued),
     )
 
 

@@ -10,6 +10,7 @@ from itertools import count
 from typing import TypeVar
 
 from tilejit.ir.core import Op
+from tilejit.ir.machine import Instruction
 from tilejit.target.spaces import Pipe
 
 _Subject = TypeVar("_Subject")
@@ -35,12 +36,14 @@ class Span:
 class Record:
     """What a run leaves besides memory.
 
-    Units: cycles. ``waits`` adds up over all cores, without what was skipped. ``skipped_cycles`` is time that
-    was extrapolated, of the block where it is most.
+    Units: cycles. ``issued``, kept on request like ``spans``, has the instructions in the order of issue with
+    the numbers of their cores, flags and barriers among them. ``waits`` adds up over all cores, without what
+    was skipped. ``skipped_cycles`` is time that was extrapolated, of the block where it is most.
     """
 
     end: float = 0.0
     spans: list[Span] = field(default_factory=list)
+    issued: list[tuple[int, Instruction]] = field(default_factory=list)
     waits: defaultdict[tuple[Pipe, Op], float] = field(default_factory=lambda: defaultdict(float))
     skipped_cycles: float = 0.0
 
