@@ -191,3 +191,34 @@ def permute_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.const
     tl.store(out_ptr + (b * A + a) * C + c, first)
     a, c, b = tl.arange(0, A)[:, None, None], tl.arange(0, C)[None, :, None], tl.arange(0, B)[None, None, :]
     tl.store(out_ptr + A * B * C + (a * C + c) * B + b, second)
+
+
+@tilejit.kernel
+def scatter_kernel(x_ptr, index_ptr, out_ptr, n, stride, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    index = tl.load(index_ptr + lanes, mask=mask, other=0)
+    gathered = tl.load(x_ptr + index * stride, mask=mask, other=3)
+    reverse = tl.load(x_ptr + (n - 1 - lanes) * stride, mask=mask)
+    tl.store(out_ptr + index * stride, gathered + reverse, mask=mask & (index % 3 != 0))
+
+
+@tilejit.kernel
+def bools_kernel(x_ptr, keep_ptr, out_ptr, flags_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    x = tl.load(x_ptr + lanes, mask=mask)
+    keep = tl.load(keep_ptr + lanes, mask=mask)
+    tl.store(out_ptr + lanes, tl.load(x_ptr + lanes, mask=mask & keep, other=-x), mask=mask)
+    tl.store(flags_ptr + lanes, keep & (x > 0), mask=mask)
+
+
+@tilejit.kernel
+def bytes_kernel(x_ptr, y_ptr, low_ptr, total_ptr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    rows, columns = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    places = rows[:, None] * COLUMNS + columns[None, :]
+    x = tl.load(x_ptr + places)
+    scaled = x * tl.load(y_ptr + rows)[:, None] + 3
+    tl.store(x_ptr + places, scaled)
+    tl.store(low_ptr + columns, tl.min(scaled, axis=0))
+    tl.store(total_ptr + rows, tl.sum(tl.abs(scaled).to(tl.int32), axis=1))

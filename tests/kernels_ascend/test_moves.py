@@ -43,3 +43,26 @@ def test_permutations(dtype: type, shape: tuple[int, int, int]) -> None:
     out = np.zeros(2 * x.size, dtype)
     a, b, c = shape
     compare(kernels.permute_kernel, x, out, grid=(1,), exact=True, A=a, B=b, C=c)
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float16, np.int8, np.int32))
+@pytest.mark.parametrize("stride", (1, 3))
+def test_elements_one_by_one(dtype: type, stride: int) -> None:
+    x = RNG.integers(-50, 50, 300).astype(dtype)
+    index, out = RNG.permutation(100).astype(np.int32), np.zeros(300, dtype)
+    compare(kernels.scatter_kernel, x, index, out, 90, stride, grid=(3,), exact=True, BLOCK=32)
+
+
+def test_bools_in_memory() -> None:
+    x, keep = RNG.standard_normal(100).astype(np.float32), RNG.integers(0, 2, 100).astype(bool)
+    out, flags = np.zeros_like(x), np.zeros_like(keep)
+    compare(kernels.bools_kernel, x, keep, out, flags, 100, grid=(2,), exact=True, BLOCK=64)
+
+
+@pytest.mark.parametrize("dtype", (np.int8, np.int16))
+@pytest.mark.parametrize(("rows", "columns"), ((5, 40), (1, 100), (7, 1)))
+def test_narrow_integers(dtype: type, rows: int, columns: int) -> None:
+    x = RNG.integers(-100, 100, (rows, columns)).astype(dtype)
+    y = RNG.integers(-100, 100, rows).astype(dtype)
+    low, total = np.zeros(columns, dtype), np.zeros(rows, np.int32)
+    compare(kernels.bytes_kernel, x, y, low, total, grid=(1,), exact=True, ROWS=rows, COLUMNS=columns)

@@ -5,6 +5,9 @@ tile is then turned over in UB. Columns may be a small number of elements apart.
 the rows of one copy where its stride is regular; dimensions further out, and those reached through indices
 (rows of a page table), become loops with one copy each. Bounds of dimensions become counts.
 
+Where no dimension will do for columns, each element is a row by itself: the walk has one more dimension, of
+one column, and so all dimensions of the tile are rows.
+
 A row stride that is known only at run time may turn out smaller than a row, as in a broadcast array: the
 copies are then made one row at a time, by the same instruction in a loop.
 """
@@ -24,6 +27,8 @@ from tilejit.passes.tile_lanes import bound_count, bound_of, conjuncts, lane, po
 
 MAX_ROWS = 4095
 """Rows of one copy. Source: as in ``ops.machine.move``."""
+MOST_ELEMENTS = 2048
+"""Elements that are moved each by itself: in UB each takes a block."""
 _MOST_APART = 16
 """Distance of columns up to which it pays to copy what lies between them, in elements."""
 
@@ -33,7 +38,8 @@ class Walk:
     """How an access goes through its tile.
 
     ``dims`` are the dimensions longer than 1, columns last; ``is_turned``: that is not their order in the
-    tile. ``step`` is the distance of columns. ``counts`` has the valid lanes along each dimension. ``looped``
+    tile; ``is_spread``: the last is none of the tile, each element is a row. ``step`` is the distance of
+    columns. ``counts`` has the valid lanes along each dimension. ``looped``
     says which are loops. ``tests`` are parts of the mask that are asked for each row.
     """
 
@@ -42,6 +48,7 @@ class Walk:
     dims: tuple[int, ...]
     step: int
     is_turned: bool
+    is_spread: bool
     counts: dict[int, Index]
     strides: dict[int, Stride | None]
     looped: tuple[int, ...]
@@ -61,7 +68,8 @@ class Walk:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes in the order of ``dims``."""
-        return tuple(self.pointer.type.shape[d] for d in self.dims)
+        sizes = (*self.pointer.type.shape, 1)
+        return tuple(sizes[d] for d in self.dims)
 
     @property
     def columns(self) -> Index:
@@ -82,31 +90,64 @@ def plan_walk(lowering: Lowering, op: Op) -> Walk:
     shape = pointer.type.shape
     dims = tuple(d for d, size in enumerate(shape) if size != 1)
     strides = dict(zip(range(len(shape)), lowering.analysis.strides(pointer), strict=True))
-    step, is_turned = _columns(lowering, op, dims, strides) if dims else (1, False)
+    tests = _tests(lowering, op)
+    columns = _columns(dims, strides) if dims else (1, False)
+    if columns is None or not _are_per_row(lowering, tests, dims, turned=columns[1]):
+        columns = 1, False
+        _check_size(lowering, op)
+        lowering.context.remark("each element of a tile is moved by itself", op.location)
+        shape, dims, strides[len(shape)] = (*shape, 1), (*dims, len(shape)), Stride(1)
+        is_spread = True
+    else:
+        is_spread = False
+    step, is_turned = columns
     if is_turned:
         dims = (*dims[:-2], dims[-1], dims[-2])
     width = (shape[dims[-1]] - 1) * step + 1 if dims else 1
     looped = _looped_dims(dims, strides, shape, width)
     if step > 1 and op.name != LOAD.name:
         looped = dims[:-1]
-    walk = Walk(op, pointer, dims, step, is_turned, {d: shape[d] for d in dims}, strides, looped)
-    tests: list[Value] = []
+    counts: dict[int, Index] = {d: shape[d] for d in dims}
+    walk = Walk(op, pointer, dims, step, is_turned, is_spread, counts, strides, looped)
     for part in conjuncts(op.optional_operand("mask")):
         walk.is_partial = True
         bound = bound_of(lowering, part)
-        if bound is not None and bound.dim in walk.counts:
-            size = walk.counts[bound.dim]
+        if bound is not None:
+            size = walk.counts.get(bound.dim, 1)
             count = bound_count(lowering, bound, shape[bound.dim])
             is_first = size == shape[bound.dim]
             walk.counts[bound.dim] = count if is_first else lowering.builder.minimum(size, count)
         elif uniform(lowering, part):
             _apply_uniform(lowering, walk, part)
-        else:
-            tests.append(part)
-    walk.tests = tuple(tests)
     if tests:
-        _loop_for_tests(lowering, walk)
+        walk.tests = tuple(tests)
+        walk.looped = dims[:-1]
     return walk
+
+
+def _tests(lowering: Lowering, op: Op) -> list[Value]:
+    """The parts of a mask that neither bound a dimension nor are one number."""
+    parts = conjuncts(op.optional_operand("mask"))
+    return [p for p in parts if bound_of(lowering, p) is None and not uniform(lowering, p)]
+
+
+def _are_per_row(lowering: Lowering, tests: Sequence[Value], dims: Sequence[int], *, turned: bool) -> bool:
+    """Whether parts of a mask are the same along the columns."""
+    if not tests:
+        return True
+    column = dims[-2] if turned else dims[-1]
+    return all(lowering.analysis.stride_of_mask(part, column) is not None for part in tests)
+
+
+def _check_size(lowering: Lowering, op: Op) -> None:
+    type = op.operand("pointer").type
+    if type.size > MOST_ELEMENTS:
+        what = "loads" if op.name == LOAD.name else "stores"
+        lowering.refuse(
+            f"{what} of {type.size} elements need contiguous ones along one of the last two dimensions",
+            op,
+            f"let a dimension run over contiguous memory, or use tiles of at most {MOST_ELEMENTS} elements",
+        )
 
 
 def copied_columns(lowering: Lowering, walk: Walk) -> Index:
@@ -118,26 +159,14 @@ def copied_columns(lowering: Lowering, walk: Walk) -> Index:
     return builder.maximum(builder.add(last, 1), 0)
 
 
-def _columns(
-    lowering: Lowering, op: Op, dims: tuple[int, ...], strides: dict[int, Stride | None]
-) -> tuple[int, bool]:
-    """The distance of columns, and whether they are the last dimension but one."""
+def _columns(dims: tuple[int, ...], strides: dict[int, Stride | None]) -> tuple[int, bool] | None:
+    """The distance of columns, and whether they are the last dimension but one; None where there are none."""
     apart = [stride.constant if stride is not None else None for stride in map(strides.get, dims)]
     if apart[-1] != 1 and len(dims) > 1 and apart[-2] == 1:
         return 1, True
     if apart[-1] is not None and 0 < apart[-1] <= _MOST_APART:
         return apart[-1], False
-    what = "loads" if op.name == LOAD.name else "stores"
-    got = "addresses that are no regular function of the index"
-    stride = strides[dims[-1]]
-    if stride is not None:
-        known = stride.constant
-        got = f"a stride of {known}" if known is not None else "a stride known at run time"
-    lowering.refuse(
-        f"{what} need contiguous elements along one of the last two dimensions of a tile; got {got}",
-        op,
-        "let the last dimension run over contiguous memory, or copy rows",
-    )
+    return None
 
 
 def _looped_dims(
@@ -162,20 +191,6 @@ def _apply_uniform(lowering: Lowering, walk: Walk, part: Value) -> None:
     walk.counts[dim] = builder.select(condition, walk.counts.get(dim, 1), 0)
 
 
-def _loop_for_tests(lowering: Lowering, walk: Walk) -> None:
-    """Turn rows into a loop, so that parts of the mask can be asked for each row."""
-    column = walk.column
-    for part in walk.tests:
-        if column is None or lowering.analysis.stride_of_mask(part, column) is None:
-            lowering.refuse(
-                "a mask must bound a dimension from above, or be the same along the last dimension",
-                walk.op,
-                "mask with comparisons like `columns < n`",
-            )
-    if walk.row is not None:
-        walk.looped = (*walk.looped, walk.row)
-
-
 def for_each_copy(lowering: Lowering, walk: Walk, pitch: int, copy: Copy) -> None:
     """Run ``copy`` for every group of rows that one instruction moves; rows are ``pitch`` elements apart."""
     walk.indices = [0] * walk.pointer.type.rank
@@ -183,7 +198,7 @@ def for_each_copy(lowering: Lowering, walk: Walk, pitch: int, copy: Copy) -> Non
 
 
 def _nest(lowering: Lowering, walk: Walk, pitch: int, copy: Copy, looped: list[int], offset: Index) -> None:
-    builder, shape = lowering.builder, walk.pointer.type.shape
+    builder, shape = lowering.builder, (*walk.pointer.type.shape, 1)
     if not looped:
         _copy_rows(lowering, walk, pitch, copy, offset)
         return

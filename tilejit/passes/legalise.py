@@ -39,10 +39,16 @@ from tilejit.ops import (
     ADD,
     AND,
     BITCAST,
+    BROADCAST,
     CAST,
     CMP,
     CONSTANT,
+    EXP,
+    EXP2,
     FMA,
+    LOAD,
+    LOG,
+    LOG2,
     MAX,
     MIN,
     MUL,
@@ -50,15 +56,19 @@ from tilejit.ops import (
     NOT,
     OR,
     REDUCE,
+    RSQRT,
     SELECT,
     SHL,
     SHR,
     SPLAT,
+    SQRT,
     SUB,
     XOR,
     CmpPredicate,
+    ReduceKind,
     Rounding,
 )
+from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import TileHomes, is_view
@@ -67,6 +77,9 @@ _NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS))
 """Ops whose fp16 form gives what fp32 and one rounding give."""
 _BITWISE = frozenset(op.name for op in (AND, OR, XOR, NOT))
 _BOOL_OPS = frozenset(op.name for op in (AND, OR, XOR, NOT, CMP))
+
+_NUMERIC_KINDS = (ReduceKind.SUM, ReduceKind.MAX, ReduceKind.MIN)
+_BEFORE_VIEWS = frozenset(op.name for op in (CAST, NEG, ABS, SQRT, RSQRT, EXP, EXP2, LOG, LOG2))
 
 _DIRECT: frozenset[tuple[DType, DType]] = frozenset(
     {
@@ -96,6 +109,11 @@ _NARROWED: Mapping[tuple[DType, DType], tuple[DType, ...]] = {
 def legalise(function: Function, context: PassContext) -> None:
     """Rewrite ``function`` in place. Raises: CompileError for element types that the unit cannot compute."""
     homes = TileHomes(function)
+    for op in list(function.walk()):
+        if op.name == LOAD.name and op.result in homes.demanded:
+            _load(op)
+        elif op.name in _BEFORE_VIEWS and op.result in homes.demanded:
+            _compute_before_view(op)
     for op in list(function.walk()):
         if is_view(op) and op.result in homes.demanded and op.result.type.element == INT1:
             _sink_view(op)
@@ -135,6 +153,9 @@ class _Maker:
         source = _element(x)
         if source == target:
             return x
+        view = x.defining_op
+        if view is not None and view.name == BROADCAST.name:
+            return self.make(BROADCAST, view.attributes, x=self.cast(view.operands[0], target))
         if source == INT1:
             return self._cast_from_bool(x, target)
         if target == INT1:
@@ -174,6 +195,16 @@ def _element(value: Value) -> DType:
     element = value.type.element
     assert isinstance(element, DType)
     return element
+
+
+def _compute_before_view(op: Op) -> None:
+    """Let a function of a repeated tile be the repeated function: it is computed of fewer elements."""
+    view = op.operands[0].defining_op
+    if view is None or view.name != BROADCAST.name:
+        return
+    maker = _Maker(op)
+    computed = maker.make(op.definition, op.attributes, x=view.operands[0])
+    replace_op(op, [maker.make(BROADCAST, view.attributes, x=computed)])
 
 
 def _sink_view(view: Op) -> None:
@@ -232,11 +263,13 @@ def _compare(op: Op) -> None:
 
 def _absolute(op: Op) -> None:
     """Integers: the larger of x and -x, which is MIN for MIN."""
-    element = _element(op.result)
-    if element in (INT16, INT32):
-        maker, x = _Maker(op), op.operands[0]
+    element, maker = _element(op.result), _Maker(op)
+    if element == UINT8:
+        replace_op(op, [op.operands[0]])
+    elif element in (INT8, INT16, INT32):
+        x = maker.cast(op.operands[0], INT16) if element == INT8 else op.operands[0]
         minus = maker.make(SUB, lhs=maker.constant(0, x.type), rhs=x)
-        replace_op(op, [maker.make(MAX, lhs=x, rhs=minus)])
+        replace_op(op, [maker.cast(maker.make(MAX, lhs=x, rhs=minus), element)])
     else:
         _arithmetic(op)
 
@@ -300,11 +333,23 @@ def _keep(op: Op) -> None:
     """A bitcast is a view."""
 
 
+def _load(op: Op) -> None:
+    """What stands in for masked-out lanes is a number; a tile is selected from afterwards."""
+    other, mask = op.optional_operand("other"), op.optional_operand("mask")
+    if other is None or mask is None or op.result.type.is_scalar or constant_value(other) is not None:
+        return
+    maker = _Maker(op)
+    loaded = maker.make(LOAD, op.attributes, pointer=op.operand("pointer"), mask=mask)
+    replace_op(op, [maker.make(SELECT, condition=mask, true_value=loaded, false_value=other)])
+
+
 def _reduce(op: Op) -> None:
-    """Reductions of 16-bit floats are taken in fp32, which is faster too."""
+    """16-bit floats are reduced in fp32, which is faster too, narrow integers where nothing is lost."""
     element = _element(op.result)
     if element in (FP16, BF16):
         _widen(op, FP32)
+    elif element in (INT8, UINT8, INT16) and op.attributes["kind"] in _NUMERIC_KINDS:
+        _widen(op, INT32 if op.attributes["kind"] is ReduceKind.SUM else FP32)
     elif element not in (FP32, INT32):
         hint = "reduce in fp32 or int32"
         raise CompileError(f"Ascend: the vector unit cannot reduce {element}", op.location, hint)

@@ -122,8 +122,8 @@ def _for_all_rows(lowering: Lowering, bits: Bits) -> Bits:
     type = TileType(FP32, (bits.layout.rows, bits.layout.columns))
     one, zero = (lowering.builder.constant(number, FP32) for number in (1.0, 0.0))
     numbers = lowering.new_tile(type)
-    _select_into(lowering, numbers, bits, one, zero)
-    return _compare_sources(lowering, numbers.layout, [whole(numbers)], one, Predicate.EQ)
+    select_into(lowering, numbers, bits, one, zero)
+    return compare_sources(lowering, numbers.layout, [whole(numbers)], one, Predicate.EQ)
 
 
 # Comparisons
@@ -149,8 +149,8 @@ def _compare(lowering: Lowering, op: Op) -> Bits:
         left, right, predicate = right, left, _FLIPPED[predicate]
     sources = [lowering.as_source(left)]
     if isinstance(right, Source):
-        return _compare_sources(lowering, layout, [*sources, right], None, Predicate(predicate.value))
-    return _compare_sources(lowering, layout, sources, right, Predicate(predicate.value))
+        return compare_sources(lowering, layout, [*sources, right], None, Predicate(predicate.value))
+    return compare_sources(lowering, layout, sources, right, Predicate(predicate.value))
 
 
 def _compare_integers(lowering: Lowering, op: Op, predicate: CmpPredicate, layout: TileLayout) -> Bits:
@@ -166,7 +166,7 @@ def _compare_integers(lowering: Lowering, op: Op, predicate: CmpPredicate, layou
         larger = lowering.new_tile(type)
         on_tile(lowering.builder, VMAX, larger, {"src0": lhs, "src1": rhs})
         lhs = whole(larger)
-    bits = _compare_sources(lowering, layout, [lhs, rhs], None, Predicate.EQ)
+    bits = compare_sources(lowering, layout, [lhs, rhs], None, Predicate.EQ)
     return _inverted(lowering, bits) if negated else bits
 
 
@@ -203,26 +203,26 @@ def _compare_tables(
         table = lowering.scaled_table(FP32, layout.columns, column)
         along = Source(table.pointer, FP32, 0, True)
         if not row:
-            return _compare_sources(lowering, layout, [along], bound, asked)
+            return compare_sources(lowering, layout, [along], bound, asked)
     rows = lowering.scaled_table(FP32, layout.rows, -row if column else row)
     if not column:
         across = Source(lowering.blocks(rows, layout.rows).pointer, FP32, 1, False)
-        return _compare_sources(lowering, layout, [across], bound, asked)
+        return compare_sources(lowering, layout, [across], bound, asked)
     # t * j against bound - s * i
     shifted = lowering.new_like(rows)
     on_tile(lowering.builder, VADDS, shifted, {"src": whole(rows)}, scalar=bound)
     across = Source(lowering.blocks(shifted, layout.rows).pointer, FP32, 1, False)
-    return _compare_sources(lowering, layout, [along, across], None, asked)
+    return compare_sources(lowering, layout, [along, across], None, asked)
 
 
-def _compare_sources(
+def compare_sources(
     lowering: Lowering,
     layout: TileLayout,
     sources: list[Source],
     scalar: Value | None,
     predicate: Predicate,
 ) -> Bits:
-    """Compare strip by strip."""
+    """Compare numbers strip by strip: two tiles, or a tile and a scalar."""
     alike = all(s.follows_columns and s.row_blocks == 0 for s in sources)
     bits = _new_bits(lowering, layout, 1 if alike else layout.rows)
     names = ("src",) if len(sources) == 1 else ("src0", "src1")
@@ -301,13 +301,14 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     bits = bits_of(lowering, op.operand("condition"))
     chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
     target = lowering.destination(op)
-    _select_into(lowering, target, bits, chosen, other)
+    select_into(lowering, target, bits, chosen, other)
     return target
 
 
-def _select_into(
+def select_into(
     lowering: Lowering, target: UbTile, bits: Bits, chosen: Source | Value, other: Source | Value
 ) -> None:
+    """Write ``chosen`` where bits are set, else ``other``."""
     builder, layout = lowering.builder, target.layout
     first = lowering.as_source(chosen)
     if layout.rows == 1 and first.follows_columns:

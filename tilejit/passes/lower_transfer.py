@@ -11,13 +11,14 @@ whole blocks behind it. Nothing is filled where only stores under the same mask 
 from __future__ import annotations
 
 from tilejit.ir.core import Op, Value
-from tilejit.ir.types import INT32, UINT32, DType, PointerType, TileType, product
+from tilejit.ir.types import FP32, INT1, INT16, INT32, UINT8, UINT32, DType, PointerType, TileType, product
 from tilejit.ops import STORE, CmpPredicate
 from tilejit.ops.machine.move import COPY_IN, COPY_OUT
 from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.ops.machine.vector_move import VGATHER
 from tilejit.passes.access_walk import MAX_ROWS, Walk, copied_columns, for_each_copy, plan_walk
 from tilejit.passes.algebra import constant_value
+from tilejit.passes.lower_bytes import bytes_of, bytes_to_words, lowest_bytes
 from tilejit.passes.lower_transpose import transpose_into
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index, Operand
@@ -26,33 +27,45 @@ from tilejit.passes.tile_lanes import conjuncts
 
 
 def lower_load(lowering: Lowering, op: Op) -> UbTile:
-    """Copy a tile from global memory to a buffer of its own."""
-    type, name = op.result.type, op.result.name
-    if not isinstance(type.element, DType):
-        lowering.refuse("tiles of pointers cannot be loaded", op, "load single pointers")
+    """Copy a tile from global memory to a buffer of its own; bools come as bytes."""
+    type, name = op.result.type.with_element(_stored(lowering, op, op.result)), op.result.name
+    element = type.element
+    assert isinstance(element, DType)
     walk = plan_walk(lowering, op)
     fills = walk.is_partial and _is_seen(op)
     value = _fill_value(lowering, op) if fills else None
-    tile = lowering.new_tile(_copied_type(walk, type.element), name, is_fixed=True)
-    if value is not None and walk.tests:
+    fills_first = bool(walk.tests) or walk.is_spread
+    tile = _copied_tile(lowering, walk, element, name)
+    if value is not None and fills_first:
         lowering.fill(tile.pointer, tile.element, value, tile.layout.elements)
     _copy_in(lowering, walk, tile, value)
-    if value is not None and not walk.tests:
+    if value is not None and not fills_first:
         _fill_outside(lowering, walk, tile, value)
-    if walk.step > 1:
-        tile = _gathered(lowering, walk, tile)
+    if walk.step > 1 or walk.is_spread:
+        return _gathered(lowering, walk, tile)
     if walk.is_turned:
         turned = lowering.new_tile(type, name)
         transpose_into(lowering, tile, turned, product(walk.shape[:-2]))
         return turned
-    return UbTile(tile.pointer, layout_of(type), type.element, tile.is_fixed)
+    return UbTile(tile.pointer, layout_of(type), element, tile.is_fixed)
 
 
-def _copied_type(walk: Walk, element: DType) -> TileType:
-    """The tile that a load copies to: columns last, with what is between them."""
-    if not walk.shape:
-        return TileType(element)
-    return TileType(element, (*walk.shape[:-1], (walk.shape[-1] - 1) * walk.step + 1))
+def _stored(lowering: Lowering, op: Op, value: Value) -> DType:
+    """The element type that a DMA moves."""
+    element = value.type.element
+    if not isinstance(element, DType):
+        lowering.refuse("tiles of addresses cannot be loaded or stored", op, "load single addresses")
+    return UINT8 if element == INT1 else element
+
+
+def _copied_tile(lowering: Lowering, walk: Walk, element: DType, name: str) -> UbTile:
+    """Where a load copies to: columns last, with what is between them, or a block for each element."""
+    if not walk.is_spread:
+        sizes = (*walk.shape[:-1], (walk.shape[-1] - 1) * walk.step + 1) if walk.shape else ()
+        return lowering.new_tile(TileType(element, sizes), name, is_fixed=True)
+    lanes, rows = BLOCK_BYTES // element.itemsize, product(walk.shape)
+    pointer = lowering.builder.buffer(element, rows * lanes, name)
+    return UbTile(pointer, TileLayout(rows, 1, lanes), element, is_fixed=True)
 
 
 def _copy_in(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float | None) -> None:
@@ -68,31 +81,47 @@ def _copy_in(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float | 
             pads["right"] = builder.value(builder.sub(builder.round_up(columns, lanes), columns))
             attributes["value"] = value
         row_bytes = builder.mul(columns, tile.element.itemsize)
-        operands = {"dst": target, "src": address, "rows": rows, "row_bytes": row_bytes, **gaps, **pads}
+        source = _as_bytes(lowering, address)
+        operands = {"dst": target, "src": source, "rows": rows, "row_bytes": row_bytes, **gaps, **pads}
         builder.make(COPY_IN, operands, attributes)
 
     for_each_copy(lowering, walk, tile.layout.pitch, copy)
 
 
-def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
-    """Every so-manieth column of a tile."""
-    builder, size = lowering.builder, tile.element.itemsize
-    if size not in (2, 4):
-        lowering.refuse(
-            f"columns of {tile.element} that are apart cannot be loaded", walk.op, "load 16 or 32 bits"
-        )
-    result = lowering.new_tile(TileType(tile.element, walk.shape))
-    offsets = lowering.scaled_table(INT32, walk.shape[-1], walk.step * size)
-    source_bytes = tile.layout.pitch * size
+def _as_bytes(lowering: Lowering, address: Value) -> Value:
+    """An address of bools as one of bytes."""
+    element = address.type.element
+    is_bool = isinstance(element, PointerType) and element.element == INT1
+    return lowering.builder.reinterpret(address, UINT8) if is_bool else address
 
-    def gather(row: Index) -> None:
+
+def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
+    """Every so-manieth column of a tile, or the elements of a spread one side by side."""
+    builder, size = lowering.builder, tile.element.itemsize
+    if size > FP32.itemsize:
+        lowering.refuse(
+            f"elements of {tile.element} that are apart cannot be loaded", walk.op, "load at most 32 bits"
+        )
+    element = INT16 if size == 1 else tile.element
+    shape = walk.shape if not walk.is_spread else walk.pointer.type.shape
+    result = lowering.new_tile(TileType(element, shape))
+    columns = result.layout.columns
+    step, row = walk.step * size, tile.layout.pitch
+    if walk.is_spread:
+        step, row = BLOCK_BYTES, columns * tile.layout.pitch
+    elif size == 1 and walk.step % 2:
+        lowering.refuse("bytes an odd number apart cannot be loaded", walk.op, "load all, or 16 bits")
+    offsets = lowering.scaled_table(INT32, columns, step)
+    source = builder.reinterpret(tile.pointer, element) if size == 1 else tile.pointer
+
+    def gather(index: Index) -> None:
         operands: dict[str, Operand] = {
-            "dst": builder.move(result.pointer, builder.mul(row, result.layout.pitch)),
-            "src": builder.move(tile.pointer, builder.mul(row, tile.layout.pitch)),
+            "dst": builder.move(result.pointer, builder.mul(index, result.layout.pitch)),
+            "src": builder.move(source, builder.mul(index, row * size // element.itemsize)),
             "offsets": builder.reinterpret(offsets.pointer, UINT32),
             "base": 0,
-            "count": result.layout.columns,
-            "src_bytes": source_bytes,
+            "count": columns,
+            "src_bytes": row * size,
         }
         builder.make(VGATHER, operands)
 
@@ -100,56 +129,91 @@ def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
         gather(0)
     else:
         builder.loop(result.layout.rows, gather)
-    return result
+    return lowest_bytes(lowering, result, tile.element) if size == 1 else result
 
 
 def lower_store(lowering: Lowering, op: Op) -> None:
     """Copy a tile, or one element, from UB to global memory."""
-    builder = lowering.builder
-    tile = lowering.materialise(op.operand("value"))
+    builder, value = lowering.builder, op.operand("value")
+    _stored(lowering, op, value)
+    tile = bytes_of(lowering, value) if value.type.element == INT1 else lowering.materialise(value)
     walk = plan_walk(lowering, op)
     if walk.is_turned:
         turned = lowering.new_tile(TileType(tile.element, walk.shape))
         transpose_into(lowering, tile, turned, product(walk.shape[:-2]))
         tile = turned
+    size = tile.element.itemsize
+    if walk.is_spread or walk.step > 1:
+        tile = _in_words(lowering, walk, tile)
+    if walk.is_spread:
+        tile = _spread(lowering, tile)
 
     def copy(address: Value, offset: Index, rows: Index, columns: Index, row_stride: Index) -> None:
         source = builder.move(tile.pointer, offset)
-        size = tile.element.itemsize
-        operands: dict[str, Operand]
+        address, operands = _as_bytes(lowering, address), dict[str, Operand]()
         if walk.step > 1:
-            spread = _spread(lowering, walk, source, tile)
-            gap = (walk.step - 1) * size
-            operands = {"src": spread, "rows": columns, "row_bytes": size, "gm_gap": gap}
+            row = UbTile(source, TileLayout(1, walk.shape[-1], tile.layout.pitch), tile.element)
+            source, gap = _spread(lowering, row).pointer, (walk.step - 1) * size
+            operands = {"rows": columns, "row_bytes": size, "gm_gap": gap}
         else:
-            gaps = _gaps(lowering, tile, columns, row_stride)
-            operands = {"src": source, "rows": rows, "row_bytes": builder.mul(columns, size), **gaps}
-        builder.make(COPY_OUT, {"dst": address, **operands})
+            gaps = _gaps(lowering, tile, columns, row_stride, size)
+            operands = {"rows": rows, "row_bytes": builder.mul(columns, size), **gaps}
+        element = address.type.element
+        assert isinstance(element, PointerType)
+        if tile.element != element.element:
+            source = builder.reinterpret(source, element.element)
+        builder.make(COPY_OUT, {"dst": address, "src": source, **operands})
 
     for_each_copy(lowering, walk, tile.layout.pitch, copy)
 
 
-def _spread(lowering: Lowering, walk: Walk, row: Value, tile: UbTile) -> Value:
-    """A block for each element of a row, so that each is a row of its own for the DMA."""
-    columns = walk.shape[-1]
-    if tile.element.itemsize not in (2, 4) or columns > MAX_ROWS:
+def _in_words(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
+    """Elements of at least 16 bits, the lowest bytes of which are the tile's."""
+    if walk.step > 1 and walk.shape[-1] > MAX_ROWS:
+        hint = f"store at most {MAX_ROWS} columns"
+        lowering.refuse(f"{walk.shape[-1]} columns that are apart cannot be stored", walk.op, hint)
+    if tile.element.itemsize > FP32.itemsize:
         lowering.refuse(
-            f"{columns} columns of {tile.element} that are apart cannot be stored",
-            walk.op,
-            f"store at most {MAX_ROWS} columns of 16 or 32 bits",
+            f"elements of {tile.element} that are apart cannot be stored", walk.op, "store at most 32 bits"
         )
-    dense = UbTile(row, TileLayout(1, columns, tile.layout.pitch), tile.element)
-    return lowering.blocks(dense, columns).pointer
+    return bytes_to_words(lowering, tile) if tile.element.itemsize == 1 else tile
 
 
-def _gaps(lowering: Lowering, tile: UbTile, columns: Index, row_stride: Index) -> dict[str, Operand]:
-    """The distances between the rows of a copy, from the end of one to the start of the next."""
-    builder, size = lowering.builder, tile.element.itemsize
+def _spread(lowering: Lowering, tile: UbTile) -> UbTile:
+    """A block for each element of a tile, so that each is a row of its own for the DMA."""
+    builder, layout = lowering.builder, tile.layout
+    lanes = BLOCK_BYTES // tile.element.itemsize
+    count = layout.rows * layout.columns
+    # vbrcb fills eight blocks at a time, the last of a row over the first of the next.
+    pointer = builder.buffer(tile.element, (count + 7) * lanes)
+
+    def spread(row: Index) -> None:
+        source = builder.move(tile.pointer, builder.mul(row, layout.pitch))
+        target = builder.move(pointer, builder.mul(row, layout.columns * lanes))
+        lowering.fill_blocks(target, source, tile.element, layout.columns)
+
+    if layout.rows == 1:
+        spread(0)
+    else:
+        builder.loop(layout.rows, spread)
+    return UbTile(pointer, TileLayout(count, 1, lanes), tile.element)
+
+
+def _gaps(
+    lowering: Lowering, tile: UbTile, columns: Index, row_stride: Index, size: int | None = None
+) -> dict[str, Operand]:
+    """The distances between the rows of a copy, from the end of one to the start of the next.
+
+    ``size`` is that of an element in global memory, where it is not as wide as in UB.
+    """
+    builder = lowering.builder
+    pitch_bytes = tile.layout.pitch * tile.element.itemsize
+    size = tile.element.itemsize if size is None else size
     if tile.layout.rows == 1:
         return {}
     gm_gap = builder.mul(builder.sub(row_stride, columns), size)
     used = builder.ceil_divide(builder.mul(columns, size), BLOCK_BYTES)
-    ub_gap = builder.sub(tile.layout.pitch * size // BLOCK_BYTES, used)
+    ub_gap = builder.sub(pitch_bytes // BLOCK_BYTES, used)
     return {"gm_gap": gm_gap, "ub_gap": ub_gap}
 
 
@@ -180,7 +244,7 @@ def _is_seen(load: Op) -> bool:
 def _fill_value(lowering: Lowering, load: Op) -> int | float:
     other = load.optional_operand("other")
     number = constant_value(other) if other is not None else 0
-    if number is None or isinstance(number, bool):
+    if number is None:
         lowering.refuse("other of a load must be a constant", load, "use tl.where on the loaded tile")
     return number
 

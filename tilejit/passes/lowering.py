@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NoReturn
 
+import numpy as np
+
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import INT16, INT32, DType, TileType
-from tilejit.ops import ARANGE, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
+from tilejit.ir.types import INT8, INT16, INT32, DType, TileType
+from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.machine.sync import SET_SATURATION
 from tilejit.ops.machine.vector import VADDS, VMULS
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
-from tilejit.ops.shape import reshape_dims
+from tilejit.ops.shape import constant_array, reshape_dims
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder
@@ -133,15 +135,17 @@ class Lowering:
         base, follows = self.base_of(value)
         if base.type.is_scalar and not self.is_ub(base):
             return self.scalar(base)
-        if not any(follows):
-            return self._blocks_of(base, 1)
         tile = self.materialise(base)
+        if not any(follows) and tile.element.itemsize > 1:
+            return self._blocks_of(base, 1)
         if all(follows):
             return Source(tile.pointer, tile.element, pitch_blocks(tile.layout, tile.element), True)
-        if follows[-1] and not any(follows[:-1]):
+        if follows and follows[-1] and not any(follows[:-1]):
             return Source(tile.pointer, tile.element, 0, True)
-        if len(follows) == 2 and follows[0]:
+        if len(follows) == 2 and follows[0] and tile.element.itemsize > 1:
             return self._blocks_of(base, tile.layout.columns)
+        if tile.element.itemsize == 1:
+            self.refuse(f"{tile.element} cannot be repeated along a row", hint="convert it first")
         self.refuse(
             f"a tile of {base.type} is repeated to {type}, in the middle of its dimensions",
             hint="broadcast along the first dimensions, or along the last of two",
@@ -178,11 +182,16 @@ class Lowering:
         lanes = BLOCK_BYTES // dense.element.itemsize
         repeats = -(-count // _BRCB_ELEMENTS)
         tile = self.new_tile(TileType(dense.element, (repeats * _BRCB_ELEMENTS * lanes,)))
-        for first in range(0, repeats, MAX_REPEATS):
-            target = self.builder.move(tile.pointer, first * _BRCB_ELEMENTS * lanes)
-            origin = self.builder.move(dense.pointer, first * _BRCB_ELEMENTS)
-            self.builder.op(VBRCB, dst=target, src=origin, repeats=min(MAX_REPEATS, repeats - first))
+        self.fill_blocks(tile.pointer, dense.pointer, dense.element, count)
         return tile
+
+    def fill_blocks(self, target: Value, source: Value, element: DType, count: int) -> None:
+        """Fill a block with each of ``count`` elements; whole groups of eight are read and written."""
+        lanes, repeats = BLOCK_BYTES // element.itemsize, -(-count // _BRCB_ELEMENTS)
+        for first in range(0, repeats, MAX_REPEATS):
+            dst = self.builder.move(target, first * _BRCB_ELEMENTS * lanes)
+            src = self.builder.move(source, first * _BRCB_ELEMENTS)
+            self.builder.op(VBRCB, dst=dst, src=src, repeats=min(MAX_REPEATS, repeats - first))
 
     def negated(self, scalar: Value) -> Value:
         """A machine scalar with its sign flipped."""
@@ -198,17 +207,28 @@ class Lowering:
     def fill(self, pointer: Value, element: DType, number: int | float | Value, count: Index) -> None:
         """Write a number to ``count`` elements from a block's start on; bytes in whole blocks."""
         builder = self.builder
-        if element.itemsize == 1 and not isinstance(number, Value):
-            byte = int(number) & 0xFF
-            pair = byte << 8 | byte
+        if element.itemsize == 1:
+            number = self._two_bytes(number, element)
             pointer, element = builder.reinterpret(pointer, INT16), INT16
-            number, count = pair - (1 << 16) if pair >> 15 else pair, builder.divide(count, 2)
+            count = builder.divide(count, 2)
         if element.itemsize not in (2, 4):
             self.refuse(
                 f"a tile of {element} cannot be filled with a number", hint="convert to fp32 or int32"
             )
         scalar = number if isinstance(number, Value) else builder.constant(number, element)
         builder.op(VDUP, dst=pointer, scalar=scalar, count=count)
+
+    def _two_bytes(self, number: int | float | Value, element: DType) -> int | Value:
+        """The byte of a number twice, as int16."""
+        builder = self.builder
+        if not isinstance(number, Value):
+            byte = int(constant_array(element, number).view(np.uint8))
+            pair = byte * 0x101
+            return pair - (1 << 16) if pair >> 15 else pair
+        if element.is_floating():
+            number = builder.op(BITCAST, {"dtype": INT8}, x=number).result
+        byte_value = builder.op(AND, lhs=builder.value(number, INT32), rhs=0xFF).result
+        return builder.value(builder.mul(byte_value, 0x101), INT16)
 
     def materialise(self, value: Value) -> UbTile:
         """The tile of a value, made now where only views of it are there."""

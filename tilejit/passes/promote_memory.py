@@ -38,6 +38,7 @@ from tilejit.ops import (
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.access import may_alias
+from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import lower_bits, lower_select
 from tilejit.passes.lower_reduce import lower_reduce
@@ -46,7 +47,7 @@ from tilejit.passes.lower_transpose import lower_transpose
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import UbTile, is_view
-from tilejit.passes.tile_lanes import lane
+from tilejit.passes.tile_lanes import load_scalar
 from tilejit.passes.vector_form import copy_tile, whole
 from tilejit.target.spaces import Core
 
@@ -205,12 +206,17 @@ class ProgramWalker:
     def _load(self, op: Op) -> None:
         lowering = self._lowering
         if not op.result.type.is_scalar:
-            if op.result in lowering.homes.demanded:
-                lowering.tiles[op.result] = lower_load(lowering, op)
+            if op.result not in lowering.homes.demanded:
+                return
+            tile = lower_load(lowering, op)
+            if op.result.type.element == INT1:
+                lowering.bits[op.result] = bits_of_bytes(lowering, tile, op.result.type)
+            else:
+                lowering.tiles[op.result] = tile
         elif op.optional_operand("mask") is None:
             self._clone(op)
         else:
-            lowering.scalars[op.result] = lane(lowering, op.result, ())
+            lowering.scalars[op.result] = load_scalar(lowering, op)
 
     # Control flow
 

@@ -153,11 +153,13 @@ class TileHomes:
     """What lives in UB, what has to be computed there, and for how long it is needed."""
 
     def __init__(self, function: Function) -> None:
-        self.in_ub: set[Value] = set()
+        self.in_ub: dict[Value, None] = {}  # in program order
         self.demanded: set[Value] = set()
         self._position = {op: number for number, op in enumerate(function.walk())}
         self._analysis = AccessAnalysis(function)
         self._find_ub_scalars(function)
+        for value in self.in_ub:
+            self._demand(value)
         for op in function.walk():
             for value in _asked_for(op):
                 self._demand(value)
@@ -191,8 +193,8 @@ class TileHomes:
     def _mark_scalars(self, op: Op) -> None:
         for group in carried_groups(op):
             is_scalar = group.homes[0].type.is_scalar
-            if is_scalar and not self.in_ub.isdisjoint((*group.homes, *group.sources)):
-                self.in_ub.update(group.homes)
+            if is_scalar and any(value in self.in_ub for value in (*group.homes, *group.sources)):
+                self.in_ub.update(dict.fromkeys(group.homes))
         if (
             len(op.results) != 1
             or not op.result.type.is_scalar
@@ -203,7 +205,7 @@ class TileHomes:
         from_tile = op.name in (REDUCE.name, RESHAPE.name) and not op.operands[0].type.is_scalar
         from_ub = op.name in _UB_SCALAR_OPS and any(v in self.in_ub for v in op.operands)
         if from_tile or (floating and (from_ub or op.name in _VECTOR_ONLY_OPS)):
-            self.in_ub.add(op.result)
+            self.in_ub[op.result] = None
 
     def _demand(self, value: Value) -> None:
         pending = [value]

@@ -111,7 +111,7 @@ class _Lanes:
     def _of_load(self, op: Op, indices: tuple[Index, ...]) -> Value:
         """A loaded index: read where it is used, which no store of the kernel may have changed."""
         lowering = self._lowering
-        builder, root = lowering.builder, lowering.analysis.root(op.operand("pointer"))
+        root = lowering.analysis.root(op.operand("pointer"))
         for store in lowering.function.walk():
             if store.name == STORE.name:
                 written = lowering.analysis.root(store.operand("pointer"))
@@ -121,24 +121,32 @@ class _Lanes:
                         op,
                         "keep indices in an array of their own",
                     )
-        mask, pointer = op.optional_operand("mask"), op.operand("pointer")
-        if mask is None:
-            return builder.op(LOAD, pointer=self.of(pointer, indices)).result
-        condition = self.of(mask, indices)
-        then, other = Block(), Block()
-        with builder.inside(then):
-            loaded = builder.op(LOAD, pointer=_Lanes(lowering).of(pointer, indices)).result
-            builder.block.append(Op(YIELD, {"values": [loaded]}, location=builder.location))
-        with builder.inside(other):
-            given = op.optional_operand("other")
-            value = (
-                _Lanes(lowering).of(given, indices)
-                if given is not None
-                else builder.constant(0, loaded.type.element)
-            )
-            builder.block.append(Op(YIELD, {"values": [value]}, location=builder.location))
-        chosen = Op(IF, {"condition": condition}, regions=(then, other), location=builder.location)
-        return builder.block.append(chosen).result
+        return _load_lane(lowering, self, op, indices)
+
+
+def load_scalar(lowering: Lowering, op: Op) -> Value:
+    """Load one element where its mask lets it."""
+    return _load_lane(lowering, _Lanes(lowering), op, ())
+
+
+def _load_lane(lowering: Lowering, lanes: _Lanes, op: Op, indices: tuple[Index, ...]) -> Value:
+    builder, pointer, mask = lowering.builder, op.operand("pointer"), op.optional_operand("mask")
+    if mask is None:
+        return builder.op(LOAD, pointer=lanes.of(pointer, indices)).result
+    condition = lanes.of(mask, indices)
+    then, other = Block(), Block()
+    with builder.inside(then):
+        loaded = builder.op(LOAD, pointer=_Lanes(lowering).of(pointer, indices)).result
+        then.append(Op(YIELD, {"values": [loaded]}, location=builder.location))
+    with builder.inside(other):
+        given = op.optional_operand("other")
+        if given is None:
+            value = builder.constant(0, loaded.type.element)
+        else:
+            value = _Lanes(lowering).of(given, indices)
+        other.append(Op(YIELD, {"values": [value]}, location=builder.location))
+    chosen = Op(IF, {"condition": condition}, regions=(then, other), location=builder.location)
+    return builder.block.append(chosen).result
 
 
 def conjuncts(mask: Value | None) -> list[Value]:

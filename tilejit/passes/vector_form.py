@@ -67,7 +67,8 @@ def on_tile(
     )
     if flat:
         pointers = {name: source.pointer for name, source in sources.items()}
-        operands = {"dst": target.pointer, **pointers, **others, "count": layout.elements}
+        count = layout.columns if layout.rows == 1 else layout.elements
+        operands = {"dst": target.pointer, **pointers, **others, "count": count}
         builder.make(definition, operands, attributes)
         return
     _Repeats(builder, definition, target, sources, attributes or {}, others).make()
