@@ -1,14 +1,14 @@
 """How fast the parts of an Ascend V220 chip are: what the simulator computes time from.
 
 Sources: DK is CANN's documentation; PTO is the cost model and the published kernel timings of pto-isa.
-Numbers that nobody publishes are marked as assumptions; the simulator's report says how far results move with
-them.
+Numbers that nobody publishes are marked as assumptions and stand in ``ASSUMPTIONS``, so that one can see how
+far a simulated time moves with each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from tilejit.target.spaces import Pipe
@@ -101,3 +101,25 @@ class AscendTiming:
 
 
 V220_TIMING = AscendTiming()
+
+
+def _scaled_queues(timing: AscendTiming, factor: float) -> AscendTiming:
+    """Queues other than those of MTE1 and M, whose depth is documented."""
+    documented = (Pipe.MTE1, Pipe.M)
+    depths = {
+        pipe: depth if pipe in documented else max(1, round(depth * factor))
+        for pipe, depth in timing.queue_depth.items()
+    }
+    return replace(timing, queue_depth=depths)
+
+
+ASSUMPTIONS: Mapping[str, Callable[[AscendTiming, float], AscendTiming]] = {
+    "queue_depth": _scaled_queues,
+    "store_latency_cycles": lambda t, f: replace(t, store_latency_cycles=t.store_latency_cycles * f),
+    "scalar_op_cycles": lambda t, f: replace(t, scalar_op_cycles=t.scalar_op_cycles * f),
+    "issue_cycles": lambda t, f: replace(t, issue_cycles=t.issue_cycles * f),
+    "scalar_load_cycles": lambda t, f: replace(t, scalar_load_cycles=t.scalar_load_cycles * f),
+    "scalar_hit_cycles": lambda t, f: replace(t, scalar_hit_cycles=t.scalar_hit_cycles * f),
+    "cross_core_cycles": lambda t, f: replace(t, cross_core_cycles=t.cross_core_cycles * f),
+}
+"""The numbers that are assumed, and how to multiply each of them."""
