@@ -233,3 +233,22 @@ def test_random_programs_pass() -> None:
         program = make_program(seed)
         target = dataclasses.replace(program.target, event_ids=8)
         assert find_faults(program.kernel, target) == (), seed
+
+
+def test_an_early_access_is_remembered_behind_many_others() -> None:
+    """Histories forget only what all pipes know to be done."""
+    others = "\n".join(
+        f"%p{i} = addptr(%b, #{8 * i}) : ptr<ub fp32>\nvexp(%p{i}, %p{i}, #8)" for i in range(200)
+    )
+    made = single(
+        buffer("a")
+        + buffer("b", elements=2048)
+        + "copy_in(%a, %x, #1, #256)\n"
+        + others
+        + "\nvexp(%a, %a, #64)"
+    )
+    assert find_faults(made, ASCEND_910B1) == ()
+    (function,) = made.functions.values()
+    for op in [op for op in function.body.ops if op.name.endswith("_flag")]:
+        op.erase()
+    assert any("copy_in" in str(fault) for fault in find_faults(made, ASCEND_910B1))

@@ -24,10 +24,10 @@ from tilejit.backend.ascend.program_checks import static_faults
 from tilejit.backend.ascend.report import Finding, FindingKind, Findings
 from tilejit.backend.ascend.verify_control import uneven_control
 from tilejit.backend.ascend.verify_run import run_abstractly
-from tilejit.backend.ascend.verify_trips import Sample, with_trips
+from tilejit.backend.ascend.verify_trips import Sample, open_values, with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
-from tilejit.ops import CONSTANT, FOR, IDIV
+from tilejit.ops import CONSTANT, FOR, IDIV, IF
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.target.ascend import AscendTarget
 
@@ -69,10 +69,22 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[MachineKernel, Sample, bool]]
                 yield kernel, Sample(trips * size, _PROGRAMS), False
             yield kernel, Sample(trips, trips), False
         return
+    numbers = (LARGE, SMALL) if _branches_on_the_launch(kernel) else (LARGE,)
     for trips in counts:
-        for number in (LARGE, SMALL):
-            yield with_trips(kernel, trips, _PROGRAMS), Sample(number, _PROGRAMS), False
+        made = with_trips(kernel, trips, _PROGRAMS)
+        for number in numbers:
+            yield made, Sample(number, _PROGRAMS), False
     yield with_trips(kernel, counts[-1], 1), Sample(LARGE, 1), True
+
+
+def _branches_on_the_launch(kernel: MachineKernel) -> bool:
+    """Whether some condition of a kernel depends on its arguments or on memory."""
+    for function in kernel.functions.values():
+        unknown = open_values(function)
+        conditions = [op.operand("condition") for op in function.walk() if op.name == IF.name]
+        if any(condition in unknown for condition in conditions):
+            return True
+    return False
 
 
 def _block_sizes(kernel: MachineKernel) -> list[int]:

@@ -11,8 +11,9 @@ run as often as they say, and what they do wrong shows early.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, changed_state, mmad_chain
@@ -309,7 +310,8 @@ class _Run:
             key = (-1 if is_gm else core.number, access.space)
             history = self.histories.get(key)
             if history is None:
-                history = self.histories[key] = AccessHistory(list)
+                cores = self.cores if is_gm else [core]
+                history = self.histories[key] = AccessHistory(partial(_live_clocks, cores))
             atomic = job.instruction.state.atomic if is_gm and access.is_write else ""
             chain = mmad_chain(job.instruction, access, self.target)
             record = Record(job.site.op, component, index, access.is_write, grid, atomic, chain)
@@ -362,6 +364,12 @@ class _Run:
         start += _WORKSPACE if space is Space.GM else 0
         number = max(0, address - start) // slot_bytes if slot_bytes else 0
         yield Access(space, start + number * slot_bytes, elements * element.itemsize, is_write)
+
+
+def _live_clocks(cores: Sequence[SimulatedCore]) -> list[Clock]:
+    """What each pipe and each scalar unit knows, and so whatever they access later."""
+    clocks = [queue.clock for core in cores for queue in core.pipes.values()]
+    return clocks + [core.clock for core in cores if not core.is_finished]
 
 
 def _is_yielded(op: Op) -> bool:
