@@ -317,3 +317,88 @@ copy_out(%y, %a, #8, #256)
 """
     ),
 }
+
+
+def cube(accumulators: int, mmads: str, *, columns: int = 16) -> str:
+    """A loop over k steps in a loop over tiles, with buffers of two slots; ``mmads`` is the inner part."""
+    buffers = (
+        buffer("l1", 2, "l1", "fp16", 256)
+        + buffer("a0", 2, "l0a", "fp16", 4096)
+        + buffer("b0", 2, "l0b", "fp16", 4096)
+        + buffer("acc", accumulators, "l0c", "fp32", 256 * columns)
+    )
+    return (
+        buffers
+        + """
+%h = reinterpret(%x) {element=fp16} : ptr<fp16>
+%end = for(#0, %n, #1, inits=[#0]) : int32 {
+body(%t: int32, %steps: int32):
+  %tile = slot(%acc, %t) : ptr<l0c fp32>
+  %off = mul(%t, #8192) : int32
+  %to = addptr(%y, %off) : ptr<fp32>
+  %last = for(#0, %m, #1, inits=[%steps]) : int32 {
+  body(%k: int32, %i: int32):
+    %in = slot(%l1, %i) : ptr<l1 fp16>
+    %left = slot(%a0, %i) : ptr<l0a fp16>
+    %right = slot(%b0, %i) : ptr<l0b fp16>
+    load_l1(%in, %h, #16)
+    load_l0a(%left, %in, #1, #1)
+    load_l0b(%right, %in, #1, #1)
+MMADS
+    %next = add(%i, #1) : int32
+    yield(values=[%next])
+  }
+  fixpipe(%to, %tile, #16, #16, #16, #16)
+  yield(values=[%last])
+}
+""".replace("MMADS", mmads)
+    )
+
+
+_FIRST = "    %first = cmp(%k, #0) {predicate=eq} : int1\n"
+_SMALL = _FIRST + "    mmad(%tile, %left, %right, #16, #16, #16, init=%first)"
+CASES |= {
+    "a product with one accumulator": Case(cube(1, _SMALL), "aic"),
+    "a product with two accumulators": Case(cube(2, _SMALL), "aic"),
+    "two small mmads into one tile": Case(
+        cube(1, _SMALL + "\n    mmad(%tile, %left, %right, #16, #16, #16) {init=false}"), "aic"
+    ),
+    "long mmads follow in order": Case(
+        cube(1, _SMALL.replace("#16, #16, #16,", "#160, #16, #16,"), columns=16), "aic"
+    ),
+    "a product of a product": Case(
+        buffer("l1", 1, "l1", "fp16", 256)
+        + buffer("a0", 1, "l0a", "fp16", 256)
+        + buffer("b0", 1, "l0b", "fp16", 256)
+        + buffer("acc", 1, "l0c", "fp32", 256)
+        + """
+%h = reinterpret(%x) {element=fp16} : ptr<fp16>
+load_l1(%l1, %h, #16)
+for(#0, %n, #1) {
+body(%k: int32):
+  load_l0a(%a0, %l1, #1, #1)
+  load_l0b(%b0, %l1, #1, #1)
+  mmad(%acc, %a0, %b0, #16, #16, #16)
+  fixpipe_l1(%l1, %acc, #16, #16, #16, #16) {quant=f32_f16}
+  yield()
+}
+fixpipe(%y, %acc, #16, #16, #16, #16)
+""",
+        "aic",
+    ),
+    "results of the cube core come back": Case(
+        buffer("l1", 1, "l1", "fp16", 256)
+        + buffer("acc", 1, "l0c", "fp32", 256)
+        + buffer("ws", 1, "gm", "fp32", 256)
+        + """
+%h = reinterpret(%ws) {element=fp16} : ptr<fp16>
+for(#0, %n, #1) {
+body(%k: int32):
+  fixpipe(%ws, %acc, #16, #16, #16, #16)
+  load_l1(%l1, %h, #16)
+  yield()
+}
+""",
+        "aic",
+    ),
+}

@@ -252,3 +252,35 @@ def test_ops_take_the_locations_of_what_they_order() -> None:
     lines = [[op.location.line for op in item.ops if op.location] for item in inserted]
     load = next(op for op in function.body.ops if op.name == "copy_in").location
     assert load is not None and sorted(lines) == [[load.line, load.line + 1], [load.line + 1, load.line + 2]]
+
+
+def test_unit_flags_take_the_place_of_events() -> None:
+    body = (
+        buffer("a0", 1, "l0a", "fp16", 256)
+        + buffer("b0", 1, "l0b", "fp16", 256)
+        + buffer("acc", 1, "l0c", "fp32", 256)
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  mmad(%acc, %a0, %b0, #16, #16, #16) {unit_flag=3}
+  fixpipe(%y, %acc, #16, #16, #16, #16) {unit_flag=3}
+  yield()
+}
+"""
+    )
+    _, inserted, _ = synchronised(Case(body, "aic"))
+    assert not [item for item in inserted if "->" in spell_sync(item)]
+    _, inserted, _ = synchronised(Case(body.replace(" {unit_flag=3}", ""), "aic"))
+    assert sorted(spell_sync(item) for item in inserted if "->" in spell_sync(item)) == [
+        "forward m -> fix",
+        "returning fix -> m",
+    ]
+
+
+def test_long_mmads_need_no_barrier() -> None:
+    for name, expected in (
+        ("a product with one accumulator", ["barrier m"]),
+        ("long mmads follow in order", []),
+    ):
+        _, inserted, _ = synchronised(CASES[name])
+        assert [spell_sync(item) for item in inserted if "barrier" in spell_sync(item)] == expected

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.random_machine.clocks import Problem, problems
 from tests.random_machine.generate import CONDITION_ARGUMENTS, TRIP_ARGUMENTS, Generator
+from tests.random_machine.generate_cube import CubeGenerator
 from tests.random_machine.interleave import differs, in_order
 from tests.random_machine.trace import Event, trace
 from tilejit.diagnostics import CompileError
@@ -43,22 +44,32 @@ class Program:
 def random_target(source: random.Random) -> AscendTarget:
     """A target on which memory or event ids may be short."""
     size = source.choice((8192, 512, 320, 192))
-    spaces = {**ASCEND_910B2.spaces, Space.UB: MemorySpace(size, 0, 32)}
+    spaces = {
+        **ASCEND_910B2.spaces,
+        Space.UB: MemorySpace(size, 0, 32),
+        Space.L1: MemorySpace(16 * size, 0, 32),
+        Space.L0C: MemorySpace(16 * size, 0, 1024),
+    }
     ids = source.choice((6, 6, 6, 3, 2))
     return dataclasses.replace(ASCEND_910B2, spaces=spaces, emitted_event_ids=ids)
+
+
+def generator(seed: int, core: Core) -> Generator:
+    """What makes the program of a seed."""
+    return CubeGenerator(seed) if core is Core.AIC else Generator(seed)
 
 
 def make_program(seed: int, core: Core = Core.AIV) -> Program:
     """The program of a seed, through both passes."""
     source = random.Random(seed)
-    kernel = Generator(seed, core).kernel()
+    kernel = generator(seed, core).kernel()
     context = PassContext()
     target = random_target(source)
     try:
         kernel = allocate(kernel, target, context)
     except CompileError:
         target = dataclasses.replace(target, spaces=ASCEND_910B2.spaces)
-        kernel = allocate(Generator(seed, core).kernel(), target, context)
+        kernel = allocate(generator(seed, core).kernel(), target, context)
     (inserted,) = insert_sync(kernel, target, context).values()
     program = Program(seed, kernel, target, inserted, [remark.message for remark in context.remarks])
     verify(program.function)

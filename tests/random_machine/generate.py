@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from tilejit.ir.core import Argument, Block, Builder, Function, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.types import FP32, INT1, INT32, PointerType, TileType
+from tilejit.ir.opdef import Attribute
+from tilejit.ir.types import FP32, INT1, INT32, DType, PointerType, TileType
 from tilejit.ops import (
     ADD,
     ADDPTR,
@@ -44,6 +45,7 @@ class RandomBuffer:
     """A buffer of a random function and the index by which most of its accesses choose a slot."""
 
     value: Value
+    space: Space
     elements: int
     slots: int
     ring: int  # how many of its accesses go by the usual index: 0 none to 3 all
@@ -82,10 +84,7 @@ class Generator:
         self.arguments = {value.name: value for value in body.arguments}
         builder = Builder(body)
         self.constants = {number: self._constant(builder, number) for number in range(0, 33)}
-        self.buffers = [self._buffer(builder, Space.UB)]
-        for _ in range(self.random.randint(1, 5)):
-            space = Space.GM if self.random.random() < 0.15 else Space.UB
-            self.buffers.append(self._buffer(builder, space))
+        self.buffers = self.make_buffers(builder)
         self.block(Scope(builder))
         builder.create(RETURN)
         return MachineKernel("random", {self.core: function})
@@ -93,14 +92,32 @@ class Generator:
     def _constant(self, builder: Builder, number: int) -> Value:
         return builder.create(CONSTANT, attributes={"value": number, "dtype": INT32}).result
 
-    def _buffer(self, builder: Builder, space: Space) -> RandomBuffer:
-        elements = GRAIN * self.random.choice((1, 1, 2, 4))
-        slots = self.random.choice((1, 1, 2, 2, 3, 4))
-        attributes = {"space": space, "element": FP32, "elements": elements, "slots": slots}
+    def make_buffers(self, builder: Builder) -> list[RandomBuffer]:
+        """The buffers of the function: one in UB at least."""
+        spaces = [Space.UB]
+        for _ in range(self.random.randint(1, 5)):
+            spaces.append(Space.GM if self.random.random() < 0.15 else Space.UB)
+        return [
+            self.new_buffer(
+                builder,
+                space,
+                FP32,
+                GRAIN * self.random.choice((1, 1, 2, 4)),
+                self.random.choice((1, 1, 2, 2, 3, 4)),
+            )
+            for space in spaces
+        ]
+
+    def new_buffer(
+        self, builder: Builder, space: Space, element: DType, elements: int, slots: int
+    ) -> RandomBuffer:
+        """Make a buffer whose accesses go by an index of their own or a common one."""
+        attributes: dict[str, Attribute] = {
+            "space": space, "element": element, "elements": elements, "slots": slots
+        }  # fmt: skip
         value = builder.create(BUFFER, attributes=attributes).result
-        return RandomBuffer(
-            value, elements, slots, self.random.randint(0, 3), self.random.choice((0, 0, 0, 1, 2))
-        )
+        lead = self.random.choice((0, 0, 0, 1, 2))
+        return RandomBuffer(value, space, elements, slots, self.random.randint(0, 3), lead)
 
     # Statements.
 
@@ -192,12 +209,23 @@ class Generator:
 
     def local(self, scope: Scope) -> tuple[Value, int]:
         """A pointer into a buffer in UB and how many elements lie behind it."""
-        locals_ = [b for b in self.buffers if b.value.type.element.space is Space.UB]  # type: ignore[union-attr]
+        locals_ = [b for b in self.buffers if b.space is Space.UB]
         return self.pointer(scope, self.random.choice(locals_))
 
     def pointer(self, scope: Scope, buffer: RandomBuffer) -> tuple[Value, int]:
         create = scope.builder.create
-        value, left = buffer.value, buffer.elements
+        value, left = self.slot_of(scope, buffer), buffer.elements
+        if left > GRAIN and self.random.random() < 0.4:
+            moved = GRAIN * self.random.randrange(left // GRAIN)
+            value = create(ADDPTR, pointer=value, offset=self.constants[min(moved, 24)]).result
+            left -= min(moved, 24)
+        if left > GRAIN and self.random.random() < 0.3:
+            left = GRAIN
+        return value, left
+
+    def slot_of(self, scope: Scope, buffer: RandomBuffer) -> Value:
+        """A slot of a buffer: mostly by the innermost counter."""
+        create, value = scope.builder.create, buffer.value
         if buffer.slots > 1:
             index = self.constants[self.random.choice((0, 1))]
             if scope.counters and self.random.randint(0, 3) <= buffer.ring:
@@ -207,18 +235,12 @@ class Generator:
             if buffer.lead and self.random.random() < 0.3:
                 index = create(ADD, lhs=index, rhs=self.constants[buffer.lead]).result
             value = create(SLOT, buffer=value, index=index).result
-        if left > GRAIN and self.random.random() < 0.4:
-            moved = GRAIN * self.random.randrange(left // GRAIN)
-            value = create(ADDPTR, pointer=value, offset=self.constants[min(moved, 24)]).result
-            left -= min(moved, 24)
-        if left > GRAIN and self.random.random() < 0.3:
-            left = GRAIN
-        return value, left
+        return value
 
     def memory(self, scope: Scope, is_store: bool) -> tuple[Value, int]:
         """A pointer into GM and how many elements to move."""
         create = scope.builder.create
-        kept = [b for b in self.buffers if b.value.type.element.space is Space.GM]  # type: ignore[union-attr]
+        kept = [b for b in self.buffers if b.space is Space.GM]
         if kept and self.random.random() < 0.5:
             return self.pointer(scope, self.random.choice(kept))
         name = self.random.choice("yz" if is_store else "xz" if self.uses_gm_twice else "x")

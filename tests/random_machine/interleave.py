@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
+from tests.random_machine.clocks import is_small_mmad
 from tests.random_machine.trace import Event, Touch
 from tilejit.target.spaces import Pipe, Space
 
@@ -109,7 +110,8 @@ class Interleaving:
     def can_start(self, pipe: Pipe, event: Event) -> bool:
         if event.kind == "wait":
             return event.flag in self.raised
-        return event.kind == "work" or not self.running[pipe]
+        is_in_order = event.op.name == "mmad" and not is_small_mmad(event)
+        return (event.kind == "work" and not is_in_order) or not self.running[pipe]
 
     def start(self, pipe: Pipe, number: int, event: Event) -> None:
         if event.kind == "set":

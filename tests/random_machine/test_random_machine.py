@@ -13,12 +13,14 @@ from tests.random_machine.trace import Event, trace
 from tilejit.passes.allocate import allocate
 from tilejit.passes.manager import PassContext
 from tilejit.target.ascend import ASCEND_910B2
+from tilejit.target.spaces import Core
 
 
-@pytest.mark.parametrize("first", range(0, 60, 10))
-def test_random_programs_are_ordered(first: int) -> None:
+@pytest.mark.parametrize("core", Core)
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_random_programs_are_ordered(first: int, core: Core) -> None:
     for seed in range(first, first + 10):
-        program = make_program(seed)
+        program = make_program(seed, core)
         assert judge(program, 6, 6) is None, f"seed {seed}\n{spell(program)}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import CoreState, Instruction
-from tilejit.ir.types import DType, PointerType
+from tilejit.ir.types import INT1, DType, PointerType
 from tilejit.ops import LOAD, STORE
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.machine_pointers import Affine, Pointer, affine_bounds, bounds, pointers
@@ -119,6 +119,8 @@ def _operand_ranges(op: Op) -> dict[tuple[str, bool], tuple[int, int | None]] | 
             values[name] = len(names) * _APART
         elif isinstance(element, DType) and element.is_floating():
             values[name] = 0.0
+        elif element == INT1:
+            values[name] = 0  # of mmad: it adds to what is there, and so reads it
         else:
             limits = bounds(operands[0])
             if limits is None or limits[1] >= 1 << 31:

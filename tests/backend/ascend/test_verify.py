@@ -9,7 +9,7 @@ import pytest
 from tests.backend.ascend.matmul_text import MATMUL, with_unit_flags
 from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, VECTOR_ADD, kernel
 from tests.passes.machine_text import machine_kernel, machine_text
-from tests.passes.sync_cases import buffer
+from tests.passes.sync_cases import CASES, buffer
 from tests.random_machine.check import make_program
 from tilejit.backend.ascend.report import FindingKind
 from tilejit.backend.ascend.verify import find_faults, trip_counts, verify_kernel
@@ -19,6 +19,7 @@ from tilejit.passes.allocate import allocate
 from tilejit.passes.insert_sync import insert_sync
 from tilejit.passes.manager import PassContext
 from tilejit.target.ascend import ASCEND_910B1
+from tilejit.target.spaces import Core
 
 _SYNC = ("set_flag", "wait_flag", "pipe_barrier", "cross_")
 
@@ -223,14 +224,23 @@ def test_control_over_cross_core_flags_is_the_same_on_all_cores() -> None:
     assert "which of the two AIVs runs decides" in faults(by_core)[0]
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_synchronised_programs_pass(name: str) -> None:
+    case = CASES[name]
+    made = allocate(machine_kernel(machine_text(case.body, case.core)), ASCEND_910B1, PassContext())
+    insert_sync(made, ASCEND_910B1, PassContext())
+    assert find_faults(made, ASCEND_910B1) == ()
+
+
 def test_trip_counts_follow_from_the_slots() -> None:
     assert trip_counts(kernel(VECTOR_ADD)) == [0, 1, 2, 3, 5]
     assert trip_counts(machine_kernel(machine_text(buffer("a", 4)))) == [0, 1, 2, 4, 5, 9]
 
 
-def test_random_programs_pass() -> None:
-    for seed in range(12):
-        program = make_program(seed)
+@pytest.mark.parametrize("core", Core)
+def test_random_programs_pass(core: Core) -> None:
+    for seed in range(8):
+        program = make_program(seed, core)
         target = dataclasses.replace(program.target, event_ids=8)
         assert find_faults(program.kernel, target) == (), seed
 
