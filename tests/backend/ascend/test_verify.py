@@ -185,6 +185,38 @@ func aiv @k(%n: int32) {
     assert faults(ahead.replace("value=16", "value=15")) == []
 
 
+CREDITS = """
+func aic @k(%n: int32) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %many = constant() {value=40, dtype=int32} : int32
+  for(%zero, %many, %one) {
+  body(%i: int32):
+    cross_set(%one) {pipe=fix}
+    cross_wait(%zero)
+    yield()
+  }
+  return()
+}
+func aiv @k(%n: int32) {
+  %zero = constant() {value=0, dtype=int32} : int32
+  %one = constant() {value=1, dtype=int32} : int32
+  %many = constant() {value=40, dtype=int32} : int32
+  for(%zero, %many, %one) {
+  body(%i: int32):
+    cross_wait(%one)
+    cross_set(%zero) {pipe=mte2}
+    yield()
+  }
+  return()
+}
+"""
+
+
+def test_credits_keep_counters_low() -> None:
+    assert faults(CREDITS) == []
+
+
 UNEVEN = """
 func aic @k(%limits: ptr<int32>, %out: ptr<fp32>) {
   %zero = constant() {value=0, dtype=int32} : int32

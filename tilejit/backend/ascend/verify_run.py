@@ -200,9 +200,10 @@ class _Run:
         counter = self.crossing.counter(core, number)
         if not counter.clocks:
             return False
-        core.scalar_index += 1
+        core.cross_waits += 1
         clock = dict(core.clock)
-        counter.take(clock, core.scalar_index)
+        counter.take(clock, core.cross_waits)
+        clock[core.wait_component] = core.cross_waits
         core.clock = clock
         return True
 
@@ -277,7 +278,7 @@ class _Run:
             return
         for receiver in meeting.receivers:
             counter = self.crossing.counter(receiver, number)
-            if counter.may_exceed(self.target.flag_limit, joined.get(receiver.scalar_component, 0)):
+            if counter.may_exceed(self.target.flag_limit, joined.get(receiver.wait_component, 0)):
                 text = (
                     f"cross-core flag {number} of {receiver.name} may count beyond {self.target.flag_limit}: "
                 )
