@@ -13,9 +13,9 @@ Sizes, addresses, flags, events, barriers and the order of instructions are thos
 left out, since nothing can pass one. As there, V takes the scale and offset of K, lengths of queries and keys
 come as their sums over the batch, and rows without keys are not written.
 
-Two hazards are the original's own. Events are single bits, and three of them are raised again where only the
-length of a transfer says that the wait before has lowered them: Q and K(0), V and P on the AIC, S and O on the
-AIVs. And the next task's Q may land in L1 while the Q of a task without keys is still on its way.
+Two hazards are the original's own. Events are single bits, and three of them are raised again where only
+the length of a transfer says that the wait before has lowered them: Q and K(0), V and P on the AIC, S and O
+on the AIVs. And the next task's Q may land in L1 while the Q of a task without keys is still on its way.
 
 Source: CANN, ops-transformer, attention/incre_flash_attention/op_kernel: paged_attention_antiquantkv.h, and
 its tiling, incre_flash_attention_tiling.cpp.
