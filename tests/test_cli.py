@@ -118,7 +118,7 @@ def test_module_runs_as_a_program() -> None:
     assert "dump" in result.stdout
 
 
-@pytest.mark.parametrize("stage", ["legal", "buffer", "machine", "ascendc"])
+@pytest.mark.parametrize("stage", ["buffer", "machine", "ascendc"])
 def test_dump_for_ascend(kernels: str, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["dump", f"{kernels}:shift_kernel", *SIGNATURE, "--target", "ascend910b", "--stage", stage]
     assert main(arguments) == 0

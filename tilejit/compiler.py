@@ -3,7 +3,7 @@
     Python source --trace--> "traced" --tile passes--> "tile"
 
     CPU:    "tile" --plan_loops--> "plan" --emit--> LLVM IR --engine--> "llvm" (optimised), "s" (assembly)
-    Ascend: "tile" --legalise--> "legal" --promote_memory, rotate_buffers--> "buffer"
+    Ascend: "tile" --choose_cores: vector_kernel or cube_kernel--> "buffer"
                 --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"
 
 Every boundary has a name, at which ``CompiledKernel.ir`` and ``python -m tilejit dump --stage`` show the
@@ -34,13 +34,11 @@ from tilejit.ir.printer import print_function, value_names
 from tilejit.ir.rewrite import clone_function
 from tilejit.options import CompileOptions
 from tilejit.passes.allocate import allocate
+from tilejit.passes.choose_cores import buffer_kernel
 from tilejit.passes.drop_assertions import drop_assertions
 from tilejit.passes.insert_sync import insert_sync
-from tilejit.passes.legalise import legalise
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
 from tilejit.passes.plan_loops import plan_loops
-from tilejit.passes.promote_memory import promote_memory
-from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.scalarise_induction import scalarise_induction
 from tilejit.passes.simplify import simplify
 from tilejit.passes.written_arguments import written_arguments
@@ -56,18 +54,8 @@ TILE_PASSES: tuple[Pass, ...] = (
     Pass("simplify_again", simplify, "what the rewrite left unused goes, what it made invariant moves out"),
 )
 
-ASCEND_TILE_PASSES: tuple[Pass, ...] = (
-    Pass("legalise", legalise, "the vector unit computes few element types, and casts between few"),
-    Pass("simplify_legal", simplify, "what the steps of casts have in common is computed once"),
-)
-ASCEND_BUFFER_PASSES: tuple[Pass, ...] = (
-    Pass("simplify_buffer", simplify, "the scalar unit computes each address and length once"),
-    Pass("rotate_buffers", rotate_buffers, "DMA fills one slot of a buffer while another is computed on"),
-    Pass("simplify_rotated", simplify, "counters of slots that are alike become one"),
-)
-
 STAGES: tuple[str, ...] = ("traced", "tile", "plan", "llvm", "s")
-ASCEND_STAGES: tuple[str, ...] = ("traced", "tile", "legal", "buffer", "machine", "ascendc")
+ASCEND_STAGES: tuple[str, ...] = ("traced", "tile", "buffer", "machine", "ascendc")
 
 
 class _Compilation:
@@ -197,20 +185,10 @@ class AscendKernel(_Compilation):
         self.target = target
 
     @cached_property
-    def legal(self) -> Function:
-        """The kernel in ops and element types that V220 computes."""
-        function = clone_function(self.tile)
-        run_passes(ASCEND_TILE_PASSES, function, context=self._context)
-        return function
-
-    @cached_property
     def buffer(self) -> MachineKernel:
         """One function for each kind of core, tiles in buffers without addresses."""
-        self._context.pass_name = "promote_memory"
-        kernel = promote_memory(self.legal, self._context)
-        for function in kernel.functions.values():
-            run_passes(ASCEND_BUFFER_PASSES, function, context=self._context)
-        return kernel
+        self._context.pass_name = "choose_cores"
+        return buffer_kernel(self.tile, self.target, self._context)
 
     @cached_property
     def machine(self) -> MachineKernel:
@@ -235,8 +213,8 @@ class AscendKernel(_Compilation):
 
         Raises: LaunchError for an unknown stage.
         """
-        if stage in ("traced", "tile", "legal"):
-            return print_function({"traced": self.traced, "tile": self.tile}.get(stage) or self.legal)
+        if stage in ("traced", "tile"):
+            return print_function(self.traced if stage == "traced" else self.tile)
         if stage in ("buffer", "machine"):
             return print_machine_kernel(self.buffer if stage == "buffer" else self.machine)
         if stage == "ascendc":

@@ -23,6 +23,19 @@ def _add(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     tl.store(out_ptr + offsets, x + y, mask=mask)
 
 
+@tilejit.kernel
+def _dot(a_ptr, b_ptr, c_ptr, M, K, N, SIZE: tl.constexpr):
+    rows = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
+    columns = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
+    acc = tl.zeros((SIZE, SIZE), tl.float32)
+    for start in range(0, K, SIZE):
+        k = start + tl.arange(0, SIZE)
+        a = tl.load(a_ptr + rows[:, None] * K + k, mask=(rows[:, None] < M) & (k < K), other=0.0)
+        b = tl.load(b_ptr + k[:, None] * N + columns, mask=(k[:, None] < K) & (columns < N), other=0.0)
+        acc = tl.dot(a, b, acc)
+    tl.store(c_ptr + rows[:, None] * N + columns, acc, mask=(rows[:, None] < M) & (columns < N))
+
+
 def _arrays(size: int, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(size)
     x, y = (generator.standard_normal((2, size)) * 8).astype(dtype)
@@ -94,10 +107,25 @@ def test_compile_gives_every_stage() -> None:
         compiled.ir("plan")
 
 
+@tilejit.kernel
+def _largest(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr, tl.max(tl.load(x_ptr + lanes, mask=lanes < n, other=-1e9), axis=0))
+
+
 def test_a_kernel_too_large_for_ub_names_its_tiles() -> None:
-    x, y, out = _arrays(256)
+    x, _, out = _arrays(256)
     with pytest.raises(CompileError, match="UB"):
-        _add.simulate[(1,)](x, y, out, 256, BLOCK=65536)
+        _largest.simulate[(1,)](x, out, 256, BLOCK=65536)
+
+
+def test_dots_run_on_the_cube_cores() -> None:
+    generator = np.random.default_rng(1)
+    a, b = (generator.standard_normal(shape).astype(np.float16) for shape in ((100, 70), (70, 90)))
+    c = np.zeros((100, 90), np.float32)
+    result = _dot.simulate[(2, 2)](a, b, c, 100, 70, 90, SIZE=64)
+    np.testing.assert_allclose(c, a.astype(np.float32) @ b.astype(np.float32), rtol=1e-5, atol=1e-5)
+    assert result.core_names[0].startswith("aic")
 
 
 def test_a_launch_on_the_chip_says_to_simulate() -> None:
