@@ -68,6 +68,17 @@ def test_time_alone_leaves_arrays_as_they_are() -> None:
     assert alone.cycles == both.cycles
 
 
+def test_iterations_that_repeat_can_be_skipped() -> None:
+    x, y, out = _arrays(256 * 100)
+    alone, skipped = (
+        _add.simulate[(100,)](x, y, out, x.size, BLOCK=256, blocks=1, values=False, extrapolate=extrapolate)
+        for extrapolate in (False, True)
+    )
+    assert skipped.skipped_cycles > 0
+    assert skipped.cycles == pytest.approx(alone.cycles, rel=0.01)
+    assert skipped.instructions == alone.instructions
+
+
 def test_options_choose_the_chip_and_its_cores() -> None:
     x, y, out = _arrays(5000)
     one = _add.simulate[(20,)](x, y, out, 5000, BLOCK=256, blocks=1, target="ascend910b4")
@@ -85,6 +96,10 @@ def test_options_choose_the_chip_and_its_cores() -> None:
         ({"blocks": 49}, "kernel _add: blocks is 49\nfix: use an int from 1 to 48"),
         ({"blocks": 0}, "kernel _add: blocks is 0"),
         ({"seed": -1}, "kernel _add: seed is -1\nfix: use an int from 0"),
+        (
+            {"extrapolate": True},
+            "kernel _add: extrapolate skips iterations, so there are no values",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:

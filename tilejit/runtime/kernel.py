@@ -164,8 +164,9 @@ class Kernel(TracedFunction):
         It changes the arrays as a launch would and returns a ``SimulationResult``: time, busy shares,
         traffic, and findings (races, deadlocks, reads of memory that nothing wrote). Keywords beside the
         kernel's arguments: ``target`` names the chip ("ascend910b", "ascend910b1" to "ascend910b4"),
-        ``blocks`` how many cores take part, ``values=False`` simulates time alone, ``seed`` varies latencies,
-        ``keep_spans`` keeps the time of every instruction.
+        ``blocks`` how many cores take part, ``values=False`` simulates time alone, then ``extrapolate=True``
+        skips iterations of long loops that repeat those before, ``seed`` varies latencies, ``keep_spans``
+        keeps the time of every instruction.
 
         Raises: LaunchError where the call is wrong, CompileError where the kernel cannot run there.
         """

@@ -39,9 +39,10 @@ class SimulationSettings:
     values: bool = True
     seed: int = 0
     keep_spans: bool = False
+    extrapolate: bool = False
 
 
-SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans")
+SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans", "extrapolate")
 
 
 def resolve_ascend(target: object) -> AscendTarget:
@@ -64,7 +65,11 @@ def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationS
     if not isinstance(seed, int) or seed < 0:
         raise LaunchError(f"kernel {kernel}: seed is {seed!r}", "use an int from 0")
     values, spans = bool(given.get("values", True)), bool(given.get("keep_spans", False))
-    return SimulationSettings(target, blocks, values, seed, spans)
+    extrapolate = bool(given.get("extrapolate", False))
+    if extrapolate and values:
+        problem = f"kernel {kernel}: extrapolate skips iterations, so there are no values"
+        raise LaunchError(problem, "pass values=False as well")
+    return SimulationSettings(target, blocks, values, seed, spans, extrapolate)
 
 
 class Simulator:
@@ -101,6 +106,7 @@ class Simulator:
             values=settings.values,
             seed=settings.seed,
             keep_spans=settings.keep_spans,
+            extrapolate=settings.extrapolate,
         )
 
 
