@@ -215,8 +215,8 @@ func aiv @mixed(%out: ptr<fp32>) {
 
 def test_a_mixed_kernel_has_a_function_for_each_core() -> None:
     text = emit_ascendc(machine_kernel(MIXED)).kernel
-    assert 'extern "C" __global__ __mix__(1, 2) __aicore__ void mixed(GM_ADDR out_address)' in text
-    assert "    if ASCEND_IS_AIC {\n        mixed_aic(out_address);\n    }\n" in text
+    assert 'extern "C" __global__ __mix__(1, 2) __aicore__ void mixed_kernel(GM_ADDR out_address)' in text
+    assert "    if ASCEND_IS_AIC {\n        mixed_kernel_aic(out_address);\n    }\n" in text
     assert "const int32_t b = static_cast<int32_t>(AscendC::GetBlockIdx() / 2);" in text
     assert "AscendC::CrossCoreSetFlag<0x2, PIPE_MTE3>(0);" in text
     older = emit_ascendc(machine_kernel(MIXED), EntryForm.CANN8).kernel
@@ -235,11 +235,12 @@ def test_a_mixed_kernel_has_a_function_for_each_core() -> None:
 )
 def test_entries(core: str, body: str, entry: str) -> None:
     text = f"func {core} @f(%n: int32) {{\n{body}  return()\n}}\n"
-    assert f" {entry} __aicore__ void f(" in emit_ascendc(machine_kernel(text)).kernel
+    assert f" {entry} __aicore__ void f_kernel(" in emit_ascendc(machine_kernel(text)).kernel
 
 
-def test_kernels_are_not_named_like_functions_of_c() -> None:
-    source = emit_ascendc(machine_kernel("func aiv @exp() {\n  return()\n}\n"))
+@pytest.mark.parametrize("name", ["exp", "exp_kernel"])
+def test_kernels_are_not_named_like_functions_of_c(name: str) -> None:
+    source = emit_ascendc(machine_kernel(f"func aiv @{name}() {{\n  return()\n}}\n"))
     assert source.name == "exp_kernel" and "void exp_kernel()" in source.kernel
 
 

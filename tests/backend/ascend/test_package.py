@@ -25,7 +25,7 @@ def vector_add() -> AscendSource:
 
 def test_golden(update_golden: bool) -> None:
     for name, text in package_files(vector_add()).items():
-        if name in ("PACKAGE", "vector_add.asc", "vector_add_tiling.h"):
+        if name in ("PACKAGE", "vector_add_kernel.asc", "vector_add_kernel_tiling.h"):
             continue
         file = GOLDEN / f"{name}.txt"
         if update_golden:
@@ -34,8 +34,8 @@ def test_golden(update_golden: bool) -> None:
 
 
 def test_cann_8_launches_with_a_null_pointer() -> None:
-    text = package_files(vector_add(), EntryForm.CANN8)["vector_add_launch.asc"]
-    assert "vector_add<<<blocks, nullptr, stream>>>(x, y, out, tiling);" in text
+    text = package_files(vector_add(), EntryForm.CANN8)["vector_add_kernel_launch.asc"]
+    assert "vector_add_kernel<<<blocks, nullptr, stream>>>(x, y, out, tiling);" in text
 
 
 def test_a_package_is_written_whole_and_again(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_nothing_is_left_of_a_package_that_cannot_be_written(
 
 def test_the_python_file_passes_arguments_as_the_launcher_takes_them(tmp_path: Path) -> None:
     folder = write_package(vector_add(), tmp_path / "kernel").folder
-    launcher = (folder / "vector_add_launch.asc").read_text()
+    launcher = (folder / "vector_add_kernel_launch.asc").read_text()
     head = next(line for line in launcher.splitlines() if line.startswith('extern "C"'))
     # A library with the launcher's signature that writes down what it was given.
     text = f"""\
@@ -85,9 +85,9 @@ def test_the_python_file_passes_arguments_as_the_launcher_takes_them(tmp_path: P
 }}
 """
     (folder / "echo.cpp").write_text(text)
-    command = [*compiler(), "-shared", "-fPIC", "echo.cpp", "-o", "libvector_add.so"]
+    command = [*compiler(), "-shared", "-fPIC", "echo.cpp", "-o", "libvector_add_kernel.so"]
     subprocess.run(command, cwd=folder, check=True)
-    program = "import vector_add; vector_add.launch(3, 16, 32, 48, 64, -5); print(vector_add.CORES)"
+    program = "import vector_add_kernel as kernel; kernel.launch(3, 16, 32, 48, 64, -5); print(kernel.CORES)"
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
     )
