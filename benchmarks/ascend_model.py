@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from benchmarks.machine_programs.published import PROGRAMS, Figure, modelled, published_figures
 
 
-def report(only: Sequence[str], skipped: Sequence[str]) -> int:
+def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> int:
     """Print modelled value, published value and error of every figure that a program exists for.
 
     ``only`` keeps the programs whose family and shape contain one of the texts, ``skipped`` leaves them out.
+    ``is_quick`` skips iterations that take as long as those before.
     """
     programs: dict[tuple[str, str], list[Figure]] = {}
     for figure in published_figures():
@@ -22,14 +23,14 @@ def report(only: Sequence[str], skipped: Sequence[str]) -> int:
         return 2
     errors: dict[str, list[float]] = {}
     for key in chosen:
-        result = PROGRAMS[key]().simulate()
+        result = PROGRAMS[key]().simulate(extrapolate=is_quick)
         for figure in programs[key]:
             value = modelled(figure, result)
             error = value / figure.value - 1
             if figure.metric == "time":
                 errors.setdefault(figure.tag, []).append(abs(error))
             print(
-                f"{figure.family:6} {figure.shape:74} {figure.metric:13} {figure.tag:8} "
+                f"{figure.family:15} {figure.shape:74} {figure.metric:13} {figure.tag:8} "
                 f"model {value:9.2f}  published {figure.value:9.2f} {figure.unit:3} {100 * error:+6.1f} %",
                 flush=True,
             )

@@ -45,11 +45,15 @@ class Program:
         # Constants stand before the first op, so that they are there for every other.
         self._top = Builder(self._function.body, before=self._function.body.ops[0])
 
-    def kernel(self) -> MachineKernel:
-        """The kernel of this function alone."""
-        self.issue("return")
-        assert self._function.core is not None
-        return MachineKernel(self._function.name, {self._function.core: self._function})
+    def kernel(self, other: Program | None = None, *, workspace_bytes: int = 0) -> MachineKernel:
+        """The kernel of this function, alone or with that of the other kind of core."""
+        programs = [self] if other is None else [self, other]
+        functions: dict[Core, Function] = {}
+        for program in programs:
+            program.issue("return")
+            assert program._function.core is not None
+            functions[program._function.core] = program._function
+        return MachineKernel(self._function.name, functions, workspace_bytes)
 
     def issue(
         self, name: str, attributes: Mapping[str, Attribute] | None = None, /, **operands: Operand
@@ -138,7 +142,7 @@ class Program:
         """Whether two numbers are equal."""
         return self.issue("cmp", {"predicate": CmpPredicate.EQ}, lhs=lhs, rhs=rhs).result
 
-    # Synchronisation inside the core.
+    # Synchronisation.
 
     def set(self, source: Pipe, target: Pipe, number: Number) -> None:
         """Raise a flag."""
@@ -147,6 +151,18 @@ class Program:
     def wait(self, source: Pipe, target: Pipe, number: Number) -> None:
         """Wait for a flag and lower it."""
         self.issue("wait_flag", {"source": source, "target": target}, id=number)
+
+    def barrier(self, pipe: Pipe = Pipe.V) -> None:
+        """Let later work of a pipe wait for its earlier work."""
+        self.issue("pipe_barrier", {"pipe": pipe})
+
+    def signal(self, flag: int, pipe: Pipe) -> None:
+        """Tell the other kind of core of this block that a pipe's work is done."""
+        self.issue("cross_set", {"pipe": pipe}, flag=flag)
+
+    def await_signal(self, flag: int) -> None:
+        """Wait for the other kind of core."""
+        self.issue("cross_wait", flag=flag)
 
     def hand_over(self, source: Pipe, target: Pipe, number: Number) -> None:
         """Let ``target`` wait here for what ``source`` has done."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine_programs.add import Add, add_kernel
+from benchmarks.machine_programs.flash_attention import WIDTH, FlashAttention, flash_attention_kernel
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import simulate
@@ -61,13 +62,19 @@ class Measured:
     target: AscendTarget
     streamed: tuple[str, ...] = ()
 
-    def simulate(self) -> SimulationResult:
-        """Time it on the simulated chip, L2 as earlier launches leave it: it keeps arrays that all fit."""
+    def simulate(self, *, extrapolate: bool = False) -> SimulationResult:
+        """Time it on the simulated chip, L2 as earlier launches leave it: it keeps arrays that all fit.
+
+        ``extrapolate``: skip iterations that take as long as those before.
+        """
         kept = [name for name in self.arguments if name not in self.streamed]
         fits = sum(self.arguments[name].nbytes for name in kept) <= self.target.timing.l2_bytes
         grid = (self.cores, 1, 1)
         resident = kept if fits else []
-        return simulate(self.kernel, self.arguments, grid, self.target, values=False, resident=resident)
+        return simulate(
+            self.kernel, self.arguments, grid, self.target, blocks=self.cores, values=False,
+            resident=resident, extrapolate=extrapolate,
+        )  # fmt: skip
 
 
 def gemm(shape: Gemm) -> Measured:
@@ -89,6 +96,17 @@ def add(shape: Add) -> Measured:
     return Measured(add_kernel(shape), arguments, shape.cores, target, streamed)
 
 
+def flash_attention(shape: FlashAttention) -> Measured:
+    """Flash attention on a 910B2."""
+    rows = {"q": shape.queries, "k": shape.keys, "v": shape.keys, "out": shape.queries}
+    arguments: dict[str, np.ndarray] = {
+        name: np.zeros((count, WIDTH), np.float32 if name == "out" else np.float16)
+        for name, count in rows.items()
+    }
+    cores = min(shape.cores, shape.blocks)
+    return Measured(flash_attention_kernel(shape), arguments, cores, ASCEND_910B2)
+
+
 def _gemm_of(size: int) -> Callable[[], Measured]:
     return lambda: gemm(Gemm(size, size, size))
 
@@ -97,6 +115,10 @@ def _add_of(
     cores: int, chunk: int, buffers: int = 1, *, streams: bool = False, apart: bool = False
 ) -> Callable[[], Measured]:
     return lambda: add(Add(8192, 8192, cores, chunk, buffers, apart, streams))
+
+
+def _attention_of(queries: int, keys: int, cores: int) -> Callable[[], Measured]:
+    return lambda: flash_attention(FlashAttention(queries, keys, cores))
 
 
 PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
@@ -111,6 +133,18 @@ PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     ("add", "8192x8192 case 6: 16256 a copy; two slots; sources past L2; banks apart"): _add_of(
         48, 16256, 2, streams=True, apart=True
     ),
+    **{
+        ("flash_attention", f"one head D=128 S0=128 S1={keys} non-causal"): _attention_of(128, keys, 1)
+        for keys in (1024, 2048, 4096, 8192)
+    },
+    **{
+        ("flash_attention", f"one head D=128 S0=512 S1={keys} non-causal"): _attention_of(512, keys, 4)
+        for keys in (1024, 8192)
+    },
+    **{
+        ("flash_attention", f"one head D=128 S0=S1={size} non-causal"): _attention_of(size, size, 24)
+        for size in (1024, 4096, 16384)
+    },
 }
 """What makes the program of a figure, by its family and shape."""
 
