@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def wrong_kernel(x_ptr):
 def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file with two kernels, whose neighbour it imports."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    for module in ("kernels", "helper"):  # forgotten now and, where a test imports them, after it
+        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+        monkeypatch.delitem(sys.modules, module)
     (tmp_path / "kernels.py").write_text(KERNELS)
     (tmp_path / "helper.py").write_text("import tilejit.language as tl\nSTEP = tl.constexpr(1)\n")
     return str(tmp_path / "kernels.py")
@@ -148,3 +151,29 @@ def test_a_wrong_simulation_says_why(
 ) -> None:
     assert main(["simulate", f"{kernels}:shift_kernel", "--arguments", arguments, "--grid", grid]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_emit(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "package"
+    assert main(["emit", f"{kernels}:shift_kernel", *SIGNATURE, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert "__vector__" in (out / "shift_kernel.asc").read_text()
+    assert main(["emit", f"{kernels}:shift_kernel", *SIGNATURE, "--out", str(out), "--cann", "8"]) == 0
+    assert "KERNEL_TASK_TYPE_DEFAULT" in (out / "shift_kernel.asc").read_text()
+
+
+def test_emit_needs_a_kernel(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = (
+        f"tilejit: {kernels} has 2 kernels\nfix: name one, FILE.py:KERNEL: shift_kernel, wrong_kernel\n"
+    )
+    check_error(["emit", kernels, "--out", str(tmp_path / "package")], expected, capsys)
+
+
+def test_emit_and_build_without_bisheng(
+    kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
+    arguments = ["emit", f"{kernels}:shift_kernel", *SIGNATURE, "--out", str(tmp_path / "p"), "--build"]
+    assert main(arguments) == 1
+    assert "ASCEND_HOME_PATH" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from tilejit.backend.ascend.bisheng import build, find_bisheng
+from tilejit.backend.ascend.emit_ascendc import EntryForm, emit_ascendc
+from tilejit.backend.ascend.package import write_package
 from tilejit.backend.cpu.threads import get_num_threads
 from tilejit.compiler import ASCEND_STAGES, STAGES
 from tilejit.diagnostics import LaunchError, TilejitError
@@ -30,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.command == "dump":
             print(_dump(parsed.kernel, parsed.signature, parsed.stage, parsed.target, parsed.cpu), end="")
+        elif parsed.command == "emit":
+            print(_emit(parsed))
         elif parsed.command == "simulate":
             print(simulate_kernel(_find_kernel(parsed.kernel), _request(parsed)), end="")
         else:
@@ -56,6 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     dump.add_argument("--stage", choices=stages, default="tile", help="default: tile")
     dump.add_argument("--target", choices=("cpu", *ASCEND_NAMES), default="cpu", help="default: cpu")
     dump.add_argument("--cpu", choices=("host", *PREDEFINED), default="host", help="machine to compile for")
+    _add_emit(commands)
     simulate = commands.add_parser(
         "simulate", help="run a kernel on a simulated Ascend chip, on random arrays"
     )
@@ -73,6 +79,30 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "info", help="print what tilejit knows of this machine, and its environment variables"
     )
     return parser.parse_args(arguments)
+
+
+def _add_emit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    emit = commands.add_parser("emit", help="write a kernel as a package of AscendC")
+    emit.add_argument("kernel", metavar="FILE.py[:KERNEL]", help="KERNEL where there are several")
+    emit.add_argument("--signature", default="", help="as for dump")
+    emit.add_argument("--target", choices=tuple(ASCEND_NAMES), default=DEFAULT_ASCEND)
+    emit.add_argument("--out", metavar="DIR", required=True, help="new, empty, or a package")
+    emit.add_argument("--cann", choices=("9", "8"), default="9", help="form of the entry; default: 9")
+    emit.add_argument("--build", action="store_true", help="compile it too, with bisheng")
+
+
+def _emit(parsed: argparse.Namespace) -> str:
+    """Write a package and say where it lies; with --build, make its library."""
+    kernel = _find_kernel(parsed.kernel, only_one=True)
+    compiled = compile(kernel, signature=parsed.signature, target=resolve_ascend(parsed.target))
+    form = EntryForm.CANN9 if parsed.cann == "9" else EntryForm.CANN8
+    if parsed.build:
+        find_bisheng()  # what is missing is said before anything is written
+    package = write_package(emit_ascendc(compiled.machine, form), Path(parsed.out), form)
+    if parsed.build:
+        build(package.launcher, package.library)
+        return f"{package.library}"
+    return f"{package.folder}"
 
 
 def _dump(place: str, signature: str, stage: str, target: str, cpu: str) -> str:
@@ -97,22 +127,32 @@ def _request(parsed: argparse.Namespace) -> SimulationRequest:
     )
 
 
-def _find_kernel(place: str) -> Kernel | Heuristics:
+def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | Heuristics:
+    """The kernel that a place names; with ``only_one`` its name may be left out where its file has no
+    other."""
     module_name, separator, name = place.rpartition(":")
+    if only_one and place.endswith(".py"):
+        kernels = _kernels_of(_import(place))
+        if len(kernels) != 1:
+            names = ", ".join(kernels) or "it has none"
+            raise LaunchError(f"{place} has {len(kernels)} kernels", f"name one, FILE.py:KERNEL: {names}")
+        return next(iter(kernels.values()))
     if not separator or not module_name:
         raise LaunchError(
             f"'{place}' does not name a kernel", "write FILE.py:KERNEL or package.module:KERNEL"
         )
-    found = vars(_import(module_name)).get(name)
-    if not isinstance(found, (Kernel, Heuristics)):
-        kernels = [
-            n for n, value in vars(_import(module_name)).items() if isinstance(value, (Kernel, Heuristics))
-        ]
+    kernels = _kernels_of(_import(module_name))
+    if name not in kernels:
         raise LaunchError(
             f"{module_name} has no kernel {name}",
             f"its kernels are: {', '.join(kernels) or 'none at module level'}",
         )
-    return found
+    return kernels[name]
+
+
+def _kernels_of(module: ModuleType) -> dict[str, Kernel | Heuristics]:
+    """The kernels at the top of a module, in order."""
+    return {n: value for n, value in vars(module).items() if isinstance(value, (Kernel, Heuristics))}
 
 
 def _import(name: str) -> ModuleType:

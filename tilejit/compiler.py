@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tilejit import options
 from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
+from tilejit.backend.ascend.verify import verify_kernel
 from tilejit.backend.cpu import engine, threads
 from tilejit.diagnostics import LaunchError, Location
 from tilejit.frontend.signature import KernelSource, Specialisation
@@ -201,6 +202,7 @@ class AscendKernel(_Compilation):
         kernel = allocate(kernel, self.target, self._context)
         self._context.pass_name = "insert_sync"
         insert_sync(kernel, self.target, self._context)
+        verify_kernel(kernel, self.target)
         return kernel
 
     @cached_property
