@@ -152,16 +152,16 @@ class Program:
         """Wait for a flag and lower it."""
         self.issue("wait_flag", {"source": source, "target": target}, id=number)
 
-    def barrier(self, pipe: Pipe = Pipe.V) -> None:
+    def barrier(self, pipe: Pipe) -> None:
         """Let later work of a pipe wait for its earlier work."""
         self.issue("pipe_barrier", {"pipe": pipe})
 
-    def signal(self, flag: int, pipe: Pipe) -> None:
-        """Tell the other kind of core of this block that a pipe's work is done."""
+    def cross_set(self, pipe: Pipe, flag: Number) -> None:
+        """Tell the other side of the block when a pipe's work so far is done."""
         self.issue("cross_set", {"pipe": pipe}, flag=flag)
 
-    def await_signal(self, flag: int) -> None:
-        """Wait for the other kind of core."""
+    def cross_wait(self, flag: Number) -> None:
+        """Wait for the other side of the block."""
         self.issue("cross_wait", flag=flag)
 
     def hand_over(self, source: Pipe, target: Pipe, number: Number) -> None:

@@ -157,7 +157,7 @@ class _CubeWriter:
             self._multiply(half, program.slot(self._c0, half), a0, b0, init=True)
             target = program.offset(program.slot(self._s, i), half * _HALF)
             self._store(half, program.slot(self._c0, half), target, KEYS)
-        program.signal(_S_READY, Pipe.FIX)
+        program.cross_set(Pipe.FIX, _S_READY)
 
     def _partial(self, i: Number) -> None:
         """O = P V of tile i, summed over two halves of keys."""
@@ -168,7 +168,7 @@ class _CubeWriter:
         program.wait(Pipe.MTE1, Pipe.MTE2, v_flag)
         self._load(v1, program.offset("v", program.mul(i, KEYS * WIDTH)), _HALF, WIDTH, matrices=2)
         program.set(Pipe.MTE2, Pipe.MTE1, v_flag)
-        program.await_signal(_P_READY)
+        program.cross_wait(_P_READY)
         program.wait(Pipe.MTE1, Pipe.MTE2, p_flag)
         self._load(p1, program.slot(self._p, i), ROWS, KEYS)
         program.hand_over(Pipe.MTE2, Pipe.MTE1, p_flag)
@@ -187,7 +187,7 @@ class _CubeWriter:
                 program.set(Pipe.MTE1, Pipe.MTE2, p_flag)
             self._multiply(half, c0, a0, b0, init=not half)
         self._store(slot, c0, program.slot(self._o, i), WIDTH)
-        program.signal(_O_READY, Pipe.FIX)
+        program.cross_set(Pipe.FIX, _O_READY)
 
     def _operands(self, half: int) -> tuple[Value, Value]:
         """The slots of L0A and L0B for a product, once the one before has read them."""
@@ -247,7 +247,7 @@ class _VectorWriter:
                 (self._sum, 0.0, self._OWN * WIDTH),
             ):  # fmt: skip
                 program.issue("vdup", dst=target, scalar=value, count=count)
-            program.barrier()
+            program.barrier(Pipe.V)
             _staggered(program, shape, self._softmax, self._update, behind_first=True)
             self._finish(block)
         self._free_flags(program.wait)
@@ -261,10 +261,10 @@ class _VectorWriter:
 
     def _softmax(self, i: Number) -> None:
         program = self._program
-        program.await_signal(_S_READY)
+        program.cross_wait(_S_READY)
         for part in range(2):
             self._slice(i, part)
-        program.signal(_P_READY, Pipe.MTE3)
+        program.cross_set(Pipe.MTE3, _P_READY)
 
     def _slice(self, i: Number, part: int) -> None:
         """Exponentials of 32 rows of scores, and their running maxima and sums."""
@@ -280,21 +280,21 @@ class _VectorWriter:
         program.issue("copy_in", dst=s, src=source, rows=1, row_bytes=count * 4)
         program.hand_over(Pipe.MTE2, Pipe.V, part)
         program.issue("vmuls", dst=s, src=s, scalar=WIDTH**-0.5, count=count)
-        program.barrier()
+        program.barrier(Pipe.V)
         self._rows_to_one("vmax", Reduction.MAX, s)
         program.issue("vmax", dst=self._row, src0=self._row, src1=highest, count=self._SLICE)
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vsub", dst=alpha, src0=highest, src1=self._row, count=self._SLICE)
         program.issue("vmaxs", dst=highest, src=self._row, scalar=_LOWEST, count=self._SLICE)
         program.issue("vbrcb", dst=self._spread, src=self._row, repeats=self._SLICE // 8)
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vexp", dst=alpha, src=alpha, count=self._SLICE)
         self._by_rows("vsub", s, self._SLICE, KEYS)
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vmul", dst=total, src0=total, src1=alpha, count=self._SLICE)
         program.issue("vexp", dst=s, src=s, count=count)
         program.wait(Pipe.MTE3, Pipe.V, part)
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vcast", {"round": Round.RINT}, dst=p, src=s, count=count)
         program.set(Pipe.V, Pipe.MTE3, part)
         self._rows_to_one("vadd", Reduction.SUM, s)
@@ -308,24 +308,24 @@ class _VectorWriter:
     def _update(self, i: Number) -> None:
         """The sum of partial results, rescaled to the maxima that tile i has seen."""
         program, count = self._program, self._OWN * WIDTH
-        program.await_signal(_O_READY)
+        program.cross_wait(_O_READY)
         program.wait(Pipe.V, Pipe.MTE2, 2)
         source = program.offset(program.slot(self._o, i), program.mul(self._first_row, WIDTH))
         program.issue("copy_in", dst=self._part, src=source, rows=1, row_bytes=count * 4)
         alpha = program.slot(self._alpha, i)
         program.issue("vbrcb", dst=self._spread, src=alpha, repeats=self._OWN // 8)
-        program.barrier()
+        program.barrier(Pipe.V)
         self._by_rows("vmul", self._sum, self._OWN, WIDTH)
         program.hand_over(Pipe.MTE2, Pipe.V, 2)
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vadd", dst=self._sum, src0=self._sum, src1=self._part, count=count)
         program.set(Pipe.V, Pipe.MTE2, 2)
 
     def _finish(self, block: Value) -> None:
         program = self._program
-        program.barrier()
+        program.barrier(Pipe.V)
         program.issue("vbrcb", dst=self._spread, src=self._total, repeats=self._OWN // 8)
-        program.barrier()
+        program.barrier(Pipe.V)
         self._by_rows("vdiv", self._sum, self._OWN, WIDTH)
         program.hand_over(Pipe.V, Pipe.MTE3, 2)
         row = program.add(program.mul(block, ROWS), self._first_row)
@@ -344,13 +344,13 @@ class _VectorWriter:
             program.issue(
                 name, {"strides": strides}, dst=self._fold, **operands, count=self._LANES, repeats=rows
             )
-            program.barrier()
+            program.barrier(Pipe.V)
         for repeats in (rows, rows // 8):
             target = self._fold if repeats == rows else self._row
             program.issue(
                 "reduce_block", {"kind": kind}, dst=target, src=self._fold, count=self._LANES, repeats=repeats
             )
-            program.barrier()
+            program.barrier(Pipe.V)
 
     def _by_rows(self, name: str, tile: Value, rows: int, columns: int) -> None:
         """Combine each row of a tile with its value."""

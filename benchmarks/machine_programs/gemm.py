@@ -141,7 +141,7 @@ class _GemmWriter:
             first = {"init": is_first} if step == 0 else {}
             program.issue("mmad", {"init": False}, **operands, **extents, **first)
             if shape.tile_m * shape.tile_n // 256 < ASCEND_910B2.mmad_barrier_fractals:
-                program.issue("pipe_barrier", {"pipe": Pipe.M})
+                program.barrier(Pipe.M)
             program.set(Pipe.M, Pipe.MTE1, half)
 
     def _load_panel(

@@ -1,4 +1,4 @@
-"""Writes the functions of mixed kernels: more control flow, scalars, a workspace, flags between cores.
+"""Writes the functions of mixed kernels: more control flow, scalars, a workspace.
 
 Every op carries the Python line and function that wrote it: findings of the simulator name them.
 """
@@ -21,7 +21,7 @@ from tilejit.ir.opdef import Attribute
 from tilejit.ir.types import INT32, UINT8, DType, PointerType, TileType
 from tilejit.ops.elementwise import CmpPredicate
 from tilejit.ops.machine import MACHINE_LEVEL_OPS
-from tilejit.target.spaces import Core, Pipe
+from tilejit.target.spaces import Core
 
 Attributes = Mapping[str, Attribute]
 _OWN_FILES = frozenset(str(Path(file)) for file in (__file__, builder.__file__))
@@ -172,20 +172,6 @@ class MixedProgram(Program):
     def round_up(self, lhs: Number, rhs: int) -> Number:
         """lhs rounded up to a multiple of rhs."""
         return self.mul(self.div_up(lhs, rhs), rhs)
-
-    # Synchronisation.
-
-    def barrier(self, pipe: Pipe) -> None:
-        """Let later work of a pipe wait for its earlier work."""
-        self.issue("pipe_barrier", {"pipe": pipe})
-
-    def cross_set(self, pipe: Pipe, flag: Number) -> None:
-        """Tell the other side of the block when a pipe's work so far is done."""
-        self.issue("cross_set", {"pipe": pipe}, flag=flag)
-
-    def cross_wait(self, flag: Number) -> None:
-        """Wait for the other side of the block."""
-        self.issue("cross_wait", flag=flag)
 
 
 def mixed_kernel(aic: Function, aiv: Function, workspace_bytes: int) -> MachineKernel:
