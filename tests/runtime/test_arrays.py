@@ -105,6 +105,14 @@ def test_dlpack_of_types_that_numpy_lacks(name: str, dtype: str) -> None:
     assert view.strides == (2 * size, 8 * size)
 
 
+def test_dlpack_between_elements_is_refused() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.frombuffer(bytearray(32), dtype=torch.bfloat16, offset=1, count=4)
+    with pytest.raises(LaunchError) as caught:
+        as_array_view(WithDlpack(tensor))
+    assert caught.value.message == "its first element is not at a multiple of its size 2"
+
+
 def test_dlpack_of_complex_numbers_is_refused() -> None:
     with pytest.raises(LaunchError) as caught:
         as_array_view(WithDlpack(np.zeros(3, np.complex64)))

@@ -123,11 +123,14 @@ def _view_numpy(array: np.ndarray, owner: object) -> ArrayView:
             "pass a copy: array.copy()",
         )
     if not array.flags.aligned:
-        raise LaunchError(
-            f"its first element is not at a multiple of its size {dtype.itemsize}",
-            "pass a copy: array.copy()",
-        )
+        raise _misaligned(dtype, "array.copy()")
     return ArrayView(array.ctypes.data, dtype, array.shape, array.strides, array.flags.writeable, owner)
+
+
+def _misaligned(dtype: DType, copy: str) -> LaunchError:
+    return LaunchError(
+        f"its first element is not at a multiple of its size {dtype.itemsize}", f"pass a copy: {copy}"
+    )
 
 
 class _Tensor(Protocol):
@@ -160,10 +163,7 @@ def _view_torch(tensor: _Tensor, torch: ModuleType) -> ArrayView:
         )
     address = tensor.data_ptr()
     if address % dtype.itemsize:
-        raise LaunchError(
-            f"its first element is not at a multiple of its size {dtype.itemsize}",
-            "pass a copy: tensor.clone()",
-        )
+        raise _misaligned(dtype, "tensor.clone()")
     strides = tuple(stride * dtype.itemsize for stride in tensor.stride())
     return ArrayView(address, dtype, tuple(tensor.shape), strides, True, tensor)
 
@@ -180,6 +180,8 @@ def _view_dlpack(value: _HasDlpack) -> ArrayView:
     except _REFUSALS as error:
         found = _read_dlpack(value)
         if found is not None:
+            if found.address % found.dtype.itemsize:
+                raise _misaligned(found.dtype, "array.copy()") from None
             strides = tuple(stride * found.dtype.itemsize for stride in found.strides)
             return ArrayView(found.address, found.dtype, found.shape, strides, True, found.capsule)
         raise LaunchError(f"numpy cannot view it through DLPack: {error}", "pass a numpy array") from None
