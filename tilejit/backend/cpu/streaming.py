@@ -20,6 +20,7 @@ from tilejit.ops import control
 from tilejit.target.cpu import CpuTarget
 
 _FEWEST_BYTES = 16
+"""The narrowest vector that x86 stores past the caches (movntps)."""
 
 
 @dataclass(frozen=True)
