@@ -13,6 +13,7 @@ from tests.passes.sync_cases import CASES, buffer
 from tests.random_machine.check import make_program
 from tilejit.backend.ascend.report import FindingKind
 from tilejit.backend.ascend.verify import find_faults, trip_counts, verify_kernel
+from tilejit.backend.ascend.verify_trips import with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
 from tilejit.passes.allocate import allocate
@@ -294,3 +295,38 @@ def test_an_early_access_is_remembered_behind_many_others() -> None:
     for op in [op for op in function.body.ops if op.name.endswith("_flag")]:
         op.erase()
     assert any("copy_in" in str(fault) for fault in find_faults(made, ASCEND_910B1))
+
+
+def test_a_loop_runs_no_more_often_than_its_bound_shows() -> None:
+    # The rows left, 64 at most, in steps of 64: one trip, whatever n is. More would leave the slot.
+    text = """
+    func aiv @f(%x: ptr<fp32>, %n: int32) {
+      %a = buffer() {space=ub, element=fp32, elements=64, slots=2, slot_bytes=256, address=0} : ptr<ub fp32>
+      %zero = constant() {value=0, dtype=int32} : int32
+      %one = constant() {value=1, dtype=int32} : int32
+      %size = constant() {value=64, dtype=int32} : int32
+      %most = constant() {value=63, dtype=int32} : int32
+      %left = min(%size, %n) : int32
+      %sum = add(%left, %most) : int32
+      %steps = idiv(%sum, %size) : int32
+      for(%zero, %steps, %one) {
+      body(%i: int32):
+        %s = slot(%a, %zero) : ptr<ub fp32>
+        %o = mul(%i, %size) : int32
+        %p = addptr(%s, %o) : ptr<ub fp32>
+        %z = constant() {value=0.0, dtype=fp32} : fp32
+        vdup(%p, %z, %size)
+        yield()
+      }
+      return()
+    }
+    """
+    made = with_trips(machine_kernel(text), 5, 2)
+    (loop,) = [op for op in made.functions[Core.AIV].walk() if op.name == "for"]
+    reach = loop.operand("upper").defining_op
+    assert reach is not None
+    factor = reach.operands[1].defining_op
+    assert factor is not None
+    count = factor.operands[1].defining_op
+    assert count is not None
+    assert count.attributes["value"] == 1

@@ -15,7 +15,7 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
-from tilejit.ops import ADD, CONSTANT, FOR, LOAD, MUL, WHILE, YIELD
+from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, WHILE, YIELD
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 
 _OUTER_TRIPS = 2
@@ -76,13 +76,37 @@ def _is_closed(loop: Op) -> bool:
 
 
 def _most_trips(loop: Op) -> int | None:
-    """The most trips that a loop can have: where its bound is the lesser of something and a constant."""
+    """The most trips that a loop can have, where its bound shows some."""
     lower, step = _number(loop.operand("lower")), _number(loop.operand("step"))
-    bound = loop.operand("upper").defining_op
-    if lower is None or not step or step < 0 or bound is None or bound.name != "min":
+    if lower is None or not step or step < 0:
         return None
-    limits = [number for number in map(_number, bound.operands) if number is not None]
-    return max(0, -(-(min(limits) - lower) // step)) if limits else None
+    limit = _at_most(loop.operand("upper"))
+    return None if limit is None else max(0, -(-(limit - lower) // step))
+
+
+def _at_most(value: Value) -> int | None:
+    """What a scalar cannot exceed, where the ops that compute it show it."""
+    number, op = _number(value), value.defining_op
+    if number is not None or op is None:
+        return number
+    if op.name == CAST.name:
+        return _at_most(op.operands[0])
+    limits = [_at_most(operand) for operand in op.operands]
+    known = [limit for limit in limits if limit is not None]
+    if op.name == MIN.name:
+        return min(known, default=None)
+    if len(known) < len(limits) or not known:
+        return None
+    divisor = _number(op.operands[-1])
+    if op.name == MAX.name:
+        return max(known)
+    if op.name == ADD.name:
+        return sum(known)
+    if op.name == IDIV.name and divisor is not None and divisor > 0 <= known[0]:
+        return known[0] // divisor
+    if op.name == MUL.name and divisor is not None and divisor >= 0:
+        return known[0] * divisor
+    return None
 
 
 def is_program_loop(loop: Op) -> bool:
