@@ -17,12 +17,11 @@ def buffer(name: str, slots: int = 1, space: str = "ub", element: str = "fp32", 
 
 @dataclass(frozen=True)
 class Case:
-    """A machine function's body; ``needless`` lists what may be deleted unnoticed, with the reason."""
+    """A machine function's body; ``remarks``: what the pass says of it."""
 
     body: str
     core: str = "aiv"
-    needless: tuple[str, ...] = ()
-    reason: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 LOAD_COMPUTE_STORE = """
@@ -400,5 +399,6 @@ body(%k: int32):
 }
 """,
         "aic",
+        ("there are no flags from mte2 to fix: a barrier of all pipes",),
     ),
 }

@@ -24,7 +24,7 @@ from tilejit.ops.machine.buffer import BUFFER
 from tilejit.ops.machine.sync import PIPE_BARRIER, SET_FLAG, WAIT_FLAG
 from tilejit.passes.manager import PassContext
 from tilejit.passes.sync_events import assign_events
-from tilejit.passes.sync_hazards import SlotKey, lowest_index
+from tilejit.passes.sync_hazards import Hazard, SlotKey, lowest_index
 from tilejit.passes.sync_order import Flag, Point, Sync, prime_and_drain
 from tilejit.passes.sync_placement import Placement
 from tilejit.target.ascend import AscendTarget
@@ -57,6 +57,11 @@ def synchronise(
     placement.place_all()
     placement.prune()
     assign_events(placement, target.emitted_event_ids, context)
+    for (source, waiting), wanted in placement.lacking.items():
+        op = wanted.later if isinstance(wanted, Hazard) else wanted.wait_point.anchor
+        context.remark(
+            f"there are no flags from {source.value} to {waiting.value}: a barrier of all pipes", op.location
+        )
     for hazard in placement.hazards:
         if placement.proof(hazard) is None:
             raise InternalError(

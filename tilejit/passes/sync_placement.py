@@ -33,7 +33,10 @@ from tilejit.target.spaces import Pipe
 
 
 class Placement:
-    """The syncs of one function while they are being chosen."""
+    """The syncs of one function while they are being chosen.
+
+    Where a core has no flags from one pipe to another, a barrier of all pipes takes their place.
+    """
 
     def __init__(
         self, function: Function, target: AscendTarget, shared: frozenset[str] = frozenset()
@@ -41,6 +44,8 @@ class Placement:
         self.order = ProgramOrder(function)
         self.orders = Orders(self.order)
         self.most_ids = target.emitted_event_ids
+        self.pairs = None if function.core is None else target.flag_pairs[function.core]
+        self.lacking: dict[tuple[Pipe, Pipe], Hazard | Flag] = {}  # pairs without flags, and who wants one
         self.hazards = find_hazards(function, self.order, target, shared)
         self.hazards.sort(key=self._urgency)
         self.keys = list(_distinct_keys(self.hazards))
@@ -106,8 +111,12 @@ class Placement:
 
     def _sync_for(self, hazard: Hazard) -> Sync:
         source, target = pipe_of(hazard.earlier), pipe_of(hazard.later)
+        point = Point(self._later_holder(hazard), False, Rank.BARRIER)
         if source is target:
-            return Barrier(source, Point(self._later_holder(hazard), False, Rank.BARRIER))
+            return Barrier(source, point)
+        if not self._has_flags(source, target):
+            self.lacking.setdefault((source, target), hazard)
+            return Barrier(Pipe.ALL, point)
         block = blocks_around_both(hazard)[0]
         first, second = holder_in(hazard.earlier, block), holder_in(hazard.later, block)
         if first is second:
@@ -122,6 +131,9 @@ class Placement:
         if hazard.key is not None:
             flag.key = self._key_for(flag, hazard.key)
         return flag
+
+    def _has_flags(self, source: Pipe, target: Pipe) -> bool:
+        return self.pairs is None or (source, target) in self.pairs
 
     def _key_for(self, flag: Flag, wanted: SlotKey) -> SlotKey | None:
         """A key for one id per slot, or per group of slots where those are too many; None: one id."""
@@ -148,10 +160,17 @@ class Placement:
         pending = [sync for sync in self.orders.syncs if isinstance(sync, Flag)]
         while pending:
             flag = pending.pop(0)
-            if not self._is_safe(flag):
+            if self._is_safe(flag):
+                continue
+            if self._has_flags(flag.target, flag.source):
                 credit = self._credit(flag)
                 self.orders.add(credit)
                 pending.append(credit)
+                continue
+            self.lacking.setdefault((flag.target, flag.source), flag)
+            self.orders.keep([sync for sync in self.orders.syncs if sync is not flag])
+            self.orders.add(Barrier(Pipe.ALL, Point(flag.wait_point.anchor, False, Rank.BARRIER)))
+            pending = [sync for sync in self.orders.syncs if isinstance(sync, Flag)]
 
     def unprotect(self) -> None:
         """Take credits and the ids of forward flags away again."""
