@@ -222,3 +222,21 @@ def bytes_kernel(x_ptr, y_ptr, low_ptr, total_ptr, ROWS: tl.constexpr, COLUMNS: 
     tl.store(x_ptr + places, scaled)
     tl.store(low_ptr + columns, tl.min(scaled, axis=0))
     tl.store(total_ptr + rows, tl.sum(tl.abs(scaled).to(tl.int32), axis=1))
+
+
+@tilejit.kernel
+def gelu_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    x = tl.load(x_ptr + lanes, mask=mask)
+    y = 0.5 * x * (1.0 + tl.erf(x.to(tl.float32) * 0.7071067811865476))
+    tl.store(out_ptr + lanes, y.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@tilejit.kernel
+def totals_kernel(x_ptr, total_ptr, largest_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    x = tl.load(x_ptr + lanes, mask=mask, other=0)
+    tl.atomic_add(total_ptr, tl.sum(x, axis=0))
+    tl.atomic_max(largest_ptr + tl.arange(0, BLOCK), x, mask=mask)

@@ -13,7 +13,7 @@ Source of the legal casts: CANN documentation of Cast (V220).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from tilejit.diagnostics import CompileError
@@ -43,6 +43,7 @@ from tilejit.ops import (
     CAST,
     CMP,
     CONSTANT,
+    ERF,
     EXP,
     EXP2,
     FMA,
@@ -68,6 +69,8 @@ from tilejit.ops import (
     ReduceKind,
     Rounding,
 )
+from tilejit.ops.approximations import ERF as ERF_POLYNOMIAL
+from tilejit.ops.approximations import LOG2_ERFC
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
 from tilejit.passes.manager import PassContext
@@ -147,6 +150,14 @@ class _Maker:
     def constant(self, number: int | float, type: TileType) -> Value:
         scalar = self.make(CONSTANT, {"value": number, "dtype": type.element})
         return self.make(SPLAT, {"shape": type.shape}, x=scalar) if type.shape else scalar
+
+    def polynomial(self, coefficients: Sequence[float], x: Value) -> Value:
+        """Horner's scheme, the highest power first."""
+        result = self.constant(coefficients[0], x.type)
+        for coefficient in coefficients[1:]:
+            product = self.make(MUL, lhs=result, rhs=x)
+            result = self.make(ADD, lhs=product, rhs=self.constant(coefficient, x.type))
+        return result
 
     def cast(self, x: Value, target: DType) -> Value:
         """Convert in legal steps, with the meaning of ``cast``. Raises: CompileError where there are none."""
@@ -261,6 +272,28 @@ def _compare(op: Op) -> None:
         _widen(op, FP32)
 
 
+def _erf(op: Op) -> None:
+    """Near 0 an odd polynomial, beyond 1 the complement 1 - 2**p(|x|), beyond 4 one."""
+    maker, element = _Maker(op), _element(op.result)
+    if element not in (FP16, BF16, FP32):
+        _refuse(op, element)
+    x = maker.cast(op.operands[0], FP32)
+    zero, one, four = (maker.constant(number, x.type) for number in (0.0, 1.0, 4.0))
+    magnitude = maker.make(ABS, x=x)
+    slope = maker.polynomial(ERF_POLYNOMIAL, maker.make(MUL, lhs=x, rhs=x))
+    near = maker.make(ADD, lhs=x, rhs=maker.make(MUL, lhs=x, rhs=slope))
+    logarithm = maker.polynomial(LOG2_ERFC, maker.make(MIN, lhs=magnitude, rhs=four))
+    complement = maker.make(EXP2, x=logarithm)
+    above, below = maker.make(SUB, lhs=one, rhs=complement), maker.make(SUB, lhs=complement, rhs=one)
+    is_near, is_below = (
+        maker.make(CMP, {"predicate": CmpPredicate.LT}, lhs=lhs, rhs=rhs)
+        for lhs, rhs in ((magnitude, one), (x, zero))
+    )
+    far = maker.make(SELECT, condition=is_below, true_value=below, false_value=above)
+    result = maker.make(SELECT, condition=is_near, true_value=near, false_value=far)
+    replace_op(op, [maker.cast(result, element)])
+
+
 def _absolute(op: Op) -> None:
     """Integers: the larger of x and -x, which is MIN for MIN."""
     element, maker = _element(op.result), _Maker(op)
@@ -367,6 +400,7 @@ _RULES: Mapping[str, Callable[[Op], None]] = {
     SELECT.name: _select,
     CAST.name: _cast,
     FMA.name: _fma,
+    ERF.name: _erf,
     ABS.name: _absolute,
     CMP.name: _compare,
     BITCAST.name: _keep,

@@ -3,6 +3,8 @@
 Before: operands have element types that the unit computes (``legalise``). A scalar operand on the scalar unit
 goes into the scalar form of an instruction where there is one; otherwise it is written to one block of UB,
 which the instruction reads again and again.
+
+Maximum and minimum of a number and NaN are NaN here: the unit has no other, whatever ``propagate_nan`` says.
 """
 
 from __future__ import annotations

@@ -10,11 +10,28 @@ whole blocks behind it. Nothing is filled where only stores under the same mask 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tilejit.ir.core import Op, Value
-from tilejit.ir.types import FP32, INT1, INT16, INT32, UINT8, UINT32, DType, PointerType, TileType, product
-from tilejit.ops import STORE, CmpPredicate
+from tilejit.ir.types import (
+    BF16,
+    FP16,
+    FP32,
+    INT1,
+    INT8,
+    INT16,
+    INT32,
+    UINT8,
+    UINT32,
+    DType,
+    PointerType,
+    TileType,
+    product,
+)
+from tilejit.ops import STORE, AtomicKind, CmpPredicate
 from tilejit.ops.machine.move import COPY_IN, COPY_OUT
 from tilejit.ops.machine.rules import BLOCK_BYTES
+from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.ops.machine.vector_move import VGATHER
 from tilejit.passes.access_walk import MAX_ROWS, Walk, copied_columns, for_each_copy, plan_walk
 from tilejit.passes.algebra import constant_value
@@ -24,6 +41,12 @@ from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index, Operand
 from tilejit.passes.tile_homes import TileLayout, UbTile, layout_of
 from tilejit.passes.tile_lanes import conjuncts
+
+_ATOMIC: Mapping[AtomicKind, StoreAtomic] = {
+    AtomicKind.ADD: StoreAtomic.ADD, AtomicKind.MAX: StoreAtomic.MAX, AtomicKind.MIN: StoreAtomic.MIN,
+}  # fmt: skip
+ATOMIC_TYPES = (FP32, FP16, BF16, INT32, INT16, INT8)
+"""Element types of stores that combine. Source: CANN documentation of SetAtomicAdd, Max and Min (V220)."""
 
 
 def lower_load(lowering: Lowering, op: Op) -> UbTile:
@@ -165,6 +188,25 @@ def lower_store(lowering: Lowering, op: Op) -> None:
         builder.make(COPY_OUT, {"dst": address, "src": source, **operands})
 
     for_each_copy(lowering, walk, tile.layout.pitch, copy)
+
+
+def lower_atomic(lowering: Lowering, op: Op) -> None:
+    """A store that combines with memory. Raises: CompileError where the old elements are used, or for kinds
+    that stores do not have.
+    """
+    kind, element = op.attributes["kind"], op.operand("value").type.element
+    assert isinstance(kind, AtomicKind)
+    if op.result.use_count:
+        lowering.refuse(
+            "the old elements of an atomic are not known", op, "use the atomic for its effect alone"
+        )
+    if kind not in _ATOMIC or element not in ATOMIC_TYPES:
+        lowering.refuse(
+            f"there is no atomic {kind.value} of {element}", op, "use add, max or min of fp32, fp16 or int32"
+        )
+    lowering.builder.op(SET_ATOMIC, {"kind": _ATOMIC[kind], "element": element})
+    lower_store(lowering, op)
+    lowering.builder.op(SET_ATOMIC, {"kind": StoreAtomic.NONE})
 
 
 def _in_words(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:

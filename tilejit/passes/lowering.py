@@ -14,6 +14,7 @@ import numpy as np
 
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.opdef import Effects
 from tilejit.ir.types import INT8, INT16, INT32, DType, TileType
 from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
 from tilejit.ops.machine.lanes import MAX_REPEATS
@@ -22,7 +23,7 @@ from tilejit.ops.machine.sync import SET_SATURATION
 from tilejit.ops.machine.vector import VADDS, VMULS
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
-from tilejit.passes.access import AccessAnalysis
+from tilejit.passes.access import AccessAnalysis, may_alias
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.manager import PassContext
@@ -302,6 +303,13 @@ class Lowering:
             operands = {"dst": tile.pointer, "src": table.pointer, "scalar": factor}
             self.builder.make(VMULS, {**operands, "count": tile.layout.elements})
             return self.keep(key, tile)
+
+    def may_be_written(self, pointer: Value) -> bool:
+        """Whether the kernel may store to what ``pointer`` points at."""
+        root = self.analysis.root(pointer)
+        writers = (op for op in self.function.walk() if not op.regions and op.effects & Effects.WRITE)
+        written = [self.analysis.root(op.operand("pointer")) for op in writers]
+        return any(may_alias(self.function, root, other) for other in written)
 
     # Refusals
 

@@ -20,6 +20,7 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
     ARANGE,
+    ATOMIC_RMW,
     FOR,
     IDIV,
     IF,
@@ -37,12 +38,11 @@ from tilejit.ops import (
     YIELD,
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
-from tilejit.passes.access import may_alias
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import lower_bits, lower_select
 from tilejit.passes.lower_reduce import lower_reduce
-from tilejit.passes.lower_transfer import lower_load, lower_store
+from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.manager import PassContext
@@ -85,6 +85,7 @@ class ProgramWalker:
             NUM_PROGRAMS.name: self._num_programs,
             LOAD.name: self._load,
             STORE.name: lambda op: lower_store(lowering, op),
+            ATOMIC_RMW.name: lambda op: lower_atomic(lowering, op),
             FOR.name: self._for,
             WHILE.name: self._while,
             IF.name: self._if,
@@ -129,11 +130,7 @@ class ProgramWalker:
             return False
         if op.name != LOAD.name:
             return op.effects is Effects.NONE
-        function, analysis = self._lowering.function, self._lowering.analysis
-        root = analysis.root(op.operand("pointer"))
-        stores = (other for other in function.walk() if other.name == STORE.name)
-        written = [analysis.root(store.operand("pointer")) for store in stores]
-        return op.effects is Effects.READ and not any(may_alias(function, root, other) for other in written)
+        return op.effects is Effects.READ and not self._lowering.may_be_written(op.operand("pointer"))
 
     def _visit(self, op: Op) -> None:
         self._builder.location = op.location

@@ -23,13 +23,11 @@ from tilejit.ops import (
     LOAD,
     RESHAPE,
     SPLAT,
-    STORE,
     TRANSPOSE,
     YIELD,
     CmpPredicate,
 )
 from tilejit.ops.shape import reshape_dims
-from tilejit.passes.access import may_alias
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 
@@ -111,16 +109,12 @@ class _Lanes:
     def _of_load(self, op: Op, indices: tuple[Index, ...]) -> Value:
         """A loaded index: read where it is used, which no store of the kernel may have changed."""
         lowering = self._lowering
-        root = lowering.analysis.root(op.operand("pointer"))
-        for store in lowering.function.walk():
-            if store.name == STORE.name:
-                written = lowering.analysis.root(store.operand("pointer"))
-                if may_alias(lowering.function, root, written):
-                    lowering.refuse(
-                        "indices are loaded from memory that the kernel may store to",
-                        op,
-                        "keep indices in an array of their own",
-                    )
+        if lowering.may_be_written(op.operand("pointer")):
+            lowering.refuse(
+                "indices are loaded from memory that the kernel may store to",
+                op,
+                "keep indices in an array of their own",
+            )
         return _load_lane(lowering, self, op, indices)
 
 

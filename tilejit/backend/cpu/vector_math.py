@@ -31,6 +31,7 @@ from tilejit.backend.cpu.values import (
     unset_lanes,
     vector_of,
 )
+from tilejit.ops.approximations import ERF, LOG2_ERFC
 
 # Adding this to |x| < 2**22 (2**51 in fp64) rounds x to an integer, which then stands in the low bits.
 _ROUNDER_F32 = 1.5 * 2**23
@@ -63,15 +64,6 @@ _SIN = (  # (sin(r) - r) / r**3 in r**2, |r| <= pi/4: 2**-28
 _COS = (  # (cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4: 2**-32
     2.4438379474843274e-05, -0.0013887366909990891, 0.04166664685460254,
 )  # fmt: skip
-_ERF = (  # erf(x)/x - 1 in x**2, |x| <= 1: 2**-29
-    7.853861223726441e-05, -0.0008010193590559402, 0.005188327682352823, -0.02685381193382781,
-    0.11283585148587157, -0.3761262582423212, 0.1283791657267117,
-)  # fmt: skip
-_LOG2_ERFC = (  # log2(erfc(x)), 1 <= x <= 4: erfc is right within 2**-29
-    0.00026772537580826354, -0.004240944456199821, 0.0314583771539453, -0.14865140606086055,
-    -0.9207651242269993, -1.6259750103260642, -0.0005103236874607262,
-)  # fmt: skip
-
 # Above this the quotient by pi/2 no longer fits the two-part reduction in fp64 with room to spare.
 _HUGE_ANGLE = 2.0**30
 
@@ -303,9 +295,9 @@ def emit_remainder(context: EmitContext, lhs: ir.Value, rhs: ir.Value) -> ir.Val
 def _erf(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
     """Near 0 an odd polynomial, beyond 1 the complement 1 - 2**p(|x|), beyond 4 one."""
     magnitude = lanes.call("llvm.fabs", x)
-    near = lanes.fma(x, lanes.horner(lanes.mul(x, x), _ERF), x)
+    near = lanes.fma(x, lanes.horner(lanes.mul(x, x), ERF), x)
     limited = lanes.select(lanes.compare(">", magnitude, 4.0), 4.0, magnitude)
-    complement = _exp2_finite(context, lanes, lanes.horner(limited, _LOG2_ERFC))
+    complement = _exp2_finite(context, lanes, lanes.horner(limited, LOG2_ERFC))
     far = lanes.call("llvm.copysign", lanes.sub(lanes.f32(1.0), complement), x)
     return lanes.select(lanes.compare("<", magnitude, 1.0), near, far)
 

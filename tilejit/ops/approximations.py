@@ -1,0 +1,13 @@
+"""Polynomials that stand for functions which no target computes by itself.
+
+Highest power first, with the largest relative error of the function that they serve.
+"""
+
+ERF = (  # erf(x)/x - 1 in x**2, |x| <= 1: 2**-29
+    7.853861223726441e-05, -0.0008010193590559402, 0.005188327682352823, -0.02685381193382781,
+    0.11283585148587157, -0.3761262582423212, 0.1283791657267117,
+)  # fmt: skip
+LOG2_ERFC = (  # log2(erfc(x)), 1 <= x <= 4: erfc is right within 2**-29
+    0.00026772537580826354, -0.004240944456199821, 0.0314583771539453, -0.14865140606086055,
+    -0.9207651242269993, -1.6259750103260642, -0.0005103236874607262,
+)  # fmt: skip
