@@ -146,3 +146,19 @@ def test_a_failed_trace_holds_nothing(target: str, monkeypatch: pytest.MonkeyPat
         launched(kernel, target)
     monkeypatch.setitem(globals(), "PLAIN", 1)
     assert launched(kernel, target) == (1 + 3) * 4 + 7
+
+
+def test_changed_global_between_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, out = fresh(reads_globals), np.zeros(1, np.int32)
+    kernel.simulate[(1,)](out)
+    monkeypatch.setitem(globals(), "PLAIN", 6)
+    with pytest.raises(LaunchError, match="the global PLAIN was 5 when the kernel was compiled and is 6 now"):
+        kernel.simulate[(1,)](out)
+
+
+def test_code_compiled_without_a_launch_is_its_own(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, out = fresh(reads_globals), np.zeros(1, np.int32)
+    before = tilejit.compile(kernel, out).ir("tile")
+    monkeypatch.setitem(globals(), "PLAIN", 6)
+    assert tilejit.compile(kernel, out).ir("tile") != before
+    assert launched(kernel, target) == (6 + 3) * 4 + 7

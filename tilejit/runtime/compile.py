@@ -7,10 +7,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, overload
 
 from tilejit.compiler import AscendKernel, CompiledKernel, compile_for_ascend, compile_kernel
 from tilejit.diagnostics import LaunchError
+from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.signature import (
     ConstantParam,
     KernelSource,
@@ -95,10 +97,12 @@ def compile(
             raise LaunchError("give example arguments or a signature, not both")
         options = plain.settings(kwargs).options
         specialisation = parse_signature(plain.source, signature)
+    # What this trace finds outside is no concern of launches, whose code is their own.
+    source = replace(plain.source, outside=OutsideValues())
     if is_ascend:
-        return compile_for_ascend(plain.source, specialisation, resolve_ascend(target), options)
+        return compile_for_ascend(source, specialisation, resolve_ascend(target), options)
     assert not isinstance(target, AscendTarget)
-    return compile_kernel(plain.source, specialisation, resolve_target(target), options)
+    return compile_kernel(source, specialisation, resolve_target(target), options)
 
 
 def parse_signature(source: KernelSource, signature: str | Mapping[str, object]) -> Specialisation:

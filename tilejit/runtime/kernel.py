@@ -175,6 +175,7 @@ class Kernel(TracedFunction):
     def _simulate(
         self, grid: object, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> SimulationResult:
+        self._check_outside()
         named = {n: value for n, value in kwargs.items() if n in SETTING_NAMES and n not in self._names}
         settings = simulation_settings(self.name, named)
         rest = {name: value for name, value in kwargs.items() if name not in named}
