@@ -10,7 +10,7 @@ import pytest
 from matmul import matmul_kernel
 
 import tilejit.language as tl
-from tests.kernels_ascend.harness import compare, launch
+from tests.kernels_ascend.harness import compare, launch, lower
 from tests.kernels_ascend.matmul_kernels import (
     grouped_matmul,
     guarded_sums,
@@ -18,6 +18,8 @@ from tests.kernels_ascend.matmul_kernels import (
     strided_matmul,
     two_products,
 )
+from tilejit.backend.ascend.verify import find_faults
+from tilejit.target.ascend import ASCEND_910B1
 
 SIZES = ((64, 64, 64), (1, 7, 33), (129, 257, 65), (300, 515, 270))
 TYPES = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32, "int8": np.int8}
@@ -66,6 +68,18 @@ def test_element_types_and_orders(name: str, orders: str, sizes: tuple[int, int,
         strided_matmul, a, b, c, m, n, k, *steps(a), *steps(b), *steps(c), grid=(-(-m // 64), -(-n // 64)),
         BLOCK_M=64, BLOCK_N=64, BLOCK_K=64, KIND=tl.int32 if name == "int8" else tl.float32,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("orders", ("nn", "tt"))
+def test_the_verifier_finds_nothing(name: str, orders: str) -> None:
+    a, b = (in_order(np.ones((64, 64), TYPES[name]), order) for order in orders)
+    c = np.ones((64, 64), np.int32 if name == "int8" else np.float32)
+    kernel = lower(
+        strided_matmul, a, b, c, 64, 64, 64, *steps(a), *steps(b), *steps(c),
+        BLOCK_M=64, BLOCK_N=64, BLOCK_K=128, KIND=tl.int32 if name == "int8" else tl.float32,
+    )  # fmt: skip
+    assert find_faults(kernel, ASCEND_910B1) == ()
 
 
 @pytest.mark.parametrize("name", ("fp16", "bf16"))

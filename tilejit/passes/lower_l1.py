@@ -97,7 +97,7 @@ class _Copy:
 
         def band(number: Value) -> None:
             first = builder.mul(number, FRACTAL_ROWS)
-            rows = builder.minimum(builder.sub(self._rows, first), FRACTAL_ROWS)
+            rows = builder.minimum(builder.maximum(builder.sub(self._rows, first), 0), FRACTAL_ROWS)
             place = builder.mul(number, FRACTAL_ROWS * self._tile.layout.columns)
             self._copy(self._moved(start, first, distance), place, rows, distance)
 

@@ -330,3 +330,24 @@ def test_a_loop_runs_no_more_often_than_its_bound_shows() -> None:
     count = factor.operands[1].defining_op
     assert count is not None
     assert count.attributes["value"] == 1
+
+
+@pytest.mark.parametrize(("step", "is_right"), ((64, True), (56, False)))
+def test_tails_that_a_constant_bounds_are_apart(step: int, is_right: bool) -> None:
+    """Bands of at most 64 elements, whose lengths depend on the launch, next to each other in one slot."""
+    body = f"""
+%count = min(%n, #4) : int32
+for(#0, %count, #1) {{
+body(%k: int32):
+  %left = sub(%m, %k) : int32
+  %tail = min(%left, #64) : int32
+  %bytes = mul(%tail, #4) : int32
+  %place = mul(%k, #{step}) : int32
+  %to = addptr(%a, %place) : ptr<ub fp32>
+  copy_in(%to, %x, #1, %bytes)
+  yield()
+}}
+"""
+    text = machine_text(buffer("a", elements=256) + body)
+    found = find_faults(allocate(machine_kernel(text), ASCEND_910B1, PassContext()), ASCEND_910B1)
+    assert [finding.kind for finding in found] == ([] if is_right else [FindingKind.RACE])

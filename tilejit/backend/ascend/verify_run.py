@@ -1,9 +1,9 @@
 """Runs a machine kernel without values and without time: only what is ordered, and which limits are kept.
 
 Each core issues its program in order to the queues of its pipes; a pipe goes on as long as the flag it waits
-for is raised. Vector clocks then judge every timing at once. What depends on the launch has a sample value:
-an instruction with such an operand is taken to touch all of the slot that its pointer is in, and the limits
-of these operands are not checked.
+for is raised. Vector clocks then judge every timing at once. What depends on the launch has a sample value.
+An instruction with such an operand is taken to touch all that it can where the text bounds the operand
+(``verify_bounds``), else all of the slot that its pointer is in; limits of these are not checked.
 
 A run that would issue more than ``_MOST_ISSUES`` instructions is cut off there: loops with constant bounds
 run as often as they say, and what they do wrong shows early.
@@ -11,7 +11,7 @@ run as often as they say, and what they do wrong shows early.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,6 +32,7 @@ from tilejit.backend.ascend.pipes import (
 from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record, join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
+from tilejit.backend.ascend.verify_bounds import longest_accesses, span
 from tilejit.backend.ascend.verify_control import root_of
 from tilejit.backend.ascend.verify_trips import Sample, open_values
 from tilejit.ir.core import ArgumentSource, Function, Op, Value
@@ -338,14 +339,25 @@ class _Run:
             names = dict.fromkeys(facts.reads, False) | dict.fromkeys(facts.writes, True)
         if any(value in program.open for value in op.operands):
             touched = [access for access in touched if self._is_argument(access)]
-            for name, is_write in names.items():
-                value = op.optional_operand(name)
-                if value is not None:
-                    yield from self._whole_slot(program.root(value), job.instruction.integer(name), is_write)
+            yield from self._most_accesses(job, program, names)
         for access in touched:
             is_flagged = access.space is Space.L0C and job.site.unit_flag
             if not is_flagged and (self.compares_arguments or not self._is_argument(access)):
                 yield access
+
+    def _most_accesses(self, job: Job, program: _Program, names: Mapping[str, bool]) -> Iterator[Access]:
+        """What an instruction may touch of buffers, given that some of its operands are samples."""
+        instruction, is_machine = job.instruction, job.site.op.definition.machine is not None
+        reaches = longest_accesses(instruction, program.open) if is_machine else {}
+        for name, is_write in names.items():
+            value = instruction.op.optional_operand(name)
+            if value is None:
+                continue
+            root, address, space = program.root(value), instruction.integer(name), _pointer_type(value).space
+            if name in reaches and space is not Space.GM:
+                yield span(space, address, reaches[name], is_write=is_write)
+            else:
+                yield from self._whole_slot(root, address, is_write)
 
     @staticmethod
     def _is_argument(access: Access) -> bool:

@@ -80,18 +80,18 @@ def _most_trips(loop: Op) -> int | None:
     lower, step = _number(loop.operand("lower")), _number(loop.operand("step"))
     if lower is None or not step or step < 0:
         return None
-    limit = _at_most(loop.operand("upper"))
+    limit = at_most(loop.operand("upper"))
     return None if limit is None else max(0, -(-(limit - lower) // step))
 
 
-def _at_most(value: Value) -> int | None:
+def at_most(value: Value) -> int | None:
     """What a scalar cannot exceed, where the ops that compute it show it."""
     number, op = _number(value), value.defining_op
     if number is not None or op is None:
         return number
     if op.name == CAST.name:
-        return _at_most(op.operands[0])
-    limits = [_at_most(operand) for operand in op.operands]
+        return at_most(op.operands[0])
+    limits = [at_most(operand) for operand in op.operands]
     known = [limit for limit in limits if limit is not None]
     if op.name == MIN.name:
         return min(known, default=None)
