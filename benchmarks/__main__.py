@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "compile-time":
         return compile_time.report(options.processes, options.json)
     if options.command == "ascend-model":
+        if options.sensitivity:
+            return ascend_model.report_sensitivity(options.only, options.skip)
         return ascend_model.report(options.only, options.skip, is_quick=options.quick)
     _restart_with_threads(options.threads)
     keep_freed_memory()
@@ -66,6 +68,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     model = commands.add_parser("ascend-model", help="modelled beside published times of Ascend kernels")
     model.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="programs that contain a text")
     model.add_argument("--skip", nargs="+", default=[], metavar="TEXT", help="programs to leave out")
+    model.add_argument("--sensitivity", action="store_true", help="vary what no source gives instead")
     model.add_argument("--quick", action="store_true", help="skip iterations that repeat: about 2 %% off")
     for command in (quick, run, compile_):
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")

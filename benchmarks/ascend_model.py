@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from benchmarks.machine_programs.published import PROGRAMS, Figure, modelled, published_figures
+from benchmarks.machine_programs.published import (
+    ASSUMPTIONS,
+    PROGRAMS,
+    Figure,
+    modelled,
+    published_figures,
+    with_assumption,
+)
 
 
 def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> int:
@@ -39,6 +46,25 @@ def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> in
     without = [key for key in programs if key not in PROGRAMS]
     print(f"{len(without)} published programs are not written at the machine level")
     return 0
+
+
+def report_sensitivity(only: Sequence[str], skipped: Sequence[str]) -> int:
+    """Print how far times move when a number that nobody publishes is halved or doubled."""
+    chosen = [key for key in PROGRAMS if _is_chosen(key, only, skipped)]
+    for key in chosen:
+        program = PROGRAMS[key]()
+        cycles = program.simulate(extrapolate=True).cycles
+        print(f"{' '.join(key)}: {cycles:.0f} cycles")
+        for name in ASSUMPTIONS:
+            changes = [
+                with_assumption(program, name, factor).simulate(extrapolate=True).cycles / cycles - 1
+                for factor in (0.5, 2.0)
+            ]
+            print(
+                f"  {name:22} halved {100 * changes[0]:+6.2f} %  doubled {100 * changes[1]:+6.2f} %",
+                flush=True,
+            )
+    return 0 if chosen else 2
 
 
 def _is_chosen(key: tuple[str, str], only: Sequence[str], skipped: Sequence[str]) -> bool:
