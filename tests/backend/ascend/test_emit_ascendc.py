@@ -197,6 +197,21 @@ def test_flags_that_v220_lacks_are_refused() -> None:
         emitted("  set_flag(%n) {source=v, target=mte1}")
 
 
+def test_a_workspace_is_an_argument_of_the_kernel() -> None:
+    text = """\
+func aiv @f() {
+  %a = buffer() {space=gm, element=fp32, elements=64, address=128} : ptr<fp32>
+  return()
+}
+"""
+    source = emit_ascendc(machine_kernel(text, workspace_bytes=512))
+    assert [parameter.name for parameter in source.parameters] == ["workspace"]
+    line = "a = reinterpret_cast<__gm__ float *>(workspace_address + (AscendC::GetBlockIdx() * 512LL + 128));"
+    assert line in source.kernel
+    with pytest.raises(InternalError, match="a buffer in GM, but the kernel has no workspace"):
+        emit_ascendc(machine_kernel(text))
+
+
 MIXED = """\
 func aic @mixed(%out: ptr<fp32>) {
   %zero = constant() {value=0, dtype=int32} : int32

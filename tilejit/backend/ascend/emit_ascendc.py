@@ -97,9 +97,9 @@ def emit_ascendc(kernel: MachineKernel, form: EntryForm = EntryForm.CANN9) -> As
         raise InternalError(f"kernel {kernel.name} has no function")
     # A plain name may be one that C or the compiler's vector intrinsics have: exp, vadd.
     name = kernel.name if kernel.name.endswith("_kernel") else f"{kernel.name}_kernel"
-    parameters = _parameters(functions[0])
+    parameters = _parameters(kernel, functions[0])
     for function in functions[1:]:
-        if _parameters(function) != parameters:
+        if _parameters(kernel, function) != parameters:
             raise InternalError(f"the functions of kernel {kernel.name} take different arguments")
     helpers: set[str] = set()
     bodies = {
@@ -117,17 +117,23 @@ def struct_name(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Tiling"
 
 
-def _parameters(function: Function) -> tuple[KernelParameter, ...]:
+def _parameters(kernel: MachineKernel, function: Function) -> tuple[KernelParameter, ...]:
+    """What the kernel takes: its functions' arguments, and a workspace where they do not mention theirs."""
     taken: set[str] = set()
     parameters: list[KernelParameter] = []
-    for argument, value in zip(function.arguments, function.body.arguments, strict=True):
+    described = [
+        (a, v.type.element) for a, v in zip(function.arguments, function.body.arguments, strict=True)
+    ]
+    if kernel.workspace_bytes and not any(a.source is ArgumentSource.WORKSPACE for a, _ in described):
+        described.append((Argument("workspace", ArgumentSource.WORKSPACE), PointerType(UINT8)))
+    for argument, element in described:
         name = base = _parameter_name(argument)
         number = 0
         while name in taken:
             number += 1
             name = f"{base}_{number}"
         taken.add(name)
-        parameters.append(KernelParameter(name, argument, value.type.element))
+        parameters.append(KernelParameter(name, argument, element))
     return tuple(parameters)
 
 
@@ -156,15 +162,15 @@ def _body(
         core,
         kernel.is_mixed,
         kernel.workspace_bytes,
-        _workspace(function),
+        next((_passed_name(p) for p in parameters if p.argument.source is ArgumentSource.WORKSPACE), ""),
         _ub_positions(function),
         helpers=helpers,
     )
     for parameter in parameters:
         emission.new_name(_passed_name(parameter))
     writer = FunctionWriter(emission)
-    for parameter, value in zip(parameters, function.body.arguments, strict=True):
-        if value.use_count or value is emission.workspace:
+    for parameter, value in zip(parameters, function.body.arguments, strict=False):
+        if value.use_count:
             writer.write(_argument_line(emission, parameter, value))
     writer.body(function)
     return writer.lines
@@ -190,13 +196,6 @@ def _argument_line(emission: Emission, parameter: KernelParameter, value: Value)
         else given
     )
     return f"const {cpp_type(element)} {name} = {text};"
-
-
-def _workspace(function: Function) -> Value | None:
-    for argument, value in zip(function.arguments, function.body.arguments, strict=True):
-        if argument.source is ArgumentSource.WORKSPACE:
-            return value
-    return None
 
 
 def _ub_positions(function: Function) -> dict[Op, str]:

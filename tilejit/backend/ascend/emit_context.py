@@ -114,13 +114,14 @@ def variable_type(element: Element, op: Op | None = None) -> str:
 class Emission:
     """The state of emitting one function: where values got their names, which helpers the text calls.
 
-    ``positions`` gives the logical position of each UB buffer by its op.
+    ``workspace`` is the expression of the workspace's address, empty where there is none; ``positions`` gives
+    the logical position of each UB buffer by its op.
     """
 
     core: Core
     is_mixed: bool
     workspace_bytes: int
-    workspace: Value | None
+    workspace: str
     positions: Mapping[Op, str]
     names: dict[Value, str] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)

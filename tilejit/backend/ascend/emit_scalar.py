@@ -235,12 +235,11 @@ def _emit_buffer(emission: Emission, op: Op) -> str:
     if address < 0:
         raise InternalError("a buffer without an address reached the emitter", op.location)
     if attributes["space"] is Space.GM:
-        if emission.workspace is None:
-            raise InternalError("a buffer in GM, but the kernel has no workspace argument", op.location)
-        base = emission.text(emission.workspace)
-        block = f"{block_index(emission)} * {emission.workspace_bytes}LL + {address}"
-        pointer = f"reinterpret_cast<__gm__ uint8_t *>({base}) + {block}"
-        return f"reinterpret_cast<{variable_type(op.results[0].type.element)}>({pointer})"
+        if not emission.workspace:
+            raise InternalError("a buffer in GM, but the kernel has no workspace", op.location)
+        offset = f"{block_index(emission)} * {emission.workspace_bytes}LL + {address}"
+        kind = variable_type(op.results[0].type.element, op)
+        return f"reinterpret_cast<{kind}>({emission.workspace} + ({offset}))"
     slot_bytes = attributes["slot_bytes"]
     assert isinstance(slot_bytes, int)
     reach = elements + (slots - 1) * (slot_bytes // element.itemsize)
