@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tilejit.backend.ascend.emit_ascendc import AscendSource
+from tilejit.ir.core import ArgumentSource
 from tilejit.target.spaces import Core
 
 API_MODEL = Path(__file__).with_name("api_model")
@@ -49,7 +50,7 @@ class ModelError(Exception):
     """What the model found wrong with a run."""
 
 
-def build(text: str, headers: Mapping[str, str]) -> ctypes.CDLL:
+def build(text: str, headers: Mapping[str, str], optimisation: str = "-O0") -> ctypes.CDLL:
     """Compile C++ text that includes the model; ``headers`` are files beside it. Fails with the messages."""
     command = compiler()
     model = "".join(path.read_text() for path in sorted(API_MODEL.iterdir()))
@@ -62,7 +63,7 @@ def build(text: str, headers: Mapping[str, str]) -> ctypes.CDLL:
             (folder / name).write_text(content)
         (folder / "main.cpp").write_text(text)
         built = subprocess.run(
-            [*command, *_FLAGS, f"-I{API_MODEL}", "main.cpp", "-o", "kernel.so"],
+            [*command, *_FLAGS, optimisation, f"-I{API_MODEL}", "main.cpp", "-o", "kernel.so"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         messages.write_text(built.stderr)
@@ -118,15 +119,15 @@ def _tiling_struct(source: AscendSource, values: Mapping[str, int | float]) -> c
 class ModelLibrary:
     """Emitted kernels in one library, which takes about as long to compile as one of them.
 
-    Their names must differ.
+    Their names must differ. ``optimisation`` is for kernels that run long.
     """
 
-    def __init__(self, sources: Sequence[AscendSource]) -> None:
+    def __init__(self, sources: Sequence[AscendSource], optimisation: str = "-O0") -> None:
         self.sources = list(sources)
         headers = {source.file_name: source.kernel for source in sources}
         headers |= {source.tiling_name: source.tiling for source in sources}
         assert len(headers) == 2 * len(self.sources)
-        self._library = build(_main_text(self.sources), headers)
+        self._library = build(_main_text(self.sources), headers, optimisation)
         self._library.run.restype = ctypes.c_char_p
 
     def run(self, number: int, blocks: int, values: Mapping[str, np.ndarray | int | float]) -> None:
@@ -149,6 +150,31 @@ class ModelLibrary:
         )
         if message:
             raise ModelError(message.decode())
+
+    def launch(
+        self,
+        number: int,
+        blocks: int,
+        arguments: Mapping[str, np.ndarray | int | float],
+        grid: tuple[int, int, int] = (1, 1, 1),
+    ) -> None:
+        """Run a kernel as a launch does: by the names of its parameters, with a workspace of its own."""
+        source = self.sources[number]
+        values: dict[str, np.ndarray | int | float] = {}
+        for parameter in source.parameters:
+            argument = parameter.argument
+            given = arguments.get(argument.name, 0)
+            if argument.source is ArgumentSource.GRID:
+                given = grid[argument.dimension]
+            elif argument.source is ArgumentSource.WORKSPACE:
+                given = np.full(max(1, blocks * source.workspace_bytes), 0xFF, np.uint8)
+            elif argument.source is not ArgumentSource.VALUE:
+                assert isinstance(given, np.ndarray)
+                is_shape = argument.source is ArgumentSource.SHAPE
+                stride = given.strides[argument.dimension] // given.itemsize
+                given = given.shape[argument.dimension] if is_shape else stride
+            values[parameter.name] = given
+        self.run(number, blocks, values)
 
 
 def run(source: AscendSource, blocks: int, values: Mapping[str, np.ndarray | int | float]) -> None:
