@@ -73,6 +73,14 @@ def test_an_inner_loop() -> None:
     assert_close(*both(kernel(MATMUL), arguments, 2, 1), 0.005)
 
 
+def test_an_outer_loop_whose_iterations_are_long() -> None:
+    """Steps of k are too few to skip; whole tiles repeat."""
+    m, n, k = 128, 256 * 40, 640
+    a, b, c = np.zeros((m, k), np.float16), np.zeros((k, n), np.float16), np.zeros((m, n), np.float32)
+    arguments = {"a": a, "b": b, "c": c, "m": m, "n": n, "k": k}
+    assert_close(*both(kernel(MATMUL), arguments, 40, 1), 0.01)
+
+
 def test_an_iteration_that_issues_more_is_not_skipped() -> None:
     more = """\
     vadd(%sc, %sa, %sb, %count)

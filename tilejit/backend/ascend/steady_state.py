@@ -1,10 +1,11 @@
 """Skips ahead where every core repeats itself: time-only simulation of long loops.
 
-A loop is steady when its last iterations took as long as those before them and issued as much. When all cores
-that still run are in steady loops, all of them jump: each block by a number of iterations that all slots and
-flag ids divide, and by the time that these take. What is under way keeps its place in its iteration; nothing
-but the times of later events changes. The skipped iterations still run on the scalar units, so counters,
-addresses and lines of L2 are right, and an iteration that issues something else ends the jump before it.
+A loop is steady when its last iterations took as long as those before them and issued as much. When all
+cores that still run are in steady loops, all of them jump: each block by a number of iterations after which
+the flags are the same again, and by the time that these take. What is under way keeps its place in its
+iteration; nothing but the times of later events changes. The skipped iterations still run on the scalar
+units, so counters, addresses and lines of L2 are right, and an iteration that issues something else ends
+the jump before it.
 
 Cores that cross-core flags tie together jump by the same number of iterations.
 """
@@ -12,7 +13,6 @@ Cores that cross-core flags tie together jump by the same number of iterations.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,9 +23,12 @@ from tilejit.backend.ascend.timeline import Timeline
 from tilejit.backend.ascend.traffic import Traffic
 from tilejit.ir.core import Block, Op
 from tilejit.ir.machine import CoreState, Instruction
+from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT, SET_FLAG, WAIT_FLAG
 from tilejit.target.spaces import Space
 
-_WINDOW = 8  # iterations that are compared, at least
+# Iterations that are compared with as many before, by what one of them issues at least.
+_WINDOWS = ((1000, 1), (150, 4), (0, 8))
+_FLAG_OPS = (SET_FLAG.name, WAIT_FLAG.name, CROSS_SET.name, CROSS_WAIT.name)
 _TOLERANCE = 0.02  # of the time of a window
 
 
@@ -41,10 +44,14 @@ class Mark:
 
 @dataclass(eq=False, slots=True)
 class Loop:
-    """A loop that a core is in; ``left`` counts iterations from the current one on."""
+    """A loop that a core is in.
+
+    ``left`` counts iterations from the current one on; ``window`` of them are compared with as many before.
+    """
 
     op: Op
-    marks: deque[Mark]
+    marks: list[Mark]
+    window: int
     left: int = 0
     is_steady: bool = False
     period: float = 0.0
@@ -55,7 +62,7 @@ class Jump:
     """A core that may jump: its steady loop, and what it will issue.
 
     ``offset`` counts what it has issued of the current iteration; ``starts`` says where in ``requests`` the
-    iterations after it start.
+    iterations after it start, ``flags`` which flags each of them raises and takes.
     """
 
     core: SimulatedCore
@@ -63,6 +70,7 @@ class Jump:
     offset: int
     requests: list[Request] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
+    flags: list[tuple[Scalar, ...]] = field(default_factory=list)
 
     @property
     def iterations(self) -> int:
@@ -89,8 +97,7 @@ class SteadyState:
         self._traffic = traffic
         self._answer = answer
         self._loops: dict[int, list[Loop]] = {core.number: [] for core in cores}
-        self._multiple = _common_multiple(sites)
-        self._window = self._multiple * -(-_WINDOW // self._multiple)
+        self._slots = _common_multiple(sites)
         everyone = any(op.attributes.get("mode") in (0, 1) for op in sites if op.name == "cross_set")
         blocks = sorted({core.block for core in cores})
         self._groups = [blocks] if everyone else [[block] for block in blocks]
@@ -103,26 +110,20 @@ class SteadyState:
         while loops and loops[-1].op is not op and loops[-1].op is not outer:
             loops.pop()
         if not loops or loops[-1].op is not op:
-            loops.append(Loop(op, deque(maxlen=2 * self._window + 1)))
+            loops.append(Loop(op, [], _WINDOWS[-1][1]))
         loop = loops[-1]
         if left >= loop.left:
             loop.marks.clear()
         loop.left = left
         loop.marks.append(Mark(now, core.issued, dict(core.tally), core.instructions))
-        loop.is_steady = self._judge(loop)
-        if loop.is_steady and left > 2 * self._window and not self._is_planned:
+        if len(loop.marks) == 2:
+            issued = loop.marks[1].issued - loop.marks[0].issued
+            loop.window = next(window for least, window in _WINDOWS if issued >= least)
+        del loop.marks[: -2 * loop.window - 1]
+        loop.is_steady = _judge(loop)
+        if loop.is_steady and left > 2 * loop.window and not self._is_planned:
             self._is_planned = True
             self._timeline.at(now, self._try, None, core.block)
-
-    def _judge(self, loop: Loop) -> bool:
-        marks, window = loop.marks, self._window
-        if len(marks) <= 2 * window:
-            return False
-        first, middle, last = marks[0], marks[window], marks[2 * window]
-        loop.period = (last.time - middle.time) / window
-        same_work = middle.issued - first.issued == last.issued - middle.issued
-        change = (middle.time - first.time) - (last.time - middle.time)
-        return same_work and abs(change) <= _TOLERANCE * (last.time - middle.time)
 
     def _try(self, subject: None, now: float) -> None:
         self._is_planned = False
@@ -131,7 +132,7 @@ class SteadyState:
             if core.is_finished:
                 continue
             loop = next((loop for loop in self._loops[core.number] if loop.is_steady), None)
-            if loop is None or loop.left <= 2 * self._window:
+            if loop is None or loop.left <= 2 * loop.window:
                 return
             jumps[core.number] = Jump(core, loop, core.issued - loop.marks[-1].issued)
         groups = [[j for j in jumps.values() if j.core.block in blocks] for blocks in self._groups]
@@ -141,14 +142,15 @@ class SteadyState:
 
     def _jump(self, groups: Sequence[Sequence[Jump]]) -> None:
         for group in groups:
-            most = min(jump.loop.left for jump in group) - self._window
+            most = min(jump.loop.left - jump.loop.window for jump in group)
             for jump in group:
                 self._look_ahead(jump, most)
         periods = [max(jump.loop.period for jump in group) for group in groups]
         reach = [min(jump.iterations for jump in group) for group in groups]
         cycles = min(n * period for n, period in zip(reach, periods, strict=True))
-        counts = [int(cycles / period) // self._multiple * self._multiple for period in periods]
-        if min(counts) < self._window:
+        phases = [math.lcm(*(_phase(jump.flags, self._slots) for jump in group)) for group in groups]
+        counts = [int(cycles / period) // p * p for period, p in zip(periods, phases, strict=True)]
+        if not min(counts):
             counts = [0] * len(counts)
         shifts: dict[int, float] = {}
         for group, iterations, period in zip(groups, counts, periods, strict=True):
@@ -170,6 +172,7 @@ class SteadyState:
         marks = loop.marks
         expected = (marks[-1].issued - marks[0].issued) / (len(marks) - 1)
         issued = jump.offset
+        flags: list[Scalar] = []
         while jump.iterations < most or issued < jump.offset:
             request = self._next(core)
             if request is None:
@@ -178,10 +181,15 @@ class SteadyState:
             if request[0] is loop.op:
                 if issued != expected:
                     break
+                if jump.starts:
+                    jump.flags.append(tuple(flags))
                 issued = 0
+                flags.clear()
                 jump.starts.append(len(requests))
             elif not is_mark(request):
                 issued += 1
+                if request[0].name in _FLAG_OPS:
+                    flags.append(request[2].get("id", request[2].get("flag", 0)))
         if issued < jump.offset:
             jump.starts.pop()  # the core's place in that iteration was not reached
 
@@ -214,10 +222,10 @@ class SteadyState:
             loop.is_steady = False
             return
         core.issued += skipped
-        before, after = loop.marks[-1 - self._window], loop.marks[-1]
+        before, after = loop.marks[-1 - loop.window], loop.marks[-1]
         for key, value in after.tally.items():
-            core.tally[key] += (value - before.tally.get(key, 0.0)) * iterations / self._window
-        core.instructions += (after.instructions - before.instructions) * iterations // self._window
+            core.tally[key] += (value - before.tally.get(key, 0.0)) * iterations / loop.window
+        core.instructions += (after.instructions - before.instructions) * iterations // loop.window
         loops = self._loops[core.number]
         loop.left -= iterations
         for inner in loops[loops.index(loop) :]:
@@ -236,6 +244,26 @@ class SteadyState:
                 self._traffic.touch(access)
 
 
+def _judge(loop: Loop) -> bool:
+    """Whether the last iterations took as long as those before; notes how long one takes."""
+    marks, window = loop.marks, loop.window
+    if len(marks) <= 2 * window:
+        return False
+    first, middle, last = marks[0], marks[window], marks[2 * window]
+    loop.period = (last.time - middle.time) / window
+    same_work = middle.issued - first.issued == last.issued - middle.issued
+    change = (middle.time - first.time) - (last.time - middle.time)
+    return same_work and abs(change) <= _TOLERANCE * (last.time - middle.time)
+
+
+def _phase(flags: Sequence[tuple[Scalar, ...]], default: int) -> int:
+    """After how many iterations the flags are the same again; ``default`` where too few are known to tell."""
+    for period in range(1, len(flags) // 2 + 1):
+        if all(flags[i] == flags[i + period] for i in range(len(flags) - period)):
+            return period
+    return default
+
+
 def _is_in_step(group: Sequence[Jump]) -> bool:
     periods = [jump.loop.period for jump in group]
     return max(periods) - min(periods) <= _TOLERANCE * max(periods)
@@ -251,7 +279,7 @@ def _enclosing_loop(op: Op) -> Op | None:
 
 
 def _common_multiple(sites: Mapping[Op, Site]) -> int:
-    """A number of iterations after which slots and flag ids repeat: of all buffers' slots, and of 4."""
+    """A number of iterations after which all slots repeat: a multiple of the buffers' and of 4."""
     bodies = dict.fromkeys(_body(op) for op in sites)
     slots = [op.attributes["slots"] for body in bodies for op in body.walk() if op.name == "buffer"]
     return math.lcm(4, *(slot for slot in slots if isinstance(slot, int)))
