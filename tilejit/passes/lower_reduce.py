@@ -5,7 +5,7 @@ halving. Along the last, the columns are folded to one repeat (64 elements); ins
 reduce blocks finish 64 rows at a time, and one that reduces repeats does what is narrower. A single row is
 reduced block by block: to an eighth, a sixty-fourth and so on.
 
-int32 has no reduction inside a repeat: the last eight elements go through the scalar unit.
+int32 has no reduction inside a repeat: the last eight columns are turned over and folded as rows.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dataclasses import replace
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import Attribute, OpDef
-from tilejit.ir.types import FP32, product
-from tilejit.ops import ADD, LOAD, MAX, MIN, STORE, ReduceKind
+from tilejit.ir.types import FP32, TileType, product
+from tilejit.ops import ReduceKind
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.machine.vector import VADD, VMAX, VMIN
 from tilejit.ops.machine.vector_reduce import REDUCE_BLOCK, REDUCE_WHOLE, Reduction
+from tilejit.passes.lower_transpose import transpose_into
 from tilejit.passes.lowering import Lowering
-from tilejit.passes.machine_builder import Index, Operand
+from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.tile_homes import TileLayout, UbTile
 from tilejit.passes.vector_form import copy_tile, on_tile, pitch_blocks, whole
 
@@ -30,9 +31,6 @@ _LANES = REPEAT_BYTES // FP32.itemsize
 _BLOCK_LANES = BLOCK_BYTES // FP32.itemsize
 _FOLDS: Mapping[ReduceKind, OpDef] = {
     ReduceKind.SUM: VADD, ReduceKind.MAX: VMAX, ReduceKind.MIN: VMIN,
-}  # fmt: skip
-_SCALAR_FOLDS: Mapping[ReduceKind, OpDef] = {
-    ReduceKind.SUM: ADD, ReduceKind.MAX: MAX, ReduceKind.MIN: MIN,
 }  # fmt: skip
 
 
@@ -59,33 +57,40 @@ def _fold_slices(lowering: Lowering, op: Op, tile: UbTile, result: UbTile) -> No
     assert isinstance(axis, int) and isinstance(kind, ReduceKind)
     shape = op.operands[0].type.shape
     outer, count = product(shape[:axis]), shape[axis]
-    slice_elements = result.layout.elements // outer
-    half = builder.buffer(tile.element, max(1, count // 2) * slice_elements)
+    elements = result.layout.elements // outer
+    half = builder.buffer(tile.element, max(1, count // 2) * elements)
 
     def fold(group: Index) -> None:
-        source = builder.move(tile.pointer, builder.mul(group, count * slice_elements))
-        target = builder.move(result.pointer, builder.mul(group, slice_elements))
-        left = count
-        while left > 1:
-            pairs, odd = divmod(left, 2)
-            dst = target if pairs == 1 else half
-            second = builder.move(source, pairs * slice_elements)
-            operands: dict[str, Operand] = {
-                "dst": dst,
-                "src0": source,
-                "src1": second,
-                "count": pairs * slice_elements,
-            }
-            builder.make(_FOLDS[kind], operands)
-            if odd:
-                rest = builder.move(source, 2 * pairs * slice_elements)
-                builder.op(_FOLDS[kind], dst=dst, src0=dst, src1=rest, count=slice_elements)
-            source, left = dst, pairs
+        source = builder.move(tile.pointer, builder.mul(group, count * elements))
+        target = builder.move(result.pointer, builder.mul(group, elements))
+        _fold(builder, _FOLDS[kind], source, target, half, count, elements)
 
     if outer == 1:
         fold(0)
     else:
         builder.loop(outer, fold)
+
+
+def _fold(
+    builder: MachineBuilder,
+    definition: OpDef,
+    source: Value,
+    target: Value,
+    half: Value,
+    count: int,
+    elements: int,
+) -> None:
+    """Combine ``count`` slices of ``elements`` each, in halves; ``half`` has room for half of them."""
+    left = count
+    while left > 1:
+        pairs, odd = divmod(left, 2)
+        dst = target if pairs == 1 else half
+        second = builder.move(source, pairs * elements)
+        builder.op(definition, dst=dst, src0=source, src1=second, count=pairs * elements)
+        if odd:
+            rest = builder.move(source, 2 * pairs * elements)
+            builder.op(definition, dst=dst, src0=dst, src1=rest, count=elements)
+        source, left = dst, pairs
 
 
 class _Columns:
@@ -121,7 +126,7 @@ class _Columns:
             if is_float:
                 self._reduce_repeats(folded, result.pointer)
             else:
-                self._reduce_on_scalar_unit(folded, result.pointer)
+                self._reduce_turned(folded, result)
 
     def _reduction(self) -> Reduction:
         return Reduction(self._kind.value)
@@ -204,20 +209,22 @@ class _Columns:
         if by_blocks:
             self._reduce_blocks(target, partial, layout.rows * _BLOCK_LANES)
 
-    def _reduce_on_scalar_unit(self, folded: UbTile, target: Value) -> None:
-        """Integers: fold a repeat to one block, then add up its elements."""
+    def _reduce_turned(self, folded: UbTile, result: UbTile) -> None:
+        """Integers: fold a repeat to one block, turn it over, and fold its columns as rows."""
         narrow = _Columns(self._lowering, self._kind, folded)._folded(_BLOCK_LANES)
-        builder, layout = self._builder, narrow.layout
+        rows, columns = narrow.layout.rows, narrow.layout.columns
+        if rows == 1:
+            self._fold_row(narrow, result)
+            return
+        turned = self._lowering.new_tile(TileType(narrow.element, (columns, rows)))
+        transpose_into(self._lowering, narrow, turned)
+        pitch = turned.layout.pitch
+        half = self._builder.buffer(narrow.element, max(1, columns // 2) * pitch)
+        _fold(self._builder, self._fold, turned.pointer, result.pointer, half, columns, pitch)
 
-        def reduce(row: Index) -> None:
-            start = builder.move(narrow.pointer, builder.mul(row, layout.pitch))
-            total = builder.op(LOAD, pointer=start).result
-            for lane in range(1, layout.columns):
-                element = builder.op(LOAD, pointer=builder.move(start, lane)).result
-                total = builder.op(_SCALAR_FOLDS[self._kind], lhs=total, rhs=element).result
-            builder.op(STORE, pointer=builder.move(target, row), value=total)
-
-        if layout.rows == 1:
-            reduce(0)
-        else:
-            builder.loop(layout.rows, reduce)
+    def _fold_row(self, row: UbTile, result: UbTile) -> None:
+        """Fold the elements of one block, each first spread to a block."""
+        count = row.layout.columns
+        blocks = self._lowering.blocks(row, count)
+        half = self._builder.buffer(row.element, max(1, count // 2) * _BLOCK_LANES)
+        _fold(self._builder, self._fold, blocks.pointer, result.pointer, half, count, _BLOCK_LANES)
