@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks.machine_programs.published import (
-    ASSUMPTIONS,
     PROGRAMS,
     Figure,
+    Measured,
     modelled,
     published_figures,
-    with_assumption,
 )
+from tilejit.backend.ascend.sensitivity import assumption_effects
+from tilejit.target.ascend import AscendTarget
 
 
 def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> int:
@@ -53,17 +55,13 @@ def report_sensitivity(only: Sequence[str], skipped: Sequence[str]) -> int:
     chosen = [key for key in PROGRAMS if _is_chosen(key, only, skipped)]
     for key in chosen:
         program = PROGRAMS[key]()
-        cycles = program.simulate(extrapolate=True).cycles
-        print(f"{' '.join(key)}: {cycles:.0f} cycles")
-        for name in ASSUMPTIONS:
-            changes = [
-                with_assumption(program, name, factor).simulate(extrapolate=True).cycles / cycles - 1
-                for factor in (0.5, 2.0)
-            ]
-            print(
-                f"  {name:22} halved {100 * changes[0]:+6.2f} %  doubled {100 * changes[1]:+6.2f} %",
-                flush=True,
-            )
+
+        def cycles(target: AscendTarget, program: Measured = program) -> float:
+            return replace(program, target=target).simulate(extrapolate=True).cycles
+
+        print(" ".join(key))
+        for effect in assumption_effects(cycles, program.target):
+            print(f"  {effect}", flush=True)
     return 0 if chosen else 2
 
 

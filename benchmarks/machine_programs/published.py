@@ -22,7 +22,6 @@ from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2, AscendTarget, MemorySpace
-from tilejit.target.ascend_timing import AscendTiming
 from tilejit.target.spaces import Pipe, Space
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "published_timings.csv"
@@ -148,25 +147,6 @@ PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     },
 }
 """What makes the program of a figure, by its family and shape."""
-
-ASSUMPTIONS: Mapping[str, Callable[[AscendTiming, float], AscendTiming]] = {
-    "issue_cycles": lambda t, factor: replace(t, issue_cycles=factor * t.issue_cycles),
-    "dma_issue_cycles": lambda t, factor: replace(t, dma_issue_cycles=factor * t.dma_issue_cycles),
-    "scalar_op_cycles": lambda t, factor: replace(t, scalar_op_cycles=factor * t.scalar_op_cycles),
-    "scalar_load_cycles": lambda t, factor: replace(t, scalar_load_cycles=factor * t.scalar_load_cycles),
-    "store_latency_cycles": lambda t, factor: replace(
-        t, store_latency_cycles=factor * t.store_latency_cycles
-    ),
-    "cross_core_cycles": lambda t, factor: replace(t, cross_core_cycles=factor * t.cross_core_cycles),
-}
-"""Numbers of the chip's timing that no public source gives, and how to scale each."""
-
-
-def with_assumption(measured: Measured, name: str, factor: float) -> Measured:
-    """The same program on a chip of which one number is ``factor`` times as large."""
-    timing = ASSUMPTIONS[name](measured.target.timing, factor)
-    return replace(measured, target=replace(measured.target, timing=timing))
-
 
 _PIPE_OF: Mapping[str, Pipe] = {
     "cube_busy": Pipe.M,

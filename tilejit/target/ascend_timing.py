@@ -117,6 +117,7 @@ ASSUMPTIONS: Mapping[str, Callable[[AscendTiming, float], AscendTiming]] = {
     "store_latency_cycles": lambda t, f: replace(t, store_latency_cycles=t.store_latency_cycles * f),
     "scalar_op_cycles": lambda t, f: replace(t, scalar_op_cycles=t.scalar_op_cycles * f),
     "issue_cycles": lambda t, f: replace(t, issue_cycles=t.issue_cycles * f),
+    "dma_issue_cycles": lambda t, f: replace(t, dma_issue_cycles=t.dma_issue_cycles * f),
     "scalar_load_cycles": lambda t, f: replace(t, scalar_load_cycles=t.scalar_load_cycles * f),
     "scalar_hit_cycles": lambda t, f: replace(t, scalar_hit_cycles=t.scalar_hit_cycles * f),
     "cross_core_cycles": lambda t, f: replace(t, cross_core_cycles=t.cross_core_cycles * f),

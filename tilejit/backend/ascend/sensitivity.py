@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tilejit.backend.ascend.simulator import ArgumentValue, Grid, simulate
-from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import ASSUMPTIONS
 
@@ -26,28 +24,19 @@ class Effect:
     higher: float
 
     def __str__(self) -> str:
-        return f"{self.assumption}: {100 * (self.lower - 1):+.1f}% to {100 * (self.higher - 1):+.1f}%"
+        return f"{self.assumption}: {100 * (self.lower - 1):+.2f}% to {100 * (self.higher - 1):+.2f}%"
 
 
 def assumption_effects(
-    kernel: MachineKernel,
-    arguments: Mapping[str, ArgumentValue],
-    grid: Grid,
-    target: AscendTarget,
-    *,
-    blocks: int | None = None,
+    simulated_cycles: Callable[[AscendTarget], float], target: AscendTarget
 ) -> tuple[Effect, ...]:
-    """Simulate a launch with each assumption halved and doubled; only time, arrays stay as they are."""
-
-    def cycles(chip: AscendTarget) -> float:
-        return simulate(kernel, arguments, grid, chip, blocks=blocks, values=False, extrapolate=True).cycles
-
-    base = cycles(target)
+    """Halve and double each assumption about ``target``; ``simulated_cycles`` times a launch on a chip."""
+    base = simulated_cycles(target)
     effects: list[Effect] = []
     for name, scaled in ASSUMPTIONS.items():
-        times = []
-        for factor in (1 / FACTOR, FACTOR):
-            chip = replace(target, timing=scaled(target.timing, factor))
-            times.append(cycles(chip) / base if base else 1.0)
-        effects.append(Effect(name, *times))
+        lower, higher = (
+            simulated_cycles(replace(target, timing=scaled(target.timing, factor))) / base
+            for factor in (1 / FACTOR, FACTOR)
+        )
+        effects.append(Effect(name, lower, higher))
     return tuple(effects)
