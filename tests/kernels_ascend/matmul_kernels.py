@@ -31,8 +31,9 @@ def strided_matmul(
 def grouped_matmul(
     a_ptr, b_ptr, c_ptr, M, N, K,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr,
+    BY_ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Neighbouring programs share tiles of both operands; B is stored by columns."""
+    """Neighbouring programs share tiles of both operands; rows of A and columns of B wrap around."""
     pid = tl.program_id(0)
     across, down = tl.cdiv(N, BLOCK_N), tl.cdiv(M, BLOCK_M)
     first = pid // (GROUP * across) * GROUP
@@ -41,15 +42,18 @@ def grouped_matmul(
     rows, columns = pid_m * BLOCK_M + tl.arange(0, BLOCK_M), pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     inner = tl.arange(0, BLOCK_K)
     a_ptrs = a_ptr + (rows % M)[:, None] * K + inner[None, :]
-    b_ptrs = b_ptr + (columns % N)[:, None] * K + inner[None, :]
+    if BY_ROWS:
+        b_ptrs = b_ptr + inner[:, None] * N + (columns % N)[None, :]
+    else:
+        b_ptrs = b_ptr + inner[:, None] + (columns % N)[None, :] * K
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for step in range(0, tl.cdiv(K, BLOCK_K)):
-        mask = inner[None, :] < K - step * BLOCK_K
-        a = tl.load(a_ptrs, mask=mask, other=0.0)
-        b = tl.load(b_ptrs, mask=mask, other=0.0)
-        acc = tl.dot(a, tl.trans(b), acc)
+        left = K - step * BLOCK_K
+        a = tl.load(a_ptrs, mask=inner[None, :] < left, other=0.0)
+        b = tl.load(b_ptrs, mask=inner[:, None] < left, other=0.0)
+        acc = tl.dot(a, b, acc)
         a_ptrs += BLOCK_K
-        b_ptrs += BLOCK_K
+        b_ptrs += BLOCK_K * N if BY_ROWS else BLOCK_K
     mask = (rows[:, None] < M) & (columns[None, :] < N)
     tl.store(c_ptr + rows[:, None] * N + columns[None, :], acc.to(tl.float16), mask=mask)
 
@@ -106,3 +110,12 @@ def guarded_sums(a_ptr, b_ptr, c_ptr, trips, chosen, SIZE: tl.constexpr):
                 b = tl.load(b_ptr + j * SIZE * SIZE + square)
                 acc = tl.dot(a, b, acc)
     tl.store(c_ptr + square, acc)
+
+
+@tilejit.kernel
+def wrapped_rows(a_ptr, b_ptr, c_ptr, M, SIZE: tl.constexpr):
+    """Rows that wrap around and are stored in another way than the comparison with their number."""
+    rows, inner = tl.program_id(0) * SIZE + tl.arange(0, SIZE), tl.arange(0, SIZE)
+    a = tl.load(a_ptr + (rows % M)[:, None] * SIZE + inner[None, :])
+    b = tl.load(b_ptr + inner[:, None] * SIZE + inner[None, :])
+    tl.store(c_ptr + rows[:, None] * SIZE + inner[None, :], tl.dot(a, b), mask=rows[:, None] < M + 3)

@@ -17,6 +17,7 @@ from tests.kernels_ascend.matmul_kernels import (
     split_k_matmul,
     strided_matmul,
     two_products,
+    wrapped_rows,
 )
 from tilejit.backend.ascend.verify import find_faults
 from tilejit.target.ascend import ASCEND_910B1
@@ -126,14 +127,22 @@ def test_distances_of_rows_that_instructions_cannot_hold(stride: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_grouped_programs(sizes: tuple[int, int, int]) -> None:
-    """Rows that wrap around the end of the matrix, and B stored by columns."""
+@pytest.mark.parametrize("by_rows", (True, False))
+def test_grouped_programs(sizes: tuple[int, int, int], by_rows: bool) -> None:
+    """Rows and columns that wrap around the ends of the matrices."""
     m, k, n = sizes
     generator = np.random.default_rng(n)
-    a, b = draw(generator, (m, k), np.float16), draw(generator, (n, k), np.float16)
+    a, b = draw(generator, (m, k), np.float16), draw(generator, (k, n) if by_rows else (n, k), np.float16)
     c = np.full((m, n), 7, np.float16)
-    grid = (-(-m // 32) * -(-n // 48),)
-    compare(grouped_matmul, a, b, c, m, n, k, grid=grid, BLOCK_M=32, BLOCK_N=48, BLOCK_K=64, GROUP=3)
+    blocks = {"BLOCK_M": 64, "BLOCK_N": 48, "BLOCK_K": 64, "GROUP": 3, "BY_ROWS": by_rows}
+    compare(grouped_matmul, a, b, c, m, n, k, grid=(-(-m // 64) * -(-n // 48),), **blocks)
+
+
+def test_wrapped_rows_that_are_stored() -> None:
+    generator = np.random.default_rng(6)
+    a, b = draw(generator, (20, 32), np.float16), draw(generator, (32, 32), np.float16)
+    c = np.full((23, 32), 7, np.float32)
+    compare(wrapped_rows, a, b, c, 20, grid=(1,), SIZE=32)
 
 
 @pytest.mark.parametrize("dtype", (np.float16, np.float32))

@@ -11,7 +11,7 @@ wraps, and whoever turns a stride into a contiguous access has to make sure that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Access, Bound, Stride
@@ -65,10 +65,13 @@ def _is_fixed(value: Value) -> bool:
 class AccessAnalysis:
     """Strides, roots and bounds of the tiles of one function. Results hold while the function does not
     change.
+
+    ``unwrapped``: remainders of which only those elements count where nothing was subtracted.
     """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, unwrapped: Collection[Value] = ()) -> None:
         self._function = function
+        self._unwrapped = frozenset(unwrapped)
         self._strides: dict[tuple[Value, int], Stride | None] = {}
         self._roots: dict[Value, Value | None] = {}
         # Carried values for which the assumption that a loop keeps their stride, or their root, did not hold.
@@ -166,6 +169,8 @@ class AccessAnalysis:
         if op.name == control.IF.name:
             sides = [self.stride(region.terminator.operands[value.index], dim) for region in op.regions]
             return sides[0] if sides[0] == sides[1] else None
+        if value in self._unwrapped:
+            return self.stride(op.operands[0], dim)
         if op.definition.is_elementwise or op.name == memory.LOAD.name:
             return self._elementwise_stride(op, dim)
         return None

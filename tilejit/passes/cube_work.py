@@ -200,10 +200,22 @@ def _is_scalar_of_tiles(op: Op) -> bool:
 
 
 def _maker(value: Value) -> Op | None:
-    """The op that makes a tile, or carries it."""
-    value = origin(value).value
-    if value.defining_op is not None:
-        return value.defining_op
-    block = value.owner
-    assert isinstance(block, Block)
-    return block.parent if isinstance(block.parent, Op) else None
+    """The op that makes a tile, looked for through what carries it."""
+    pending, seen, carrier = [value], set[Value](), None
+    while pending:
+        value = origin(pending.pop()).value
+        if value in seen:
+            continue
+        seen.add(value)
+        op = value.defining_op
+        if op is not None and not op.regions:
+            if not is_zero(value):
+                return op
+            carrier = carrier or op
+            continue
+        holder = op if op is not None else value.owner.parent if isinstance(value.owner, Block) else None
+        if isinstance(holder, Op):
+            carrier = carrier or holder
+            groups = [group for group in carried_groups(holder) if value in group.homes]
+            pending += [source for group in groups for source in group.sources]
+    return carrier

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
+from tilejit.ir.loop_plan import Stride
 from tilejit.ir.types import INT64, DType
 from tilejit.ops import CmpPredicate
 from tilejit.ops.machine.move_cube import LOAD_ND2NZ
@@ -20,9 +21,9 @@ from tilejit.passes.access import constant_everywhere
 from tilejit.passes.access_walk import run_time_stride
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
-from tilejit.passes.plan_cube import L1Layout
+from tilejit.passes.plan_cube import CubePlan, L1Layout
 from tilejit.passes.tile_lanes import pointer_lane
-from tilejit.passes.tile_reach import Reach, reach_of
+from tilejit.passes.tile_reach import Reach
 from tilejit.target.ascend_limits import V220_LIMITS
 from tilejit.target.spaces import Space
 
@@ -38,16 +39,16 @@ class L1Tile:
     reach: Reach
 
 
-def load_l1(lowering: Lowering, op: Op, layout: L1Layout, pitch: Index) -> L1Tile:
+def load_l1(lowering: Lowering, plan: CubePlan, op: Op, layout: L1Layout, pitch: Index) -> L1Tile:
     """Copy a tile to a buffer of its own in L1; its columns are ``pitch`` rows apart."""
     element = op.result.type.element
     assert isinstance(element, DType)
     _check_other(lowering, op)
     size = layout.rows * layout.columns
     pointer = lowering.builder.buffer(element, size, op.result.name, Space.L1)
-    reach = reach_of(lowering, op)
-    tile = L1Tile(pointer, element, layout, pitch, reach)
-    _Copy(lowering, op, tile).run()
+    tile = L1Tile(pointer, element, layout, pitch, plan.reach(op))
+    stride = None if layout.row_dim is None else plan.stride(op, layout.row_dim)
+    _Copy(lowering, op, tile, stride).run()
     return tile
 
 
@@ -60,8 +61,9 @@ def _check_other(lowering: Lowering, op: Op) -> None:
 class _Copy:
     """The copies of one tile."""
 
-    def __init__(self, lowering: Lowering, op: Op, tile: L1Tile) -> None:
+    def __init__(self, lowering: Lowering, op: Op, tile: L1Tile, stride: Stride | None) -> None:
         self._lowering = lowering
+        self._stride = stride
         self._builder = lowering.builder
         self._pointer = op.operand("pointer")
         self._tile = tile
@@ -71,9 +73,8 @@ class _Copy:
         self._columns = reach.count(lowering, layout.column_dim)
 
     def run(self) -> None:
-        builder, dim = self._builder, self._tile.layout.row_dim
-        stride = None if dim is None else self._lowering.analysis.stride(self._pointer, dim)
-        if dim is None:
+        builder, stride = self._builder, self._stride
+        if self._tile.layout.row_dim is None:
             self._copy(self._address(0), 0, 1, 1)
         elif stride is None:
             self._by_row(lambda row: self._address(row))

@@ -11,14 +11,18 @@ A sum whose stores are contiguous along its rows is computed transposed: its ope
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tilejit.ir.core import Op, Value
+from tilejit.ir.core import Op
+from tilejit.ir.loop_plan import Stride
 from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType
 from tilejit.ops.machine.rules import BLOCK_BYTES, FRACTAL_ROWS
 from tilejit.passes.cube_work import CubeWork, Output, Sum, origin
 from tilejit.passes.lowering import Lowering
+from tilejit.passes.tile_lanes import Bound
+from tilejit.passes.tile_reach import Reach, bound_key, reach_of
+from tilejit.passes.wrapped_tiles import WrappedTiles
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 
@@ -106,8 +110,42 @@ class CubePlan:
         self._slot_bytes = {
             space: target.spaces[space].capacity_bytes // 2 // dots for space in (Space.L0A, Space.L0B)
         }
+        self._wrapped = WrappedTiles(lowering.function, lowering.analysis)
+        self._unwrapped = dict(self._find_unwrapped(work))
         self.sums = {each: self._plan_sum(each) for each in work.sums}
         self.dots = {plan.dot: plan for each in self.sums.values() for plan in each.dots}
+
+    def reach(self, load: Op) -> Reach:
+        """How far a loaded tile reaches: to the wrap of its offsets, if nobody stores what is behind."""
+        reach, bound = reach_of(self._lowering, load), self._unwrapped.get(load)
+        if bound is not None:
+            reach.bounds.setdefault(bound.dim, []).append(bound)
+        return reach
+
+    def stride(self, load: Op, dim: int) -> Stride | None:
+        """The distance of neighbours along a dimension of a loaded tile, as far as it reaches."""
+        analysis = self._wrapped.analysis if load in self._unwrapped else self._lowering.analysis
+        return analysis.stride(load.operand("pointer"), dim)
+
+    def _find_unwrapped(self, work: CubeWork) -> Iterator[tuple[Op, Bound]]:
+        """The loads whose wrapped lanes only reach elements that the masks of all stores leave out."""
+        needed: dict[Op, list[Bound]] = {}
+        stored: dict[Op, list[frozenset[Hashable]]] = {}
+        for each in work.sums:
+            reaches = [(output, reach_of(self._lowering, output.op)) for output in each.outputs]
+            for dot in each.dots:
+                for outer, name in enumerate("ab"):
+                    found = origin(dot.operand(name))
+                    load = found.value.defining_op
+                    assert load is not None
+                    bounds = [b for b in self._wrapped.bounds(load) or () if b.dim == found.dims[outer]]
+                    needed[load] = bounds
+                    stored.setdefault(load, []).extend(
+                        reach.keys((output.row_dim, output.column_dim)[outer]) for output, reach in reaches
+                    )
+        for load, bounds in needed.items():
+            if bounds and all(bound_key(bounds[0]) in keys for keys in stored[load]):
+                yield load, bounds[0]
 
     def uses(self, load: Op) -> list[tuple[DotPlan, DotOperand]]:
         """The dots that multiply a loaded tile, and as what."""
@@ -169,9 +207,10 @@ class CubePlan:
 
     def _is_swapped(self, output: Output) -> bool:
         lowering, pointer = self._lowering, output.op.operand("pointer")
-        if self._is_contiguous(pointer, output.column_dim):
+        strides = self._lowering.analysis.strides(pointer)
+        if self._is_contiguous(pointer.type.shape, strides, output.column_dim):
             return False
-        if self._is_contiguous(pointer, output.row_dim):
+        if self._is_contiguous(pointer.type.shape, strides, output.row_dim):
             return True
         return lowering.refuse(
             "stores need contiguous elements along one dimension of a tile",
@@ -179,10 +218,11 @@ class CubePlan:
             "pass a stride of 1 for one dimension, or make it a tl.constexpr",
         )
 
-    def _is_contiguous(self, pointer: Value, dim: int | None) -> bool:
-        if dim is None or pointer.type.shape[dim] == 1:
+    @staticmethod
+    def _is_contiguous(shape: Sequence[int], strides: Sequence[Stride | None], dim: int | None) -> bool:
+        if dim is None or shape[dim] == 1:
             return True
-        stride = self._lowering.analysis.stride(pointer, dim)
+        stride = strides[dim]
         return stride is not None and stride.constant == 1
 
     def _plan_dot(self, dot: Op, to: DType, is_swapped: bool) -> DotPlan:
@@ -216,10 +256,11 @@ class CubePlan:
         load = found.value.defining_op
         assert load is not None
         outer_dim, inner_dim = found.dims[outer], found.dims[1 - outer]
-        pointer = load.operand("pointer")
+        shape = load.operand("pointer").type.shape
+        strides = [self.stride(load, d) for d in range(len(shape))]
         # Where both are, as in a single row, columns along K need no transposing copies.
-        is_along_k = self._is_contiguous(pointer, inner_dim)
-        if not is_along_k and not self._is_contiguous(pointer, outer_dim):
+        is_along_k = self._is_contiguous(shape, strides, inner_dim)
+        if not is_along_k and not self._is_contiguous(shape, strides, outer_dim):
             self._lowering.refuse(
                 "a tile that tl.dot multiplies needs contiguous elements along one dimension",
                 load,

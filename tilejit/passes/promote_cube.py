@@ -81,7 +81,7 @@ class _CubeWalker(ProgramWalker):
             super()._load(op)
             return
         for layout in self._plan.layouts(op):
-            self._l1[op, layout] = load_l1(self._lowering, op, layout, self._pitch(op, layout))
+            self._l1[op, layout] = load_l1(self._lowering, self._plan, op, layout, self._pitch(op, layout))
 
     def _pitch(self, load: Op, layout: L1Layout) -> Index:
         """Rows from column to column: as many as mmad takes where that makes L0B's part one run of L1."""
@@ -109,7 +109,7 @@ class _CubeWalker(ProgramWalker):
 
     def _extent(self, operands: Sequence[DotOperand], size: int, unit: int) -> Index:
         lowering, builder = self._lowering, self._builder
-        reaches = [reach_of(lowering, operand.load) for operand in operands]
+        reaches = [self._plan.reach(operand.load) for operand in operands]
         keys = [reach.keys(operand.outer) for reach, operand in zip(reaches, operands, strict=True)]
         first, dim = reaches[0], operands[0].outer
         if any(key != keys[0] for key in keys) or not keys[0] or dim is None:
@@ -169,7 +169,7 @@ class _CubeWalker(ProgramWalker):
         (output,) = [output for output in plan.outputs if output.op is store]
         for dot in plan.dots:
             for operand, dim in ((dot.left, output.row_dim), (dot.right, output.column_dim)):
-                missing = reach_of(self._lowering, operand.load).keys(operand.outer) - reach.keys(dim)
+                missing = self._plan.reach(operand.load).keys(operand.outer) - reach.keys(dim)
                 if missing:
                     self._lowering.refuse(
                         "the mask of a load leaves out rows or columns that are stored all the same",

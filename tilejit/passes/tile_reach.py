@@ -29,7 +29,7 @@ class Reach:
 
     def keys(self, dim: int | None) -> frozenset[Hashable]:
         """What bounds a dimension, so that bounds of different tiles can be compared."""
-        return frozenset(_key(bound) for bound in self.bounds.get(-1 if dim is None else dim, ()))
+        return frozenset(bound_key(bound) for bound in self.bounds.get(-1 if dim is None else dim, ()))
 
     def count(self, lowering: Lowering, dim: int | None) -> Index:
         """How many elements along a dimension are accessed; the first dimension takes the conditions."""
@@ -68,7 +68,8 @@ def reach_of(lowering: Lowering, op: Op) -> Reach:
     return reach
 
 
-def _key(bound: Bound) -> Hashable:
+def bound_key(bound: Bound) -> Hashable:
+    """What two bounds of tiles of different shapes have in common if they are the same comparison."""
     return (_base(bound.limit_of), _base(bound.offset_of), bound.step, bound.extra)
 
 
