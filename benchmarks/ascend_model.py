@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from benchmarks.machine_programs.published import (
     PROGRAMS,
     Figure,
-    Measured,
+    assumed_effects,
     modelled,
     published_figures,
 )
-from tilejit.backend.ascend.sensitivity import assumption_effects
-from tilejit.target.ascend import AscendTarget
 
 
 def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> int:
@@ -55,12 +52,8 @@ def report_sensitivity(only: Sequence[str], skipped: Sequence[str]) -> int:
     chosen = [key for key in PROGRAMS if _is_chosen(key, only, skipped)]
     for key in chosen:
         program = PROGRAMS[key]()
-
-        def cycles(target: AscendTarget, program: Measured = program) -> float:
-            return replace(program, target=target).simulate(extrapolate=True).cycles
-
         print(" ".join(key))
-        for effect in assumption_effects(cycles, program.target):
+        for effect in assumed_effects(program):
             print(f"  {effect}", flush=True)
     return 0 if chosen else 2
 

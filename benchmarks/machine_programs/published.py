@@ -19,6 +19,7 @@ from benchmarks.machine_programs.add import Add, add_kernel
 from benchmarks.machine_programs.flash_attention import WIDTH, FlashAttention, flash_attention_kernel
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
 from tilejit.backend.ascend.result import SimulationResult
+from tilejit.backend.ascend.sensitivity import Effect, assumption_effects
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2, AscendTarget, MemorySpace
@@ -147,6 +148,16 @@ PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     },
 }
 """What makes the program of a figure, by its family and shape."""
+
+
+def assumed_effects(measured: Measured) -> tuple[Effect, ...]:
+    """How far the time of a program moves when a number that nobody publishes is halved or doubled."""
+
+    def cycles(target: AscendTarget) -> float:
+        return replace(measured, target=target).simulate(extrapolate=True).cycles
+
+    return assumption_effects(cycles, measured.target)
+
 
 _PIPE_OF: Mapping[str, Pipe] = {
     "cube_busy": Pipe.M,
