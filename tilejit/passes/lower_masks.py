@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import FP32, INT16, INT32, INT64, UINT8, DType, TileType
@@ -297,7 +298,7 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     """Choose between two tiles, element by element."""
     type = op.result.type
     if type.element != FP32:
-        lowering.refuse(f"tiles of {type.element} cannot be selected from", op, "convert to fp32 first")
+        raise InternalError(f"a selection from tiles of {type.element}", op.location)
     bits = bits_of(lowering, op.operand("condition"))
     chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
     target = lowering.destination(op)

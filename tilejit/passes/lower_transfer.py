@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.types import (
     BF16,
@@ -287,7 +288,7 @@ def _fill_value(lowering: Lowering, load: Op) -> int | float:
     other = load.optional_operand("other")
     number = constant_value(other) if other is not None else 0
     if number is None:
-        lowering.refuse("other of a load must be a constant", load, "use tl.where on the loaded tile")
+        raise InternalError("a tile that stands in for masked-out lanes is selected from", load.location)
     return number
 
 

@@ -228,7 +228,7 @@ class TileHomes:
             yield from _group_of(op, value)
         elif op.name == CMP.name and affine_steps(self._analysis, op) is not None:
             return
-        elif op.name not in (CONSTANT.name, ARANGE.name, LOAD.name):
+        elif op.name not in (CONSTANT.name, ARANGE.name, LOAD.name, ATOMIC_RMW.name):
             yield from op.operands
 
 

@@ -1,0 +1,126 @@
+"""Kernels that the vector cores cannot run, each for one reason: the line marked "here"."""
+
+from __future__ import annotations
+
+import tilejit
+import tilejit.language as tl
+
+
+@tilejit.kernel
+def wide_float(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes).to(tl.float64)  # here
+    tl.store(x_ptr + lanes, (x * x).to(tl.float32))
+
+
+@tilejit.kernel
+def sine(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(x_ptr + lanes, tl.sin(tl.load(x_ptr + lanes)))  # here
+
+
+@tilejit.kernel
+def whole_quotient(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(x_ptr + lanes, tl.load(x_ptr + lanes) // 3)  # here
+
+
+@tilejit.kernel
+def shift_by_tile(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes)
+    tl.store(x_ptr + lanes, x << x)  # here
+
+
+@tilejit.kernel
+def running_sum(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(x_ptr + lanes, tl.cumsum(tl.load(x_ptr + lanes), axis=0))  # here
+
+
+@tilejit.kernel
+def exclusive_or(x_ptr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    tl.store(x_ptr, tl.xor_sum(x, axis=0))  # here
+
+
+@tilejit.kernel
+def old_elements(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    old = tl.atomic_add(x_ptr + lanes, tl.load(out_ptr + lanes))  # here
+    tl.store(out_ptr + lanes, old)
+
+
+@tilejit.kernel
+def atomic_bits(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.atomic_or(x_ptr + lanes, tl.load(y_ptr + lanes))  # here
+
+
+@tilejit.kernel
+def many_scattered(x_ptr, index_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + tl.load(index_ptr + lanes))  # here
+    tl.store(out_ptr + lanes, x)
+
+
+@tilejit.kernel
+def written_indices(x_ptr, index_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + tl.load(index_ptr + lanes))  # here
+    tl.store(index_ptr + lanes, x)
+
+
+@tilejit.kernel
+def middle_dimension(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + a * C + c)
+    tl.store(out_ptr + (a * B + b) * C + c, tl.broadcast_to(x, (A, B, C)))  # here
+
+
+@tilejit.kernel
+def first_and_last(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + (a * B + b) * C + c)
+    c, b, a = tl.arange(0, C)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, A)[None, None, :]
+    tl.store(out_ptr + (c * B + b) * A + a, tl.permute(x, (2, 1, 0)))  # here
+
+
+@tilejit.kernel
+def carried_bools(x_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    seen = tl.load(x_ptr + lanes) > 0
+    for _ in range(n):  # here
+        seen = seen & (tl.load(x_ptr + lanes) > 1)
+    tl.store(x_ptr + lanes, seen.to(tl.float32))
+
+
+@tilejit.kernel
+def unsigned_order(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes)
+    tl.store(out_ptr + lanes, x < 7)  # here
+
+
+@tilejit.kernel
+def unsigned_sum(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes)
+    tl.store(x_ptr + lanes, x + x)  # here
+
+
+@tilejit.kernel
+def wide_reduction(x_ptr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    tl.store(x_ptr, tl.max(x, axis=0))  # here
+
+
+@tilejit.kernel
+def combined(x_ptr, BLOCK: tl.constexpr):
+    x = tl.load(x_ptr + tl.arange(0, BLOCK))
+    tl.store(x_ptr, tl.reduce(x, 0, _larger))  # here
+
+
+@tilejit.kernel
+def _larger(a, b):
+    return tl.maximum(a, b) + 0.0
