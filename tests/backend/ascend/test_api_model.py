@@ -97,6 +97,15 @@ _BAD: dict[str, tuple[Snippet, str]] = {
         aiv("LocalTensor<float> l(TPosition::A1, 0, 64); DataCopy(l, x, DataCopyParams(1, 1, 0, 0));"),
         "V220 has no path from UB to L1",
     ),
+    "a unit flag without an order": (
+        Snippet(
+            aic="InitSocState(); LocalTensor<float> c(TPosition::CO1, 0, 256); GlobalTensor<float> g;"
+            "Fixpipe<float, float, CFG_ROW_MAJOR>(g, c, {16, 16, 16, 16, false, QuantMode_t::NoQuant, 0, 1,"
+            "0, 0, 3});",
+            aivs=0,
+        ),
+        "a unit flag needs SetMMRowMajor to GM",
+    ),
     "atomic left on": (aiv("SetAtomicAdd<float>();"), "stores are still atomic at the end"),
     "cores waiting for each other": (
         mixed("CrossCoreWaitFlag(0);", "CrossCoreWaitFlag(1);"), "deadlock"

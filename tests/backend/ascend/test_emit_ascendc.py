@@ -94,10 +94,10 @@ def test_scalars(op: str, text: str) -> None:
         ("value=nan, dtype=fp32", "tile::float_of_bits(0x7fc00000u)"),
         ("value=-inf, dtype=fp32", "tile::float_of_bits(0xff800000u)"),
         ("value=0.5, dtype=fp16", "static_cast<half>(0.5f)"),
-        ("value=7, dtype=int64", "7LL"),
-        ("value=-9223372036854775808, dtype=int64", "(-9223372036854775807LL - 1)"),
+        ("value=7, dtype=int64", "int64_t{7}"),
+        ("value=-9223372036854775808, dtype=int64", "(int64_t{-9223372036854775807} - 1)"),
         ("value=4294967295, dtype=uint32", "4294967295u"),
-        ("value=-3, dtype=int8", "static_cast<int8_t>(-3)"),
+        ("value=-3, dtype=int8", "int8_t{-3}"),
         ("value=1, dtype=int1", "true"),
     ],
 )
@@ -251,6 +251,27 @@ def test_a_mixed_kernel_has_a_function_for_each_core() -> None:
 def test_entries(core: str, body: str, entry: str) -> None:
     text = f"func {core} @f(%n: int32) {{\n{body}  return()\n}}\n"
     assert f" {entry} __aicore__ void f_kernel(" in emit_ascendc(machine_kernel(text)).kernel
+
+
+@pytest.mark.parametrize(
+    ("store", "order"),
+    [
+        ("fixpipe(%g, %c, %n, %n, %n, %n) {unit_flag=3}", "AscendC::SetMMRowMajor();"),
+        ("fixpipe_l1(%l, %c, %n, %n, %n, %n) {quant=f32_f16, unit_flag=3}", "AscendC::SetMMColumnMajor();"),
+        ("fixpipe(%g, %c, %n, %n, %n, %n)", ""),
+    ],
+)
+def test_unit_flags_need_an_order_of_fractals(store: str, order: str) -> None:
+    text = f"""\
+func aic @f(%g: ptr<fp32>, %n: int32) {{
+  %c = buffer() {{space=l0c, element=fp32, elements=256, address=0}} : ptr<l0c fp32>
+  %l = buffer() {{space=l1, element=fp16, elements=256, address=0}} : ptr<l1 fp16>
+  {store}
+  return()
+}}
+"""
+    kernel = emit_ascendc(machine_kernel(text)).kernel
+    assert ("SetMM" in kernel) == bool(order) and order in kernel
 
 
 @pytest.mark.parametrize("name", ["exp", "exp_kernel"])

@@ -141,7 +141,9 @@ def _parameter_name(argument: Argument) -> str:
     base = (
         "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in argument.name) or "argument"
     )
-    if argument.source in (ArgumentSource.SHAPE, ArgumentSource.STRIDE, ArgumentSource.GRID):
+    if argument.source is ArgumentSource.GRID:
+        return f"grid_{argument.dimension}"
+    if argument.source in (ArgumentSource.SHAPE, ArgumentSource.STRIDE):
         base = f"{base}_{argument.source.value}_{argument.dimension}"
     return f"{base}_" if is_taken(base) or base in _LAUNCH_NAMES or base[0].isdigit() else base
 
@@ -172,8 +174,27 @@ def _body(
     for parameter, value in zip(parameters, function.body.arguments, strict=False):
         if value.use_count:
             writer.write(_argument_line(emission, parameter, value))
+    order = _product_order(function)
+    if order:
+        writer.write(f"{order};")
     writer.body(function)
     return writer.lines
+
+
+def _product_order(function: Function) -> str:
+    """In which order the cube must finish fractals so that fixpipes with a unit flag can follow it.
+
+    Source: CANN documentation of UnitFlag: by rows for fixpipes that make rows, else by columns.
+    """
+    followers = [
+        op for op in function.walk() if op.name in ("fixpipe", "fixpipe_l1") and op.attributes["unit_flag"]
+    ]
+    names = {op.name for op in followers}
+    if len(names) > 1:
+        raise InternalError("unit flags on fixpipes to GM and to L1 in one kernel", followers[0].location)
+    if not names:
+        return ""
+    return "AscendC::SetMMRowMajor()" if "fixpipe" in names else "AscendC::SetMMColumnMajor()"
 
 
 def _passed_name(parameter: KernelParameter) -> str:

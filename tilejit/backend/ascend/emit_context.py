@@ -51,7 +51,6 @@ CPP_TYPES: Mapping[DType, str] = {
     BF16: "bfloat16_t",
     FP32: "float",
 }
-_LITERAL_SUFFIX: Mapping[DType, str] = {INT64: "LL", UINT32: "u", UINT64: "ULL"}
 # Logical positions of buffers; UB has three of them, see BufferPositions.
 _POSITIONS: Mapping[Space, str] = {
     Space.L1: "A1",
@@ -139,9 +138,9 @@ class Emission:
         self._used.add(name)
         return name
 
-    def name_value(self, value: Value) -> str:
-        """Give ``value`` its name."""
-        name = self.new_name(value.name)
+    def name_value(self, value: Value, hint: str = "") -> str:
+        """Give ``value`` its name, or one like ``hint`` where it has none."""
+        name = self.new_name(value.name or hint)
         self.names[value] = name
         return name
 
@@ -205,12 +204,13 @@ class Emission:
             return self._float_literal(element, value, op)
         if element == INT1:
             return "true" if value else "false"
-        if value == element.min_value and element in (INT32, INT64):  # -2147483648 is no literal in C++
-            suffix = _LITERAL_SUFFIX.get(element, "")
-            return f"(-{element.max_value}{suffix} - 1)"
-        if element.itemsize < 4:
-            return f"static_cast<{CPP_TYPES[element]}>({value})"
-        return f"{value}{_LITERAL_SUFFIX.get(element, '')}"
+        text = f"{value}{'u' if element in (UINT32, UINT64) else ''}"
+        if element in (INT32, INT64) and value == element.min_value:  # no literal in C++
+            text = f"{value + 1}"
+        # Helpers deduce their types from both operands: a literal has exactly the element's.
+        if element not in (INT32, UINT32):
+            text = f"{CPP_TYPES[element]}{{{text}}}"
+        return f"({text} - 1)" if element in (INT32, INT64) and value == element.min_value else text
 
     def _float_literal(self, element: DType, value: int | float, op: Op) -> str:
         cpp_type(element, op)

@@ -73,7 +73,7 @@ class FunctionWriter:
             self.write(f"{text};")
             return
         element = op.result.type.element
-        name = self.emission.name_value(op.result)
+        name = self.emission.name_value(op.result, _hint(op))
         kind = variable_type(element, op)
         self.write(f"{_declaration(kind, name)} = {text};")
 
@@ -95,19 +95,15 @@ class FunctionWriter:
         low, high, by = (self.emission.text(value) for value in (lower, upper, step))
         constant = _constant_of(step)
         name = self.emission.name_value(index)
-        stop = (
-            f"{{0}} < {high}"
-            if constant is not None and constant > 0
-            else (
-                f"{{0}} > {high}" if constant is not None else f"{by} > 0 ? {{0}} < {high} : {{0}} > {high}"
-            )
-        )
-        advance = "++{0}" if constant == 1 else f"{{0}} += {by}"
         # One step past the upper bound may leave int32, unless steps are 1.
         wide = index.type.element == INT32 and constant != 1
         counter = self.emission.new_name(f"{name}_wide") if wide else name
         kind = "int64_t" if wide else variable_type(index.type.element, op)
-        self.write(f"for ({kind} {counter} = {low}; {stop.format(counter)}; {advance.format(counter)}) {{")
+        stop = f"{by} > 0 ? {counter} < {high} : {counter} > {high}"
+        if constant is not None or _is_block_count(step):
+            stop = f"{counter} {'>' if constant is not None and constant < 0 else '<'} {high}"
+        advance = f"++{counter}" if constant == 1 else f"{counter} += {by}"
+        self.write(f"for ({kind} {counter} = {low}; {stop}; {advance}) {{")
         self._indent += 1
         if wide:
             self.write(f"const int32_t {name} = static_cast<int32_t>({counter});")
@@ -177,6 +173,16 @@ class FunctionWriter:
 
 
 _WIDTH = 120
+_HINTS: Mapping[str, str] = {"block_index": "block", "block_count": "blocks", "sub_block_index": "sub_block"}
+
+
+def _hint(op: Op) -> str:
+    """A name for a result that has none: what the op gives, or the pointer that it moves."""
+    if op.name in ("slot", "addptr", "reinterpret"):
+        pointer = op.operands[0]
+        source = pointer.defining_op
+        return pointer.name or (_hint(source) if source is not None else "")
+    return _HINTS.get(op.name, "")
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -97,7 +97,8 @@ struct FixpipeConfig {
 constexpr FixpipeConfig CFG_NZ = {CO2Layout::NZ};
 constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
 
-inline void SetMMRowMajor() {}
+inline void SetMMRowMajor() { model::current->product_order = model::ProductOrder::ROWS; }
+inline void SetMMColumnMajor() { model::current->product_order = model::ProductOrder::COLUMNS; }
 
 } // namespace AscendC
 
@@ -197,8 +198,11 @@ inline void check_quant(int line, QuantMode_t quant, bool has_scales)
 // The m x n tile, row by row: `store(row, values of a run of columns from the first on)`.
 template <typename T, typename U, typename F>
 inline void fixpipe(int line, const AscendC::LocalTensor<U> &src, const AscendC::FixpipeParamsV220 &p,
-                    const AscendC::LocalTensor<uint64_t> *scales, int64_t run, F store)
+                    const AscendC::LocalTensor<uint64_t> *scales, int64_t run, bool rows, F store)
 {
+    if (p.unitFlag && current->product_order != (rows ? ProductOrder::ROWS : ProductOrder::COLUMNS)) {
+        fail("Fixpipe", line, "a unit flag needs SetMMRowMajor to GM, SetMMColumnMajor to L1");
+    }
     static_assert(one_of<U, float, int32_t>, "L0C holds float and int32");
     check_quant<T, U>(line, p.quantPre, scales != nullptr);
     if (src.space() != L0C) {
@@ -237,7 +241,7 @@ inline void fixpipe_global(int line, const AscendC::GlobalTensor<T> &dst, const 
                            const AscendC::FixpipeParamsV220 &p, const AscendC::LocalTensor<uint64_t> *scales)
 {
     check_range("Fixpipe", line, "mSize", p.mSize, 0, 8192);
-    fixpipe<T, U>(line, src, p, scales, 4096, [=](Exec &exec, int64_t row, int64_t first, const std::vector<T> &values) {
+    fixpipe<T, U>(line, src, p, scales, 4096, true, [=](Exec &exec, int64_t row, int64_t first, const std::vector<T> &values) {
         uint8_t *target = dst.bytes() + (row * static_cast<int64_t>(p.dstStride) + first) * sizeof(T);
         store_global(exec, target, values.data(), static_cast<int64_t>(values.size()));
     });
@@ -255,7 +259,7 @@ inline void fixpipe_l1(int line, const AscendC::LocalTensor<T> &dst, const Ascen
         fail("Fixpipe", line, "nSize is " + std::to_string(p.nSize) + ", not a multiple of " + std::to_string(c0));
     }
     check_aligned("Fixpipe", line, "dst", dst.address(), BLOCK);
-    fixpipe<T, U>(line, src, p, scales, c0, [=](Exec &exec, int64_t row, int64_t first, const std::vector<T> &values) {
+    fixpipe<T, U>(line, src, p, scales, c0, false, [=](Exec &exec, int64_t row, int64_t first, const std::vector<T> &values) {
         const int64_t place = (first / c0 * static_cast<int64_t>(p.dstStride) + row) * BLOCK;
         std::memcpy(write_bytes(exec, dst, place, BLOCK), values.data(), BLOCK);
     });

@@ -89,6 +89,7 @@ struct Instruction {
     std::shared_ptr<const Clock> issued;
 };
 
+enum class ProductOrder { UNSET, ROWS, COLUMNS };
 enum class Atomic { NONE, ADD, MAX, MIN };
 
 struct Core {
@@ -106,6 +107,7 @@ struct Core {
     int waits_for = -1;
     bool finished = false, initialised = false, ended = false;
     Atomic atomic = Atomic::NONE;
+    ProductOrder product_order = ProductOrder::UNSET;
     float deq_scale = 1;
     bool saturates = true;
 
