@@ -11,6 +11,7 @@ from tests.backend.ascend.devkit import type_errors
 from tests.backend.ascend.instruction_runs import machine_kernel_of
 from tests.backend.ascend.machine_texts import VECTOR_ADD, machine_kernel
 from tests.backend.ascend.test_emit_ascendc import MIXED
+from tests.backend.ascend.test_emitted_examples import EXAMPLES, compiled
 from tests.backend.ascend.test_emitted_programs import LAUNCHES
 from tests.backend.ascend.test_instruction_runs import CASES
 from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
@@ -37,7 +38,8 @@ def sources() -> list[AscendSource]:
     cases = [machine_kernel_of(case.name, case.core, case.steps) for case in CASES]
     programs = [launch.kernel for name, launch in LAUNCHES.items() if name != "vector_add"]
     texts = [machine_kernel(text) for text in (VECTOR_ADD, MIXED, SCALARS)]
-    return [emit_ascendc(each) for each in (*cases, *programs, *texts)]
+    examples = [compiled(name).ascendc for name in EXAMPLES if name != "vector_add"]
+    return [*(emit_ascendc(each) for each in (*cases, *programs, *texts)), *examples]
 
 
 @pytest.mark.parametrize("core", Core)
