@@ -145,9 +145,15 @@ class _Dot:
         self._copy(LOAD_L0A_3D, self._l0a, tile.pointer, 0, 0, {**counts, "k_start": first})
 
     def _left_transposed(self, first: Index, k: Index) -> None:
-        """For each band of rows its fractals along K."""
+        """For each band of rows its fractals along K; all at once where they lie like that in L1."""
         builder, tile, element = self._builder, self._left, self._plan.element
         bands = builder.divide(k, self._c0)
+        panel = tile.layout.row_start(builder, first, self._c0)
+        if element.itemsize == 2 and tile.layout.pitch == k:
+            counts: dict[str, Operand] = {"src_stride": 1}
+            counts["repeats"] = builder.mul(builder.divide(self._into.m, FRACTAL_ROWS), bands)
+            self._copy(LOAD_L0A, self._l0a, tile.pointer, 0, panel, counts, transpose=True)
+            return
 
         def band(number: Index) -> None:
             place = builder.mul(
@@ -155,14 +161,14 @@ class _Dot:
             )
             if element == FP32:
                 columns = tile.layout.columns
-                source = builder.add(builder.mul(first, columns), builder.mul(number, 2 * self._fractal))
+                source = builder.add(panel, builder.mul(number, 2 * self._fractal))
                 counts = {"repeats": builder.divide(k, FRACTAL_ROWS), "src_stride": columns // FRACTAL_ROWS}
                 self._copy(
                     LOAD_L0_TRANSPOSE, self._l0a, tile.pointer, place, source, {**counts, "dst_gap": 1}
                 )
                 return
             pitch = tile.layout.pitch
-            source = builder.add(builder.mul(first, self._c0), builder.mul(number, pitch * self._c0))
+            source = builder.add(panel, builder.mul(number, pitch * self._c0))
             counts = {"repeats": bands, "src_stride": 1}
             if element == INT8:
                 gap = {"dst_fractal_gap": builder.sub(bands, 1)}
@@ -192,18 +198,19 @@ class _Dot:
         """For each band along K its fractals along the columns; of whole tiles also those behind the tail."""
         builder, tile, element = self._builder, self._right, self._plan.element
         columns = builder.divide(n, FRACTAL_ROWS)
+        panel = tile.layout.row_start(builder, first, self._c0)
 
         def band(number: Index) -> None:
             along_k = 2 if element == FP32 else 1
             place = builder.mul(builder.mul(number, columns), self._fractal * along_k)
             if element == FP32:
                 band_size = FRACTAL_ROWS * tile.layout.columns
-                source = builder.add(builder.mul(first, tile.layout.columns), builder.mul(number, band_size))
+                source = builder.add(panel, builder.mul(number, band_size))
                 counts = {"repeats": columns, "src_stride": 1, "dst_fractal_gap": builder.sub(columns, 1)}
                 self._copy(LOAD_L0_TRANSPOSE, self._l0b, tile.pointer, place, source, counts)
                 return
             pitch, square = tile.layout.pitch, self._square_rows * self._c0
-            source = builder.add(builder.mul(first, self._c0), builder.mul(number, square))
+            source = builder.add(panel, builder.mul(number, square))
             counts = {"repeats": columns, "src_stride": pitch // FRACTAL_ROWS}
             if element == INT8:
                 half = {"repeats": builder.divide(columns, 2), "src_stride": pitch // self._square_rows}

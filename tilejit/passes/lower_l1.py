@@ -1,9 +1,9 @@
 """Loads of tiles that dots multiply: global memory to L1, in columns of C0 elements.
 
-One instruction copies a tile whose rows lie a constant distance apart, or a band of 16 rows where L1 holds
-bands. Distances that the instruction cannot hold, and rows that are reached through indices, take one
-instruction a row. Rows and columns that the mask leaves out are not copied: what L1 holds there reaches only
-elements of the product that nobody stores, or is cut off along K by mmad.
+One instruction copies a tile whose rows lie a constant distance apart, or a band of it where L1 holds bands.
+Distances that the instruction cannot hold, and rows that are reached through indices, take one instruction a
+row. Rows and columns that the mask leaves out are not copied: what L1 holds there reaches only elements of
+the product that nobody stores, or is cut off along K by mmad.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tilejit.ir.loop_plan import Stride
 from tilejit.ir.types import INT64, DType
 from tilejit.ops import CmpPredicate
 from tilejit.ops.machine.move_cube import LOAD_ND2NZ
-from tilejit.ops.machine.rules import BLOCK_BYTES, FRACTAL_ROWS
+from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.access_walk import run_time_stride
 from tilejit.passes.lowering import Lowering
@@ -91,18 +91,18 @@ class _Copy:
 
     def _together(self, start: Value, distance: Index) -> None:
         """Copy as many rows with one instruction as lie in the columns of L1."""
-        builder = self._builder
+        builder, height = self._builder, self._tile.layout.pitch
         if not self._tile.layout.is_banded:
             self._copy(start, 0, self._rows, distance)
             return
 
         def band(number: Value) -> None:
-            first = builder.mul(number, FRACTAL_ROWS)
-            rows = builder.minimum(builder.maximum(builder.sub(self._rows, first), 0), FRACTAL_ROWS)
-            place = builder.mul(number, FRACTAL_ROWS * self._tile.layout.columns)
+            first = builder.mul(number, height)
+            rows = builder.minimum(builder.maximum(builder.sub(self._rows, first), 0), height)
+            place = builder.mul(number, height * self._tile.layout.columns)
             self._copy(self._moved(start, first, distance), place, rows, distance)
 
-        builder.loop(builder.ceil_divide(self._rows, FRACTAL_ROWS), band)
+        builder.loop(builder.ceil_divide(self._rows, height), band)
 
     def _by_row(self, address: Callable[[Value], Value]) -> None:
         builder, layout = self._builder, self._tile.layout
@@ -110,8 +110,8 @@ class _Copy:
         def one(row: Value) -> None:
             place = builder.mul(row, self._c0)
             if layout.is_banded:
-                number = builder.divide(row, FRACTAL_ROWS)
-                behind = builder.mul(number, FRACTAL_ROWS * (layout.columns - self._c0))
+                number = builder.divide(row, layout.pitch)
+                behind = builder.mul(number, layout.pitch * (layout.columns - self._c0))
                 place = builder.add(place, behind)
             self._copy(address(row), place, 1, 1)
 
@@ -119,10 +119,9 @@ class _Copy:
 
     def _copy(self, address: Value, place: Index, rows: Index, distance: Index) -> None:
         builder = self._builder
-        pitch: Index = FRACTAL_ROWS if self._tile.layout.is_banded else self._tile.pitch
         operands = {
             "dst": builder.move(self._tile.pointer, place), "src": address, "n": rows, "d": self._columns,
-            "src_d": self._columns if rows == 1 else distance, "dst_c0_stride": pitch,
+            "src_d": self._columns if rows == 1 else distance, "dst_c0_stride": self._tile.pitch,
         }  # fmt: skip
         builder.make(LOAD_ND2NZ, operands)
 

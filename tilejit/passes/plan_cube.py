@@ -3,14 +3,16 @@
 The left operand of mmad is rows x K, the right one K x columns; ``outer`` is the dimension of an operand that
 is not K. Where the elements along K are contiguous in memory, L1 has columns of C0 elements along K, as L0A
 and L0B want them; where those along the outer dimension are, L1 has columns along it and the copies to L0
-transpose. Elements of 32 bits are transposed in squares of two fractals that must lie side by side: L1 then
-has bands of 16 rows along K, each with its columns.
+transpose. L1 may then have bands of rows along K, each with its columns. Elements of 32 bits are transposed
+in squares of two fractals that must lie side by side: bands have 16 rows. A left operand of 16 bits has bands
+of what L0 takes at once, whose fractals lie as L0A wants them.
 
 A sum whose stores are contiguous along its rows is computed transposed: its operands change places.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType
 from tilejit.ops.machine.rules import BLOCK_BYTES, FRACTAL_ROWS
 from tilejit.passes.cube_work import CubeWork, Output, Sum, origin
 from tilejit.passes.lowering import Lowering
+from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.tile_lanes import Bound
 from tilejit.passes.tile_reach import Reach, bound_key, reach_of
 from tilejit.passes.wrapped_tiles import WrappedTiles
@@ -85,19 +88,22 @@ class L1Layout:
     """How a loaded tile lies in L1.
 
     ``row_dim`` and ``column_dim`` are dimensions of the load, the second contiguous in memory. Units:
-    elements; ``rows`` and ``columns`` as padded. ``pitch`` is the rows of a column: ``rows``, or fewer where
-    it is that of one sum, or a band's.
+    elements; ``rows`` and ``columns`` as padded; ``pitch`` is the rows of a band.
     """
 
     row_dim: int | None
     column_dim: int | None
     rows: int
     columns: int
-    is_banded: bool
+    pitch: int
 
     @property
-    def pitch(self) -> int:
-        return FRACTAL_ROWS if self.is_banded else self.rows
+    def is_banded(self) -> bool:
+        return self.pitch < self.rows
+
+    def row_start(self, builder: MachineBuilder, row: Index, c0: int) -> Index:
+        """Where the first row of a band starts; any row where there is one band."""
+        return builder.mul(row, self.columns if self.is_banded else c0)
 
 
 class CubePlan:
@@ -158,33 +164,28 @@ class CubePlan:
 
     def layouts(self, load: Op) -> list[L1Layout]:
         """The forms in which a loaded tile is wanted in L1."""
-        uses = self.uses(load)
-        shape = load.result.type.shape
-        found: list[L1Layout] = []
-        for plan, operand in uses:
-            c0 = BLOCK_BYTES // plan.element.itemsize
-            banded = not operand.is_along_k and plan.element == FP32
-            row_dim, column_dim = _memory_dims(operand)
-            row_unit = column_unit = max(FRACTAL_ROWS, c0)
-            for other, use in uses:
-                step = other.k_step
-                if use.is_along_k:
-                    column_unit = max(column_unit, step)
-                else:
-                    row_unit = max(row_unit, step)
-            rows, columns = (1 if d is None else shape[d] for d in (row_dim, column_dim))
-            layout = L1Layout(
-                row_dim, column_dim, round_up(rows, row_unit), round_up(columns, column_unit), banded
-            )
-            if layout not in found:
-                found.append(layout)
-        return found
+        return list(dict.fromkeys(self.layout(plan, operand) for plan, operand in self.uses(load)))
 
-    def layout(self, operand: DotOperand, element: DType) -> L1Layout:
-        """The form that an operand is read from."""
-        banded = not operand.is_along_k and element == FP32
-        (found,) = [layout for layout in self.layouts(operand.load) if layout.is_banded is banded]
-        return found
+    def layout(self, plan: DotPlan, operand: DotOperand) -> L1Layout:
+        """The form that a dot reads an operand from."""
+        uses, shape = self.uses(operand.load), operand.load.result.type.shape
+        row_dim, column_dim = _memory_dims(operand)
+        row_unit = column_unit = max(FRACTAL_ROWS, BLOCK_BYTES // plan.element.itemsize)
+        for other, use in uses:
+            if use.is_along_k:
+                column_unit = math.lcm(column_unit, other.k_step)
+            else:
+                row_unit = math.lcm(row_unit, other.k_step)
+        rows, columns = (1 if d is None else shape[d] for d in (row_dim, column_dim))
+        rows, columns = round_up(rows, row_unit), round_up(columns, column_unit)
+        pitch = rows
+        if plan.element == FP32 and not operand.is_along_k:
+            pitch = FRACTAL_ROWS
+        elif plan.element.itemsize == 2 and all(
+            use is other.left and not use.is_along_k and other.k_step == plan.k_step for other, use in uses
+        ):
+            pitch = plan.k_step
+        return L1Layout(row_dim, column_dim, rows, columns, pitch)
 
     def _plan_sum(self, each: Sum) -> SumPlan:
         lowering, element = self._lowering, each.values[0].type.element

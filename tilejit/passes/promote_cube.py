@@ -92,7 +92,7 @@ class _CubeWalker(ProgramWalker):
         return layout.pitch
 
     def _tile(self, plan: DotPlan, operand: DotOperand) -> L1Tile:
-        return self._l1[operand.load, self._plan.layout(operand, plan.element)]
+        return self._l1[operand.load, self._plan.layout(plan, operand)]
 
     # Sums
 
