@@ -351,3 +351,22 @@ body(%k: int32):
     text = machine_text(buffer("a", elements=256) + body)
     found = find_faults(allocate(machine_kernel(text), ASCEND_910B1, PassContext()), ASCEND_910B1)
     assert [finding.kind for finding in found] == ([] if is_right else [FindingKind.RACE])
+
+
+def test_the_rest_of_a_slot_is_not_the_next_slot() -> None:
+    """What fills the tail of a tile points behind it, at the next slot where the tile is full."""
+    body = """
+%least = min(%n, #64) : int32
+%bytes = mul(%least, #4) : int32
+%rest = sub(#64, %least) : int32
+for(#0, %m, #1) {
+body(%k: int32):
+  %s = slot(%a, %k) : ptr<ub fp32>
+  copy_in(%s, %x, #1, %bytes)
+  %tail = addptr(%s, %least) : ptr<ub fp32>
+  vexp(%tail, %tail, %rest)
+  copy_out(%y, %s, #1, #256)
+  yield()
+}
+"""
+    assert find_faults(single(buffer("a", slots=2) + body), ASCEND_910B1) == ()

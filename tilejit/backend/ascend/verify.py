@@ -33,8 +33,8 @@ from tilejit.target.ascend import AscendTarget
 
 _PROGRAMS = 2
 _MOST_SIZES = 4
-SMALL, LARGE = 1, 1 << 16
-"""What integer arguments and scalars from memory are, in the runs: conditions on them go both ways."""
+SMALL, ODD, LARGE = 1, 37, 1 << 16
+"""What integer arguments and scalars from memory are, in turn: conditions go both ways, tiles end early."""
 
 
 def verify_kernel(kernel: MachineKernel, target: AscendTarget) -> None:
@@ -69,10 +69,10 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[MachineKernel, Sample, bool]]
                 yield kernel, Sample(trips * size, _PROGRAMS), False
             yield kernel, Sample(trips, trips), False
         return
-    numbers = (LARGE, SMALL) if _branches_on_the_launch(kernel) else (LARGE,)
+    is_branching = _branches_on_the_launch(kernel)
     for trips in counts:
         made = with_trips(kernel, trips, _PROGRAMS)
-        for number in numbers:
+        for number in (LARGE, SMALL, ODD) if is_branching or trips == counts[-1] else (LARGE,):
             yield made, Sample(number, _PROGRAMS), False
     yield with_trips(kernel, counts[-1], 1), Sample(LARGE, 1), True
 

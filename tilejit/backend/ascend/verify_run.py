@@ -1,9 +1,10 @@
 """Runs a machine kernel without values and without time: only what is ordered, and which limits are kept.
 
 Each core issues its program in order to the queues of its pipes; a pipe goes on as long as the flag it waits
-for is raised. Vector clocks then judge every timing at once. What depends on the launch has a sample value.
-An instruction with such an operand is taken to touch all that it can where the text bounds the operand
-(``verify_bounds``), else all of the slot that its pointer is in; limits of these are not checked.
+for is raised. Vector clocks then judge every timing at once. What depends on the launch has a sample value:
+an instruction with such an operand touches what it does for that value, but nothing outside the slot where
+it starts (the sample may break what a caller keeps to), and nothing where an operand would be negative;
+limits of these operands are not checked.
 
 A run that would issue more than ``_MOST_ISSUES`` instructions is cut off there: loops with constant bounds
 run as often as they say, and what they do wrong shows early.
@@ -11,7 +12,7 @@ run as often as they say, and what they do wrong shows early.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -32,7 +33,6 @@ from tilejit.backend.ascend.pipes import (
 from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record, join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
-from tilejit.backend.ascend.verify_bounds import longest_accesses, span
 from tilejit.backend.ascend.verify_control import root_of
 from tilejit.backend.ascend.verify_trips import Sample, open_values
 from tilejit.ir.core import ArgumentSource, Function, Op, Value
@@ -338,45 +338,16 @@ class _Run:
             touched = list(facts.accesses(job.instruction)) if _is_plausible(job.instruction) else []
             names = dict.fromkeys(facts.reads, False) | dict.fromkeys(facts.writes, True)
         if any(value in program.open for value in op.operands):
-            touched = [access for access in touched if self._is_argument(access)]
-            yield from self._most_accesses(job, program, names)
+            slots = [program.root(value) for name in names for value in op.operand_list(name)]
+            touched = [clipped for access in touched for clipped in _within_a_slot(access, slots)]
         for access in touched:
             is_flagged = access.space is Space.L0C and job.site.unit_flag
             if not is_flagged and (self.compares_arguments or not self._is_argument(access)):
                 yield access
 
-    def _most_accesses(self, job: Job, program: _Program, names: Mapping[str, bool]) -> Iterator[Access]:
-        """What an instruction may touch of buffers, given that some of its operands are samples."""
-        instruction, is_machine = job.instruction, job.site.op.definition.machine is not None
-        reaches = longest_accesses(instruction, program.open) if is_machine else {}
-        for name, is_write in names.items():
-            value = instruction.op.optional_operand(name)
-            if value is None:
-                continue
-            root, address, space = program.root(value), instruction.integer(name), _pointer_type(value).space
-            if name in reaches and space is not Space.GM:
-                yield span(space, address, reaches[name], is_write=is_write)
-            else:
-                yield from self._whole_slot(root, address, is_write)
-
     @staticmethod
     def _is_argument(access: Access) -> bool:
         return access.space is Space.GM and access.start < _WORKSPACE
-
-    @staticmethod
-    def _whole_slot(root: Value | None, address: int, is_write: bool) -> Iterator[Access]:
-        """All of the slot of a buffer that an address is in."""
-        buffer = root.defining_op if root is not None else None
-        if buffer is None or buffer.name != BUFFER.name:
-            return
-        attributes = buffer.attributes
-        space, start, slot_bytes = attributes["space"], attributes["address"], attributes["slot_bytes"]
-        element, elements = attributes["element"], attributes["elements"]
-        assert isinstance(space, Space) and isinstance(start, int) and isinstance(slot_bytes, int)
-        assert isinstance(element, DType) and isinstance(elements, int)
-        start += _WORKSPACE if space is Space.GM else 0
-        number = max(0, address - start) // slot_bytes if slot_bytes else 0
-        yield Access(space, start + number * slot_bytes, elements * element.itemsize, is_write)
 
 
 def _live_clocks(cores: Sequence[SimulatedCore]) -> list[Clock]:
@@ -400,3 +371,31 @@ def _pointer_type(value: Value) -> PointerType:
     element = value.type.element
     assert isinstance(element, PointerType)
     return element
+
+
+def _within_a_slot(access: Access, roots: Sequence[Value | None]) -> Iterator[Access]:
+    """An access cut off at the end of the slot that it starts in; whole where it is no buffer's."""
+    if access.space is Space.GM and access.start < _WORKSPACE:
+        yield access
+        return
+    for root in roots:
+        buffer = root.defining_op if root is not None else None
+        if buffer is None or buffer.name != BUFFER.name or buffer.attributes["space"] is not access.space:
+            continue
+        attributes = buffer.attributes
+        start, slot_bytes, slots = attributes["address"], attributes["slot_bytes"], attributes["slots"]
+        element, elements = attributes["element"], attributes["elements"]
+        assert isinstance(start, int) and isinstance(slot_bytes, int) and isinstance(slots, int)
+        assert isinstance(element, DType) and isinstance(elements, int)
+        start += _WORKSPACE if access.space is Space.GM else 0
+        step, size = max(slot_bytes, 1), elements * element.itemsize
+        number = (access.start - start) // step if slots > 1 else 0
+        end = start + number * step + size
+        if 0 <= number < slots and start <= access.start < end:
+            is_inside = access.end <= end
+            yield (
+                access
+                if is_inside
+                else Access(access.space, access.start, end - access.start, access.is_write)
+            )
+            return

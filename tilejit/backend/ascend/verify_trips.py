@@ -15,7 +15,7 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
-from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, WHILE, YIELD
+from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SELECT, WHILE, YIELD
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 
 _OUTER_TRIPS = 2
@@ -91,14 +91,15 @@ def at_most(value: Value) -> int | None:
         return number
     if op.name == CAST.name:
         return at_most(op.operands[0])
-    limits = [at_most(operand) for operand in op.operands]
+    sources = op.operands[1:] if op.name == SELECT.name else op.operands
+    limits = [at_most(operand) for operand in sources]
     known = [limit for limit in limits if limit is not None]
     if op.name == MIN.name:
         return min(known, default=None)
     if len(known) < len(limits) or not known:
         return None
     divisor = _number(op.operands[-1])
-    if op.name == MAX.name:
+    if op.name in (MAX.name, SELECT.name):
         return max(known)
     if op.name == ADD.name:
         return sum(known)
