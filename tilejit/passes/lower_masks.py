@@ -37,8 +37,8 @@ from tilejit.passes.tile_homes import (
     bits_bytes,
     layout_of,
 )
-from tilejit.passes.tile_lanes import lane
-from tilejit.passes.vector_form import Source, on_tile, whole
+from tilejit.passes.tile_lanes import Bound, bound_count, bound_of, lane
+from tilejit.passes.vector_form import Source, copy_tile, on_tile, whole
 
 _MAX_ROWS = 252
 """Rows of one instruction: as many repeats as it takes, with bits in whole blocks."""
@@ -50,6 +50,11 @@ _FLIPPED = {
     CmpPredicate.GT: CmpPredicate.LT,
     CmpPredicate.GE: CmpPredicate.LE,
 }
+
+
+def is_affine_comparison(lowering: Lowering, op: Op) -> bool:
+    """Whether an op compares integers that follow the index."""
+    return op.name == CMP.name and affine_steps(lowering.analysis, op) is not None
 
 
 def lower_bits(lowering: Lowering, op: Op) -> Bits:
@@ -69,6 +74,9 @@ def bits_of(lowering: Lowering, value: Value) -> Bits:
     if found is not None:
         return found
     op = value.defining_op
+    if op is not None and is_affine_comparison(lowering, op):
+        kept = lowering.kept_bits(value)
+        return lowering.keep_bits(value, lower_bits(lowering, op)) if kept is None else kept
     base, follows = lowering.base_of(value)
     if base.type.is_scalar and not any(follows):
         return _uniform(lowering, layout_of(value.type.with_element(FP32)), lowering.scalar(base))
@@ -299,11 +307,48 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     type = op.result.type
     if type.element != FP32:
         raise InternalError(f"a selection from tiles of {type.element}", op.location)
-    bits = bits_of(lowering, op.operand("condition"))
     chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
+    bound = bound_of(lowering, op.operand("condition"))
     target = lowering.destination(op)
+    if bound is not None and bound.step == 1 and target.layout.rows == 1 and isinstance(other, Value):
+        _keep_prefix(lowering, target, bound, chosen, other)
+        return target
+    bits = bits_of(lowering, op.operand("condition"))
     select_into(lowering, target, bits, chosen, other)
     return target
+
+
+def _keep_prefix(
+    lowering: Lowering, target: UbTile, bound: Bound, chosen: Source | Value, other: Value
+) -> None:
+    """Write ``chosen``, then ``other`` behind the lanes within the bound.
+
+    One repeat is selected, whole repeats behind it are filled.
+    """
+    builder, size = lowering.builder, target.layout.columns
+    count = bound_count(lowering, bound, size)
+    source = lowering.as_source(chosen)
+    if source.pointer is not target.pointer:
+        copy_tile(builder, target, source)
+    start = builder.mul(builder.divide(count, STRIP_LANES), STRIP_LANES)
+    rest = builder.value(builder.value(builder.sub(count, start), INT32), FP32)
+    table = lowering.table(FP32, 0, STRIP_LANES)
+    bits = builder.buffer(UINT8, BLOCK_BYTES)
+    operands: dict[str, Value | int] = {
+        "dst": bits,
+        "src": table.pointer,
+        "scalar": rest,
+        "count": STRIP_LANES,
+    }
+    builder.make(VCMPS, operands, {"predicate": Predicate.LT})
+    first = builder.move(target.pointer, start)
+    is_inside = builder.compare(CmpPredicate.LT, builder.value(start, INT32), size)
+    operands = {"dst": first, "mask": bits, "src0": first, "src1": lowering.as_source(other).pointer}
+    operands |= {"count": STRIP_LANES, "repeats": builder.select(is_inside, 1, 0)}
+    builder.make(VSEL, operands, {"mode": SelectMode.REGISTER, "strides": (1, 1, 0, 8, 8, 0)})
+    behind = builder.add(start, STRIP_LANES)
+    missing = builder.maximum(builder.sub(size, behind), 0)
+    lowering.fill(builder.move(target.pointer, behind), FP32, other, missing)
 
 
 def select_into(

@@ -48,6 +48,7 @@ class Lowering:
         self.bits: dict[Value, Bits] = {}
         self.carried: set[Value] = set()  # pointers of tiles that a loop carries
         self._keeps_infinities = False
+        self._kept_bits: dict[Value, tuple[Block, Bits]] = {}
         self._kept: dict[Hashable, tuple[Block, UbTile]] = {}
 
     # Scalars
@@ -115,6 +116,16 @@ class Lowering:
         self._kept[key] = (self.builder.block, tile)
         return tile
 
+    def kept_bits(self, value: Value) -> Bits | None:
+        """The bits of a comparison that were made before, where they can be seen from here."""
+        found = self._kept_bits.get(value)
+        return found[1] if found is not None and self.builder.is_open(found[0]) else None
+
+    def keep_bits(self, value: Value, bits: Bits) -> Bits:
+        """Remember the bits of a comparison."""
+        self._kept_bits[value] = (self.builder.block, bits)
+        return bits
+
     def base_of(self, value: Value) -> tuple[Value, tuple[bool, ...]]:
         """The value behind the views of ``value``, and which of its dims longer than 1 the base follows."""
         dims: list[int | None] = list(range(value.type.rank))
@@ -137,10 +148,10 @@ class Lowering:
         if base.type.is_scalar and not self.is_ub(base):
             return self.scalar(base)
         tile = self.materialise(base)
-        if not any(follows) and tile.element.itemsize > 1:
-            return self._blocks_of(base, 1)
         if all(follows):
             return Source(tile.pointer, tile.element, pitch_blocks(tile.layout, tile.element), True)
+        if not any(follows) and tile.element.itemsize > 1:
+            return self._blocks_of(base, 1)
         if follows and follows[-1] and not any(follows[:-1]):
             return Source(tile.pointer, tile.element, 0, True)
         if len(follows) == 2 and follows[0] and tile.element.itemsize > 1:
