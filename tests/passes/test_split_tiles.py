@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from layer_norm import layer_norm_kernel
 from vector_add import vector_add_kernel
 
 import tilejit
@@ -93,4 +94,18 @@ def test_the_parts_are_remarked() -> None:
     vector_kernel(function, ASCEND_910B1, context)
     assert [remark.message for remark in context.remarks] == [
         "tiles are computed in 4 parts: they take 393216 bytes of UB's 188160"
+    ]
+
+
+def test_tiles_that_find_no_room_to_stay_are_loaded_by_each_program() -> None:
+    n = 12000
+    x, weight, bias = (RNG.standard_normal(shape).astype(np.float32) for shape in ((4, n), n, n))
+    out = np.zeros_like(x)
+    compare(layer_norm_kernel, x, weight, bias, out, n, n, n, 1e-5, grid=(4,), BLOCK=16384)
+    signature = ", ".join(f"{name}_ptr=*fp32" for name in ("x", "weight", "bias", "out"))
+    sizes = "x_stride=i32, out_stride=i32, n_cols=i32, epsilon=fp32, BLOCK=16384"
+    context = PassContext()
+    vector_kernel(_tile(layer_norm_kernel, f"{signature}, {sizes}"), ASCEND_910B1, context)
+    assert [remark.message for remark in context.remarks] == [
+        "tiles that all programs share are loaded by each: UB has no room to keep them"
     ]

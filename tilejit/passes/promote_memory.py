@@ -11,7 +11,7 @@ is computed once, before the loop over programs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
@@ -40,7 +40,7 @@ from tilejit.ops import (
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
-from tilejit.passes.lower_masks import lower_bits, lower_select
+from tilejit.passes.lower_masks import is_affine_comparison, lower_bits, lower_select
 from tilejit.passes.lower_reduce import lower_reduce
 from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
@@ -55,21 +55,26 @@ AXES = 3
 """Axes of a grid."""
 
 
-def promote_memory(function: Function, context: PassContext) -> MachineKernel:
+def promote_memory(function: Function, context: PassContext, *, keep_resident: bool = True) -> MachineKernel:
     """Lower a kernel without dots to one function for vector cores.
 
+    ``keep_resident``: tiles that are the same for all programs stay in UB from the first to the last.
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
-    ProgramWalker(Lowering(function, machine.body, context), machine).run()
+    lowering = Lowering(function, machine.body, context)
+    ProgramWalker(lowering, machine, keep_resident=keep_resident).run()
     return MachineKernel(function.name, {Core.AIV: machine})
 
 
 class ProgramWalker:
     """Lowers the ops of a function in program order to ``machine``, an empty function."""
 
-    def __init__(self, lowering: Lowering, machine: Function) -> None:
+    def __init__(self, lowering: Lowering, machine: Function, *, keep_resident: bool = True) -> None:
+        """``keep_resident``: tiles that are the same for all programs stay in UB throughout."""
         function = lowering.function
+        self._keeps_resident = keep_resident
+        self._late: dict[Value, Op] = {}  # loads that nothing has asked for so far
         for argument, value in zip(function.arguments, function.body.arguments, strict=True):
             lowering.scalars[value] = machine.add_argument(argument, value.type)
         self._lowering = lowering
@@ -128,11 +133,16 @@ class ProgramWalker:
     def _is_fixed(self, op: Op) -> bool:
         if op.regions or op.name == PROGRAM_ID.name or not all(v in self._fixed for v in op.operands):
             return False
+        is_small = all(result.type.is_scalar or is_view(op) for result in op.results)
+        if not is_small and not self._keeps_resident:
+            return False
         if op.name != LOAD.name:
             return op.effects is Effects.NONE
         return op.effects is Effects.READ and not self._lowering.may_be_written(op.operand("pointer"))
 
     def _visit(self, op: Op) -> None:
+        if not self._keeps_resident and self._is_late(op):
+            return
         self._builder.location = op.location
         rule = self._rules.get(op.name)
         if rule is not None:
@@ -141,6 +151,23 @@ class ProgramWalker:
             self._clone(op)
         else:
             self._visit_tile(op)
+
+    def _is_late(self, op: Op) -> bool:
+        """Whether ``op`` is a load that waits for its first use: memory is scarce."""
+        if op.name == LOAD.name and not op.result.type.is_scalar and op.result not in self._late:
+            self._late[op.result] = op
+            return True
+        touches_all = bool(op.regions) or bool(op.effects & Effects.WRITE)
+        self._load_now(self._late if touches_all else [self._lowering.base_of(v)[0] for v in op.operands])
+        return False
+
+    def _load_now(self, values: Iterable[Value]) -> None:
+        """Lower the loads among ``values`` that have waited so far."""
+        for value in list(values):
+            load = self._late.pop(value, None)
+            if load is not None:
+                self._builder.location = load.location
+                self._load(load)
 
     def _visit_tile(self, op: Op) -> None:
         """Lower an op that makes tiles."""
@@ -151,6 +178,8 @@ class ProgramWalker:
             return
         if isinstance(op.result.type.element, PointerType):
             lowering.refuse("tiles of addresses cannot be computed with", op, "load and store through them")
+        if is_affine_comparison(lowering, op):
+            return  # made where it is asked for, if it is not taken apart there
         if op.result.type.element == INT1:
             lowering.bits[op.result] = lower_bits(lowering, op)
         elif op.name != ARANGE.name:
@@ -308,6 +337,7 @@ class ProgramWalker:
         with self._builder.inside(block):
             for op in region.ops[:-1]:
                 self._visit(op)
+            self._load_now(self._late)
             self._builder.location = region.terminator.location
             yielded = region.terminator.operands
             more = self._put(carried, yielded)
