@@ -23,10 +23,9 @@ its tiling, incre_flash_attention_tiling.cpp.
 
 from __future__ import annotations
 
-from benchmarks.machine_programs.antiquant_cube import cube_function
+from benchmarks.machine_programs.antiquant_cube import cube_program
 from benchmarks.machine_programs.antiquant_tasks import AntiquantAttention
-from benchmarks.machine_programs.antiquant_vector import vector_function
-from benchmarks.machine_programs.mixed import mixed_kernel
+from benchmarks.machine_programs.antiquant_vector import vector_program
 from tilejit.ir.machine import MachineKernel
 
 
@@ -37,4 +36,4 @@ def antiquant_kernel(shape: AntiquantAttention) -> MachineKernel:
     int8; block_table [batch, max_blocks], int32; query_ends and kv_ends [batch], int64 sums of lengths; scale
     and offset [kv_heads, head_size], fp32; q_blocks a number, see ``AntiquantAttention.query_blocks``.
     """
-    return mixed_kernel(cube_function(shape), vector_function(shape), shape.workspace_bytes)
+    return cube_program(shape).kernel(vector_program(shape), workspace_bytes=shape.workspace_bytes)

@@ -16,7 +16,7 @@ from benchmarks.machine_programs.antiquant_tasks import (
     Task,
 )
 from benchmarks.machine_programs.builder import Number
-from tilejit.ir.core import Function, Value
+from tilejit.ir.core import Value
 from tilejit.ir.types import FP16, FP32
 from tilejit.ops.elementwise import CmpPredicate
 from tilejit.ops.machine.cube import Quant
@@ -31,7 +31,7 @@ _FREE_FLAGS = [
 ]
 
 
-def cube_function(shape: AntiquantAttention) -> Function:
+def cube_program(shape: AntiquantAttention) -> AntiquantProgram:
     """The AIC function."""
     return _Cube(shape).write()
 
@@ -47,7 +47,7 @@ class _Cube(AntiquantProgram):
         self._b0 = self.buffer(Space.L0B, element, _SLOT, address=0, slots=2)
         self._c0 = self.buffer(Space.L0C, FP32, _SLOT, address=0, slots=2)
 
-    def write(self) -> Function:
+    def write(self) -> AntiquantProgram:
         self.for_all(_FREE_FLAGS, waits=False)
         with self.tasks() as task:
             self._load_q(task)
@@ -57,7 +57,7 @@ class _Cube(AntiquantProgram):
                 with self.when(self.compare(n, CmpPredicate.GE, 1)):
                     self._multiply_pv(task, n, self.rem(n, 2))
         self.for_all(_FREE_FLAGS, waits=True)
-        return self.function()
+        return self
 
     def _load_q(self, task: Task) -> None:
         shape = self.shape

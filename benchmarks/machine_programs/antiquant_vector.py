@@ -22,7 +22,7 @@ from benchmarks.machine_programs.antiquant_tasks import (
 )
 from benchmarks.machine_programs.builder import Number
 from benchmarks.machine_programs.mixed import Attributes
-from tilejit.ir.core import Function, Value
+from tilejit.ir.core import Value
 from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops.elementwise import CmpPredicate
 from tilejit.ops.machine.conversions import Round
@@ -43,7 +43,7 @@ _FREE_FLAGS = [
 ]  # fmt: skip
 
 
-def vector_function(shape: AntiquantAttention) -> Function:
+def vector_program(shape: AntiquantAttention) -> AntiquantProgram:
     """The AIV function."""
     return _Vector(shape).write()
 
@@ -74,7 +74,7 @@ class _Vector(AntiquantProgram):
         self._offset = self.buffer(Space.UB, FP32, _CHANNELS, address=122880)
         self._sub_block = self.issue("sub_block_index").result
 
-    def write(self) -> Function:
+    def write(self) -> AntiquantProgram:
         self.for_all(_FREE_FLAGS, waits=False)
         with self.tasks() as task:
             # An odd row goes to the second core; a single one leaves the first without work.
@@ -88,7 +88,7 @@ class _Vector(AntiquantProgram):
                     with self.when(self.compare(rows, CmpPredicate.GT, 0)):
                         self._update(task, n, rows, first)
         self.for_all(_FREE_FLAGS, waits=True)
-        return self.function()
+        return self
 
     def _step(self, task: Task, n: Value, rows: Number, first: Number) -> None:
         slot = self.rem(n, 2)

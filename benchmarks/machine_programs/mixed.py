@@ -15,8 +15,7 @@ from types import FrameType
 from benchmarks.machine_programs import builder
 from benchmarks.machine_programs.builder import Number, Operand, Program
 from tilejit.diagnostics import Location
-from tilejit.ir.core import Argument, ArgumentSource, Block, Builder, Function, Op, Value
-from tilejit.ir.machine import MachineKernel
+from tilejit.ir.core import Argument, ArgumentSource, Block, Builder, Op, Value
 from tilejit.ir.opdef import Attribute
 from tilejit.ir.types import INT32, UINT8, DType, PointerType, TileType
 from tilejit.ops.elementwise import CmpPredicate
@@ -51,11 +50,6 @@ class MixedProgram(Program):
         }
         workspace = Argument("workspace", ArgumentSource.WORKSPACE)
         self._workspace = self._function.add_argument(workspace, TileType(PointerType(UINT8)))
-
-    def function(self) -> Function:
-        """The finished function."""
-        self.issue("return")
-        return self._function
 
     def issue(
         self, name: str, attributes: Mapping[str, Attribute] | None = None, /, **operands: Operand
@@ -172,11 +166,6 @@ class MixedProgram(Program):
     def round_up(self, lhs: Number, rhs: int) -> Number:
         """lhs rounded up to a multiple of rhs."""
         return self.mul(self.div_up(lhs, rhs), rhs)
-
-
-def mixed_kernel(aic: Function, aiv: Function, workspace_bytes: int) -> MachineKernel:
-    """The kernel of two functions; the workspace is counted for each block."""
-    return MachineKernel(aic.name, {Core.AIC: aic, Core.AIV: aiv}, workspace_bytes)
 
 
 def _caller() -> Location:
