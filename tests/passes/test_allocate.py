@@ -219,6 +219,14 @@ body(%k: int32):
     assert remark.message == "%big has 2 of 3 slots: ub has 3,072 bytes"
 
 
+def test_a_buffer_without_a_name_is_told_by_its_size() -> None:
+    kernel = machine_kernel(machine_text(buffer("big", 256, slots=2)))
+    defined(only_function(kernel), "big").result.name = ""
+    context = PassContext()
+    allocate(kernel, small_target(1024), context)
+    assert context.remarks[0].message == "a buffer of 1,024 bytes has 1 of 2 slots: ub has 1,024 bytes"
+
+
 def test_a_ring_that_passes_data_on_keeps_its_slots() -> None:
     body = (
         buffer("ring", 256, slots=3)

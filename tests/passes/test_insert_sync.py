@@ -138,6 +138,15 @@ body(%k: int32):
         assert first_problem(trace(function, {"m": first, "n": 5})) is None
 
 
+def test_a_counter_that_only_rises_takes_one_op_to_give_an_event() -> None:
+    function, _, _ = synchronised(CASES["a counter that runs through two loops"])
+    assert len([op for op in function.walk() if op.name == "irem"]) == 1
+    falling = CASES["a counter that runs through two loops"].body.replace("add(%t, #1)", "sub(%t, #1)")
+    function, _, _ = synchronised(Case(falling))
+    assert len([op for op in function.walk() if op.name == "irem"]) == 2
+    assert first_problem(trace(function, {"n": 3, "m": 4})) is None
+
+
 def test_memory_that_the_planner_reused_is_ordered() -> None:
     """The second load may land only when the store of what lay there is done."""
     body = (

@@ -73,13 +73,19 @@ def _allocate_space(
         buffer = live.buffer
         if slots[buffer] != _slots(buffer):
             context.remark(
-                f"%{buffer.result.name} has {slots[buffer]} of {_slots(buffer)} slots: "
+                f"{_spell(buffer)} has {slots[buffer]} of {_slots(buffer)} slots: "
                 f"{space.value} has {memory.usable_bytes:,} bytes",
                 buffer.location,
             )
         buffer.attributes.update(
             slots=slots[buffer], address=packing.addresses[buffer], slot_bytes=packing.slot_bytes[buffer]
         )
+
+
+def _spell(buffer: Op) -> str:
+    """A buffer in words; one that no name of the kernel led to has its size."""
+    name = buffer.result.name
+    return f"%{name}" if name else f"a buffer of {slot_size(buffer):,} bytes"
 
 
 def _slots(buffer: Op) -> int:
@@ -121,7 +127,7 @@ def _too_large(
         count = slots[buffer]
         times = f" ({count} slots of {sizes[buffer] // count:,})" if count > 1 else ""
         place = f" from {buffer.location.file}:{buffer.location.line}" if buffer.location else ""
-        lines.append(f"  {sizes[buffer]:>9,} bytes{times}: %{buffer.result.name}{place}")
+        lines.append(f"  {sizes[buffer]:>9,} bytes{times}: {_spell(buffer)}{place}")
     return CompileError(
         "\n".join(lines),
         at_peak[0].buffer.location,

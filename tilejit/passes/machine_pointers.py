@@ -98,7 +98,7 @@ def bounds(value: Value, depth: int = 0) -> Bounds | None:
         return None
     op = value.defining_op
     if op is None:
-        return _induction_bounds(value)
+        return _argument_bounds(value)
     if op.name == CONSTANT.name:
         number = op.attributes["value"]
         return (number, number) if isinstance(number, int) else None
@@ -142,16 +142,51 @@ def _combined(op: Op, found: list[Bounds | None]) -> Bounds | None:
     return None
 
 
-def _induction_bounds(value: Value) -> Bounds | None:
-    """The range of the index of a for loop with known bounds."""
+def _argument_bounds(value: Value) -> Bounds | None:
+    """The range of the index of a for loop with known bounds, or of a counter that only rises."""
     loop = value.owner.parent if isinstance(value.owner, Block) else None
-    if not isinstance(loop, Op) or loop.name != FOR.name or value.index != 0:
+    if not isinstance(loop, Op) or not loop.regions:
         return None
+    if loop.name != FOR.name or value.index != 0:
+        return _counter_bounds(value, loop)
     lower, upper, step = (bounds(loop.operand(name)) for name in ("lower", "upper", "step"))
     if lower is None or step is None or step[0] <= 0:
         return None
     highest = (1 << 62) if upper is None else max(upper[1] - 1, lower[0])
     return (lower[0], highest)
+
+
+def _counter_bounds(value: Value, loop: Op) -> Bounds | None:
+    position = value.index - (1 if loop.name == FOR.name else 0)
+    first = bounds(loop.operand_list("inits")[position])
+    passed_on = loop.regions[-1].terminator.operands[position]
+    if first is None or not _only_rises(passed_on, loop.regions[-1].arguments[value.index], 0):
+        return None
+    return (first[0], 1 << 62)
+
+
+def _only_rises(value: Value, start: Value, depth: int) -> bool:
+    """Whether ``value`` is never less than ``start``, however often loops in between run."""
+    if value is start:
+        return True
+    op = value.defining_op
+    if op is None or depth > _DEEPEST:
+        return False
+    if op.name == ADD.name:
+        left, right = op.operands
+        steps = (affine(left), affine(right))
+        if steps[1].is_constant and steps[1].constant >= 0:
+            return _only_rises(left, start, depth + 1)
+        return steps[0].is_constant and steps[0].constant >= 0 and _only_rises(right, start, depth + 1)
+    if op.name == FOR.name:
+        inner = op.regions[0].arguments[value.index + 1]
+        passed_on = op.regions[0].terminator.operands[value.index]
+        entered = op.operand_list("inits")[value.index]
+        return _only_rises(passed_on, inner, depth + 1) and _only_rises(entered, start, depth + 1)
+    if op.name == IF.name:
+        arms = [region.terminator.operands[value.index] for region in op.regions]
+        return all(_only_rises(arm, start, depth + 1) for arm in arms)
+    return False
 
 
 def affine_bounds(form: Affine) -> Bounds | None:
