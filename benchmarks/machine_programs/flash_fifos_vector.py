@@ -54,7 +54,6 @@ class _Vector(FlashProgram):
         self._reduced = vector(_PART // 8)
         self._broadcast = vector(_OWN * 8)
         self._p = self.buffer(Space.UB, FP16, _PART, address=at, slots=2)
-        self._narrow_out = self.buffer(Space.UB, FP16, _OWN * HEAD, address=0)
         self._first_row = self.mul(self.issue("sub_block_index").result, _OWN)
 
     def write(self) -> FlashProgram:
@@ -219,9 +218,10 @@ class _Vector(FlashProgram):
         if self.shape.out == FP16:
             self.barrier(Pipe.V)
             narrow: Attributes = {"round": Round.RINT, "strides": (1, 1, 4, 8)}
+            target = self.buffer(Space.UB, FP16, _OWN * HEAD, address=0)  # where the tile is
             repeats = _OWN * HEAD // _LANES
-            self.issue("vcast", narrow, dst=self._narrow_out, src=out, count=_LANES, repeats=repeats)
-            out = self._narrow_out
+            self.issue("vcast", narrow, dst=target, src=out, count=_LANES, repeats=repeats)
+            out = target
         self.hand_over(Pipe.V, Pipe.MTE3, _OUT_READY)
         row = self.add(self.mul(task, ROWS), self._first_row)
         size = _OWN * HEAD * self.shape.out.itemsize
