@@ -24,6 +24,13 @@ def test_random_programs_are_ordered(first: int, core: Core) -> None:
         assert judge(program, 6, 6) is None, f"seed {seed}\n{spell(program)}"
 
 
+def test_a_flag_without_credit_also_orders_what_follows_its_loop() -> None:
+    """A barrier in the loop takes its place, and leaves the last trip's work to be waited for behind it."""
+    program = make_program(401729, Core.AIC)
+    assert any("no flags from mte2 to fix" in remark for remark in program.remarks)
+    assert judge(program, 8, 8) is None
+
+
 def test_programs_do_not_change_between_runs() -> None:
     for seed in (3, 34, 62):
         assert spell(make_program(seed)) == spell(make_program(seed))

@@ -170,6 +170,7 @@ class Placement:
             self.lacking.setdefault((flag.target, flag.source), flag)
             self.orders.keep([sync for sync in self.orders.syncs if sync is not flag])
             self.orders.add(Barrier(Pipe.ALL, Point(flag.wait_point.anchor, False, Rank.BARRIER)))
+            self.stop_all_pipes()  # what waits behind a loop for the flag's last set
             pending = [sync for sync in self.orders.syncs if isinstance(sync, Flag)]
 
     def unprotect(self) -> None:
