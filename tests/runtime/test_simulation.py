@@ -98,7 +98,8 @@ def test_options_choose_the_chip_and_its_cores() -> None:
         ({"seed": -1}, "kernel _add: seed is -1\nfix: use an int from 0"),
         (
             {"extrapolate": True},
-            "kernel _add: extrapolate skips iterations, so there are no values",
+            "kernel _add: extrapolate skips iterations, so there are no values\n"
+            "fix: pass values=False as well",
         ),
     ],
 )

@@ -258,7 +258,7 @@ def test_environment_sets_the_number_of_threads() -> None:
 
 
 def test_systems_without_fork() -> None:
-    text = "import os, sys, ctypes, concurrent.futures.thread, numpy\n"
+    text = "import os, random, sys, ctypes, concurrent.futures.thread, numpy\n"
     text += "del os.register_at_fork\nsys.platform = 'win32'\n"
     text += "from tilejit.backend.cpu import threads; print(threads.has_native_pool())"
     result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
