@@ -148,3 +148,21 @@ def test_a_launch_on_the_chip_says_to_simulate() -> None:
     x, y, out = _arrays(256)
     with pytest.raises(LaunchError, match="simulate"):
         _add[(1,)](x, y, out, 256, BLOCK=256, target="ascend910b")
+
+
+@tilejit.kernel
+def _copy_once(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes, mask=lanes < n, eviction_policy="evict_first")
+    tl.store(out_ptr + lanes, x, mask=lanes < n)
+
+
+def test_what_is_read_once_goes_past_the_cache() -> None:
+    x, _, out = _arrays(3000)
+    result = _copy_once.simulate[(12,)](x, out, 3000, BLOCK=256)
+    np.testing.assert_array_equal(out, x)
+    assert not result.findings
+    machine = tilejit.compile(_copy_once, x, out, 3000, BLOCK=256, target="ascend910b").ir("machine")
+    assert "{streams=true}" in machine
+    plain = tilejit.compile(_add, x, x, out, 3000, BLOCK=256, target="ascend910b").ir("machine")
+    assert "streams" not in plain

@@ -4,6 +4,9 @@
 with what lies between them and gathered in UB; to be stored, each is spread to a block of its own. A tile
 whose rows are contiguous along its last dimension but one is turned over in UB.
 
+A load that says ``eviction_policy="evict_first"`` goes past L2: its data are read once, and others keep their
+lines.
+
 Lanes that a mask excludes are filled after the copy: the DMA pads a row to its block, the vector unit fills
 whole blocks behind it. Nothing is filled where only stores under the same mask see the lanes.
 """
@@ -43,6 +46,8 @@ from tilejit.passes.machine_builder import Index, Operand
 from tilejit.passes.tile_homes import TileLayout, UbTile, layout_of
 from tilejit.passes.tile_lanes import conjuncts
 
+_READ_ONCE = "evict_first"
+"""The eviction policy of loads whose data nobody reads again."""
 _ATOMIC: Mapping[AtomicKind, StoreAtomic] = {
     AtomicKind.ADD: StoreAtomic.ADD, AtomicKind.MAX: StoreAtomic.MAX, AtomicKind.MIN: StoreAtomic.MIN,
 }  # fmt: skip
@@ -94,12 +99,13 @@ def _copied_tile(lowering: Lowering, walk: Walk, element: DType, name: str) -> U
 
 def _copy_in(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float | None) -> None:
     builder = lowering.builder
+    streams = walk.op.attributes["eviction_policy"] == _READ_ONCE
 
     def copy(address: Value, offset: Index, rows: Index, columns: Index, row_stride: Index) -> None:
         target = builder.move(tile.pointer, offset)
         gaps = _gaps(lowering, tile, columns, row_stride)
         pads: dict[str, Operand] = {}
-        attributes: dict[str, int | float] = {}
+        attributes: dict[str, int | float] = {"streams": streams}
         if value is not None and not isinstance(columns, int):
             lanes = BLOCK_BYTES // tile.element.itemsize
             pads["right"] = builder.value(builder.sub(builder.round_up(columns, lanes), columns))
