@@ -128,8 +128,7 @@ def _request(parsed: argparse.Namespace) -> SimulationRequest:
 
 
 def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | Heuristics:
-    """The kernel that a place names; with ``only_one`` its name may be left out where its file has no
-    other."""
+    """The kernel that a place names; with ``only_one`` a file that has no other need not name it."""
     module_name, separator, name = place.rpartition(":")
     if only_one and place.endswith(".py"):
         kernels = _kernels_of(_import(place))
