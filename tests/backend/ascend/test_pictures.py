@@ -102,7 +102,10 @@ def test_the_picture_is_well_formed_and_has_a_box_for_each_buffer() -> None:
 
 
 def test_the_summary_says_where_time_and_bytes_went() -> None:
-    text = relay().summary()
+    result = relay()
+    text = result.summary()
+    assert str(result) == text
+    assert len(repr(result).splitlines()) == 1
     assert text.startswith("relay on ascend910b1: ")
     assert "on 3 cores" in text
     assert re.search(r"v waits \d+ cycles a core at wait_flag\(%id\) {source=mte2, target=v}", text)

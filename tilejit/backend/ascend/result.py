@@ -19,9 +19,9 @@ from tilejit.target.spaces import Pipe
 _LONGEST_WAITS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SimulationResult:
-    """What a simulated launch did.
+    """What a simulated launch did; printed, its summary.
 
     Units: ``cycles`` of the core clock from the first instruction to the last result; the time of the launch
     itself is not in it. ``busy`` gives for each core and pipe its cycles of work, ``occupied`` those in which
@@ -48,6 +48,12 @@ class SimulationResult:
     spans: tuple[Span, ...] = ()
     issued: tuple[tuple[int, Instruction], ...] = ()
     skipped_cycles: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<simulation of {self._headline()}, {len(self.findings)} findings>"
+
+    def __str__(self) -> str:
+        return self.summary()
 
     @property
     def microseconds(self) -> float:
@@ -86,10 +92,7 @@ class SimulationResult:
 
     def summary(self) -> str:
         """Time, busy shares, traffic and findings as a short text."""
-        lines = [
-            f"{self.kernel.name} on {self.target}: {self.microseconds:.2f} us, {self.cycles:.0f} cycles, "
-            f"{self.instructions} instructions on {len(self.core_names)} cores"
-        ]
+        lines = [self._headline()]
         if self.skipped_cycles:
             lines.append(f"{self.skipped_cycles:.0f} cycles of it extrapolated from the steady state")
         shares = {pipe: self.busy_share(pipe) for pipe in Pipe}
@@ -102,6 +105,12 @@ class SimulationResult:
         for name, moved in (("l2", self.l2_bytes), ("hbm", self.hbm_bytes)):
             lines.append(f"{name:<9}{moved:>14} bytes{self._rate(moved)}")
         return "\n".join([*lines, *map(str, self.findings)]) + "\n"
+
+    def _headline(self) -> str:
+        return (
+            f"{self.kernel.name} on {self.target}: {self.microseconds:.2f} us, {self.cycles:.0f} cycles, "
+            f"{self.instructions} instructions on {len(self.core_names)} cores"
+        )
 
     def _longest_waits(self) -> list[str]:
         longest = sorted(self.waits.items(), key=lambda item: -item[1])[:_LONGEST_WAITS]
