@@ -13,12 +13,10 @@ Source of the legal casts: CANN documentation of Cast (V220).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping
 
 from tilejit.diagnostics import CompileError
-from tilejit.ir.core import Builder, Function, Op, Value
-from tilejit.ir.opdef import Attribute, OpDef
+from tilejit.ir.core import Function, Op
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import (
     BF16,
@@ -28,11 +26,9 @@ from tilejit.ir.types import (
     INT8,
     INT16,
     INT32,
-    INT64,
     UINT8,
     UINT32,
     DType,
-    TileType,
 )
 from tilejit.ops import (
     ABS,
@@ -42,7 +38,6 @@ from tilejit.ops import (
     BROADCAST,
     CAST,
     CMP,
-    CONSTANT,
     ERF,
     EXP,
     EXP2,
@@ -61,18 +56,16 @@ from tilejit.ops import (
     SELECT,
     SHL,
     SHR,
-    SPLAT,
     SQRT,
     SUB,
     XOR,
-    CmpPredicate,
     ReduceKind,
     Rounding,
 )
-from tilejit.ops.approximations import ERF as ERF_POLYNOMIAL
-from tilejit.ops.approximations import LOG2_ERFC
+from tilejit.passes import legal_floats
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
+from tilejit.passes.legal_values import DIRECT, Maker, element_of, refuse
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import TileHomes, is_view
 
@@ -83,30 +76,6 @@ _BOOL_OPS = frozenset(op.name for op in (AND, OR, XOR, NOT, CMP))
 
 _NUMERIC_KINDS = (ReduceKind.SUM, ReduceKind.MAX, ReduceKind.MIN)
 _BEFORE_VIEWS = frozenset(op.name for op in (CAST, NEG, ABS, SQRT, RSQRT, EXP, EXP2, LOG, LOG2))
-
-_DIRECT: frozenset[tuple[DType, DType]] = frozenset(
-    {
-        (FP16, FP32), (FP16, INT32), (FP16, INT16), (FP16, INT8), (FP16, UINT8),
-        (FP32, FP16), (FP32, BF16), (FP32, INT16), (FP32, INT32), (FP32, INT64),
-        (BF16, FP32), (BF16, INT32), (INT16, FP16), (INT16, FP32),
-        (INT32, FP32), (INT32, INT64), (INT64, FP32), (INT8, FP16), (UINT8, FP16),
-    }
-)  # fmt: skip
-_STEPS: Mapping[tuple[DType, DType], tuple[DType, ...]] = {
-    (FP16, BF16): (FP32,), (BF16, FP16): (FP32,), (BF16, INT16): (FP32,),
-    (BF16, INT8): (FP32, INT16, FP16), (BF16, UINT8): (FP32, INT16, FP16), (BF16, INT64): (FP32,),
-    # Two roundings through fp16 would not be one to int8: whole numbers first.
-    (FP32, INT8): (INT16, FP16), (FP32, UINT8): (INT16, FP16),
-    (INT8, FP32): (FP16,), (INT8, BF16): (FP16, FP32), (INT8, INT16): (FP16,), (INT8, INT32): (FP16,),
-    (UINT8, FP32): (FP16,), (UINT8, BF16): (FP16, FP32), (UINT8, INT16): (FP16,), (UINT8, INT32): (FP16,),
-    (INT16, BF16): (FP32,), (INT16, INT32): (FP32,),
-    (INT32, FP16): (FP32,), (INT32, BF16): (FP32,),
-}  # fmt: skip
-"""What a cast goes through; every step but the last is exact, or the last gives the same all the same."""
-_NARROWED: Mapping[tuple[DType, DType], tuple[DType, ...]] = {
-    (INT32, INT16): (), (INT32, INT8): (FP32, FP16), (INT16, INT8): (FP16,),
-}  # fmt: skip
-"""Casts that wrap: the unit clamps, so the number is first brought into range by shifts."""
 
 
 def legalise(function: Function, context: PassContext) -> None:
@@ -134,86 +103,12 @@ def legalise(function: Function, context: PassContext) -> None:
                 _on_scalar_unit(op)
 
 
-class _Maker:
-    """Makes ops in front of the one that they replace."""
-
-    def __init__(self, op: Op) -> None:
-        assert op.parent is not None
-        self._builder = Builder(op.parent, op, op.location)
-
-    def make(
-        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
-    ) -> Value:
-        op = Op(definition, operands, attributes, location=self._builder.location)
-        return self._builder.insert(op).result
-
-    def constant(self, number: int | float, type: TileType) -> Value:
-        scalar = self.make(CONSTANT, {"value": number, "dtype": type.element})
-        return self.make(SPLAT, {"shape": type.shape}, x=scalar) if type.shape else scalar
-
-    def polynomial(self, coefficients: Sequence[float], x: Value) -> Value:
-        """Horner's scheme, the highest power first."""
-        result = self.constant(coefficients[0], x.type)
-        for coefficient in coefficients[1:]:
-            product = self.make(MUL, lhs=result, rhs=x)
-            result = self.make(ADD, lhs=product, rhs=self.constant(coefficient, x.type))
-        return result
-
-    def cast(self, x: Value, target: DType) -> Value:
-        """Convert in legal steps, with the meaning of ``cast``. Raises: CompileError where there are none."""
-        source = _element(x)
-        if source == target:
-            return x
-        view = x.defining_op
-        if view is not None and view.name == BROADCAST.name:
-            return self.make(BROADCAST, view.attributes, x=self.cast(view.operands[0], target))
-        if source == INT1:
-            return self._cast_from_bool(x, target)
-        if target == INT1:
-            wide = self.cast(x, FP32) if source.bits < FP32.bits else x
-            zero = self.constant(0.0 if _element(wide).is_floating() else 0, wide.type)
-            return self.make(CMP, {"predicate": CmpPredicate.NE}, lhs=wide, rhs=zero)
-        if {source, target} == {INT8, UINT8}:
-            return self.make(BITCAST, {"dtype": target}, x=x)
-        if target == UINT8 and source in (INT16, INT32):
-            low = self.cast(x, INT16)
-            x, source = self.make(AND, lhs=low, rhs=self.constant(255, low.type)), INT16
-            steps: tuple[DType, ...] | None = (FP16,)
-        elif (source, target) in _NARROWED:
-            distance = self.constant(source.bits - target.bits, x.type)
-            x = self.make(SHR, lhs=self.make(SHL, lhs=x, rhs=distance), rhs=distance)
-            steps = _NARROWED[source, target]
-        else:
-            steps = () if (source, target) in _DIRECT else _STEPS.get((source, target))
-        if steps is None:
-            raise CompileError(
-                f"Ascend: the vector unit cannot cast {source} to {target}",
-                self._builder.location,
-                "go through fp32 or int32",
-            )
-        for step in (*steps, target):
-            x = self.make(CAST, {"dtype": step}, x=x)
-        return x
-
-    def _cast_from_bool(self, x: Value, target: DType) -> Value:
-        type = TileType(FP32, x.type.shape)
-        ones, zeros = self.constant(1.0, type), self.constant(0.0, type)
-        chosen = self.make(SELECT, condition=x, true_value=ones, false_value=zeros)
-        return self.cast(chosen, target)
-
-
-def _element(value: Value) -> DType:
-    element = value.type.element
-    assert isinstance(element, DType)
-    return element
-
-
 def _compute_before_view(op: Op) -> None:
     """Let a function of a repeated tile be the repeated function: it is computed of fewer elements."""
     view = op.operands[0].defining_op
     if view is None or view.name != BROADCAST.name:
         return
-    maker = _Maker(op)
+    maker = Maker(op)
     computed = maker.make(op.definition, op.attributes, x=view.operands[0])
     replace_op(op, [maker.make(BROADCAST, view.attributes, x=computed)])
 
@@ -223,7 +118,7 @@ def _sink_view(view: Op) -> None:
     producer = view.operands[0].defining_op
     if producer is None or producer.name not in _BOOL_OPS:
         return
-    maker = _Maker(view)
+    maker = Maker(view)
     operands = {
         name: maker.make(view.definition, view.attributes, x=values[0])
         for name, values in producer.named_operands().items()
@@ -238,65 +133,43 @@ def _on_scalar_unit(op: Op) -> None:
     """Compute scalars of 16 bits in fp32."""
     if op.name in (CAST.name, SELECT.name, BITCAST.name) or op.operands[0].type.element not in (FP16, BF16):
         return
-    maker = _Maker(op)
+    maker = Maker(op)
     operands = {n: maker.make(CAST, {"dtype": FP32}, x=v[0]) for n, v in op.named_operands().items()}
     result = maker.make(op.definition, op.attributes, **operands)
     if op.name != CMP.name:
-        result = maker.make(CAST, {"dtype": _element(op.result)}, x=result)
+        result = maker.make(CAST, {"dtype": element_of(op.result)}, x=result)
     replace_op(op, [result])
 
 
 def _widen(op: Op, wide: DType) -> None:
     """Compute ``op`` on operands of another type and cast back."""
-    maker = _Maker(op)
+    maker = Maker(op)
     operands = {name: maker.cast(values[0], wide) for name, values in op.named_operands().items()}
     result = maker.make(op.definition, op.attributes, **operands)
-    replace_op(op, [result if op.name == CMP.name else maker.cast(result, _element(op.result))])
+    replace_op(op, [result if op.name == CMP.name else maker.cast(result, element_of(op.result))])
 
 
 def _arithmetic(op: Op) -> None:
-    element = _element(op.operands[0])
+    element = element_of(op.operands[0])
     if element in (INT8, UINT8):
         _widen(op, INT16)
     elif element == BF16 or (element == FP16 and op.name not in _NATIVE_FP16):
         _widen(op, FP32)
     elif element not in (FP16, FP32, INT16, INT32):
-        _refuse(op, element)
+        refuse(op, element)
 
 
 def _compare(op: Op) -> None:
     """Comparisons are of 32 bits; wider integers have to follow the index."""
     if not isinstance(op.operands[0].type.element, DType):
         raise CompileError("Ascend: tiles of addresses cannot be compared", op.location, "compare indices")
-    if _element(op.operands[0]) in (INT8, UINT8, INT16, FP16, BF16):
+    if element_of(op.operands[0]) in (INT8, UINT8, INT16, FP16, BF16):
         _widen(op, FP32)
-
-
-def _erf(op: Op) -> None:
-    """Near 0 an odd polynomial, beyond 1 the complement 1 - 2**p(|x|), beyond 4 one."""
-    maker, element = _Maker(op), _element(op.result)
-    if element not in (FP16, BF16, FP32):
-        _refuse(op, element)
-    x = maker.cast(op.operands[0], FP32)
-    zero, one, four = (maker.constant(number, x.type) for number in (0.0, 1.0, 4.0))
-    magnitude = maker.make(ABS, x=x)
-    slope = maker.polynomial(ERF_POLYNOMIAL, maker.make(MUL, lhs=x, rhs=x))
-    near = maker.make(ADD, lhs=x, rhs=maker.make(MUL, lhs=x, rhs=slope))
-    logarithm = maker.polynomial(LOG2_ERFC, maker.make(MIN, lhs=magnitude, rhs=four))
-    complement = maker.make(EXP2, x=logarithm)
-    above, below = maker.make(SUB, lhs=one, rhs=complement), maker.make(SUB, lhs=complement, rhs=one)
-    is_near, is_below = (
-        maker.make(CMP, {"predicate": CmpPredicate.LT}, lhs=lhs, rhs=rhs)
-        for lhs, rhs in ((magnitude, one), (x, zero))
-    )
-    far = maker.make(SELECT, condition=is_below, true_value=below, false_value=above)
-    result = maker.make(SELECT, condition=is_near, true_value=near, false_value=far)
-    replace_op(op, [maker.cast(result, element)])
 
 
 def _absolute(op: Op) -> None:
     """Integers: the larger of x and -x, which is MIN for MIN."""
-    element, maker = _element(op.result), _Maker(op)
+    element, maker = element_of(op.result), Maker(op)
     if element == UINT8:
         replace_op(op, [op.operands[0]])
     elif element in (INT8, INT16, INT32):
@@ -307,20 +180,9 @@ def _absolute(op: Op) -> None:
         _arithmetic(op)
 
 
-def _fma(op: Op) -> None:
-    """Products of 16-bit floats are exact in fp32, so that two instructions round as one."""
-    element = _element(op.result)
-    if element not in (FP16, BF16):
-        _refuse(op, element)
-    maker = _Maker(op)
-    a, b, c = (maker.cast(value, FP32) for value in op.operands)
-    total = maker.make(ADD, lhs=maker.make(MUL, lhs=a, rhs=b), rhs=c)
-    replace_op(op, [maker.cast(total, element)])
-
-
 def _select(op: Op) -> None:
     """Elements are chosen as 32-bit floats, which holds narrower numbers exactly."""
-    element, maker = _element(op.result), _Maker(op)
+    element, maker = element_of(op.result), Maker(op)
     condition, *values = op.operands
     if element == FP32:
         return
@@ -334,7 +196,7 @@ def _select(op: Op) -> None:
     elif element.bits < FP32.bits:
         moved = [maker.cast(value, FP32) for value in values]
     else:
-        _refuse(op, element)
+        refuse(op, element)
     result = maker.make(SELECT, condition=condition, true_value=moved[0], false_value=moved[1])
     same_bits = element in (INT32, UINT32)
     back = maker.make(BITCAST, {"dtype": element}, x=result) if same_bits else maker.cast(result, element)
@@ -342,24 +204,24 @@ def _select(op: Op) -> None:
 
 
 def _cast(op: Op) -> None:
-    source, target = _element(op.operands[0]), _element(op.result)
+    source, target = element_of(op.operands[0]), element_of(op.result)
     if op.attributes["rounding"] is not Rounding.RTNE:
         if target not in (FP16, BF16):
-            _refuse(op, target)
-    elif (source, target) not in _DIRECT:
-        replace_op(op, [_Maker(op).cast(op.operands[0], target)])
+            refuse(op, target)
+    elif (source, target) not in DIRECT:
+        replace_op(op, [Maker(op).cast(op.operands[0], target)])
 
 
 def _bits(op: Op) -> None:
-    element = _element(op.result)
+    element = element_of(op.result)
     if element not in (INT1, INT16, INT32):
-        _refuse(op, element)
+        refuse(op, element)
 
 
 def _shift(op: Op) -> None:
-    element = _element(op.result)
+    element = element_of(op.result)
     if element not in (INT16, INT32):
-        _refuse(op, element)
+        refuse(op, element)
 
 
 def _keep(op: Op) -> None:
@@ -371,14 +233,14 @@ def _load(op: Op) -> None:
     other, mask = op.optional_operand("other"), op.optional_operand("mask")
     if other is None or mask is None or op.result.type.is_scalar or constant_value(other) is not None:
         return
-    maker = _Maker(op)
+    maker = Maker(op)
     loaded = maker.make(LOAD, op.attributes, pointer=op.operand("pointer"), mask=mask)
     replace_op(op, [maker.make(SELECT, condition=mask, true_value=loaded, false_value=other)])
 
 
 def _reduce(op: Op) -> None:
     """16-bit floats are reduced in fp32, which is faster too, narrow integers where nothing is lost."""
-    element = _element(op.result)
+    element = element_of(op.result)
     if element in (FP16, BF16):
         _widen(op, FP32)
     elif element in (INT8, UINT8, INT16) and op.attributes["kind"] in _NUMERIC_KINDS:
@@ -388,19 +250,11 @@ def _reduce(op: Op) -> None:
         raise CompileError(f"Ascend: the vector unit cannot reduce {element}", op.location, hint)
 
 
-def _refuse(op: Op, element: DType) -> NoReturn:
-    raise CompileError(
-        f"Ascend: the vector unit cannot compute {op.name} on {element}",
-        op.location,
-        "convert to fp32 or int32 first",
-    )
-
-
 _RULES: Mapping[str, Callable[[Op], None]] = {
     SELECT.name: _select,
     CAST.name: _cast,
-    FMA.name: _fma,
-    ERF.name: _erf,
+    FMA.name: legal_floats.fma,
+    ERF.name: legal_floats.erf,
     ABS.name: _absolute,
     CMP.name: _compare,
     BITCAST.name: _keep,
