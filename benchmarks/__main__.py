@@ -1,4 +1,4 @@
-"""``python -m benchmarks quick | list | run NAME | compile-time | ascend-model``: see ``--help``."""
+"""``python -m benchmarks quick | list | run NAME | compile-time | ascend-model | ascend-kernels``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ascend_model, compile_time
+from benchmarks import ascend_kernels, ascend_model, compile_time
 from benchmarks.cases import CASES, LAUNCH_BAR_US, LAUNCHES_A_CALL, Case, Prepared
 from benchmarks.limits import Limits, measure_limits
 from benchmarks.measure import Comparison, ForeignLoad, compare, keep_freed_memory
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.sensitivity:
             return ascend_model.report_sensitivity(options.only, options.skip)
         return ascend_model.report(options.only, options.skip, is_quick=options.quick)
+    if options.command == "ascend-kernels":
+        return ascend_kernels.report(options.parts or list(ascend_kernels.PARTS), is_quick=options.quick)
     _restart_with_threads(options.threads)
     keep_freed_memory()
     if options.command == "quick":
@@ -70,6 +72,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     model.add_argument("--skip", nargs="+", default=[], metavar="TEXT", help="programs to leave out")
     model.add_argument("--sensitivity", action="store_true", help="vary what no source gives instead")
     model.add_argument("--quick", action="store_true", help="skip iterations that repeat: about 2 %% off")
+    made = commands.add_parser("ascend-kernels", help="kernels from Python on the model, with their bars")
+    made.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(ascend_kernels.PARTS)}")
+    made.add_argument("--quick", action="store_true", help="fewer sizes, each compilation once")
     for command in (quick, run, compile_):
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     return parser.parse_args(arguments)

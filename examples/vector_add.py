@@ -1,6 +1,7 @@
 """Add two vectors: the first kernel to read.
 
-Every program of the grid owns ``BLOCK`` elements; the mask keeps the last program inside the arrays.
+Every program of the grid owns ``BLOCK`` elements; the mask keeps the last program inside the arrays. Nobody
+reads x and y again: where a cache can be told so, it keeps its room for the sum.
 
     python examples/vector_add.py
 """
@@ -18,8 +19,8 @@ import tilejit.language as tl
 def vector_add_kernel(x_ptr, y_ptr, out_ptr, n_elements, BLOCK: tl.constexpr):
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < n_elements
-    x = tl.load(x_ptr + offsets, mask=mask)
-    y = tl.load(y_ptr + offsets, mask=mask)
+    x = tl.load(x_ptr + offsets, mask=mask, eviction_policy="evict_first")
+    y = tl.load(y_ptr + offsets, mask=mask, eviction_policy="evict_first")
     tl.store(out_ptr + offsets, x + y, mask=mask)
 
 

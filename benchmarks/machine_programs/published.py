@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.machine_programs.add import Add, add_kernel
 from benchmarks.machine_programs.flash_attention import WIDTH, FlashAttention, flash_attention_kernel
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
-from tilejit.backend.ascend.result import SimulationResult
+from tilejit.backend.ascend.result import SimulationResult as SimulationResult
 from tilejit.backend.ascend.sensitivity import Effect, assumption_effects
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel

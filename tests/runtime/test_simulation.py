@@ -79,6 +79,17 @@ def test_iterations_that_repeat_can_be_skipped() -> None:
     assert skipped.instructions == alone.instructions
 
 
+def test_l2_may_hold_arrays_before_the_launch() -> None:
+    x, y, out = _arrays(1 << 16)
+    cold, some, warm = (
+        _add.simulate[(256,)](x, y, out, x.size, BLOCK=256, values=False, resident=resident)
+        for resident in ((), ("x_ptr",), ("x_ptr", "y_ptr", "out_ptr"))
+    )
+    assert cold.hbm_bytes - some.hbm_bytes == x.nbytes
+    assert warm.hbm_bytes == 0
+    assert warm.cycles < cold.cycles
+
+
 def test_options_choose_the_chip_and_its_cores() -> None:
     x, y, out = _arrays(5000)
     one = _add.simulate[(20,)](x, y, out, 5000, BLOCK=256, blocks=1, target="ascend910b4")
@@ -96,6 +107,11 @@ def test_options_choose_the_chip_and_its_cores() -> None:
         ({"blocks": 49}, "kernel _add: blocks is 49\nfix: use an int from 1 to 48"),
         ({"blocks": 0}, "kernel _add: blocks is 0"),
         ({"seed": -1}, "kernel _add: seed is -1\nfix: use an int from 0"),
+        ({"resident": [1]}, "kernel _add: resident is [1]\nfix: use names of array parameters"),
+        (
+            {"resident": ("n",)},
+            "kernel _add: resident names n, which is no array\nfix: use some of x_ptr, y_ptr, out_ptr",
+        ),
         (
             {"extrapolate": True},
             "kernel _add: extrapolate skips iterations, so there are no values\n"

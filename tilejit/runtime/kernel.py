@@ -166,7 +166,7 @@ class Kernel(TracedFunction):
         kernel's arguments: ``target`` names the chip ("ascend910b", "ascend910b1" to "ascend910b4"),
         ``blocks`` how many cores take part, ``values=False`` simulates time alone, then ``extrapolate=True``
         skips iterations of long loops that repeat those before, ``seed`` varies latencies, ``keep_spans``
-        keeps the time of every instruction.
+        keeps the time of every instruction, ``resident`` names arrays that L2 holds before the launch.
 
         Raises: LaunchError where the call is wrong, CompileError where the kernel cannot run there.
         """

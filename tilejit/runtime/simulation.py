@@ -40,9 +40,10 @@ class SimulationSettings:
     seed: int = 0
     keep_spans: bool = False
     extrapolate: bool = False
+    resident: tuple[str, ...] = ()
 
 
-SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans", "extrapolate")
+SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans", "extrapolate", "resident")
 
 
 def resolve_ascend(target: object) -> AscendTarget:
@@ -69,7 +70,17 @@ def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationS
     if extrapolate and values:
         problem = f"kernel {kernel}: extrapolate skips iterations, so there are no values"
         raise LaunchError(problem, "pass values=False as well")
-    return SimulationSettings(target, blocks, values, seed, spans, extrapolate)
+    resident = _names(kernel, given.get("resident", ()))
+    return SimulationSettings(target, blocks, values, seed, spans, extrapolate, resident)
+
+
+def _names(kernel: str, given: object) -> tuple[str, ...]:
+    """The names of arrays that L2 holds before the launch."""
+    names = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    for name in names:
+        if not isinstance(name, str):
+            raise LaunchError(f"kernel {kernel}: resident is {given!r}", "use names of array parameters")
+    return tuple(name for name in names if isinstance(name, str))
 
 
 class Simulator:
@@ -97,6 +108,10 @@ class Simulator:
         compiled = self.compiled(call, settings.target, chosen)
         arguments: dict[str, ArgumentValue] = {name: as_numpy(v) for name, v in call.arrays.items()}
         arguments.update({name: _number(value) for name, value in call.numbers.items()})
+        unknown = [name for name in settings.resident if name not in call.arrays]
+        if unknown:
+            problem = f"kernel {self._source.name}: resident names {unknown[0]}, which is no array"
+            raise LaunchError(problem, f"use some of {', '.join(call.arrays)}")
         return simulate(
             compiled.machine,
             arguments,
@@ -107,6 +122,7 @@ class Simulator:
             seed=settings.seed,
             keep_spans=settings.keep_spans,
             extrapolate=settings.extrapolate,
+            resident=settings.resident,
         )
 
 
