@@ -240,3 +240,14 @@ def totals_kernel(x_ptr, total_ptr, largest_ptr, n, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + lanes, mask=mask, other=0)
     tl.atomic_add(total_ptr, tl.sum(x, axis=0))
     tl.atomic_max(largest_ptr + tl.arange(0, BLOCK), x, mask=mask)
+
+
+@tilejit.kernel
+def orders_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    places = tl.arange(0, BLOCK)
+    mask = places < n
+    x, y = tl.load(x_ptr + places, mask=mask), tl.load(y_ptr + places, mask=mask)
+    known = tl.where(x == x, 1, 0) + tl.where(x != x, 2, 0) + tl.where(y != 1.0, 4, 0)
+    apart = tl.where(x != y, 8, 0) + tl.where(x == y, 16, 0) + tl.where(x.to(tl.int1), 32, 0)
+    order = tl.where(x < y, 64, 0) + tl.where(x <= y, 128, 0) + tl.where(x > y, 256, 0)
+    tl.store(out_ptr + places, known + apart + order + tl.where(x >= y, 512, 0), mask=mask)

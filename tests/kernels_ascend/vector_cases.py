@@ -89,6 +89,15 @@ def _pointwise() -> Iterator[Case]:
 
         name = f"totals-{spell(dtype)}"
         yield Case(name, kernels.totals_kernel, totals, (4,), {"BLOCK": 64}, True, dtype == np.int32)
+    special = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 2.5)
+    for dtype in (np.float32, np.float16):
+
+        def orders(_: Random, kind: type = dtype) -> list[Argument]:
+            x, y = np.meshgrid(np.array(special), np.array(special))
+            return [x.ravel().astype(kind), y.ravel().astype(kind), untouched(49, dtype=np.int32), 49]
+
+        name = f"orders-{spell(dtype)}"
+        yield Case(name, kernels.orders_kernel, orders, (1,), {"BLOCK": 64}, True, dtype == np.float32)
 
 
 def _examples() -> Iterator[Case]:

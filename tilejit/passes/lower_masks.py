@@ -156,10 +156,14 @@ def _compare(lowering: Lowering, op: Op) -> Bits:
     left, right = (lowering.source(value, lhs.type) for value in (lhs, rhs))
     if isinstance(left, Value):
         left, right, predicate = right, left, _FLIPPED[predicate]
+    # The unit says of NaN that it is not different from anything.
+    asked = Predicate.EQ if predicate is CmpPredicate.NE else Predicate(predicate.value)
     sources = [lowering.as_source(left)]
     if isinstance(right, Source):
-        return compare_sources(lowering, layout, [*sources, right], None, Predicate(predicate.value))
-    return compare_sources(lowering, layout, sources, right, Predicate(predicate.value))
+        bits = compare_sources(lowering, layout, [*sources, right], None, asked)
+    else:
+        bits = compare_sources(lowering, layout, sources, right, asked)
+    return _inverted(lowering, bits) if predicate is CmpPredicate.NE else bits
 
 
 def _compare_integers(lowering: Lowering, op: Op, predicate: CmpPredicate, layout: TileLayout) -> Bits:

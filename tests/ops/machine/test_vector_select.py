@@ -39,7 +39,8 @@ def test_vcmp_packs_bits_from_the_lowest(dtype: DType, predicate: Predicate) -> 
         src1=ub(dtype, 4096), count=count,
     )  # fmt: skip
     for i in range(count):
-        assert bit(memories, 64, i) == HOLDS[predicate](left[i], right[i])
+        is_nan = i == 5  # of which everything is false, "not equal" too
+        assert bit(memories, 64, i) == (not is_nan and HOLDS[predicate](left[i], right[i]))
 
 
 def test_vcmps_in_repeats_over_rows() -> None:

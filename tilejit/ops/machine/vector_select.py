@@ -1,7 +1,8 @@
 """Comparisons and selections on the vector unit: a bit for each element, the first in the lowest bit.
 
 Source: CANN documentation of Compare, CompareScalar, Select and vsel (V220): a comparison works on whole
-repeats of 256 bytes; Select modes 1 and 2 use 8 KB of UB that belong to the system.
+repeats of 256 bytes; Select modes 1 and 2 use 8 KB of UB that belong to the system. Its table of special
+values: every comparison with NaN is false, "not equal" too, where IEEE 754 has it true.
 """
 
 from __future__ import annotations
@@ -54,9 +55,13 @@ class Predicate(Enum):
     GE = "ge"
 
 
+def _differ(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    return np.asarray((lhs < rhs) | (lhs > rhs))
+
+
 _HOLDS: Mapping[Predicate, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     Predicate.EQ: np.equal,
-    Predicate.NE: np.not_equal,
+    Predicate.NE: _differ,
     Predicate.LT: np.less,
     Predicate.LE: np.less_equal,
     Predicate.GT: np.greater,
@@ -128,8 +133,8 @@ def _compare_op(name: str, sources: tuple[str, ...], scalar: bool, summary: str)
     return machine_op(name, operands, _infer_compare(name, sources), facts, (predicate, STRIDES), summary)
 
 
-VCMP = _compare_op("vcmp", ("src0", "src1"), False, "bits of dst = src0 predicate src1")
-VCMPS = _compare_op("vcmps", ("src",), True, "bits of dst = src predicate scalar")
+VCMP = _compare_op("vcmp", ("src0", "src1"), False, "bits of dst = src0 predicate src1; NaN is not even ne")
+VCMPS = _compare_op("vcmps", ("src",), True, "bits of dst = src predicate scalar; NaN is not even ne")
 
 
 class SelectMode(Enum):

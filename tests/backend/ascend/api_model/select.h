@@ -123,7 +123,7 @@ inline bool holds(AscendC::CMPMODE mode, T a, T b)
     case AscendC::CMPMODE::GE:
         return x >= y;
     default:
-        return x != y;
+        return x < y || x > y; // false for NaN, as on the chip
     }
 }
 
