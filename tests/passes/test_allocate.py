@@ -320,6 +320,12 @@ def test_the_error_lists_what_is_live_at_the_peak() -> None:
     )
 
 
+def test_buffers_that_nothing_touches_can_be_too_large_too() -> None:
+    kernel = machine_kernel(machine_text(buffer("a", 512, slots=1)))
+    with pytest.raises(CompileError, match="together need 2,048 bytes; UB of an AIV has 1,024"):
+        allocate(kernel, small_target(1024), PassContext())
+
+
 def overlapping() -> MachineKernel:
     kernel = machine_kernel(machine_text(THREE_STEPS))
     allocate(kernel, ASCEND_910B2, PassContext())

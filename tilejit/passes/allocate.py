@@ -109,7 +109,7 @@ def _too_large(
     """The error that names what is live where most bytes are."""
     sizes = {live.buffer: round_up(slot_size(live.buffer), alignment) * slots[live.buffer] for live in ranges}
     at_peak: list[LiveRange] = []
-    for moment in sorted({live.start for live in ranges if live.touches}):
+    for moment in sorted({live.start for live in ranges}):
         alive = [live for live in ranges if live.start <= moment <= live.end]
         if sum(sizes[live.buffer] for live in alive) > sum(sizes[live.buffer] for live in at_peak):
             at_peak = alive
