@@ -301,6 +301,15 @@ set_atomic() {kind=none}
 copy_out(%y, %a, #1, #256)
 """
     ),
+    "a scalar store among stores that add up": Case(
+        buffer("a")
+        + """
+set_atomic() {kind=add, element=fp32}
+%one = constant() {value=1.0, dtype=fp32} : fp32
+store(%y, %one)
+copy_out(%y, %a, #1, #256)
+"""
+    ),
     "rows of one buffer": Case(
         buffer("a", elements=512)
         + """

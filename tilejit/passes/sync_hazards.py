@@ -171,13 +171,17 @@ class _Finder:
         elif earlier.has_unit_flag and later.has_unit_flag:
             return False
         if earlier.space is Space.GM and earlier.is_write and later.is_write:
-            modes = {self.atomic.get(earlier.op), self.atomic.get(later.op)}
+            modes = {self._combines(earlier), self._combines(later)}
             if len(modes) == 1 and modes & {StoreAtomic.ADD, StoreAtomic.MAX, StoreAtomic.MIN}:
                 return False
             root = earlier.root
             if earlier.pipe is later.pipe and root is not None and root is later.root:
                 return root.defining_op is None or root.name not in self.shared
         return True
+
+    def _combines(self, access: StaticAccess) -> StoreAtomic | None:
+        """How a store combines with what is there; one of the scalar unit never does."""
+        return StoreAtomic.NONE if access.pipe is Pipe.S else self.atomic.get(access.op)
 
     def _follow_in_order(self, earlier: StaticAccess, later: StaticAccess) -> bool:
         """Whether two mmads work on one tile of so many fractals that the cube unit keeps their order."""
