@@ -17,11 +17,15 @@ def buffer(name: str, slots: int = 1, space: str = "ub", element: str = "fp32", 
 
 @dataclass(frozen=True)
 class Case:
-    """A machine function's body; ``remarks``: what the pass says of it."""
+    """A machine function's body; ``remarks``: what the pass says of it.
+
+    ``spare``: what a barrier that takes a flag's place late makes needless.
+    """
 
     body: str
     core: str = "aiv"
     remarks: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
 
 LOAD_COMPUTE_STORE = """
@@ -409,5 +413,36 @@ body(%k: int32):
 """,
         "aic",
         ("there are no flags from mte2 to fix: a barrier of all pipes",),
+    ),
+    "a flag gives way to a barrier; work behind the loop waits all the same": Case(
+        buffer("l1", 2, "l1", "fp16", 256)
+        + buffer("acc", 1, "l0c", "fp32", 256)
+        + buffer("ws", 2, "gm", "fp32", 512)
+        + """
+%last = for(#0, %n, #1, inits=[#0]) : int32 {
+body(%k: int32, %count: int32):
+  %to = slot(%ws, %count) : ptr<fp32>
+  if(%c) {
+  then():
+    %part = addptr(%to, #24) : ptr<fp32>
+    %h = reinterpret(%part) {element=fp16} : ptr<fp16>
+    %in = slot(%l1, %count) : ptr<l1 fp16>
+    load_l1(%in, %h, #16)
+    fixpipe_l1(%in, %acc, #16, #16, #16, #16) {quant=f32_f16}
+    yield()
+  else():
+    yield()
+  }
+  fixpipe(%to, %acc, #16, #2, #16, #16)
+  %next = add(%count, #1) : int32
+  yield(values=[%next])
+}
+%hx = reinterpret(%x) {element=fp16} : ptr<fp16>
+%s = slot(%l1, %last) : ptr<l1 fp16>
+load_l1(%s, %hx, #16)
+""",
+        "aic",
+        ("there are no flags from mte2 to fix: a barrier of all pipes",),
+        ("barrier fix", "barrier all", "barrier all"),
     ),
 }

@@ -6,14 +6,18 @@ and after what its pipe waited for; a flag says that all earlier work of its sou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.random_machine.trace import Event, Touch
+from tests.random_machine.cells import Cells
+from tests.random_machine.trace import Event, Trace
 from tilejit.target.spaces import Pipe
 
 PIPES = tuple(pipe for pipe in Pipe if pipe is not Pipe.ALL)
 Clock = dict[Pipe, int]
+Kind = tuple[Pipe, bool, str, bool, tuple[int, int] | None]
+"""What decides whether two accesses to one byte need an order: pipe, is a write, atomic mode, under a unit
+flag, tile of a long mmad."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +33,31 @@ class Problem:
         return f"{self.text}: {', '.join(names)}"
 
 
-def is_small_mmad(event: Event) -> bool:
-    """Whether an mmad is too short to be ordered with the next one of its pipe by its own length."""
-    sizes = []
-    for name in ("m", "n"):
-        operation = event.op.operand(name).defining_op
-        value = operation.attributes.get("value") if operation is not None else None
-        if not isinstance(value, int):
-            return True
-        sizes.append(-(-value // 16))
-    return sizes[0] * sizes[1] < 10
+def _conflict(earlier: Kind, later: Kind) -> bool:
+    """Whether two accesses to one byte need an order."""
+    pipe, is_write, atomic, has_unit_flag, long_tile = later
+    other_pipe, was_write, other_atomic, had_unit_flag, other_tile = earlier
+    if not (was_write or is_write):
+        return False
+    if atomic and atomic == other_atomic and was_write and is_write:
+        return False
+    if pipe is other_pipe:
+        # A pipe starts in order: what it read it has read.
+        return was_write and (long_tile is None or long_tile != other_tile)
+    return not (has_unit_flag and had_unit_flag)
 
 
 class _Core:
-    """The clocks of the pipes, and what each byte range was last touched by."""
+    """The clocks of the pipes, and who touched each cell last."""
 
-    def __init__(self) -> None:
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
         self.known: dict[Pipe, Clock] = {pipe: dict.fromkeys(PIPES, 0) for pipe in PIPES}
         self.issued: Clock = dict.fromkeys(PIPES, 0)
         self.raised: dict[tuple[Pipe, Pipe, int], tuple[Event, Clock]] = {}
         self.lowered: dict[tuple[Pipe, Pipe, int], tuple[Event, int]] = {}
-        self.history: list[tuple[Event, int, Touch]] = []
+        # Of each kind only the last access counts: what is behind it is behind those before it.
+        self.last: list[dict[Kind, tuple[int, Event]]] = [{} for _ in range(cells.count)]
 
     def join(self, pipe: Pipe, clock: Clock) -> None:
         mine = self.known[pipe]
@@ -75,29 +83,22 @@ class _Core:
     def work(self, event: Event) -> Iterator[Problem]:
         pipe = event.pipe
         self.issued[pipe] += 1
-        for touch in event.touches:
-            for other, count, earlier in self.history:
-                if self.conflict(other, earlier, event, touch) and self.known[pipe][other.pipe] < count:
-                    yield Problem(f"race in {touch.space.value} [{touch.start}, {touch.end})", other, event)
-        self.history += [(event, self.issued[pipe], touch) for touch in event.touches]
+        known = self.known[pipe]
+        touched = [
+            (touch, (pipe, touch.is_write, event.atomic, event.unit_flag, event.long_tile))
+            for touch in event.touches
+        ]
+        for touch, kind in touched:
+            for cell in self.cells.of(touch):
+                for other, (count, earlier) in self.last[cell].items():
+                    if known[other[0]] < count and _conflict(other, kind):
+                        text = f"race in {touch.space.value} [{touch.start}, {touch.end})"
+                        yield Problem(text, earlier, event)
+        for touch, kind in touched:
+            for cell in self.cells.of(touch):
+                self.last[cell][kind] = (self.issued[pipe], event)
         if pipe is Pipe.S:
             self.known[pipe][pipe] = self.issued[pipe]
-
-    @staticmethod
-    def conflict(other: Event, earlier: Touch, event: Event, touch: Touch) -> bool:
-        if not (earlier.is_write or touch.is_write) or earlier.space is not touch.space:
-            return False
-        if earlier.end <= touch.start or touch.end <= earlier.start:
-            return False
-        if event.atomic and event.atomic == other.atomic and earlier.is_write and touch.is_write:
-            return False
-        if event.pipe is other.pipe:
-            if not earlier.is_write:
-                return False  # a pipe starts in order: what it read it has read
-            if event.op.name == other.op.name == "mmad" and not is_small_mmad(event):
-                return False
-        flags = (event.op.attributes.get("unit_flag", 0), other.op.attributes.get("unit_flag", 0))
-        return not (all(flags) and event.pipe is not other.pipe)
 
     def set(self, event: Event) -> Iterator[Problem]:
         assert event.flag is not None
@@ -125,10 +126,10 @@ class _Core:
         self.lowered[event.flag] = (event, self.issued[event.pipe])
 
 
-def problems(events: Sequence[Event]) -> Iterator[Problem]:
+def problems(run: Trace) -> Iterator[Problem]:
     """Races, flags set twice or never waited for, waits that nothing answers."""
-    core = _Core()
-    for event in events:
+    core = _Core(run.cells)
+    for event in run.events:
         yield from core.step(event)
     for event, _ in core.raised.values():
         yield Problem("flag left raised", event, None)

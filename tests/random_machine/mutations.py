@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.random_machine.clocks import problems
-from tests.random_machine.trace import Event, trace
-from tilejit.ir.core import Function, Op
+from tests.random_machine.trace import Tracer
+from tilejit.ir.core import Function
 from tilejit.passes.insert_sync import Inserted
 from tilejit.passes.sync_order import Flag
 
 
-def without(events: Sequence[Event], ops: Sequence[Op]) -> list[Event]:
-    """A trace as it is when some ops are deleted."""
-    gone = set(ops)
-    return [event for event in events if event.op not in gone]
-
-
 def survivors(
-    function: Function,
-    inserted: Sequence[Inserted],
-    arguments: Sequence[Mapping[str, int]],
-    run: Callable[[Function, Mapping[str, int]], list[Event]] = trace,
+    function: Function, inserted: Sequence[Inserted], arguments: Sequence[Mapping[str, int]]
 ) -> Iterator[Inserted]:
     """What can be deleted without the vector clocks finding a race or a flag set too early."""
-    traces = [run(function, values) for values in arguments]
+    tracer = Tracer(function)
+    traces = [tracer.run(values) for values in arguments]
     for item in inserted:
-        if not any(any(problems(without(events, item.ops))) for events in traces):
+        if not any(any(problems(run.without(item.ops))) for run in traces):
             yield item
 
 

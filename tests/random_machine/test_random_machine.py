@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 
 from tests.passes.machine_text import machine_kernel, machine_text, only_function
+from tests.random_machine.__main__ import MOST_FAILURES, Outcome, Task, core_of, outcomes, report
+from tests.random_machine.census import EVERYWHERE, OF_CORE, UNRESOLVED, features
 from tests.random_machine.check import argument_sets, judge, make_program, spell
 from tests.random_machine.clocks import problems
-from tests.random_machine.interleave import differs, in_order
+from tests.random_machine.interleave import Interleavings, in_order
+from tests.random_machine.kept_data import lost_data
 from tests.random_machine.mutations import survivors
-from tests.random_machine.trace import Event, trace
+from tests.random_machine.trace import Place, Trace, Tracer, own_places, trace
 from tilejit.passes.allocate import allocate
 from tilejit.passes.manager import PassContext
 from tilejit.target.ascend import ASCEND_910B2
@@ -24,11 +30,31 @@ def test_random_programs_are_ordered(first: int, core: Core) -> None:
         assert judge(program, 6, 6) is None, f"seed {seed}\n{spell(program)}"
 
 
-def test_a_flag_without_credit_also_orders_what_follows_its_loop() -> None:
-    """A barrier in the loop takes its place, and leaves the last trip's work to be waited for behind it."""
-    program = make_program(401729, Core.AIC)
-    assert any("no flags from mte2 to fix" in remark for remark in program.remarks)
-    assert judge(program, 8, 8) is None
+@pytest.mark.parametrize("core", Core)
+def test_random_programs_have_everything_that_matters(core: Core) -> None:
+    missing = {*EVERYWHERE, *OF_CORE[core.value]}
+    for seed in range(400):
+        missing -= features(make_program(seed, core))
+        if not missing:
+            return
+    raise AssertionError(f"no program has {sorted(missing)}")
+
+
+def test_one_command_judges_both_core_kinds_in_several_processes() -> None:
+    tasks = [Task(seed, core_of(seed), 2, 1) for seed in range(60, 68)]
+    found, lines = list(outcomes(tasks, 2)), list[str]()
+    assert [outcome.task for outcome in found] == tasks
+    assert found == list(outcomes(tasks, 1))
+    assert report(iter(found), lines.append, with_text=False) == 0
+    assert lines[0].startswith("8 programs, 0 failed") and lines[1].startswith("4 for aic, of these with: ")
+
+
+def test_what_fails_is_reported() -> None:
+    outcome = Outcome(Task(7, Core.AIC, 2, 1), "race", "func", frozenset({"loop"}))
+    lines: list[str] = []
+    assert report(iter([outcome] * 30), lines.append, with_text=True) == MOST_FAILURES
+    assert lines[:2] == ["seed 7, aic: race", "func"]
+    assert lines[-1] == "10 for aic, of these with: loop 10"
 
 
 def test_programs_do_not_change_between_runs() -> None:
@@ -37,13 +63,17 @@ def test_programs_do_not_change_between_runs() -> None:
 
 
 def test_most_deletions_are_noticed() -> None:
-    """Conditions of random programs leave some code dead; what orders it cannot be missed."""
-    deleted = unnoticed = 0
-    for seed in range(25):
+    """What orders code that conditions leave dead cannot be missed, nor what only pointers that the text does
+    not resolve made necessary."""
+    deleted, unnoticed = Counter[bool](), Counter[bool]()
+    for seed in range(60):
         program = make_program(seed)
-        deleted += len(program.inserted)
-        unnoticed += len(list(survivors(program.function, program.inserted, list(argument_sets(seed, 12)))))
-    assert deleted > 50 and unnoticed < deleted / 4
+        is_plain = not features(program) & UNRESOLVED
+        deleted[is_plain] += len(program.inserted)
+        found = survivors(program.function, program.inserted, list(argument_sets(seed, 12)))
+        unnoticed[is_plain] += len(list(found))
+    assert deleted[True] > 20 and unnoticed[True] < deleted[True] / 10
+    assert deleted[False] > 200 and unnoticed[False] < deleted[False] / 3
 
 
 BUFFERS = "".join(
@@ -53,7 +83,7 @@ SET, WAIT = "set_flag(#0) {source=mte2, target=v}\n", "wait_flag(#0) {source=mte
 LOAD, USE = "copy_in(%a, %x, #1, #256)\n", "vexp(%b, %a, #64)\n"
 
 
-def events_of(body: str) -> list[Event]:
+def trace_of(body: str) -> Trace:
     kernel = allocate(machine_kernel(machine_text(BUFFERS + body)), ASCEND_910B2, PassContext())
     return trace(only_function(kernel), {})
 
@@ -74,7 +104,7 @@ def events_of(body: str) -> list[Event]:
     ],
 )
 def test_the_clocks_find(body: str, expected: list[str]) -> None:
-    assert list(map(str, problems(events_of(body))))[: max(1, len(expected))] == expected
+    assert list(map(str, problems(trace_of(body))))[: max(1, len(expected))] == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +118,26 @@ def test_the_clocks_find(body: str, expected: list[str]) -> None:
     ],
 )
 def test_interleavings_find(body: str, expected: set[str]) -> None:
-    events = events_of(body)
-    contents = in_order(events)
-    found = {differs(events, contents, seed) for seed in range(60)} - {None}
+    run = trace_of(body)
+    orders, source = Interleavings(run, in_order(run)), random.Random(0)
+    found = {orders.problem(source) for _ in range(60)} - {None}
     assert bool(found) is bool(expected) and found <= expected
+
+
+def test_data_that_another_buffer_overwrites_is_missed() -> None:
+    body = LOAD + "vexp(%b, %a, #64)\nvadd(%b, %a, %b, #64)\n"
+    tracer = Tracer(only_function(machine_kernel(machine_text(BUFFERS + body))))
+    first, second = own_places(tracer.function)
+    meant = tracer.run({}, {first: Place(0, 256, 1), second: Place(256, 256, 1)})
+    elsewhere = tracer.run({}, {first: Place(1024, 256, 1), second: Place(0, 256, 1)})
+    assert lost_data(elsewhere, meant) is None
+    shared = tracer.run({}, {first: Place(0, 256, 1), second: Place(128, 256, 1)})
+    assert lost_data(shared, meant) == "vadd on v reads what another buffer's write left"
+
+
+def test_data_that_were_never_written_may_be_anything() -> None:
+    tracer = Tracer(only_function(machine_kernel(machine_text(BUFFERS + LOAD + "vexp(%b, %b, #64)\n"))))
+    first, second = own_places(tracer.function)
+    meant = tracer.run({}, {first: Place(0, 256, 1), second: Place(256, 256, 1)})
+    shared = tracer.run({}, {first: Place(0, 256, 1), second: Place(0, 256, 1)})
+    assert lost_data(shared, meant) is None
