@@ -194,6 +194,32 @@ def permute_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.const
 
 
 @tilejit.kernel
+def reversed_dims_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + (a * B + b) * C + c)
+    c, b, a = tl.arange(0, C)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, A)[None, None, :]
+    tl.store(out_ptr + (c * B + b) * A + a, tl.permute(x, (2, 1, 0)))
+
+
+@tilejit.kernel
+def repeated_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + a * C + c)
+    tl.store(out_ptr + (a * B + b) * C + c, tl.broadcast_to(x, (A, B, C)) + b)
+
+
+@tilejit.kernel
+def interleaved_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr):
+    a, b = tl.arange(0, A)[:, None], tl.arange(0, B)[None, :]
+    x = tl.load(x_ptr + a * B + b)
+    even, odd = tl.split(tl.reshape(x, (B, A // 2, 2)))
+    lanes = tl.arange(0, A * B // 2)
+    tl.store(out_ptr + lanes, tl.reshape(odd, (A * B // 2,)))
+    whole = tl.arange(0, A * B)
+    tl.store(out_ptr + A * B // 2 + whole, tl.reshape(tl.join(odd, even > 0), (A * B,)))
+
+
+@tilejit.kernel
 def scatter_kernel(x_ptr, index_ptr, out_ptr, n, stride, BLOCK: tl.constexpr):
     lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = lanes < n

@@ -72,21 +72,6 @@ def written_indices(x_ptr, index_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def middle_dimension(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
-    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
-    x = tl.load(x_ptr + a * C + c)
-    tl.store(out_ptr + (a * B + b) * C + c, tl.broadcast_to(x, (A, B, C)))  # here
-
-
-@tilejit.kernel
-def first_and_last(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
-    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
-    x = tl.load(x_ptr + (a * B + b) * C + c)
-    c, b, a = tl.arange(0, C)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, A)[None, None, :]
-    tl.store(out_ptr + (c * B + b) * A + a, tl.permute(x, (2, 1, 0)))  # here
-
-
-@tilejit.kernel
 def carried_bools(x_ptr, n, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     seen = tl.load(x_ptr + lanes) > 0

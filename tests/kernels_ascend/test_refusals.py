@@ -14,7 +14,6 @@ from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.runtime.kernel import Kernel
 from tilejit.target.ascend import ASCEND_910B1
 
-_ABC = "x_ptr=*fp32, out_ptr=*fp32, A=2, B=3, C=8"
 REFUSALS: dict[str, tuple[str, str, str]] = {
     "wide_float": (
         "x_ptr=*fp32, BLOCK=64",
@@ -46,12 +45,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "indices are loaded from memory that the kernel may store to",
         "keep indices in an array of their own",
     ),
-    "middle_dimension": (
-        _ABC,
-        "a tile of tile<2x1x8xfp32> is repeated to tile<2x3x8xfp32>, in the middle of its dimensions",
-        "broadcast along the first dimensions, or along the last of two",
-    ),
-    "first_and_last": (_ABC, "of a transposition, only the last two dimensions can change places", ""),
     "carried_bools": (
         "x_ptr=*fp32, n=i32, BLOCK=64",
         "tiles of bools cannot pass through control flow",

@@ -60,6 +60,7 @@ def vector_cases() -> Iterator[Case]:
     yield from _reductions()
     yield from _control()
     yield from _transpositions()
+    yield from _rearrangements()
     yield from _moves()
 
 
@@ -254,6 +255,37 @@ def _transpositions() -> Iterator[Case]:
             is_quick = (shape3[0], dtype) in ((2, np.float32), (5, np.float16))
             name = f"permute-{spell(shape3, dtype)}"
             yield Case(name, kernels.permute_kernel, permute, (1,), constants, True, is_quick)
+
+
+def _rearrangements() -> Iterator[Case]:
+    """What gathers by a table of places."""
+    for shape in ((2, 3, 8), (3, 5, 7)):
+        for dtype in (np.float32, np.int64, np.float16, np.int8):
+
+            def turn(
+                random: Random, kind: type = dtype, size: tuple[int, int, int] = shape
+            ) -> list[Argument]:
+                return [whole(random, 50, *size, dtype=kind), untouched(*size[::-1], dtype=kind)]
+
+            constants = dict(zip("ABC", shape, strict=True))
+            is_quick = (shape[0], dtype) in ((3, np.int64), (2, np.int8))
+            name = f"reversed_dims-{spell(shape, dtype)}"
+            yield Case(name, kernels.reversed_dims_kernel, turn, (1,), constants, True, is_quick)
+    for dtype in (np.float32, np.float16, np.int16):
+
+        def repeat(random: Random, kind: type = dtype) -> list[Argument]:
+            return [whole(random, 50, 4, 11, dtype=kind), untouched(4, 3, 11)]
+
+        constants = {"A": 4, "B": 3, "C": 11}
+        name = f"repeated-{spell(dtype)}"
+        yield Case(name, kernels.repeated_kernel, repeat, (1,), constants, True, dtype == np.float16)
+    for dtype in (np.float32, np.float16, np.int8):
+
+        def regroup(random: Random, kind: type = dtype) -> list[Argument]:
+            return [whole(random, 50, 6, 21, dtype=kind), untouched(189)]
+
+        name = f"interleaved-{spell(dtype)}"
+        yield Case(name, kernels.interleaved_kernel, regroup, (1,), {"A": 6, "B": 21}, True, dtype == np.int8)
 
 
 def _moves() -> Iterator[Case]:

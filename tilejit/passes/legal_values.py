@@ -67,8 +67,15 @@ class Maker:
     def make(
         self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
     ) -> Value:
+        """Make an op with one result."""
+        return self.make_all(definition, attributes, **operands)[0]
+
+    def make_all(
+        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
+    ) -> list[Value]:
+        """Make an op and return its results."""
         op = Op(definition, operands, attributes, location=self._builder.location)
-        return self._builder.insert(op).result
+        return self._builder.insert(op).results
 
     def constant(self, number: int | float, type: TileType) -> Value:
         scalar = self.make(CONSTANT, {"value": number, "dtype": type.element})

@@ -42,6 +42,7 @@ from tilejit.ops import (
     EXP,
     EXP2,
     FMA,
+    JOIN,
     LOAD,
     LOG,
     LOG2,
@@ -52,12 +53,16 @@ from tilejit.ops import (
     NOT,
     OR,
     REDUCE,
+    RESHAPE,
     RSQRT,
     SELECT,
     SHL,
     SHR,
+    SPLAT,
+    SPLIT,
     SQRT,
     SUB,
+    TRANSPOSE,
     XOR,
     ReduceKind,
     Rounding,
@@ -72,6 +77,7 @@ from tilejit.passes.tile_homes import TileHomes, is_view
 _NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS))
 """Ops whose fp16 form gives what fp32 and one rounding give."""
 _BITWISE = frozenset(op.name for op in (AND, OR, XOR, NOT))
+_MOVES = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE, JOIN, SPLIT))
 _BOOL_OPS = frozenset(op.name for op in (AND, OR, XOR, NOT, CMP))
 
 _NUMERIC_KINDS = (ReduceKind.SUM, ReduceKind.MAX, ReduceKind.MIN)
@@ -87,8 +93,8 @@ def legalise(function: Function, context: PassContext) -> None:
         elif op.name in _BEFORE_VIEWS and op.result in homes.demanded:
             _compute_before_view(op)
     for op in list(function.walk()):
-        if is_view(op) and op.result in homes.demanded and op.result.type.element == INT1:
-            _sink_view(op)
+        if op.name in _MOVES and any(result in homes.demanded for result in op.results):
+            _move_bools(op)
     remove_dead(function)
     homes = TileHomes(function)
     for op in list(function.walk()):
@@ -113,11 +119,23 @@ def _compute_before_view(op: Op) -> None:
     replace_op(op, [maker.make(BROADCAST, view.attributes, x=computed)])
 
 
-def _sink_view(view: Op) -> None:
-    """Let a view of bools be the same computation on views of numbers, which cost nothing."""
+def _move_bools(op: Op) -> None:
+    """Let bools that change places be numbers that do, from which they are made again."""
+    if op.operands[0].type.element != INT1 or (is_view(op) and _sink_view(op)):
+        return
+    if all(value.type.is_scalar for value in op.operands):
+        return
+    maker = Maker(op)
+    operands = {name: maker.cast(values[0], FP32) for name, values in op.named_operands().items()}
+    moved = maker.make_all(op.definition, op.attributes, **operands)
+    replace_op(op, [maker.cast(value, INT1) for value in moved])
+
+
+def _sink_view(view: Op) -> bool:
+    """Let a view of computed bools be the same computation on views of numbers, which cost nothing."""
     producer = view.operands[0].defining_op
     if producer is None or producer.name not in _BOOL_OPS:
-        return
+        return False
     maker = Maker(view)
     operands = {
         name: maker.make(view.definition, view.attributes, x=values[0])
@@ -126,7 +144,8 @@ def _sink_view(view: Op) -> None:
     replace_op(view, [maker.make(producer.definition, producer.attributes, **operands)])
     for value in operands.values():
         if value.defining_op is not None and value.type.element == INT1:
-            _sink_view(value.defining_op)
+            _move_bools(value.defining_op)
+    return True
 
 
 def _on_scalar_unit(op: Op) -> None:

@@ -4,19 +4,21 @@ The unit transposes 16 blocks at a time: 16 rows of 16 elements of 16 bits, or o
 band of 16 rows takes one instruction, with a repeat for each block of its columns, and comes out as rows of
 16 elements, which are copied to their place. Rows that are not a band are first copied to a tile of 16.
 
-Moving whole rows is a copy with gaps.
+Moving whole rows is a copy with gaps. Other orders gather (``lower_rearrange``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tilejit.ir.core import Op, Value
-from tilejit.ir.types import FP16, DType, TileType, product
+from tilejit.ir.types import FP16, FP32, UINT8, DType, TileType, product
 from tilejit.ops.machine.conversions import Round
 from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.ops.machine.vector_cast import VCAST
 from tilejit.ops.machine.vector_move import COPY_UB, VTRANSPOSE5HD
+from tilejit.passes.lower_rearrange import lower_permutation
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.tile_homes import TileLayout, UbTile, layout_of
 from tilejit.passes.vector_form import copy_tile, on_tile, pitch_blocks, whole
@@ -26,7 +28,7 @@ _MAX_REPEATS = 255
 
 
 def lower_transpose(lowering: Lowering, op: Op) -> UbTile:
-    """Reorder the dimensions of a tile. Raises: CompileError for orders that mix more than two groups."""
+    """Reorder the dimensions of a tile."""
     order = op.attributes["order"]
     assert isinstance(order, tuple)
     shape = op.operands[0].type.shape
@@ -34,13 +36,15 @@ def lower_transpose(lowering: Lowering, op: Op) -> UbTile:
     tile, last = lowering.materialise(op.operands[0]), max(dims, default=0)
     if dims == sorted(dims):
         return UbTile(tile.pointer, layout_of(op.result.type), tile.element, is_fixed=True)
-    if dims[-1] == last:
-        return _move_rows(lowering, op, tile, [shape[d] for d in sorted(dims)], dims)
+    if tile.element.itemsize > FP32.itemsize:
+        return lower_permutation(lowering, op)
+    if dims[-1] == last and len(dims) == 3:
+        return _move_rows(lowering, op, tile, [shape[d] for d in sorted(dims)])
     if sorted(dims)[-2] == dims[-1] and dims[-2] == last and dims[:-2] == sorted(dims)[:-2]:
         result = lowering.new_tile(op.result.type, op.result.name)
         transpose_into(lowering, tile, result, product(shape[d] for d in dims[:-2]))
         return result
-    lowering.refuse("of a transposition, only the last two dimensions can change places", op)
+    return lower_permutation(lowering, op)
 
 
 def transpose_into(lowering: Lowering, tile: UbTile, result: UbTile, groups: int = 1) -> None:
@@ -48,9 +52,13 @@ def transpose_into(lowering: Lowering, tile: UbTile, result: UbTile, groups: int
     element = tile.element
     if element.itemsize == 1:
         wide, turned = (lowering.new_tile(_matrix(t.layout, FP16)) for t in (tile, result))
-        on_tile(lowering.builder, VCAST, wide, {"src": whole(tile)})
+        as_bytes, result_bytes = (
+            replace(t, pointer=lowering.builder.reinterpret(t.pointer, UINT8), element=UINT8)
+            for t in (tile, result)
+        )
+        on_tile(lowering.builder, VCAST, wide, {"src": whole(as_bytes)})
         transpose_into(lowering, wide, turned, groups)
-        on_tile(lowering.builder, VCAST, result, {"src": whole(turned)}, {"round": Round.RINT})
+        on_tile(lowering.builder, VCAST, result_bytes, {"src": whole(turned)}, {"round": Round.RINT})
         return
     if element.itemsize > 4:
         lowering.refuse(f"tiles of {element} cannot be transposed", hint="convert to 32 bits first")
@@ -117,13 +125,9 @@ def _band(lowering: Lowering, tile: UbTile, first: int, result: UbTile, place: i
     builder.make(COPY_UB, operands)
 
 
-def _move_rows(lowering: Lowering, op: Op, tile: UbTile, sizes: Sequence[int], dims: Sequence[int]) -> UbTile:
-    """Reorder all but the last dimension: whole rows move."""
-    builder, rank = lowering.builder, len(sizes)
-    ranked = [sorted(dims).index(d) for d in dims]
-    if rank != 3:
-        lowering.refuse("of a transposition, at most two dimensions of rows can change places", op)
-    assert ranked == [1, 0, 2]
+def _move_rows(lowering: Lowering, op: Op, tile: UbTile, sizes: Sequence[int]) -> UbTile:
+    """Let the first two of three dimensions change places: whole rows move."""
+    builder = lowering.builder
     outer, inner = sizes[0], sizes[1]
     result = lowering.new_tile(op.result.type, op.result.name)
     pitch, blocks = tile.layout.pitch, pitch_blocks(tile.layout, tile.element)

@@ -156,12 +156,7 @@ class Lowering:
             return Source(tile.pointer, tile.element, 0, True)
         if len(follows) == 2 and follows[0] and tile.element.itemsize > 1:
             return self._blocks_of(base, tile.layout.columns)
-        if tile.element.itemsize == 1:
-            self.refuse(f"{tile.element} cannot be repeated along a row", hint="convert it first")
-        self.refuse(
-            f"a tile of {base.type} is repeated to {type}, in the middle of its dimensions",
-            hint="broadcast along the first dimensions, or along the last of two",
-        )
+        raise InternalError(f"no instruction reads a tile of {base.type} as {type}", self.builder.location)
 
     def as_source(self, operand: Source | Value) -> Source:
         """An operand for an instruction that takes no scalar: a block of the scalar, read again and again."""

@@ -25,13 +25,16 @@ from tilejit.ops import (
     IDIV,
     IF,
     IREM,
+    JOIN,
     LOAD,
     MUL,
     NUM_PROGRAMS,
     PROGRAM_ID,
     REDUCE,
+    RESHAPE,
     RETURN,
     SELECT,
+    SPLIT,
     STORE,
     TRANSPOSE,
     WHILE,
@@ -41,6 +44,13 @@ from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import is_affine_comparison, lower_bits, lower_select
+from tilejit.passes.lower_rearrange import (
+    is_written_out,
+    lower_join,
+    lower_repetition,
+    lower_reshape,
+    lower_split,
+)
 from tilejit.passes.lower_reduce import lower_reduce
 from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
@@ -53,6 +63,9 @@ from tilejit.target.spaces import Core
 
 AXES = 3
 """Axes of a grid."""
+_REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
+    TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join,
+}  # fmt: skip
 
 
 def promote_memory(function: Function, context: PassContext, *, keep_resident: bool = True) -> MachineKernel:
@@ -172,9 +185,16 @@ class ProgramWalker:
     def _visit_tile(self, op: Op) -> None:
         """Lower an op that makes tiles."""
         lowering = self._lowering
+        if op.name == SPLIT.name:
+            self._split(op)
+            return
         if op.regions or len(op.results) != 1:
             lowering.refuse(f"{op.name} is not supported", op)
-        if is_view(op) or op.result not in lowering.homes.demanded:
+        if op.result not in lowering.homes.demanded:
+            return
+        if is_view(op):
+            if is_written_out(lowering, op.result):
+                lowering.tiles[op.result] = lower_repetition(lowering, op.result)
             return
         if isinstance(op.result.type.element, PointerType):
             lowering.refuse("tiles of addresses cannot be computed with", op, "load and store through them")
@@ -185,15 +205,22 @@ class ProgramWalker:
         elif op.name != ARANGE.name:
             lowering.tiles[op.result] = self._tile_op(op)
 
+    def _split(self, op: Op) -> None:
+        """Take a tile apart, where both halves, or either, are asked for."""
+        lowering = self._lowering
+        if any(half in lowering.homes.demanded for half in op.results):
+            lowering.tiles.update(zip(op.results, lower_split(lowering, op), strict=True))
+
     def _tile_op(self, op: Op) -> UbTile:
         """Compute a tile."""
         lowering = self._lowering
+        rearrange = _REARRANGE.get(op.name)
+        if rearrange is not None:
+            return rearrange(lowering, op)
         if op.name == SELECT.name:
             return lower_select(lowering, op)
         if op.name == REDUCE.name:
             return lower_reduce(lowering, op)
-        if op.name == TRANSPOSE.name:
-            return lower_transpose(lowering, op)
         tile = lower_elementwise(lowering, op) if op.definition.is_elementwise else None
         if tile is None:
             lowering.refuse(f"the vector unit has no {op.name}", op)

@@ -44,6 +44,7 @@ from tilejit.ops import (
     RESHAPE,
     RSQRT,
     SPLAT,
+    SPLIT,
     SQRT,
     STORE,
     SUB,
@@ -195,6 +196,8 @@ class TileHomes:
             is_scalar = group.homes[0].type.is_scalar
             if is_scalar and any(value in self.in_ub for value in (*group.homes, *group.sources)):
                 self.in_ub.update(dict.fromkeys(group.homes))
+        if op.name == SPLIT.name and op.results[0].type.is_scalar:
+            self.in_ub.update(dict.fromkeys(op.results))
         if (
             len(op.results) != 1
             or not op.result.type.is_scalar
