@@ -58,6 +58,13 @@ def atomic_bits(x_ptr, y_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
+def exchange_if(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    y = tl.load(y_ptr + lanes)
+    tl.atomic_cas(x_ptr + lanes, y, y + 1)  # here
+
+
+@tilejit.kernel
 def many_scattered(x_ptr, index_ptr, out_ptr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + tl.load(index_ptr + lanes))  # here

@@ -35,6 +35,11 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "there is no atomic or of int32",
         "use add, max or min of fp32, fp16 or int32",
     ),
+    "exchange_if": (
+        "x_ptr=*i32, y_ptr=*i32, BLOCK=64",
+        "atomic_cas is not supported",
+        "combine with tl.atomic_add, max or min",
+    ),
     "many_scattered": (
         "x_ptr=*fp32, index_ptr=*i32, out_ptr=*fp32, BLOCK=4096",
         "loads of 4096 elements need contiguous ones along one of the last two dimensions",

@@ -20,6 +20,7 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
     ARANGE,
+    ATOMIC_CAS,
     ATOMIC_RMW,
     FOR,
     IDIV,
@@ -63,6 +64,10 @@ from tilejit.target.spaces import Core
 
 AXES = 3
 """Axes of a grid."""
+_INSTEAD: Mapping[str, str] = {
+    ATOMIC_CAS.name: "combine with tl.atomic_add, max or min, or let one program do it",
+}
+"""What to do instead of ops that the vector cores lack."""
 _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
     TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join,
 }  # fmt: skip
@@ -188,8 +193,8 @@ class ProgramWalker:
         if op.name == SPLIT.name:
             self._split(op)
             return
-        if op.regions or len(op.results) != 1:
-            lowering.refuse(f"{op.name} is not supported", op)
+        if op.regions or len(op.results) != 1 or op.effects & Effects.WRITE:
+            lowering.refuse(f"{op.name} is not supported", op, _INSTEAD.get(op.name))
         if op.result not in lowering.homes.demanded:
             return
         if is_view(op):
