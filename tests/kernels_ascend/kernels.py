@@ -277,3 +277,29 @@ def orders_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     apart = tl.where(x != y, 8, 0) + tl.where(x == y, 16, 0) + tl.where(x.to(tl.int1), 32, 0)
     order = tl.where(x < y, 64, 0) + tl.where(x <= y, 128, 0) + tl.where(x > y, 256, 0)
     tl.store(out_ptr + places, known + apart + order + tl.where(x >= y, 512, 0), mask=mask)
+
+
+@tilejit.kernel
+def integers_kernel(x_ptr, y_ptr, out_ptr, n, MODE: tl.constexpr, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    x, y = tl.load(x_ptr + lanes, mask=mask), tl.load(y_ptr + lanes, mask=mask, other=1)
+    if MODE == "divide":
+        first, second = x // y + x % y, x // 10 - x % 16
+    elif MODE == "shift":
+        first, second = x << (y & 15), x >> (y & 31) ^ ~x
+    else:
+        first = tl.where(x < y, tl.minimum(x, 100) + x, y * x)
+        second = (x.to(tl.float32) * 0.5).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + lanes, first, mask=mask)
+    tl.store(out_ptr + n + lanes, second, mask=mask)
+
+
+@tilejit.kernel
+def waves_kernel(x_ptr, out_ptr, n, step, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = lanes < n
+    x = tl.load(x_ptr + lanes, mask=mask).to(tl.float32)
+    wave = tl.sin(x) + tl.cos(step * lanes.to(tl.float32)) * tl.sin(step)
+    wave = tl.fma(wave, x, -wave) + (x % 3.0)
+    tl.store(out_ptr + lanes, wave.to(out_ptr.dtype.element_ty), mask=mask)

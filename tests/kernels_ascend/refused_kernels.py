@@ -14,25 +14,6 @@ def wide_float(x_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def sine(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(x_ptr + lanes, tl.sin(tl.load(x_ptr + lanes)))  # here
-
-
-@tilejit.kernel
-def whole_quotient(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(x_ptr + lanes, tl.load(x_ptr + lanes) // 3)  # here
-
-
-@tilejit.kernel
-def shift_by_tile(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + lanes)
-    tl.store(x_ptr + lanes, x << x)  # here
-
-
-@tilejit.kernel
 def running_sum(x_ptr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     tl.store(x_ptr + lanes, tl.cumsum(tl.load(x_ptr + lanes), axis=0))  # here
@@ -85,20 +66,6 @@ def carried_bools(x_ptr, n, BLOCK: tl.constexpr):
     for _ in range(n):  # here
         seen = seen & (tl.load(x_ptr + lanes) > 1)
     tl.store(x_ptr + lanes, seen.to(tl.float32))
-
-
-@tilejit.kernel
-def unsigned_order(x_ptr, out_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + lanes)
-    tl.store(out_ptr + lanes, x < 7)  # here
-
-
-@tilejit.kernel
-def unsigned_sum(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + lanes)
-    tl.store(x_ptr + lanes, x + x)  # here
 
 
 @tilejit.kernel

@@ -20,9 +20,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "the vector unit cannot cast fp32 to fp64",
         "go through fp32 or int32",
     ),
-    "sine": ("x_ptr=*fp32, BLOCK=64", "the vector unit has no sin", ""),
-    "whole_quotient": ("x_ptr=*i32, BLOCK=64", "the vector unit has no idiv", ""),
-    "shift_by_tile": ("x_ptr=*i32, BLOCK=64", "shifts by a tile are not supported", "shift by one number"),
     "running_sum": ("x_ptr=*fp32, BLOCK=64", "the vector unit has no scan", ""),
     "exclusive_or": ("x_ptr=*i32, BLOCK=64", "reductions by xor are not supported", ""),
     "old_elements": (
@@ -54,16 +51,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "x_ptr=*fp32, n=i32, BLOCK=64",
         "tiles of bools cannot pass through control flow",
         "carry numbers",
-    ),
-    "unsigned_order": (
-        "x_ptr=*u32, out_ptr=*i1, BLOCK=64",
-        "tiles of uint32 cannot be compared",
-        "convert to fp32 or int32 first",
-    ),
-    "unsigned_sum": (
-        "x_ptr=*u32, BLOCK=64",
-        "the vector unit cannot compute add on uint32",
-        "convert to fp32 or int32 first",
     ),
     "wide_reduction": (
         "x_ptr=*i64, BLOCK=64",

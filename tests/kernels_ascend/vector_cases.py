@@ -54,6 +54,7 @@ def programs(size: int, block: int) -> int:
 def vector_cases() -> Iterator[Case]:
     """All cases of the vector cores."""
     yield from _pointwise()
+    yield from _functions()
     yield from _examples()
     yield from _rows()
     yield from _quantised()
@@ -99,6 +100,33 @@ def _pointwise() -> Iterator[Case]:
 
         name = f"orders-{spell(dtype)}"
         yield Case(name, kernels.orders_kernel, orders, (1,), {"BLOCK": 64}, True, dtype == np.float32)
+
+
+def _functions() -> Iterator[Case]:
+    kinds = {
+        "divide": (np.int32, np.uint32, np.uint16, np.int8),
+        "shift": (np.int32, np.uint32, np.int16, np.uint8),
+        "compare": (np.uint32, np.uint16),
+    }  # fmt: skip
+    for mode, dtypes in kinds.items():
+        for dtype in dtypes:
+
+            def integers(random: Random, kind: type = dtype) -> list[Argument]:
+                low, high = np.iinfo(kind).min, np.iinfo(kind).max
+                x, y = (random.integers(low, high, 100, endpoint=True).astype(kind) for _ in range(2))
+                y[::3] %= 9
+                return [x, y, untouched(2, 100, dtype=kind), 100]
+
+            constants = {"MODE": mode, "BLOCK": 64}
+            name, is_quick = f"integers-{spell(mode, dtype)}", dtype in (np.int32, np.uint16)
+            yield Case(name, kernels.integers_kernel, integers, (2,), constants, True, is_quick)
+    for dtype in (np.float32, np.float16):
+
+        def waves(random: Random, kind: type = dtype) -> list[Argument]:
+            return [100 * floats(random, 200, dtype=kind), untouched(200, dtype=kind), 200, 0.7]
+
+        name = f"waves-{spell(dtype)}"
+        yield Case(name, kernels.waves_kernel, waves, (2,), {"BLOCK": 128}, is_quick=dtype == np.float32)
 
 
 def _examples() -> Iterator[Case]:

@@ -13,7 +13,7 @@ Source of the legal casts: CANN documentation of Cast (V220).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function, Op
@@ -27,6 +27,7 @@ from tilejit.ir.types import (
     INT16,
     INT32,
     UINT8,
+    UINT16,
     UINT32,
     DType,
 )
@@ -38,10 +39,14 @@ from tilejit.ops import (
     BROADCAST,
     CAST,
     CMP,
+    COS,
     ERF,
     EXP,
     EXP2,
     FMA,
+    FREM,
+    IDIV,
+    IREM,
     JOIN,
     LOAD,
     LOG,
@@ -58,21 +63,24 @@ from tilejit.ops import (
     SELECT,
     SHL,
     SHR,
+    SIN,
     SPLAT,
     SPLIT,
     SQRT,
     SUB,
     TRANSPOSE,
+    UMULHI,
     XOR,
     ReduceKind,
     Rounding,
 )
-from tilejit.passes import legal_floats
+from tilejit.passes import legal_floats, legal_integers
+from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
-from tilejit.passes.legal_values import DIRECT, Maker, element_of, refuse
+from tilejit.passes.legal_values import DIRECT, Maker, Rule, element_of, refuse
 from tilejit.passes.manager import PassContext
-from tilejit.passes.tile_homes import TileHomes, is_view
+from tilejit.passes.tile_homes import TileHomes, affine_steps, is_view
 
 _NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS))
 """Ops whose fp16 form gives what fp32 and one rounding give."""
@@ -89,32 +97,49 @@ def legalise(function: Function, context: PassContext) -> None:
     homes = TileHomes(function)
     for op in list(function.walk()):
         if op.name == LOAD.name and op.result in homes.demanded:
-            _load(op)
+            _load(Maker(op), op)
         elif op.name in _BEFORE_VIEWS and op.result in homes.demanded:
-            _compute_before_view(op)
+            _compute_before_view(Maker(op), op)
     for op in list(function.walk()):
         if op.name in _MOVES and any(result in homes.demanded for result in op.results):
             _move_bools(op)
     remove_dead(function)
     homes = TileHomes(function)
+    analysis = AccessAnalysis(function)
+    comparisons = [op for op in function.walk() if op.name == CMP.name]
+    follows_index = {op for op in comparisons if affine_steps(analysis, op) is not None}
     for op in list(function.walk()):
-        if len(op.results) != 1 or op.regions or not isinstance(op.result.type.element, DType):
-            continue
-        if op.name == REDUCE.name:
-            _reduce(op)
-        elif op.definition.is_elementwise:
-            if op.result in homes.demanded:
-                _RULES.get(op.name, _arithmetic)(op)
-            elif op.result.type.is_scalar:
-                _on_scalar_unit(op)
+        if op not in follows_index and _has_number(op):
+            _legalise_op(op, homes, is_demanded=op.result in homes.demanded)
 
 
-def _compute_before_view(op: Op) -> None:
+def _has_number(op: Op) -> bool:
+    return len(op.results) == 1 and not op.regions and isinstance(op.result.type.element, DType)
+
+
+def _legalise_op(op: Op, homes: TileHomes, *, is_demanded: bool) -> None:
+    """Apply the rule for ``op``, then those for the ops that took its place."""
+    rule: Rule | None = None
+    if op.name == REDUCE.name:
+        rule = _reduce
+    elif op.definition.is_elementwise and is_demanded:
+        rule = _RULES.get(op.name, _arithmetic)
+    elif op.definition.is_elementwise and op.result.type.is_scalar:
+        rule = _on_scalar_unit
+    if rule is None:
+        return
+    maker = Maker(op, homes)
+    rule(maker, op)
+    for made in maker.made:
+        if made.parent is not None and _has_number(made):
+            _legalise_op(made, homes, is_demanded=not made.result.type.is_scalar)
+
+
+def _compute_before_view(maker: Maker, op: Op) -> None:
     """Let a function of a repeated tile be the repeated function: it is computed of fewer elements."""
     view = op.operands[0].defining_op
     if view is None or view.name != BROADCAST.name:
         return
-    maker = Maker(op)
     computed = maker.make(op.definition, op.attributes, x=view.operands[0])
     replace_op(op, [maker.make(BROADCAST, view.attributes, x=computed)])
 
@@ -148,11 +173,10 @@ def _sink_view(view: Op) -> bool:
     return True
 
 
-def _on_scalar_unit(op: Op) -> None:
+def _on_scalar_unit(maker: Maker, op: Op) -> None:
     """Compute scalars of 16 bits in fp32."""
     if op.name in (CAST.name, SELECT.name, BITCAST.name) or op.operands[0].type.element not in (FP16, BF16):
         return
-    maker = Maker(op)
     operands = {n: maker.make(CAST, {"dtype": FP32}, x=v[0]) for n, v in op.named_operands().items()}
     result = maker.make(op.definition, op.attributes, **operands)
     if op.name != CMP.name:
@@ -160,48 +184,32 @@ def _on_scalar_unit(op: Op) -> None:
     replace_op(op, [result])
 
 
-def _widen(op: Op, wide: DType) -> None:
-    """Compute ``op`` on operands of another type and cast back."""
-    maker = Maker(op)
-    operands = {name: maker.cast(values[0], wide) for name, values in op.named_operands().items()}
-    result = maker.make(op.definition, op.attributes, **operands)
-    replace_op(op, [result if op.name == CMP.name else maker.cast(result, element_of(op.result))])
-
-
-def _arithmetic(op: Op) -> None:
+def _arithmetic(maker: Maker, op: Op) -> None:
     element = element_of(op.operands[0])
     if element in (INT8, UINT8):
-        _widen(op, INT16)
+        legal_integers.widen(maker, op, INT16)
     elif element == BF16 or (element == FP16 and op.name not in _NATIVE_FP16):
-        _widen(op, FP32)
+        legal_integers.widen(maker, op, FP32)
+    elif element in (UINT16, UINT32):
+        legal_integers.unsigned_arithmetic(maker, op)
     elif element not in (FP16, FP32, INT16, INT32):
         refuse(op, element)
 
 
-def _compare(op: Op) -> None:
+def _compare(maker: Maker, op: Op) -> None:
     """Comparisons are of 32 bits; wider integers have to follow the index."""
     if not isinstance(op.operands[0].type.element, DType):
         raise CompileError("Ascend: tiles of addresses cannot be compared", op.location, "compare indices")
-    if element_of(op.operands[0]) in (INT8, UINT8, INT16, FP16, BF16):
-        _widen(op, FP32)
+    element = element_of(op.operands[0])
+    if element == UINT32:
+        legal_integers.compare_unsigned(maker, op)
+    elif element.bits < FP32.bits:
+        legal_integers.widen(maker, op, FP32)
 
 
-def _absolute(op: Op) -> None:
-    """Integers: the larger of x and -x, which is MIN for MIN."""
-    element, maker = element_of(op.result), Maker(op)
-    if element == UINT8:
-        replace_op(op, [op.operands[0]])
-    elif element in (INT8, INT16, INT32):
-        x = maker.cast(op.operands[0], INT16) if element == INT8 else op.operands[0]
-        minus = maker.make(SUB, lhs=maker.constant(0, x.type), rhs=x)
-        replace_op(op, [maker.cast(maker.make(MAX, lhs=x, rhs=minus), element)])
-    else:
-        _arithmetic(op)
-
-
-def _select(op: Op) -> None:
-    """Elements are chosen as 32-bit floats, which holds narrower numbers exactly."""
-    element, maker = element_of(op.result), Maker(op)
+def _select(maker: Maker, op: Op) -> None:
+    """Elements are chosen as 32-bit floats: their bits, or narrower numbers, which fp32 holds exactly."""
+    element = element_of(op.result)
     condition, *values = op.operands
     if element == FP32:
         return
@@ -211,73 +219,71 @@ def _select(op: Op) -> None:
         replace_op(op, [maker.make(OR, lhs=chosen, rhs=other)])
         return
     if element in (INT32, UINT32):
-        moved = [maker.make(BITCAST, {"dtype": FP32}, x=value) for value in values]
-    elif element.bits < FP32.bits:
-        moved = [maker.cast(value, FP32) for value in values]
-    else:
+        result = maker.select(condition, *(maker.bits(value, FP32) for value in values))
+        replace_op(op, [maker.bits(result, element)])
+        return
+    if element.is_fp8():
+        values = [maker.bits(value, UINT8) for value in values]
+    elif element.bits > FP32.bits:
         refuse(op, element)
-    result = maker.make(SELECT, condition=condition, true_value=moved[0], false_value=moved[1])
-    same_bits = element in (INT32, UINT32)
-    back = maker.make(BITCAST, {"dtype": element}, x=result) if same_bits else maker.cast(result, element)
-    replace_op(op, [back])
+    result = maker.select(condition, *(maker.cast(value, FP32) for value in values))
+    narrow = maker.cast(result, UINT8 if element.is_fp8() else element)
+    replace_op(op, [maker.bits(narrow, element)])
 
 
-def _cast(op: Op) -> None:
+def _cast(maker: Maker, op: Op) -> None:
     source, target = element_of(op.operands[0]), element_of(op.result)
     if op.attributes["rounding"] is not Rounding.RTNE:
         if target not in (FP16, BF16):
             refuse(op, target)
     elif (source, target) not in DIRECT:
-        replace_op(op, [Maker(op).cast(op.operands[0], target)])
+        replace_op(op, [maker.cast(op.operands[0], target)])
 
 
-def _bits(op: Op) -> None:
-    element = element_of(op.result)
-    if element not in (INT1, INT16, INT32):
-        refuse(op, element)
+def _absolute(maker: Maker, op: Op) -> None:
+    floating = element_of(op.result).is_floating()
+    (_arithmetic if floating else legal_integers.absolute)(maker, op)
 
 
-def _shift(op: Op) -> None:
-    element = element_of(op.result)
-    if element not in (INT16, INT32):
-        refuse(op, element)
+def _keep(maker: Maker, op: Op) -> None:
+    """A bitcast is a view; bits are combined 16 at a time, whatever they belong to."""
 
 
-def _keep(op: Op) -> None:
-    """A bitcast is a view."""
-
-
-def _load(op: Op) -> None:
+def _load(maker: Maker, op: Op) -> None:
     """What stands in for masked-out lanes is a number; a tile is selected from afterwards."""
     other, mask = op.optional_operand("other"), op.optional_operand("mask")
     if other is None or mask is None or op.result.type.is_scalar or constant_value(other) is not None:
         return
-    maker = Maker(op)
     loaded = maker.make(LOAD, op.attributes, pointer=op.operand("pointer"), mask=mask)
     replace_op(op, [maker.make(SELECT, condition=mask, true_value=loaded, false_value=other)])
 
 
-def _reduce(op: Op) -> None:
+def _reduce(maker: Maker, op: Op) -> None:
     """16-bit floats are reduced in fp32, which is faster too, narrow integers where nothing is lost."""
     element = element_of(op.result)
     if element in (FP16, BF16):
-        _widen(op, FP32)
+        legal_integers.widen(maker, op, FP32)
     elif element in (INT8, UINT8, INT16) and op.attributes["kind"] in _NUMERIC_KINDS:
-        _widen(op, INT32 if op.attributes["kind"] is ReduceKind.SUM else FP32)
+        legal_integers.widen(maker, op, INT32 if op.attributes["kind"] is ReduceKind.SUM else FP32)
     elif element not in (FP32, INT32):
         hint = "reduce in fp32 or int32"
         raise CompileError(f"Ascend: the vector unit cannot reduce {element}", op.location, hint)
 
 
-_RULES: Mapping[str, Callable[[Op], None]] = {
+_RULES: Mapping[str, Rule] = {
     SELECT.name: _select,
     CAST.name: _cast,
     FMA.name: legal_floats.fma,
+    FREM.name: legal_floats.frem,
     ERF.name: legal_floats.erf,
+    SIN.name: legal_floats.sine,
+    COS.name: legal_floats.sine,
     ABS.name: _absolute,
     CMP.name: _compare,
-    BITCAST.name: _keep,
-    SHL.name: _shift,
-    SHR.name: _shift,
-    **dict.fromkeys(_BITWISE, _bits),
+    SHL.name: legal_integers.shift,
+    SHR.name: legal_integers.shift,
+    IDIV.name: legal_integers.divide,
+    IREM.name: legal_integers.divide,
+    UMULHI.name: legal_integers.multiply_high,
+    **dict.fromkeys((BITCAST.name, *_BITWISE), _keep),
 }

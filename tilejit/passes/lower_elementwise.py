@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import OpDef
-from tilejit.ir.types import INT16, INT32, DType
+from tilejit.ir.types import INT16, INT32, UINT32, DType
 from tilejit.ops import (
     ABS,
     ADD,
@@ -76,7 +76,7 @@ _BINARY: Mapping[str, OpDef] = {
 }  # fmt: skip
 _WITH_SCALAR: Mapping[str, OpDef] = {ADD.name: VADDS, MUL.name: VMULS, MAX.name: VMAXS, MIN.name: VMINS}
 _LOGIC: Mapping[str, OpDef] = {AND.name: VAND, OR.name: VOR, NOT.name: VNOT}
-_ANY_TYPE = frozenset(op.name for op in (CAST, BITCAST))
+_ANY_TYPE = frozenset(op.name for op in (CAST, BITCAST, AND, OR, XOR, NOT))
 _UNARY: Mapping[str, OpDef] = {EXP.name: VEXP, LOG.name: VLN, SQRT.name: VSQRT, ABS.name: VABS}
 
 
@@ -87,7 +87,8 @@ def lower_elementwise(lowering: Lowering, op: Op) -> UbTile | None:
         return None
     element = op.result.type.element
     assert isinstance(element, DType)
-    if op.name not in _ANY_TYPE and element not in ARITHMETIC:
+    is_shift = op.name == SHR.name and element == UINT32
+    if op.name not in _ANY_TYPE and not is_shift and element not in ARITHMETIC:
         lowering.refuse(
             f"the vector unit cannot compute {op.name} on {element}", op, "convert to fp32 or int32 first"
         )
@@ -207,10 +208,11 @@ def _logic(lowering: Lowering, op: Op) -> UbTile:
     if op.name != XOR.name:
         lowering.builder.make(_LOGIC[op.name], operands)
         return target
-    both = lowering.new_like(target)  # what is in one or the other is what is in any, less what is in both
+    # What is in one or the other is what is in any, less what is in both.
+    both = lowering.builder.reinterpret(lowering.new_like(target).pointer, INT16)
     lowering.builder.make(VOR, operands)
-    lowering.builder.make(VAND, {**operands, "dst": lowering.builder.reinterpret(both.pointer, INT16)})
-    on_tile(lowering.builder, VSUB, target, {"src0": whole(target), "src1": whole(both)})
+    lowering.builder.make(VAND, {**operands, "dst": both})
+    lowering.builder.op(VSUB, dst=dst, src0=dst, src1=both, count=count)
     return target
 
 

@@ -26,12 +26,15 @@ from tilejit.ops import (
     CAST,
     CMP,
     CONSTANT,
+    COS,
     DIV,
     DOT,
+    ERF,
     EXP,
     EXP2,
     FMA,
     FOR,
+    FREM,
     IF,
     LOAD,
     LOG,
@@ -43,6 +46,7 @@ from tilejit.ops import (
     REDUCE,
     RESHAPE,
     RSQRT,
+    SIN,
     SPLAT,
     SPLIT,
     SQRT,
@@ -59,7 +63,7 @@ _UB_SCALAR_OPS = frozenset(
     op.name for op in (ADD, SUB, MUL, DIV, MAX, MIN, NEG, ABS, SQRT, RSQRT, EXP, EXP2, LOG, LOG2, FMA, CAST)
 )
 """Ops on floats that stay in UB where an operand does."""
-_VECTOR_ONLY_OPS = frozenset(op.name for op in (SQRT, RSQRT, EXP, EXP2, LOG, LOG2))
+VECTOR_ONLY_OPS = frozenset(op.name for op in (SQRT, RSQRT, EXP, EXP2, LOG, LOG2, SIN, COS, ERF, FREM, FMA))
 """Ops that the scalar unit cannot compute."""
 
 
@@ -207,7 +211,7 @@ class TileHomes:
         floating = op.result.type.element.is_floating()
         from_tile = op.name in (REDUCE.name, RESHAPE.name) and not op.operands[0].type.is_scalar
         from_ub = op.name in _UB_SCALAR_OPS and any(v in self.in_ub for v in op.operands)
-        if from_tile or (floating and (from_ub or op.name in _VECTOR_ONLY_OPS)):
+        if from_tile or (floating and (from_ub or op.name in VECTOR_ONLY_OPS)):
             self.in_ub[op.result] = None
 
     def _demand(self, value: Value) -> None:

@@ -31,7 +31,7 @@ from tilejit.backend.cpu.values import (
     unset_lanes,
     vector_of,
 )
-from tilejit.ops.approximations import ERF, LOG2_ERFC
+from tilejit.ops.approximations import COSINE, ERF, LOG2_ERFC, SINE
 
 # Adding this to |x| < 2**22 (2**51 in fp64) rounds x to an integer, which then stands in the low bits.
 _ROUNDER_F32 = 1.5 * 2**23
@@ -57,12 +57,6 @@ _EXP2 = (  # exp2(r), |r| <= 1/2: 2**-28
 _LOG = (  # (ln(1 + f) - f) / f**2, |f| <= 1/3: 2**-27
     -0.12948969188246506, 0.14004756866785356, -0.12167153067435972, 0.14001160692644338,
     -0.1668230580361695, 0.2001074758892545, -0.24999717457775839, 0.3333320841695632, -0.5,
-)  # fmt: skip
-_SIN = (  # (sin(r) - r) / r**3 in r**2, |r| <= pi/4: 2**-28
-    -0.00019517234691937132, 0.008332177686455333, -0.16666654936694417,
-)  # fmt: skip
-_COS = (  # (cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4: 2**-32
-    2.4438379474843274e-05, -0.0013887366909990891, 0.04166664685460254,
 )  # fmt: skip
 # Above this the quotient by pi/2 no longer fits the two-part reduction in fp64 with room to spare.
 _HUGE_ANGLE = 2.0**30
@@ -210,9 +204,9 @@ def _sine_of_quadrant(lanes: LaneBuilder, x: ir.Value, turn: int) -> ir.Value:
     r = builder.fptrunc(wide, lanes.type(F32))
     quadrant = lanes.add(builder.trunc(lanes.bits(shifted), lanes.type(I32)), turn)
     square = lanes.mul(r, r)
-    sine = lanes.fma(lanes.mul(r, square), lanes.horner(square, _SIN), r)
+    sine = lanes.fma(lanes.mul(r, square), lanes.horner(square, SINE), r)
     half_way = lanes.fma(square, -0.5, 1.0)
-    cosine = lanes.fma(lanes.mul(square, square), lanes.horner(square, _COS), half_way)
+    cosine = lanes.fma(lanes.mul(square, square), lanes.horner(square, COSINE), half_way)
     is_odd = lanes.compare("!=", lanes.and_(quadrant, 1), 0)
     magnitude = lanes.bits(lanes.select(is_odd, cosine, sine))
     sign = lanes.and_(lanes.shl(quadrant, 30), 0x80000000)
