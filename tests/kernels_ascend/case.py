@@ -19,7 +19,8 @@ class Case:
     """One launch of a kernel. Its arguments are the same whenever they are made.
 
     ``exact`` says that every target gives the same bits: nothing is rounded, or all of it alike. ``is_quick``
-    marks the cases of the fixed sample that stands for all of them.
+    marks the cases of the fixed sample that stands for all of them. ``sums_in_any_order`` marks sums that the
+    machine may add in another order than its description here, with another rounding.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Case:
     constants: Mapping[str, object] = field(default_factory=dict)
     exact: bool = False
     is_quick: bool = False
+    sums_in_any_order: bool = False
 
     def arguments(self) -> list[Argument]:
         """Fresh arguments, in the order of the kernel's parameters; outputs hold what must not be left."""

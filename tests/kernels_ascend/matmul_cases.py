@@ -1,4 +1,7 @@
-"""Cases of the cube cores: element types, orders of memory, tails, sums that nothing is added to."""
+"""Cases of the cube cores: element types, orders of memory, tails, sums that nothing is added to.
+
+But for fp32, whose products are rounded, elements are such that every sum is exact in any order.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,19 @@ from matmul import matmul_kernel
 import tilejit.language as tl
 from tests.kernels_ascend import matmul_kernels
 from tests.kernels_ascend.case import Argument, Case
-from tests.kernels_ascend.vector_cases import Random, programs, spell, untouched
+from tests.kernels_ascend.vector_cases import Random, programs, spell, untouched, whole
 
 SIZES = ((64, 64, 64), (1, 7, 33), (129, 257, 65), (300, 515, 270))  # M, K, N
 TYPES = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16, "fp32": np.float32, "int8": np.int8}
 
 
 def draw(random: Random, shape: Sequence[int], dtype: type) -> np.ndarray:
-    """Numbers of a matrix: normal ones, or all bytes."""
+    """Elements of a matrix: bytes, normal fp32 numbers, or sixteenths, whose products fp32 adds exactly."""
     if dtype is np.int8:
         return random.integers(-128, 128, shape).astype(np.int8)
-    return random.standard_normal(shape).astype(dtype)
+    if dtype is np.float32:
+        return random.standard_normal(shape).astype(np.float32)
+    return (random.integers(-64, 64, shape) / 16).astype(dtype)
 
 
 def in_order(array: np.ndarray, order: str) -> np.ndarray:
@@ -56,15 +61,14 @@ def _sizes() -> Iterator[Case]:
             constants = dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), blocks, strict=True))
             grid = (programs(m, blocks[0]), programs(n, blocks[1]))
             is_quick = (m, blocks[0]) in ((129, 64), (1, 32))
-            yield Case(
-                f"matmul-{spell(sizes, blocks)}", matmul_kernel, matmul, grid, constants, False, is_quick
-            )
+            name = f"matmul-{spell(sizes, blocks)}"
+            yield Case(name, matmul_kernel, matmul, grid, constants, True, is_quick)
     for k in (0, 1):
         for dtype in (np.float16, np.float32):
 
             def nothing(_: Random, k: int = k, kind: type = dtype) -> list[Argument]:
-                a, b, c = np.ones((40, 1), kind), np.ones((1, 70), kind), untouched(40, 70, dtype=kind)
-                return [a, b, c, 40, 70, k, 1, 70, 70]
+                c = untouched(40, 70, dtype=kind)
+                return [np.ones((40, 1), kind), np.ones((1, 70), kind), c, 40, 70, k, 1, 70, 70]
 
             constants = {"BLOCK_M": 32, "BLOCK_N": 64, "BLOCK_K": 32}
             name, is_quick = f"matmul-{k}-products-{spell(dtype)}", k == 0
@@ -104,13 +108,13 @@ def _types_and_orders() -> Iterator[Case]:
                 ) -> list[Argument]:
                     return _operands(random, size, kind, order, out)
 
-                constants = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64}
+                constants: dict[str, object] = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64}
                 constants["KIND"] = tl.int32 if name == "int8" else tl.float32
                 grid = (programs(sizes[0], 64), programs(sizes[2], 64))
                 case = f"strided_matmul-{spell(name, orders, sizes)}"
-                exact, is_quick = name == "int8", (name, orders, sizes[0]) in quick
+                rounds, is_quick = name == "fp32", (name, orders, sizes[0]) in quick
                 kernel = matmul_kernels.strided_matmul
-                yield Case(case, kernel, product, grid, constants, exact, is_quick)
+                yield Case(case, kernel, product, grid, constants, not rounds, is_quick, rounds)
 
 
 def _long_tiles() -> Iterator[Case]:
@@ -126,7 +130,7 @@ def _long_tiles() -> Iterator[Case]:
                 case = f"long_tiles-{spell(name, orders, block_k)}"
                 is_quick = (name, orders, block_k) == ("bf16", "tt", 320)
                 kernel = matmul_kernels.strided_matmul
-                yield Case(case, kernel, product, (1, 1), constants, is_quick=is_quick)
+                yield Case(case, kernel, product, (1, 1), constants, True, is_quick)
 
 
 def _grouped() -> Iterator[Case]:
@@ -144,13 +148,13 @@ def _grouped() -> Iterator[Case]:
             case = f"grouped_matmul-{spell((m, k, n))}-by-{'rows' if by_rows else 'columns'}"
             grid = (programs(m, 64) * programs(n, 48),)
             constants = {"BLOCK_M": 64, "BLOCK_N": 48, "BLOCK_K": 64, "GROUP": 3, "BY_ROWS": by_rows}
-            yield Case(case, matmul_kernels.grouped_matmul, grouped, grid, constants, is_quick=m == 129)
+            yield Case(case, matmul_kernels.grouped_matmul, grouped, grid, constants, True, m == 129)
 
     def wrapped(random: Random) -> list[Argument]:
         a, b = draw(random, (20, 32), np.float16), draw(random, (32, 32), np.float16)
         return [a, b, untouched(23, 32), 20]
 
-    yield Case("wrapped_rows", matmul_kernels.wrapped_rows, wrapped, (1,), {"SIZE": 32}, False, True)
+    yield Case("wrapped_rows", matmul_kernels.wrapped_rows, wrapped, (1,), {"SIZE": 32}, True, True)
 
 
 def _split_k() -> Iterator[Case]:
@@ -159,12 +163,12 @@ def _split_k() -> Iterator[Case]:
         for parts in (1, 3, 9):
 
             def split(random: Random, kind: type = dtype, count: int = parts) -> list[Argument]:
-                a, b = draw(random, (50, 100), np.float16), draw(random, (100, 40), np.float16)
+                a, b = (whole(random, 4, *shape, dtype=np.float16) for shape in ((50, 100), (100, 40)))
                 return [a, b, np.zeros((50, 40), kind), 50, 40, 100, count]
 
             yield Case(
                 f"split_k_matmul-{spell(dtype, parts)}", matmul_kernels.split_k_matmul, split, (2, 1, parts),
-                {"BLOCK_M": 32, "BLOCK_N": 48, "BLOCK_K": 16}, False, parts == 9,
+                {"BLOCK_M": 32, "BLOCK_N": 48, "BLOCK_K": 16}, True, parts == 9,
             )  # fmt: skip
 
 
@@ -175,8 +179,8 @@ def _several_sums() -> Iterator[Case]:
             x, y = draw(random, (32, 70), TYPES[kind]), draw(random, (70, 32), TYPES[kind])
             return [x, y, untouched(32, 32), untouched(32, 32), 70]
 
-        case = f"two_products-{name}"
-        yield Case(case, matmul_kernels.two_products, two, (1,), {"SIZE": 32}, False, name == "fp32")
+        case, rounds = f"two_products-{name}", name == "fp32"
+        yield Case(case, matmul_kernels.two_products, two, (1,), {"SIZE": 32}, not rounds, rounds, rounds)
     for trips in (0, 1, 4):
         for chosen in (0, 2):
 
@@ -185,4 +189,4 @@ def _several_sums() -> Iterator[Case]:
                 return [a, b, untouched(32, 32), count, which]
 
             case, is_quick = f"guarded_sums-{trips}-{chosen}", (trips, chosen) in ((0, 0), (4, 2))
-            yield Case(case, matmul_kernels.guarded_sums, guarded, (1,), {"SIZE": 32}, False, is_quick)
+            yield Case(case, matmul_kernels.guarded_sums, guarded, (1,), {"SIZE": 32}, True, is_quick)

@@ -276,8 +276,8 @@ def _transpositions() -> Iterator[Case]:
             def permute(
                 random: Random, kind: type = dtype, size: tuple[int, int, int] = shape3
             ) -> list[Argument]:
-                x = floats(random, *size, dtype=kind)
-                return [x, untouched(2 * x.size, dtype=kind)]
+                count = size[0] * size[1] * size[2]
+                return [floats(random, *size, dtype=kind), untouched(2 * count, dtype=kind)]
 
             constants = dict(zip("ABC", shape3, strict=True))
             is_quick = (shape3[0], dtype) in ((2, np.float32), (5, np.float16))
@@ -348,13 +348,13 @@ def _moves() -> Iterator[Case]:
 
     yield Case("bools", kernels.bools_kernel, bools, (2,), {"BLOCK": 64}, True, True)
     for shape in ((5, 40), (1, 100), (7, 1)):
-        for dtype in (np.int8, np.int16):
+        for integer in (np.int8, np.int16):
 
-            def narrow(random: Random, kind: type = dtype, size: tuple[int, int] = shape) -> list[Argument]:
+            def narrow(random: Random, kind: type = integer, size: tuple[int, int] = shape) -> list[Argument]:
                 x, y = whole(random, 100, *size, dtype=kind), whole(random, 100, size[0], dtype=kind)
                 return [x, y, untouched(size[1], dtype=kind), untouched(size[0], dtype=np.int32)]
 
             constants = {"ROWS": shape[0], "COLUMNS": shape[1]}
-            is_quick = (dtype, shape[0]) in ((np.int8, 5), (np.int16, 7))
-            name = f"bytes-{spell(dtype, shape)}"
+            is_quick = (integer, shape[0]) in ((np.int8, 5), (np.int16, 7))
+            name = f"bytes-{spell(integer, shape)}"
             yield Case(name, kernels.bytes_kernel, narrow, (1,), constants, True, is_quick)

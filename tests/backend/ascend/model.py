@@ -89,11 +89,11 @@ def _main_text(sources: Sequence[AscendSource]) -> str:
 static std::string message;
 
 extern "C" const char *run(int kernel, int blocks, int aic, int aivs, int count, void **pointers,
-                           const uint64_t *sizes, const void *tiling)
+                           void **starts, const uint64_t *sizes, const void *tiling)
 {{
     std::vector<model::GlobalArgument> arguments;
     for (int i = 0; i < count; ++i) {{
-        arguments.push_back({{static_cast<uint8_t *>(pointers[i]), static_cast<size_t>(sizes[i])}});
+        arguments.push_back({{static_cast<uint8_t *>(starts[i]), static_cast<size_t>(sizes[i])}});
     }}
     message = model::run(blocks, aic != 0, aivs, arguments, [&] {{
         switch (kernel) {{
@@ -137,16 +137,19 @@ class ModelLibrary:
         for parameter in source.parameters:
             if parameter.is_pointer:
                 array = values[parameter.name]
-                assert isinstance(array, np.ndarray) and array.flags.c_contiguous
+                assert isinstance(array, np.ndarray)
                 arrays.append(array)
         scalars = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
         tiling = _tiling_struct(source, scalars)
-        pointers = (ctypes.c_void_p * max(1, len(arrays)))(*(array.ctypes.data for array in arrays))
-        sizes = (ctypes.c_uint64 * max(1, len(arrays)))(*(array.nbytes for array in arrays))
+        count = max(1, len(arrays))
+        bounds = [np.lib.array_utils.byte_bounds(array) for array in arrays]
+        pointers = (ctypes.c_void_p * count)(*(array.ctypes.data for array in arrays))
+        starts = (ctypes.c_void_p * count)(*(low for low, _ in bounds))
+        sizes = (ctypes.c_uint64 * count)(*(high - low for low, high in bounds))
         has_aic = Core.AIC in source.cores
         aivs = (2 if has_aic else 1) if Core.AIV in source.cores else 0
         message = self._library.run(
-            number, blocks, int(has_aic), aivs, len(arrays), pointers, sizes, ctypes.byref(tiling)
+            number, blocks, int(has_aic), aivs, len(arrays), pointers, starts, sizes, ctypes.byref(tiling)
         )
         if message:
             raise ModelError(message.decode())

@@ -124,6 +124,9 @@ inline void DataCopyPad(const GlobalTensor<T> &dst, const LocalTensor<T> &src, c
     model::check_rows(name, line, rows, sizeof(T));
     model::check_aligned(name, line, "src", src.address(), model::BLOCK);
     model::issue(PIPE_MTE3, name, line, [=](model::Exec &exec) {
+        if (rows.blockLen == 0) {
+            return;
+        }
         uint8_t *to = dst.bytes();
         int64_t place = src.address();
         for (int row = 0; row < rows.blockCount; ++row) {
