@@ -10,6 +10,7 @@ import pytest
 from tests.backend.ascend.texts import kernel
 from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.simulator import ArgumentValue, SimulationResult, simulate
+from tilejit.backend.ascend.verify import find_faults
 from tilejit.diagnostics import KernelError, LaunchError
 from tilejit.target.ascend import ASCEND_910B1
 
@@ -103,6 +104,13 @@ def test_a_flag_left_raised() -> None:
 def test_a_flag_raised_twice() -> None:
     body = "  set_flag(%one) {source=mte2, target=v}\n" * 2 + "  wait_flag(%one) {source=mte2, target=v}\n"
     assert "is set again by set_flag(%one)" in only(run(body), FindingKind.FLAG)
+
+
+def test_a_flag_that_the_scalar_unit_has_taken_may_be_raised_again() -> None:
+    flag = "set_flag(%zero) {source=mte2, target=s}\n  wait_flag(%zero) {source=mte2, target=s}\n"
+    body = "".join(f"  copy_in({tile}, %x, %one, %bytes)\n  {flag}" for tile in ("%a", "%b"))
+    run(body).check()
+    assert find_faults(kernel(HEAD + body + TAIL), ASCEND_910B1) == ()
 
 
 def test_an_unknown_flag() -> None:

@@ -174,9 +174,10 @@ class ScalarUnits:
             flag.waiter = core
             self._hold(core, "a flag", now)
             return
-        core.scalar_index += 1
+        core.issue_waits += 1
         clock = dict(core.clock)
-        flag.take(clock, core.scalar_component, core.scalar_index)
+        flag.take(clock, core.wait_component, core.issue_waits)
+        clock[core.wait_component] = core.issue_waits
         core.clock = clock
         self.fetch(core, now)
 
@@ -208,10 +209,10 @@ class ScalarUnits:
         if not counter.clocks:
             self._hold(core, f"cross-core flag {flag}", now)
             return
-        core.cross_waits += 1
+        core.issue_waits += 1
         clock = dict(core.clock)
-        counter.take(clock, core.cross_waits)
-        clock[core.wait_component] = core.cross_waits
+        counter.take(clock, core.issue_waits)
+        clock[core.wait_component] = core.issue_waits
         core.clock = clock
         self.fetch(core, now)
 

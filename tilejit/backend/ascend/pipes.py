@@ -166,10 +166,10 @@ class SimulatedCore:
 
     ``accessing``: the pipes that the program accesses memory with. ``pending`` is the job that the scalar
     unit issues next, ``blocked_on`` what it waits for (the queue that is full, else a text), ``held_cycles``
-    the time it has waited, ``cross_waits`` counts the cross-core waits it is through. ``tally`` counts the
-    work of pipes and paths. ``issued`` counts what the program has yielded, ``ahead`` is what was looked at
-    early, ``answer`` what the program gets for the op it yielded last. ``clock`` is never changed, only
-    replaced: jobs keep the one they were issued with.
+    the time it has waited, ``issue_waits`` counts the flags that the scalar unit has waited for. ``tally``
+    counts the work of pipes and paths. ``issued`` counts what the program has yielded, ``ahead`` is what was
+    looked at early, ``answer`` what the program gets for the op it yielded last. ``clock`` is never changed,
+    only replaced: jobs keep the one they were issued with.
     """
 
     number: int
@@ -186,7 +186,7 @@ class SimulatedCore:
     state: CoreState = field(default_factory=CoreState)
     clock: Clock = field(default_factory=dict)
     scalar_index: int = 0
-    cross_waits: int = 0
+    issue_waits: int = 0
     pending: Job | None = None
     blocked_on: PipeQueue | str | None = None
     is_finished: bool = False
@@ -219,7 +219,7 @@ class SimulatedCore:
 
     @property
     def wait_component(self) -> int:
-        """The component of clocks that counts the cross-core waits of this core; it has no accesses."""
+        """The component of clocks that counts the waits of this core's scalar unit; it has no accesses."""
         return -1 - self.number
 
     def flag(self, source: Pipe, target: Pipe, number: int) -> EventFlag:

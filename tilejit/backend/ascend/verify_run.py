@@ -187,9 +187,10 @@ class _Run:
         core.blocked_on = "a flag"
         if not flag.raised:
             return False
-        core.scalar_index += 1
+        core.issue_waits += 1
         clock = dict(core.clock)
-        flag.take(clock, core.scalar_component, core.scalar_index)
+        flag.take(clock, core.wait_component, core.issue_waits)
+        clock[core.wait_component] = core.issue_waits
         core.clock = clock
         return True
 
@@ -201,10 +202,10 @@ class _Run:
         counter = self.crossing.counter(core, number)
         if not counter.clocks:
             return False
-        core.cross_waits += 1
+        core.issue_waits += 1
         clock = dict(core.clock)
-        counter.take(clock, core.cross_waits)
-        clock[core.wait_component] = core.cross_waits
+        counter.take(clock, core.issue_waits)
+        clock[core.wait_component] = core.issue_waits
         core.clock = clock
         return True
 
