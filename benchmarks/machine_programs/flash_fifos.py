@@ -15,8 +15,6 @@ block for each; events have a number for each buffer, where it has one for all l
 loads of a band each; and barriers stand wherever one vector instruction needs the result of another
 (``has_all_barriers``), where the original leaves out those inside the exponentials and before O is added.
 
-``flash_attention`` has the same stages in its own way: whole tiles in L1, no free slots to wait for.
-
 Source: pto-isa, kernels/manual/common/flash_atten (schedule, FIFOs, tile sizes) and the FIFO, row reduction
 and row broadcast of include/pto/npu/a2a3.
 """

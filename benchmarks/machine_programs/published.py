@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine_programs.add import Add, add_kernel
-from benchmarks.machine_programs.flash_attention import WIDTH, FlashAttention, flash_attention_kernel
+from benchmarks.machine_programs.flash_fifos import flash_fifos_kernel
+from benchmarks.machine_programs.flash_fifos_stages import HEAD, FifoFlashAttention
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
+from benchmarks.machine_programs.paged_attention import paged_attention_kernel
+from benchmarks.machine_programs.paged_tasks import PagedAttention
 from tilejit.backend.ascend.result import SimulationResult as SimulationResult
 from tilejit.backend.ascend.sensitivity import Effect, assumption_effects
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel
+from tilejit.ir.types import FP16
 from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2, AscendTarget, MemorySpace
 from tilejit.target.spaces import Pipe, Space
 
@@ -55,13 +59,17 @@ def published_figures() -> list[Figure]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A program that was measured: its kernel, its arguments, where it ran."""
+    """A program that was measured: its kernel, its arguments, where it ran.
+
+    ``streamed`` arrays go past L2; what ``is_long`` is never simulated without extrapolation.
+    """
 
     kernel: MachineKernel
     arguments: Mapping[str, np.ndarray]
     cores: int
     target: AscendTarget
     streamed: tuple[str, ...] = ()
+    is_long: bool = False
 
     def simulate(self, *, extrapolate: bool = False) -> SimulationResult:
         """Time it on the simulated chip, L2 as earlier launches leave it: it keeps arrays that all fit.
@@ -74,7 +82,7 @@ class Measured:
         resident = kept if fits else []
         return simulate(
             self.kernel, self.arguments, grid, self.target, blocks=self.cores, values=False,
-            resident=resident, extrapolate=extrapolate,
+            resident=resident, extrapolate=extrapolate or self.is_long,
         )  # fmt: skip
 
 
@@ -97,15 +105,35 @@ def add(shape: Add) -> Measured:
     return Measured(add_kernel(shape), arguments, shape.cores, target, streamed)
 
 
-def flash_attention(shape: FlashAttention) -> Measured:
-    """Flash attention on a 910B2."""
-    rows = {"q": shape.queries, "k": shape.keys, "v": shape.keys, "out": shape.queries}
+def flash_attention(queries: int, keys: int, cores: int) -> Measured:
+    """Flash attention on a 910B2, without the barriers that the original leaves out."""
+    shape = FifoFlashAttention(queries, keys, has_all_barriers=False)
+    rows = {"q": queries, "k": keys, "v": keys}
     arguments: dict[str, np.ndarray] = {
-        name: np.zeros((count, WIDTH), np.float32 if name == "out" else np.float16)
-        for name, count in rows.items()
+        name: np.zeros((count, HEAD), np.float16) for name, count in rows.items()
     }
-    cores = min(shape.cores, shape.blocks)
-    return Measured(flash_attention_kernel(shape), arguments, cores, ASCEND_910B2)
+    arguments["out"] = np.zeros((queries, HEAD), np.float32)
+    return Measured(flash_fifos_kernel(shape), arguments, min(cores, shape.tasks), ASCEND_910B2)
+
+
+def paged_attention(shape: PagedAttention) -> Measured:
+    """Paged attention on a chip of 24 cores at 1.8 GHz, pages in random order."""
+    pages, element = shape.batch * shape.pages, shape.element.numpy
+    cache = (pages, shape.block_size, shape.kv_heads, HEAD)
+    order = np.random.default_rng(0).permutation(pages).astype(np.int32)
+    arguments = {
+        "query": np.zeros((shape.batch, shape.heads, HEAD), element),
+        "key": np.zeros(cache, element),
+        "value": np.zeros(cache, element),
+        "block_table": order.reshape(shape.batch, shape.pages),
+        "out": np.zeros((shape.batch, shape.heads, HEAD), shape.out.numpy),
+    }
+    if shape.is_split:
+        parts = (shape.batch, shape.heads, shape.splits)
+        arguments["partial"] = np.zeros((*parts, HEAD), np.float32)
+        arguments["sums"] = np.zeros(parts, np.float32)
+    cores = min(ASCEND_910B2.cube_cores, shape.tasks)
+    return Measured(paged_attention_kernel(shape), arguments, cores, ASCEND_910B2, is_long=True)
 
 
 def _gemm_of(size: int) -> Callable[[], Measured]:
@@ -119,7 +147,11 @@ def _add_of(
 
 
 def _attention_of(queries: int, keys: int, cores: int) -> Callable[[], Measured]:
-    return lambda: flash_attention(FlashAttention(queries, keys, cores))
+    return lambda: flash_attention(queries, keys, cores)
+
+
+def _paged_of(shape: PagedAttention) -> Callable[[], Measured]:
+    return lambda: paged_attention(shape)
 
 
 PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
@@ -145,6 +177,18 @@ PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     **{
         ("flash_attention", f"one head D=128 S0=S1={size} non-causal"): _attention_of(size, size, 24)
         for size in (1024, 4096, 16384)
+    },
+    **{
+        ("paged_attention", f"B={b} Hq={heads} Hkv=1 D=128 block={block} ctx=8192 decode"): _paged_of(
+            PagedAttention(b, heads, 1, block, 8192)
+        )
+        for b, heads, block in ((256, 16, 128), (64, 64, 64))
+    },
+    **{
+        ("paged_attention", f"B=1 Hq=32 Hkv=8 D=128 block=128 ctx={context} decode"): _paged_of(
+            PagedAttention(1, 32, 8, 128, context, FP16, splits)
+        )
+        for context, splits in ((4096, 16), (65536, 24))
     },
 }
 """What makes the program of a figure, by its family and shape."""

@@ -12,12 +12,14 @@ import pytest
 from benchmarks.machine_programs.add import Add, add_kernel
 from benchmarks.machine_programs.antiquant import antiquant_kernel
 from benchmarks.machine_programs.antiquant_tasks import AntiquantAttention
-from benchmarks.machine_programs.flash_attention import WIDTH, FlashAttention, flash_attention_kernel
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
+from benchmarks.machine_programs.paged_attention import paged_attention_kernel
+from benchmarks.machine_programs.paged_tasks import PagedAttention
 from tests.backend.ascend.matmul_text import MATMUL, with_unit_flags
 from tests.backend.ascend.model import ModelError, ModelLibrary
 from tests.backend.ascend.texts import VECTOR_ADD, kernel
 from tests.benchmarks.antiquant_reference import random_launch
+from tests.benchmarks.test_paged_attention import launch as paged_launch
 from tilejit.backend.ascend.emit_ascendc import emit_ascendc
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel
@@ -84,17 +86,10 @@ def vector_add(n: int, blocks: int) -> Launch:
     return Launch(kernel(VECTOR_ADD), arguments, blocks, (-(-n // 1024), 1, 1))
 
 
-def flash_attention(shape: FlashAttention) -> Launch:
-    def arguments() -> Arguments:
-        out = np.zeros((shape.queries, WIDTH), np.float32)
-        return {
-            "q": normal(shape.queries, WIDTH),
-            "k": normal(shape.keys, WIDTH),
-            "v": normal(WIDTH, shape.keys).reshape(-1, WIDTH),
-            "out": out,
-        }
-
-    return Launch(flash_attention_kernel(shape), arguments, shape.cores, (shape.cores, 1, 1), tolerance=1e-3)
+def paged_attention(shape: PagedAttention, name: str) -> Launch:
+    program = paged_attention_kernel(shape)
+    renamed = MachineKernel(name, program.functions, program.workspace_bytes)
+    return Launch(renamed, lambda: paged_launch(shape), 2, (2, 1, 1), tolerance=2e-3)
 
 
 def antiquant(element: DType) -> Launch:
@@ -114,7 +109,10 @@ LAUNCHES: dict[str, Launch] = {
     "matmul_unit_flags": matmul(with_unit_flags(), "unit_flags", 128, 512, 128, 2),
     "gemm": gemm(Gemm(64, 64, 128, 2, 2, 32, 32, 32, 2)),
     "add": add(Add(7, 256, 3, 128, 2, apart=True, streams=True)),
-    "flash_attention": flash_attention(FlashAttention(256, 1024, 2, preload=2)),
+    "paged_attention": paged_attention(PagedAttention(2, 16, 1, 64, 192, FP16), "paged_whole"),
+    "paged_attention_split": paged_attention(
+        PagedAttention(1, 32, 8, 64, 192, FP16, splits=2), "paged_split"
+    ),
     "antiquant_fp16": antiquant(FP16),
     "antiquant_bf16": antiquant(BF16),
 }
