@@ -303,3 +303,14 @@ def waves_kernel(x_ptr, out_ptr, n, step, BLOCK: tl.constexpr):
     wave = tl.sin(x) + tl.cos(step * lanes.to(tl.float32)) * tl.sin(step)
     wave = tl.fma(wave, x, -wave) + (x % 3.0)
     tl.store(out_ptr + lanes, wave.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@tilejit.kernel
+def wide_kernel(x_ptr, index_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    mask = lanes < n
+    index = tl.load(index_ptr + lanes, mask=mask)
+    x = tl.load(x_ptr + index, mask=mask, other=-3)
+    tl.store(out_ptr + lanes * 2, x)
+    tl.store(out_ptr + 2 * BLOCK + lanes, tl.load(x_ptr + lanes, mask=mask, other=-(1 << 40)))
+    tl.store(out_ptr + 3 * BLOCK + index, x, mask=mask)

@@ -347,6 +347,15 @@ def _moves() -> Iterator[Case]:
         return [x, keep, untouched(100), np.zeros(100, bool), 100]
 
     yield Case("bools", kernels.bools_kernel, bools, (2,), {"BLOCK": 64}, True, True)
+    for dtype in (np.int64, np.float64):
+        for size in (0, 50, 64):
+
+            def wide(random: Random, kind: type = dtype, n: int = size) -> list[Argument]:
+                x, index = whole(random, 1 << 40, 64, dtype=kind), random.permutation(64).astype(np.int32)
+                return [x, index, untouched(256, dtype=kind), n]
+
+            name, is_quick = f"wide-{spell(dtype, size)}", (dtype, size) == (np.int64, 50)
+            yield Case(name, kernels.wide_kernel, wide, (1,), {"BLOCK": 64}, True, is_quick)
     for shape in ((5, 40), (1, 100), (7, 1)):
         for integer in (np.int8, np.int16):
 

@@ -134,27 +134,32 @@ def _gathered(
     lowering: Lowering, source: UbTile, result: Value, digits: Sequence[Digit], start: int
 ) -> UbTile:
     """Gather a tile from words. ``digits``: outermost first; ``start``: the source element of index 0."""
-    builder, element, count = lowering.builder, _element(result.type), _words_of(result.type)
+    element = _element(result.type)
     narrow = result.type.with_element(INT16) if element.itemsize == 1 else result.type
     target = lowering.new_tile(narrow, result.name)
-    layout = target.layout
+    gather_into(lowering, target, source, digits, start)
+    return lowest_bytes(lowering, target, element) if element.itemsize == 1 else target
+
+
+def gather_into(
+    lowering: Lowering, target: UbTile, source: UbTile, digits: Sequence[Digit], start: int = 0
+) -> None:
+    """Gather all elements of ``target``, of 16 bits or more, from ``source``, which may be words already."""
+    builder, count = lowering.builder, max(1, target.element.itemsize // INT32.itemsize)
+    target, source = _words(lowering, target), _words(lowering, source)
     if count > 1:
-        layout = TileLayout(layout.rows, count * layout.columns, count * layout.pitch)
         digits = [*((size, count * stride) for size, stride in digits), (count, 1)]
     size = source.element.itemsize
-    offsets = _offsets(lowering, layout, [(extent, stride * size) for extent, stride in digits])
+    offsets = _offsets(lowering, target.layout, [(extent, stride * size) for extent, stride in digits])
     builder.op(
         VGATHER,
         dst=builder.reinterpret(target.pointer, source.element),
         src=source.pointer,
         offsets=builder.reinterpret(offsets.pointer, UINT32),
         base=start * count * size,
-        count=layout.elements,
+        count=target.layout.elements,
         src_bytes=source.layout.elements * size,
     )
-    if element.itemsize == 1:
-        return lowest_bytes(lowering, target, element)
-    return target
 
 
 def _offsets(lowering: Lowering, layout: TileLayout, digits: Sequence[Digit]) -> UbTile:

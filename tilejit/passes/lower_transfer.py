@@ -40,6 +40,7 @@ from tilejit.ops.machine.vector_move import VGATHER
 from tilejit.passes.access_walk import MAX_ROWS, Walk, copied_columns, for_each_copy, plan_walk
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.lower_bytes import bytes_of, bytes_to_words, lowest_bytes
+from tilejit.passes.lower_rearrange import gather_into
 from tilejit.passes.lower_transpose import transpose_into
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index, Operand
@@ -129,9 +130,7 @@ def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
     """Every so-manieth column of a tile, or the elements of a spread one side by side."""
     builder, size = lowering.builder, tile.element.itemsize
     if size > FP32.itemsize:
-        lowering.refuse(
-            f"elements of {tile.element} that are apart cannot be loaded", walk.op, "load at most 32 bits"
-        )
+        return _gathered_pairs(lowering, walk, tile)
     element = INT16 if size == 1 else tile.element
     shape = walk.shape if not walk.is_spread else walk.pointer.type.shape
     result = lowering.new_tile(TileType(element, shape))
@@ -160,6 +159,20 @@ def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
     else:
         builder.loop(result.layout.rows, gather)
     return lowest_bytes(lowering, result, tile.element) if size == 1 else result
+
+
+def _gathered_pairs(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
+    """As ``_gathered``, for elements of 64 bits."""
+    result = lowering.new_tile(
+        TileType(tile.element, walk.pointer.type.shape if walk.is_spread else walk.shape)
+    )
+    layout, pitch = result.layout, tile.layout.pitch
+    if walk.is_spread:
+        digits = [(layout.rows * layout.columns, pitch)]
+    else:
+        digits = [(layout.rows, pitch), (layout.columns, walk.step)]
+    gather_into(lowering, result, tile, digits)
+    return result
 
 
 def lower_store(lowering: Lowering, op: Op) -> None:
@@ -221,10 +234,6 @@ def _in_words(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
     if walk.step > 1 and walk.shape[-1] > MAX_ROWS:
         hint = f"store at most {MAX_ROWS} columns"
         lowering.refuse(f"{walk.shape[-1]} columns that are apart cannot be stored", walk.op, hint)
-    if tile.element.itemsize > FP32.itemsize:
-        lowering.refuse(
-            f"elements of {tile.element} that are apart cannot be stored", walk.op, "store at most 32 bits"
-        )
     return bytes_to_words(lowering, tile) if tile.element.itemsize == 1 else tile
 
 
@@ -235,6 +244,10 @@ def _spread(lowering: Lowering, tile: UbTile) -> UbTile:
     count = layout.rows * layout.columns
     # vbrcb fills eight blocks at a time, the last of a row over the first of the next.
     pointer = builder.buffer(tile.element, (count + 7) * lanes)
+    spread_tile = UbTile(pointer, TileLayout(count, 1, lanes), tile.element)
+    if tile.element.itemsize > FP32.itemsize:
+        gather_into(lowering, spread_tile, tile, [(layout.rows, layout.pitch), (layout.columns, 1)])
+        return spread_tile
 
     def spread(row: Index) -> None:
         source = builder.move(tile.pointer, builder.mul(row, layout.pitch))
@@ -245,7 +258,7 @@ def _spread(lowering: Lowering, tile: UbTile) -> UbTile:
         spread(0)
     else:
         builder.loop(layout.rows, spread)
-    return UbTile(pointer, TileLayout(count, 1, lanes), tile.element)
+    return spread_tile
 
 
 def _gaps(

@@ -130,12 +130,14 @@ def _move_rows(lowering: Lowering, op: Op, tile: UbTile, sizes: Sequence[int]) -
     builder = lowering.builder
     outer, inner = sizes[0], sizes[1]
     result = lowering.new_tile(op.result.type, op.result.name)
+    word = UINT8 if tile.element.itemsize == 1 else tile.element
+    source, target = (builder.reinterpret(t.pointer, word) for t in (tile, result))
     pitch, blocks = tile.layout.pitch, pitch_blocks(tile.layout, tile.element)
 
     def move(index: Value) -> None:
         operands: dict[str, Value | int | None] = {
-            "dst": builder.move(result.pointer, builder.mul(index, pitch)),
-            "src": builder.move(tile.pointer, builder.mul(index, inner * pitch)),
+            "dst": builder.move(target, builder.mul(index, pitch)),
+            "src": builder.move(source, builder.mul(index, inner * pitch)),
             "count": pitch,
             "rows": inner,
             "src_gap": 0,

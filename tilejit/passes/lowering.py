@@ -15,7 +15,7 @@ import numpy as np
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
-from tilejit.ir.types import INT8, INT16, INT32, DType, TileType
+from tilejit.ir.types import FP32, INT8, INT16, INT32, DType, TileType
 from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
@@ -25,7 +25,7 @@ from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
 from tilejit.passes.access import AccessAnalysis, may_alias
 from tilejit.passes.algebra import constant_value
-from tilejit.passes.machine_builder import Index, MachineBuilder
+from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import Bits, TileHomes, TileLayout, UbTile, is_view, layout_of
 from tilejit.passes.vector_form import Source, copy_tile, pitch_blocks
@@ -218,12 +218,46 @@ class Lowering:
             number = self._two_bytes(number, element)
             pointer, element = builder.reinterpret(pointer, INT16), INT16
             count = builder.divide(count, 2)
-        if element.itemsize not in (2, 4):
-            self.refuse(
-                f"a tile of {element} cannot be filled with a number", hint="convert to fp32 or int32"
-            )
         scalar = number if isinstance(number, Value) else builder.constant(number, element)
-        builder.op(VDUP, dst=pointer, scalar=scalar, count=count)
+        if element.itemsize > FP32.itemsize:
+            self._fill_pairs(pointer, scalar, count)
+        else:
+            builder.op(VDUP, dst=pointer, scalar=scalar, count=count)
+
+    def _fill_pairs(self, pointer: Value, scalar: Value, count: Index) -> None:
+        """Write a number of 64 bits: the unit repeats 32 bits, or a block that the scalar unit writes."""
+        builder, element, number = self.builder, scalar.type.element, constant_value(scalar)
+        assert isinstance(element, DType)
+        lanes = BLOCK_BYTES // element.itemsize
+        if isinstance(count, int) and count <= lanes:
+            for lane in range(count):
+                builder.op(STORE, pointer=builder.move(pointer, lane), value=scalar)
+            return
+        halves = constant_array(element, number).reshape(1).view(np.int32) if number is not None else (0, 1)
+        if halves[0] == halves[1]:
+            words = builder.reinterpret(pointer, INT32)
+            builder.op(VDUP, dst=words, scalar=int(halves[0]), count=builder.mul(count, 2))
+            return
+        block, zero = builder.reinterpret(self.as_source(scalar).pointer, INT32), builder.constant(0)
+        in_repeat = REPEAT_BYTES // element.itemsize
+        repeats = builder.divide(count, in_repeat)
+
+        def write(start: Index, lanes_of_repeat: Index, some: Index) -> None:
+            dst = builder.reinterpret(builder.move(pointer, start), INT32)
+            words = builder.mul(lanes_of_repeat, 2)
+            operands: dict[str, Operand] = {"dst": dst, "src": block, "scalar": zero, "count": words}
+            builder.make(VADDS, {**operands, "repeats": some}, {"strides": (1, 0, 8, 0)})
+
+        def write_most(index: Index) -> None:
+            first = builder.mul(index, MAX_REPEATS)
+            some = builder.minimum(builder.sub(repeats, first), MAX_REPEATS)
+            write(builder.mul(first, in_repeat), in_repeat, some)
+
+        builder.loop(builder.ceil_divide(repeats, MAX_REPEATS), write_most)
+        behind = builder.mul(repeats, in_repeat)
+        rest = builder.sub(count, behind)
+        if rest != 0:  # an instruction of no repeats has lanes all the same
+            write(behind, builder.maximum(rest, 1), builder.minimum(rest, 1))
 
     def _two_bytes(self, number: int | float | Value, element: DType) -> int | Value:
         """The byte of a number twice, as int16."""

@@ -20,6 +20,7 @@ from tilejit.ops import (
     ABS,
     ADD,
     ARANGE,
+    ATOMIC_CAS,
     ATOMIC_RMW,
     BITCAST,
     BROADCAST,
@@ -65,6 +66,8 @@ _UB_SCALAR_OPS = frozenset(
 """Ops on floats that stay in UB where an operand does."""
 VECTOR_ONLY_OPS = frozenset(op.name for op in (SQRT, RSQRT, EXP, EXP2, LOG, LOG2, SIN, COS, ERF, FREM, FMA))
 """Ops that the scalar unit cannot compute."""
+_UNCOMPUTED = frozenset(op.name for op in (CONSTANT, ARANGE, LOAD, ATOMIC_RMW, ATOMIC_CAS))
+"""Ops whose operands no instruction reads as values."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ class TileHomes:
             yield from _group_of(op, value)
         elif op.name == CMP.name and affine_steps(self._analysis, op) is not None:
             return
-        elif op.name not in (CONSTANT.name, ARANGE.name, LOAD.name, ATOMIC_RMW.name):
+        elif op.name not in _UNCOMPUTED:
             yield from op.operands
 
 
