@@ -145,6 +145,14 @@ def _examples() -> Iterator[Case]:
 
         name = f"layer_norm-{n_cols}-by-{block}"
         yield Case(name, layer_norm_kernel, layer_norm, (5,), {"BLOCK": block}, is_quick=n_cols == 781)
+    for n_cols, block in ((40, 48), (64, 200), (130, 200), (192, 192), (500, 520)):  # rows by the dozen
+
+        def some_rows(random: Random, n: int = n_cols) -> list[Argument]:
+            x, weight, bias = floats(random, 19, n), floats(random, n), floats(random, n)
+            return [x, weight, bias, untouched(19, n), n, n, n, 1e-5]
+
+        name, is_quick = f"layer_norm-rows-{n_cols}-by-{block}", n_cols in (40, 130)
+        yield Case(name, layer_norm_kernel, some_rows, (19,), {"BLOCK": block}, is_quick=is_quick)
 
 
 def _rows() -> Iterator[Case]:
@@ -228,6 +236,14 @@ def _reductions() -> Iterator[Case]:
             is_quick = (dtype, columns) in ((np.float32, 100), (np.int32, 4), (np.float16, 200))
             name = f"row_extremes-{spell(dtype, columns)}"
             yield Case(name, kernels.row_extremes_kernel, extremes, (2,), constants, True, is_quick)
+    for rows, columns in ((4, 300), (8, 520), (20, 1000), (20, 512), (3, 2056), (2, 4096), (9, 136)):
+
+        def wide(random: Random, n: int = columns) -> list[Argument]:
+            return [whole(random, 1000, 23, n), untouched(23), untouched(23), 23]
+
+        name, constants = f"row_extremes-{rows}-of-{columns}", {"ROWS": rows, "COLUMNS": columns}
+        grid, is_quick = (programs(23, rows),), columns in (300, 1000, 4096)
+        yield Case(name, kernels.row_extremes_kernel, wide, grid, constants, True, is_quick)
 
 
 def _control() -> Iterator[Case]:

@@ -1,9 +1,9 @@
 """Reductions of fp32 and int32 tiles.
 
 Along any dimension but the last, slices are folded in halves: one instruction in the count form for each
-halving. Along the last, the columns are folded to one repeat (64 elements); inside it, two instructions that
-reduce blocks finish 64 rows at a time, and one that reduces repeats does what is narrower. A single row is
-reduced block by block: to an eighth, a sixty-fourth and so on.
+halving. Along the last, rows are reduced block by block: to an eighth, a sixty-fourth and so on. The end is
+an instruction that reduces one repeat (64 elements), or, for many rows, columns folded to a repeat and two
+instructions that reduce blocks, which finish 64 rows at a time.
 
 int32 has no reduction inside a repeat: the last eight columns are turned over and folded as rows.
 """
@@ -29,6 +29,8 @@ from tilejit.passes.vector_form import copy_tile, on_tile, pitch_blocks, whole
 
 _LANES = REPEAT_BYTES // FP32.itemsize
 _BLOCK_LANES = BLOCK_BYTES // FP32.itemsize
+_FEW_ROWS = 8
+"""Up to here one slow instruction for each row takes less than the delays of several quick ones."""
 _FOLDS: Mapping[ReduceKind, OpDef] = {
     ReduceKind.SUM: VADD, ReduceKind.MAX: VMAX, ReduceKind.MIN: VMIN,
 }  # fmt: skip
@@ -105,7 +107,10 @@ class _Columns:
 
     def reduce_into(self, result: UbTile) -> None:
         """Give one element for each row, side by side."""
-        layout, is_float = self._tile.layout, self._tile.element == FP32
+        is_float = self._tile.element == FP32
+        if is_float and self._tile.layout.rows > 1:
+            self._narrow()
+        layout = self._tile.layout
         wide = pitch_blocks(layout, self._tile.element) > MAX_REPEATS
         if is_float and layout.rows == 1:
             self._reduce_row(self._tile.pointer, result.pointer)
@@ -155,13 +160,52 @@ class _Columns:
             self._instruction(REDUCE_BLOCK, dst, self._builder.move(source, repeats * _LANES), rest, 1)
 
     def _instruction(
-        self, definition: OpDef, dst: Value, src: Value, count: int, repeats: int, pitch: int = 8
+        self,
+        definition: OpDef,
+        dst: Value,
+        src: Value,
+        count: int,
+        repeats: int,
+        pitch: int = 8,
+        step: int = 1,
     ) -> None:
-        attributes: dict[str, Attribute] = {"kind": self._reduction(), "strides": (1, 1, pitch)}
+        attributes: dict[str, Attribute] = {"kind": self._reduction(), "strides": (step, 1, pitch)}
         operands: dict[str, Operand] = {"dst": dst, "src": src, "count": count, "repeats": repeats}
         self._builder.make(definition, operands, attributes)
 
     # Many rows
+
+    def _narrow(self) -> None:
+        """Reduce blocks of all rows while that takes fewer instructions than folding."""
+        while True:
+            layout = self._tile.layout
+            blocks = -(-layout.columns // _BLOCK_LANES)
+            if layout.columns <= _LANES or (blocks < _LANES and layout.rows > _FEW_ROWS):
+                return
+            is_dense = layout.columns == layout.pitch and not layout.columns % _LANES
+            if not is_dense and pitch_blocks(layout, FP32) > MAX_REPEATS:
+                return
+            strips = -(-layout.columns // _LANES)
+            narrow = TileLayout(layout.rows, blocks, strips * _BLOCK_LANES)
+            tile = UbTile(self._builder.buffer(FP32, narrow.elements), narrow, FP32)
+            if is_dense:
+                self._reduce_blocks(tile.pointer, self._tile.pointer, layout.elements)
+            else:
+                self._reduce_strips(tile)
+            self._tile = tile
+
+    def _reduce_strips(self, target: UbTile) -> None:
+        """Reduce the blocks of one strip of columns after the other."""
+        source = self._tile
+        for start in range(0, source.layout.columns, _LANES):
+            lanes, strip = min(_LANES, source.layout.columns - start), start // _BLOCK_LANES
+            for row in range(0, source.layout.rows, MAX_REPEATS):
+                dst = self._builder.move(target.pointer, row * target.layout.pitch + strip)
+                src = self._builder.move(source.pointer, row * source.layout.pitch + start)
+                repeats = min(MAX_REPEATS, source.layout.rows - row)
+                step = target.layout.pitch // _BLOCK_LANES
+                pitch = pitch_blocks(source.layout, FP32)
+                self._instruction(REDUCE_BLOCK, dst, src, lanes, repeats, pitch, step)
 
     def _folded(self, width: int) -> UbTile:
         """The tile with its columns folded to at most ``width``."""
@@ -197,7 +241,8 @@ class _Columns:
         """Reduce rows of at most one repeat."""
         layout = folded.layout
         pitch = pitch_blocks(layout, FP32)
-        by_blocks = layout.columns > _LANES - _BLOCK_LANES  # no block of a repeat is empty
+        fills_blocks = layout.columns > _LANES - _BLOCK_LANES  # no block of a repeat is empty
+        by_blocks = fills_blocks and layout.rows > _FEW_ROWS
         definition = REDUCE_BLOCK if by_blocks else REDUCE_WHOLE
         results = _BLOCK_LANES if by_blocks else 1
         partial = self._builder.buffer(FP32, layout.rows * _BLOCK_LANES) if by_blocks else target
