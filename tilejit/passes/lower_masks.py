@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
-from tilejit.ir.opdef import OpDef
-from tilejit.ir.types import FP32, INT16, INT32, INT64, UINT8, DType, TileType
+from tilejit.ir.opdef import Attribute, OpDef
+from tilejit.ir.types import FP32, INT16, INT32, INT64, UINT8, DType, TileType, product
 from tilejit.ops import AND, CMP, NOT, OR, XOR, CmpPredicate
 from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.ops.machine.vector import VADDS, VAND, VMAX, VNOT, VOR
@@ -314,9 +314,13 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
     bound = bound_of(lowering, op.operand("condition"))
     target = lowering.destination(op)
-    if bound is not None and bound.step == 1 and target.layout.rows == 1 and isinstance(other, Value):
-        _keep_prefix(lowering, target, bound, chosen, other)
-        return target
+    if bound is not None and bound.step == 1 and isinstance(other, Value):
+        if target.layout.rows == 1:
+            _keep_prefix(lowering, target, bound, chosen, other)
+            return target
+        if type.shape[bound.dim] == target.layout.columns and product(type.shape[bound.dim + 1 :]) == 1:
+            _keep_prefixes(lowering, target, bound, chosen, other)
+            return target
     bits = bits_of(lowering, op.operand("condition"))
     select_into(lowering, target, bits, chosen, other)
     return target
@@ -353,6 +357,38 @@ def _keep_prefix(
     behind = builder.add(start, STRIP_LANES)
     missing = builder.maximum(builder.sub(size, behind), 0)
     lowering.fill(builder.move(target.pointer, behind), FP32, other, missing)
+
+
+def _keep_prefixes(
+    lowering: Lowering, target: UbTile, bound: Bound, chosen: Source | Value, other: Value
+) -> None:
+    """The same for the first lanes of each of several rows; where all are within the bound, a mere copy."""
+    builder, layout = lowering.builder, target.layout
+    count = bound_count(lowering, bound, layout.columns)
+    source = lowering.as_source(chosen)
+    if source.pointer is not target.pointer:
+        copy_tile(builder, target, source)
+    lanes = min(STRIP_LANES, layout.pitch)
+    # The repeat that has the bound, or the last of the row.
+    start = builder.mul(builder.divide(count, STRIP_LANES), STRIP_LANES)
+    start = builder.minimum(start, layout.pitch - lanes)
+    rest = builder.value(builder.value(builder.sub(count, start), INT32), FP32)
+    table, bits = lowering.table(FP32, 0, STRIP_LANES), builder.buffer(UINT8, BLOCK_BYTES)
+    operands: dict[str, Value | int] = {"dst": bits, "src": table.pointer, "scalar": rest}
+    builder.make(VCMPS, {**operands, "count": STRIP_LANES}, {"predicate": Predicate.LT})
+    other_source = lowering.as_source(other)
+    behind = builder.add(start, lanes)
+    missing = builder.maximum(builder.sub(layout.columns, behind), 0)
+
+    def keep(row: Value) -> None:
+        first = builder.move(target.pointer, builder.add(builder.mul(row, layout.pitch), start))
+        choice = {"dst": first, "mask": bits, "src0": first, "src1": other_source.pointer}
+        attributes: dict[str, Attribute] = {"mode": SelectMode.REGISTER, "strides": (1, 1, 0, 8, 8, 0)}
+        builder.make(VSEL, {**choice, "count": lanes, "repeats": 1}, attributes)
+        lowering.fill(builder.move(first, lanes), FP32, other, missing)
+
+    is_short = builder.compare(CmpPredicate.LT, builder.value(count, INT32), layout.columns)
+    builder.loop(builder.select(is_short, layout.rows, 0), keep)
 
 
 def select_into(
