@@ -26,7 +26,7 @@ from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.live_ranges import LiveRange, live_ranges
 from tilejit.passes.machine_accesses import accesses_of, slot_size, touched_buffers
 from tilejit.passes.manager import PassContext
-from tilejit.passes.pack_buffers import Packing, pack, round_up
+from tilejit.passes.pack_buffers import Packing, Sharing, pack, round_up
 from tilejit.passes.program_order import LOOPS
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
@@ -51,6 +51,15 @@ def allocate(kernel: MachineKernel, target: AscendTarget, context: PassContext) 
     for function in kernel.functions.values():
         check_allocation(function, target)
     return replace(kernel, workspace_bytes=workspace_bytes)
+
+
+def fits_apart(function: Function, target: AscendTarget) -> bool:
+    """Whether the buffers in UB find room, all slots of them, where sharing memory orders no two pipes."""
+    memory, space = target.spaces[Space.UB], Space.UB
+    ranges = [live for live in live_ranges(function) if live.buffer.attributes["space"] is space]
+    sizes = {live.buffer: (slot_size(live.buffer), _slots(live.buffer)) for live in ranges}
+    found = pack(ranges, sizes, memory.usable_bytes, memory.alignment_bytes, (), Sharing.ONE_SLOT)
+    return found is not None
 
 
 def _allocate_space(

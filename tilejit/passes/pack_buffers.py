@@ -80,13 +80,14 @@ def pack(
     capacity: int,
     alignment: int,
     sources: Sequence[tuple[Op, Op]] = (),
+    most: Sharing = Sharing.ANY,
 ) -> Packing | None:
-    """Find addresses for buffers; None where they do not fit whatever they share.
+    """Find addresses for buffers; None where they do not fit though they share as much as ``most`` allows.
 
     Shapes: ``sizes`` gives bytes of a slot and slots; ``sources`` are pairs read by one vector instruction.
     """
     phases = _phases(ranges, sources)
-    for sharing in Sharing:
+    for sharing in (way for way in Sharing if way <= most):
         for keeps_banks_apart in (True, False) if phases else (False,):
             found = _requests(ranges, sizes, alignment, phases if keeps_banks_apart else {})
             if _place(found, sharing, capacity, alignment):

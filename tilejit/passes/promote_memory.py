@@ -73,24 +73,30 @@ _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
 }  # fmt: skip
 
 
-def promote_memory(function: Function, context: PassContext, *, keep_resident: bool = True) -> MachineKernel:
+def promote_memory(
+    function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
+) -> MachineKernel:
     """Lower a kernel without dots to one function for vector cores.
 
     ``keep_resident``: tiles that are the same for all programs stay in UB from the first to the last.
+    ``programs``: how many of the launch along the first axis ``function`` runs at once.
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
     lowering = Lowering(function, machine.body, context)
-    ProgramWalker(lowering, machine, keep_resident=keep_resident).run()
+    ProgramWalker(lowering, machine, keep_resident=keep_resident, programs=programs).run()
     return MachineKernel(function.name, {Core.AIV: machine})
 
 
 class ProgramWalker:
     """Lowers the ops of a function in program order to ``machine``, an empty function."""
 
-    def __init__(self, lowering: Lowering, machine: Function, *, keep_resident: bool = True) -> None:
-        """``keep_resident``: tiles that are the same for all programs stay in UB throughout."""
+    def __init__(
+        self, lowering: Lowering, machine: Function, *, keep_resident: bool = True, programs: int = 1
+    ) -> None:
+        """See ``promote_memory``."""
         function = lowering.function
+        self._programs_at_once = programs
         self._keeps_resident = keep_resident
         self._late: dict[Value, Op] = {}  # loads that nothing has asked for so far
         for argument, value in zip(function.arguments, function.body.arguments, strict=True):
@@ -117,12 +123,13 @@ class ProgramWalker:
     def run(self) -> None:
         builder, function = self._builder, self._lowering.function
         builder.location = function.location
-        programs = builder.op(MUL, lhs=self._grid[0], rhs=self._grid[1]).result
+        groups = builder.value(builder.ceil_divide(self._grid[0], self._programs_at_once))
+        programs = builder.op(MUL, lhs=groups, rhs=self._grid[1]).result
         programs = builder.op(MUL, lhs=programs, rhs=self._grid[2]).result
         first, step = builder.op(BLOCK_INDEX).result, builder.op(BLOCK_COUNT).result
         body = Block([TileType(INT32)], ["task"])
         with builder.inside(body):
-            self._decode(body.arguments[0])
+            self._decode(body.arguments[0], [groups, self._grid[1]])
             for op in function.body.ops[:-1]:
                 self._visit_once(op)
             builder.location = function.location
@@ -131,10 +138,10 @@ class ProgramWalker:
         builder.block.append(Op(FOR, bounds, regions=(body,), location=builder.location))
         builder.op(RETURN)
 
-    def _decode(self, task: Value) -> None:
+    def _decode(self, task: Value, sizes: Sequence[Value]) -> None:
         """Program ids from the number of a task; the first axis runs fastest."""
         rest = task
-        for size in self._grid[:-1]:
+        for size in sizes:
             self._program.append(self._builder.op(IREM, lhs=rest, rhs=size).result)
             rest = self._builder.op(IDIV, lhs=rest, rhs=size).result
         self._program.append(rest)

@@ -3,17 +3,21 @@
 Where the tiles of a kernel do not fit into UB side by side, with two slots for what DMA moves, its programs
 are cut into parts (``split_tiles``) if they can be: full buffers keep the pipes apart. Otherwise the buffers
 have to share memory, which is the matter of ``allocate``; where that does not do, tiles that are the same for
-all programs are loaded by each of them.
+all programs are loaded by each of them. Where there is room to spare, programs of one row become rows of
+larger tiles (``batch_programs``).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.allocate import allocate
+from tilejit.passes.allocate import allocate, fits_apart
+from tilejit.passes.batch_programs import batch_programs, can_batch
 from tilejit.passes.legalise import legalise
 from tilejit.passes.machine_accesses import slot_size
 from tilejit.passes.manager import PassContext
@@ -26,6 +30,28 @@ from tilejit.target.spaces import Space
 
 _LEAST_BYTES = 2048
 """Buffers are not cut below this: a DMA of less costs more than what it overlaps with."""
+_PROGRAMS_AT_ONCE = (16, 8, 4, 2)
+"""Programs that a core may run at once; more would leave cores of a middling launch without work."""
+_ENOUGH_BYTES = 32 << 10
+"""Of the largest buffer: an instruction takes 128 cycles then, thrice what its result takes to be there."""
+_MOST_SHARED = 1.5
+"""What buffers may take of UB's bytes where it is worth to see whether those of one pipe share memory."""
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """A lowered kernel, the bytes of all its buffers and of the largest slot."""
+
+    kernel: MachineKernel
+    needed: int
+    largest: int
+
+    def fits(self, target: AscendTarget) -> bool:
+        """Whether UB has room for all slots, none of which keeps the pipes of another waiting."""
+        if self.needed <= _room(target):
+            return True
+        functions = self.kernel.functions.values()
+        return self.needed <= _MOST_SHARED * _room(target) and all(fits_apart(f, target) for f in functions)
 
 
 def vector_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
@@ -33,33 +59,68 @@ def vector_kernel(function: Function, target: AscendTarget, context: PassContext
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
-    room = target.spaces[Space.UB].usable_bytes
-    kernel, needed, largest = _lowered(function, context)
-    if needed <= room:
-        return kernel
+    one = _lowered(function, context)
+    if one.fits(target):
+        return _batched(function, target, context, one) or one.kernel
     for parts in parts_of(function):
-        if largest // parts < _LEAST_BYTES:
+        if one.largest // parts < _LEAST_BYTES:
             break
-        if needed // parts > room:
+        if one.needed // parts > _MOST_SHARED * _room(target):
             continue
         cut = split_tiles(function, parts)
         simplify(cut)
-        attempt, size, _ = _lowered(cut, PassContext(pass_name=context.pass_name))
-        if size <= room:
-            message = f"tiles are computed in {parts} parts: they take {needed} bytes of UB's {room}"
+        attempt = _lowered(cut, PassContext(pass_name=context.pass_name))
+        if attempt.fits(target):
+            message = (
+                f"tiles are computed in {parts} parts: they take {one.needed} bytes of UB's {_room(target)}"
+            )
             context.remark(message, function.location)
-            return attempt
+            return attempt.kernel
     silent = PassContext(pass_name=context.pass_name)
-    if _fits(_lowered(function, silent)[0], target):
-        return kernel
-    attempt, _, _ = _lowered(function, silent, keep_resident=False)
-    if not _fits(attempt, target):
-        return kernel  # whose tiles the error of allocate will list
+    if _fits_somehow(_lowered(function, silent).kernel, target):
+        return one.kernel
+    if not _fits_somehow(_lowered(function, silent, keep_resident=False).kernel, target):
+        return one.kernel  # whose tiles the error of allocate will list
     context.remark("tiles that all programs share are loaded by each: UB has no room to keep them")
-    return _lowered(function, silent, keep_resident=False)[0]
+    return _lowered(function, silent, keep_resident=False).kernel
 
 
-def _fits(kernel: MachineKernel, target: AscendTarget) -> bool:
+def _room(target: AscendTarget) -> int:
+    return target.spaces[Space.UB].usable_bytes
+
+
+def _batched(
+    function: Function, target: AscendTarget, context: PassContext, one: _Lowered
+) -> MachineKernel | None:
+    """The kernel with as many programs at once as UB has room for, where that gives larger tiles."""
+    counts = [count for count in _PROGRAMS_AT_ONCE if count * one.largest <= _ENOUGH_BYTES]
+    if not counts or not can_batch(function):
+        return None
+    two = _of_several(function, context, 2)
+    if two is None:
+        return None
+    for count in counts:
+        # What two programs take more than one tells what more of them take.
+        if one.needed + (count - 1) * (two.needed - one.needed) > _MOST_SHARED * _room(target):
+            continue
+        made = two if count == 2 else _of_several(function, context, count)
+        if made is not None and made.fits(target):
+            context.remark(f"{count} programs run at once, as rows of tiles", function.location)
+            return made.kernel
+    return None
+
+
+def _of_several(function: Function, context: PassContext, count: int) -> _Lowered | None:
+    """The kernel for ``count`` programs at once; None where rows lie as nothing can read them."""
+    batched = batch_programs(function, count)
+    simplify(batched)
+    try:
+        return _lowered(batched, PassContext(pass_name=context.pass_name), programs=count)
+    except CompileError:
+        return None
+
+
+def _fits_somehow(kernel: MachineKernel, target: AscendTarget) -> bool:
     """Whether the buffers of a kernel, which is used up, find room by sharing memory."""
     try:
         allocate(kernel, target, PassContext())
@@ -69,12 +130,11 @@ def _fits(kernel: MachineKernel, target: AscendTarget) -> bool:
 
 
 def _lowered(
-    function: Function, context: PassContext, *, keep_resident: bool = True
-) -> tuple[MachineKernel, int, int]:
-    """A lowered kernel, the bytes of all its buffers and of the largest slot."""
+    function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
+) -> _Lowered:
     function = clone_function(function)
     legalise(function, context)
-    kernel = promote_memory(function, context, keep_resident=keep_resident)
+    kernel = promote_memory(function, context, keep_resident=keep_resident, programs=programs)
     total, largest = 0, 0
     for machine in kernel.functions.values():
         rotate_buffers(machine, context)
@@ -84,4 +144,4 @@ def _lowered(
                 slots, size = op.attributes["slots"], slot_size(op)
                 assert isinstance(slots, int)
                 total, largest = total + slots * size, max(largest, size)
-    return kernel, total, largest
+    return _Lowered(kernel, total, largest)
