@@ -91,6 +91,13 @@ def _pointwise() -> Iterator[Case]:
 
         name = f"totals-{spell(dtype)}"
         yield Case(name, kernels.totals_kernel, totals, (4,), {"BLOCK": 64}, True, dtype == np.int32)
+    for name, scale in (("vector_add-overflows", 40000.0), ("vector_add-infinite", np.inf)):
+
+        def overflow(random: Random, by: float = scale) -> list[Argument]:
+            x, y = (by * random.choice([-1.0, 1.0], 100) for _ in range(2))
+            return [x.astype(np.float16), y.astype(np.float16), untouched(100, dtype=np.float16), 100]
+
+        yield Case(name, vector_add_kernel, overflow, (2,), {"BLOCK": 64}, True, scale == np.inf)
     special = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 2.5)
     for dtype in (np.float32, np.float16):
 

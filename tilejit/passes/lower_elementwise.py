@@ -175,7 +175,6 @@ def _cast(lowering: Lowering, op: Op) -> UbTile:
     modes = CAST_MODES[source.element, target.element]
     wanted = Round.TRUNC if toward_zero else Round.RINT
     mode = wanted if wanted in modes else Round.NONE
-    lowering.keeps_infinities()
     on_tile(lowering.builder, VCAST, target, {"src": source}, {"round": mode})
     return target
 

@@ -66,8 +66,6 @@ class _Store:
                 op,
                 "store the sum as it is, and convert in another kernel",
             )
-        if quant is not Quant.NONE:
-            self._lowering.keeps_infinities()
         if self._is_atomic:
             self._check_atomic(op)
             builder.op(SET_ATOMIC, {"kind": StoreAtomic.ADD, "element": element})

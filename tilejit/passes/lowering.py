@@ -15,11 +15,11 @@ import numpy as np
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
-from tilejit.ir.types import FP32, INT8, INT16, INT32, DType, TileType
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, DType, PointerType, TileType
 from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
-from tilejit.ops.machine.sync import SET_SATURATION
+from tilejit.ops.machine.sync import SET_ATOMIC, SET_SATURATION
 from tilejit.ops.machine.vector import VADDS, VMULS
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
@@ -29,6 +29,7 @@ from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import Bits, TileHomes, TileLayout, UbTile, is_view, layout_of
 from tilejit.passes.vector_form import Source, copy_tile, pitch_blocks
+from tilejit.target.spaces import Pipe
 
 _BRCB_ELEMENTS = 8
 """Elements that one repeat of vbrcb turns into blocks."""
@@ -47,7 +48,6 @@ class Lowering:
         self.tiles: dict[Value, UbTile] = {}
         self.bits: dict[Value, Bits] = {}
         self.carried: set[Value] = set()  # pointers of tiles that a loop carries
-        self._keeps_infinities = False
         self._kept_bits: dict[Value, tuple[Block, Bits]] = {}
         self._kept: dict[Hashable, tuple[Block, UbTile]] = {}
 
@@ -68,13 +68,6 @@ class Lowering:
     def is_ub(self, value: Value) -> bool:
         """Whether a value is a tile, or a scalar that lives in UB."""
         return not value.type.is_scalar or self.homes.is_ub_scalar(value)
-
-    def keeps_infinities(self) -> None:
-        """Have casts to smaller floats give inf for what is too large, as they do in a kernel."""
-        if not self._keeps_infinities:
-            self._keeps_infinities = True
-            with self.builder.inside(self.builder.top):
-                self.builder.op(SET_SATURATION, {"on": False})
 
     # Tiles
 
@@ -373,3 +366,24 @@ def _view_dims(op: Op) -> list[int | None] | None:
     if op.name == RESHAPE.name:
         return reshape_dims(source, target)
     return [d if size == target[d] and size != 1 else None for d, size in enumerate(source)]
+
+
+def keep_infinities(machine: Function) -> None:
+    """Have results of 16-bit floats be inf and NaN, as they are in a kernel, where instructions make some.
+
+    A launch finds the register that decides over it as the last one left it.
+    """
+    if any(_makes_small_floats(op) for op in machine.walk()):
+        first = machine.body.ops[0]
+        machine.body.insert_before(first, Op(SET_SATURATION, {}, {"on": False}, (), machine.location))
+
+
+def _makes_small_floats(op: Op) -> bool:
+    """Whether an instruction computes 16-bit floats, or has stores to GM do so."""
+    facts = op.definition.machine
+    if op.name == SET_ATOMIC.name:
+        return op.attributes["element"] in (FP16, BF16)
+    if facts is None or facts.pipe(op) not in (Pipe.V, Pipe.FIX):
+        return False
+    targets = [value.type.element for name in facts.writes for value in op.operand_list(name)]
+    return any(isinstance(t, PointerType) and t.element in (FP16, BF16) for t in targets)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.machine.harness import At, Memories, Scalar, complaints, refusal, run
+from tilejit.ir.machine import CoreState
 from tilejit.ir.types import FP16, FP32, INT8, INT16, INT32, UINT16, UINT32, DType
 from tilejit.target.spaces import Space
 
@@ -230,3 +231,38 @@ def test_limits_of_the_repeat_form() -> None:
     attributes = {"strides": (1, 1, 8, 256)}
     texts = complaints("vexp", attributes, dst=ub(FP16), src=ub(FP16), count=128, repeats=1)
     assert texts == ["a stride of vexp is 256, outside 0 to 255"]
+
+
+def half_of(op: str, given: list[list[float]], *, saturates: bool, **operands: object) -> list[float]:
+    """What an instruction makes of fp16 operands; the first is the destination's own contents."""
+    memories, places = Memories(), [0, 1024, 2048]
+    for place, numbers in zip(places, given, strict=False):
+        memories.put(ub(FP16, place), np.array(numbers, np.float16))
+    names = ("src",) if len(given) == 2 else ("src0", "src1")
+    sources = {name: ub(FP16, place) for name, place in zip(names, places[1:], strict=False)}
+    state = CoreState(saturates=saturates)
+    run(memories, op, None, state, dst=ub(FP16), **sources, **operands, count=len(given[0]))
+    return [float(x) for x in memories.get(ub(FP16), len(given[0]))]
+
+
+def test_fp16_saturates_where_the_core_says_so() -> None:
+    infinite = [[0] * 4, [65504, -65504, np.inf, np.nan], [65504, -65504, -np.inf, 1]]
+    plain = half_of("vadd", infinite, saturates=False)
+    np.testing.assert_array_equal(plain, [np.inf, -np.inf, np.nan, np.nan])
+    assert half_of("vadd", infinite, saturates=True) == [65504, -65504, 0, 0]
+    assert half_of("vrec", [[0] * 3, [0.0, -0.0, np.inf]], saturates=True) == [65504, -65504, 0]
+    assert half_of("vexp", [[0] * 2, [100, -np.inf]], saturates=False) == [np.inf, 0]
+
+
+def test_products_round_before_they_are_added() -> None:
+    # 2049 lies between two fp16; 300 * 300 is too large for them.
+    factors = [[-2048, -60000, -60000], [683, 300, 300], [3, 300, -300]]
+    assert half_of("vmuladd", factors, saturates=False) == [0, np.inf, -np.inf]
+    assert half_of("vmuladd", factors, saturates=True) == [0, 5504, -65504]
+
+
+def test_comparisons_and_copies_keep_infinities_of_a_saturating_core() -> None:
+    memories = Memories()
+    memories.put(ub(FP16, 1024), np.array([np.inf] * 16, np.float16))
+    run(memories, "copy_ub", None, CoreState(saturates=True), dst=ub(FP16), src=ub(FP16, 1024), count=16)
+    assert (memories.get(ub(FP16), 16) == np.inf).all()

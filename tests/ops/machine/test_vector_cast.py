@@ -181,3 +181,9 @@ def test_the_straight_way_to_int8_would_round_twice() -> None:
     assert cast(halves, FP16, INT8, Round.TRUNC).tolist() == [127]
     words = cast(np.array([126.97]), FP32, INT16, Round.TRUNC)
     assert cast(cast(words, INT16, FP16, Round.NONE), FP16, INT8, Round.NONE).tolist() == [126]
+
+
+def test_fp32_that_stays_fp32_has_no_negative_zero() -> None:
+    got = cast(np.array([-0.0, 0.0, -1.5]), FP32, FP32, Round.FLOOR)
+    assert got.tolist() == [0, 0, -2]
+    assert not np.signbit(got[:2]).any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.ops.machine.harness import At, Memories, complaints, refusal, run
+from tilejit.ir.machine import CoreState
 from tilejit.ir.types import FP16, FP32, INT32, DType
 from tilejit.ops.machine.vector_reduce import Reduction
 from tilejit.target.spaces import Space
@@ -115,3 +116,21 @@ def test_reductions_check_their_operands() -> None:
     ]
     text = refusal("reduce_whole", {"kind": Reduction.SUM}, dst=ub(INT32), src=ub(INT32), count=8, repeats=1)
     assert text == "reduce_whole takes fp16, fp32 on V220; dst points to int32"
+
+
+@pytest.mark.parametrize(
+    ("saturates", "expected"), [(True, [14, 65504, 0]), (False, [np.nan, np.inf, np.nan])]
+)
+def test_fp16_saturates_on_the_way_where_the_core_says_so(saturates: bool, expected: list[float]) -> None:
+    # The first row is a line of CANN's table of special values.
+    values = np.ones((3, 16), np.float16)
+    values[0, 5], values[1, 2], values[2, :2] = np.nan, np.inf, (np.inf, -np.inf)
+    values[2, 2:] = 0
+    memories, state = Memories(), CoreState(saturates=saturates)
+    memories.put(At(Space.UB, FP16, 1024), values)
+    run(
+        memories, "reduce_block", {"kind": Reduction.SUM, "strides": (1, 1, 1)}, state,
+        dst=At(Space.UB, FP16), src=At(Space.UB, FP16, 1024), count=16, repeats=3,
+    )  # fmt: skip
+    found = memories.get(At(Space.UB, FP16), 24)[::8]
+    np.testing.assert_array_equal(found.astype(np.float64), expected)

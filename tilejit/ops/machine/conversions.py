@@ -1,6 +1,6 @@
-"""How V220 rounds, clamps and converts elements: what casts and fixpipes share.
+"""How V220 rounds, clamps and converts elements: what arithmetic, casts and fixpipes share.
 
-Source: CANN documentation of Cast, Fixpipe and SetSaturationFlag (V220).
+Source: CANN documentation of Cast, Fixpipe and SetSaturationFlag (V220), and its tables of special values.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 import ml_dtypes
 import numpy as np
 
-from tilejit.ir.types import DType, Kind
+from tilejit.ir.types import BF16, FP16, DType, Kind
 
 
 class Round(Enum):
@@ -62,12 +62,17 @@ def round_to_float(values: np.ndarray, target: DType, mode: Round, saturates: bo
         nearest = values.astype(np.float32).astype(dtype)
         if mode not in (Round.NONE, Round.RINT) and dtype.itemsize == 2:
             nearest = _neighbour(values.astype(np.float32), nearest, target, mode)
-        if not saturates or dtype.itemsize == 4:
-            return nearest
-        largest = np.float32(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
-        wide = nearest.astype(np.float32)
-        clamped = np.clip(wide, -largest, largest)
-        return np.where(np.isnan(wide), np.float32(0), clamped).astype(dtype)
+        return saturated(nearest, target) if saturates else nearest
+
+
+def saturated(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """What saturation makes of results: in 16-bit floats inf gives the largest finite value and NaN 0."""
+    if dtype not in (FP16, BF16):
+        return values
+    largest = np.float32(ml_dtypes.finfo(dtype.numpy).max)  # type: ignore[no-untyped-call]
+    wide = values.astype(np.float32)
+    clamped = np.clip(wide, -largest, largest)
+    return np.where(np.isnan(wide), np.float32(0), clamped).astype(dtype.numpy)
 
 
 def _neighbour(values: np.ndarray, nearest: np.ndarray, target: DType, mode: Round) -> np.ndarray:
@@ -105,8 +110,9 @@ def convert(values: np.ndarray, source: DType, target: DType, mode: Round, satur
     """Convert elements from ``source`` to ``target`` as one Cast does."""
     with np.errstate(all="ignore"):
         if target.kind is Kind.FLOAT:
-            if source == target:
-                return round_to_integers(values, mode).astype(target.numpy)
+            if source == target:  # of zeros, even -0, the unit makes +0
+                whole = round_to_integers(values, mode).astype(target.numpy)
+                return np.asarray(whole + target.numpy.type(0))
             return round_to_float(values, target, mode, saturates)
         if source.kind is Kind.FLOAT:
             return clamp_to_integers(round_to_integers(values.astype(np.float32), mode), target)

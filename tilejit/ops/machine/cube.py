@@ -309,7 +309,7 @@ def _fixpipe(instruction: Instruction, memory: Memory) -> None:
     m, n, size = instruction.integer("m"), instruction.integer("n"), to.itemsize
     dims = ((m, instruction.integer("dst_stride") * size), (n, size))
     target = strided(memory, Space.GM, instruction.integer("dst"), to, dims)
-    store_combined(target, _converted(instruction, memory), instruction.state.atomic, to)
+    store_combined(target, _converted(instruction, memory), instruction.state, to)
 
 
 def _check_source(instruction: Instruction, target: AscendTarget) -> Iterator[str]:

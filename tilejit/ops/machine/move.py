@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
+from tilejit.ir.machine import Access, CoreState, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
 from tilejit.ir.types import DType, Type
+from tilejit.ops.machine.conversions import saturated
 from tilejit.ops.machine.rules import (
     AIV_ONLY,
     BLOCK_BYTES,
@@ -126,13 +127,14 @@ def _copy_out_accesses(instruction: Instruction) -> tuple[Access, ...]:
     )
 
 
-def store_combined(target: np.ndarray, values: np.ndarray, atomic: str, element: DType) -> None:
+def store_combined(target: np.ndarray, values: np.ndarray, state: CoreState, element: DType) -> None:
     """Store to GM as the core's atomic mode says; sums round to the element type."""
-    if not atomic:
+    if not state.atomic:
         target[...] = values
         return
     with np.errstate(all="ignore"):
-        target[...] = _COMBINE[atomic](target, values).astype(element.numpy)
+        combined = _COMBINE[state.atomic](target, values).astype(element.numpy)
+        target[...] = saturated(combined, element) if state.saturates else combined
 
 
 def _copy_out(instruction: Instruction, memory: Memory) -> None:
@@ -149,7 +151,7 @@ def _copy_out(instruction: Instruction, memory: Memory) -> None:
     )
     grid = ((rows, _gm_pitch(instruction)), (count, size))
     target = strided(memory, Space.GM, instruction.integer("dst"), dtype, grid)
-    store_combined(target, source, instruction.state.atomic, dtype)
+    store_combined(target, source, instruction.state, dtype)
 
 
 COPY_OUT = machine_op(

@@ -153,7 +153,8 @@ SET_SATURATION = machine_op(
     _infer_nothing,
     MachineFacts(on(Pipe.S), BOTH_CORES),
     (AttributeSpec("on", AttributeKind.BOOL),),
-    "whether later casts to floats and fixpipes clamp what is too large; otherwise it becomes inf",
+    "whether inf and NaN that later arithmetic, sums in GM, casts and fixpipes make of 16-bit floats turn "
+    "into the largest number or 0",
 )
 
 SYNC_OPS: tuple[OpDef, ...] = (

@@ -1,9 +1,12 @@
 """Elementwise instructions of the vector unit; ``lanes`` has their two forms.
 
-fp16 is computed in fp32 and rounded once; integers wrap. A multiplication followed by an addition in one
-instruction (vaxpy, vmuladd) is rounded twice here: CANN's documentation does not say how the unit rounds.
+fp16 is computed in fp32 and rounded once; integers wrap. Functions are rounded from the exact value, which no
+unit does: CANN gives no bounds for V220, but says that vrsqrt and vrec miss a relative error of 1e-4 in fp32
+and of 2e-3 in fp16. Lowered kernels divide instead. A multiplication followed by an addition in one
+instruction (vaxpy, vmuladd) rounds the product to the type of the sum: its table of special values has
+products of fp16 that overflow.
 
-Source: CANN documentation of the AscendC basic vector API (V220).
+Source: CANN documentation of the AscendC basic vector API (V220), and its tables of special values.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
+from tilejit.ir.machine import Access, CoreState, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import OpDef, TypeQuery
 from tilejit.ir.types import FP16, FP32, INT16, INT32, UINT16, UINT32, DType, Type
+from tilejit.ops.machine.conversions import saturated
 from tilejit.ops.machine.lanes import MAX_REPEATS as MAX_REPEATS
 from tilejit.ops.machine.lanes import (
     STRIDES,
@@ -43,7 +47,7 @@ SHIFTED = (INT16, UINT16, INT32, UINT32)
 class _Elementwise:
     """What tells one elementwise instruction from another.
 
-    ``meaning`` takes the sources, then the scalar, then what the destination holds where it accumulates.
+    ``meaning`` takes the sources, then the scalar. What accumulates adds its result to the destination.
     """
 
     name: str
@@ -80,9 +84,10 @@ class _Elementwise:
             values = [source.read(memory) for source in sources]
             if scalar is not None:
                 values.append(np.asarray(scalar, values[0].dtype))
+            result = computed(self.meaning, values, target.dtype, instruction.state)
             if self.accumulates:
-                values.append(target.read(memory))
-            target.write(memory, computed(self.meaning, values, target.dtype))
+                result = computed(np.add, (result, target.read(memory)), target.dtype, instruction.state)
+            target.write(memory, result)
 
         for_each_step([lanes_of(instruction, name, i) for i, name in enumerate(self.pointers)], step)
 
@@ -98,11 +103,12 @@ class _Elementwise:
         return machine_op(self.name, operands, self.infer, facts, (STRIDES,), summary)
 
 
-def computed(meaning: Meaning, values: Sequence[np.ndarray], target: DType) -> np.ndarray:
+def computed(meaning: Meaning, values: Sequence[np.ndarray], target: DType, state: CoreState) -> np.ndarray:
     """Apply ``meaning`` as the unit does: fp16 in fp32, rounded once; integers wrap."""
     with np.errstate(all="ignore"):
         wide = [value.astype(np.float32) if value.dtype == np.float16 else value for value in values]
-        return meaning(*wide).astype(target.numpy)
+        result = meaning(*wide).astype(target.numpy)
+        return saturated(result, target) if state.saturates else result
 
 
 def _binary(name: str, allowed: tuple[DType, ...], meaning: Meaning, summary: str) -> OpDef:
@@ -124,10 +130,6 @@ def _shift(name: str, meaning: Meaning, summary: str) -> OpDef:
 def _nearest(function: Meaning) -> Meaning:
     """``function``, rounded once: fp32 functions of libraries differ in the last bit, also between CPUs."""
     return lambda x: np.asarray(function(x.astype(np.float64)).astype(np.float32))
-
-
-def _axpy(source: np.ndarray, scalar: np.ndarray, held: np.ndarray) -> np.ndarray:
-    return np.asarray(source * scalar + held)
 
 
 VADD = _binary("vadd", ARITHMETIC, np.add, "dst = src0 + src1")
@@ -153,9 +155,9 @@ VNOT = _unary("vnot", BITS, np.bitwise_not, "dst = the bits of src, each turned"
 VSHL = _shift("vshl", shift_left, "dst = src shifted left by scalar bits")
 VSHR = _shift("vshr", shift_right, "dst = src shifted right by scalar bits, signed types keeping the sign")
 VAXPY = _Elementwise(
-    "vaxpy", ("dst", "src"), FLOATING, _axpy, has_scalar=True, accumulates=True, widens=True
+    "vaxpy", ("dst", "src"), FLOATING, np.multiply, has_scalar=True, accumulates=True, widens=True
 ).record("dst = dst + src * scalar; src may be fp16 where dst is fp32")
-VMULADD = _Elementwise("vmuladd", ("dst", "src0", "src1"), FLOATING, _axpy, accumulates=True).record(
+VMULADD = _Elementwise("vmuladd", ("dst", "src0", "src1"), FLOATING, np.multiply, accumulates=True).record(
     "dst = dst + src0 * src1"
 )
 

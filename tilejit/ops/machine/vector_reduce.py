@@ -17,6 +17,7 @@ import numpy as np
 from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
 from tilejit.ir.types import FP16, FP32, DType, Type
+from tilejit.ops.machine.conversions import saturated
 from tilejit.ops.machine.lanes import BLOCKS_PER_REPEAT, Lanes, check_strides, vector_pointers
 from tilejit.ops.machine.rules import (
     AIV_ONLY,
@@ -44,23 +45,26 @@ class Reduction(Enum):
 _INDEX_TYPES: dict[DType, np.dtype] = {FP16: np.dtype(np.uint16), FP32: np.dtype(np.uint32)}
 
 
-def pairwise_sum(values: np.ndarray) -> np.ndarray:
-    """The sum along the last axis by a tree of neighbours."""
+def pairwise_sum(values: np.ndarray, saturates: DType | None = None) -> np.ndarray:
+    """The sum along the last axis by a tree of neighbours, which saturates at each level for a type."""
     width = values.shape[-1]
     level = np.zeros((*values.shape[:-1], 1 << max(0, (width - 1).bit_length())), values.dtype)
     level[..., :width] = values
     with np.errstate(all="ignore"):
         while level.shape[-1] > 1:
             level = level[..., 0::2] + level[..., 1::2]
+            level = level if saturates is None else saturated(level, saturates)
     return level[..., 0]
 
 
 def _reduced(values: np.ndarray, instruction: Instruction) -> np.ndarray:
     kind = instruction.op.attributes["kind"]
+    saturates = instruction.element("src") if instruction.state.saturates else None
     with np.errstate(invalid="ignore"):
         if kind is Reduction.SUM:
-            return pairwise_sum(values)
-        return np.asarray(values.max(-1) if kind is Reduction.MAX else values.min(-1))
+            return pairwise_sum(values, saturates)
+        found = np.asarray(values.max(-1) if kind is Reduction.MAX else values.min(-1))
+        return found if saturates is None else saturated(found, saturates)
 
 
 def _whole(values: np.ndarray, instruction: Instruction) -> np.ndarray:
@@ -83,7 +87,8 @@ def _blocks(values: np.ndarray, instruction: Instruction) -> np.ndarray:
 
 def _pairs(values: np.ndarray, instruction: Instruction) -> np.ndarray:
     with np.errstate(all="ignore"):
-        return np.asarray(values[:, 0::2] + values[:, 1::2])
+        sums = np.asarray(values[:, 0::2] + values[:, 1::2])
+        return saturated(sums, instruction.element("src")) if instruction.state.saturates else sums
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,11 @@ inline T combined(Atomic atomic, T old, T value)
     }
     if constexpr (is_float<T>) {
         const float a = widened(old), b = widened(value);
-        return narrowed<T>(atomic == Atomic::ADD ? a + b : atomic == Atomic::MAX ? std::fmax(a, b) : std::fmin(a, b));
+        if (atomic == Atomic::ADD) {
+            return narrowed<T>(a + b);
+        }
+        const bool first = std::isnan(a) || (!std::isnan(b) && (atomic == Atomic::MAX ? a > b : a < b));
+        return first ? old : value;
     } else {
         return static_cast<T>(atomic == Atomic::ADD ? old + value : atomic == Atomic::MAX ? std::max(old, value)
                                                                                           : std::min(old, value));
@@ -74,7 +78,10 @@ inline void store_global(Exec &exec, uint8_t *address, const T *values, int64_t 
     for (int64_t i = 0; i < count; ++i) {
         T old;
         std::memcpy(&old, target + i * sizeof(T), sizeof(T));
-        const T value = combined(exec.core.atomic, old, values[i]);
+        T value = combined(exec.core.atomic, old, values[i]);
+        if (exec.core.atomic != Atomic::NONE) {
+            value = settled(value, exec.core.saturates);
+        }
         std::memcpy(target + i * sizeof(T), &value, sizeof(T));
     }
 }

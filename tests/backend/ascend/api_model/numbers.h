@@ -175,6 +175,17 @@ inline T saturated(T value)
     return narrowed<T>(std::copysign(largest, wide));
 }
 
+// What the arithmetic of a core makes of a result: 16-bit floats saturate where the core says so.
+template <typename T>
+inline T settled(T value, bool saturates)
+{
+    if constexpr (std::is_same_v<T, half> || std::is_same_v<T, bfloat16_t>) {
+        return saturates ? saturated(value) : value;
+    } else {
+        return value;
+    }
+}
+
 template <typename T>
 constexpr bool is_half = std::is_same_v<T, half> || std::is_same_v<T, bfloat16_t>;
 

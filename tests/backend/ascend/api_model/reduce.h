@@ -14,7 +14,7 @@ namespace model {
 enum class Reduction { SUM, MAX, MIN };
 
 template <typename T>
-inline T sum_of(const T *values, int64_t count)
+inline T sum_of(const T *values, int64_t count, bool saturates)
 {
     if (count == 1) {
         return values[0];
@@ -23,7 +23,9 @@ inline T sum_of(const T *values, int64_t count)
     while (half_width * 2 < count) {
         half_width *= 2;
     }
-    return narrowed<T>(widened(sum_of(values, half_width)) + widened(sum_of(values + half_width, count - half_width)));
+    const float left = widened(sum_of(values, half_width, saturates));
+    const float right = widened(sum_of(values + half_width, count - half_width, saturates));
+    return settled(narrowed<T>(left + right), saturates);
 }
 
 template <typename T>
@@ -43,9 +45,10 @@ inline int64_t place_of(Reduction kind, const T *values, int64_t count)
 }
 
 template <typename T>
-inline T reduced(Reduction kind, const T *values, int64_t count)
+inline T reduced(Reduction kind, const T *values, int64_t count, bool saturates)
 {
-    return kind == Reduction::SUM ? sum_of(values, count) : values[place_of(kind, values, count)];
+    return kind == Reduction::SUM ? sum_of(values, count, saturates)
+                                  : settled(values[place_of(kind, values, count)], saturates);
 }
 
 template <typename T>
@@ -70,7 +73,7 @@ struct Reducing {
         issue(PIPE_V, name, line, [=](Exec &exec) {
             const Operand<T> source{copy.src, copy.block, copy.repeat};
             for (int64_t r = 0; r < shape.repeats; ++r) {
-                const std::vector<T> out = results(source.read(exec, shape, r));
+                const std::vector<T> out = results(source.read(exec, shape, r), exec.core.saturates);
                 const int64_t size = out.size() * sizeof(T);
                 const int64_t place = copy.dst.address() + r * copy.dst_stride * unit * static_cast<int64_t>(sizeof(T));
                 uint8_t *target = exec.write(UB, copy.dst.at(exec.name.c_str(), exec.line, place, size), size);
@@ -83,9 +86,9 @@ struct Reducing {
 template <typename T>
 inline void reduce_whole(Reduction kind, bool index, const Reducing<T> &of)
 {
-    of.run(index ? 2 : 1, sizeof(T), [=](const std::vector<T> &values) {
+    of.run(index ? 2 : 1, sizeof(T), [=](const std::vector<T> &values, bool saturates) {
         const int64_t count = static_cast<int64_t>(values.size());
-        std::vector<T> out{reduced(kind, values.data(), count)};
+        std::vector<T> out{reduced(kind, values.data(), count, saturates)};
         if (index) {
             using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
             out.push_back(bits<T>(static_cast<Bits>(place_of(kind, values.data(), count))));
@@ -97,11 +100,11 @@ inline void reduce_whole(Reduction kind, bool index, const Reducing<T> &of)
 template <typename T>
 inline void reduce_block(Reduction kind, const Reducing<T> &of)
 {
-    of.run(8, 8 * sizeof(T), [=](const std::vector<T> &values) {
+    of.run(8, 8 * sizeof(T), [=](const std::vector<T> &values, bool saturates) {
         const int64_t lanes = BLOCK / static_cast<int64_t>(sizeof(T)), count = static_cast<int64_t>(values.size());
         std::vector<T> out(8, narrowed<T>(std::numeric_limits<float>::quiet_NaN()));
         for (int64_t first = 0; first < count; first += lanes) {
-            out[first / lanes] = reduced(kind, values.data() + first, std::min(lanes, count - first));
+            out[first / lanes] = reduced(kind, values.data() + first, std::min(lanes, count - first), saturates);
         }
         return out;
     });
@@ -157,10 +160,10 @@ inline void PairReduceSum(const LocalTensor<T> &dst, const LocalTensor<T> &src, 
                           int line = __builtin_LINE())
 {
     const model::Reducing<T> of{"PairReduceSum", line, dst, src, mask, repeats, dstRep, srcBlk, srcRep};
-    of.run(128 / static_cast<int64_t>(sizeof(T)), sizeof(T), [](const std::vector<T> &values) {
+    of.run(128 / static_cast<int64_t>(sizeof(T)), sizeof(T), [](const std::vector<T> &values, bool saturates) {
         std::vector<T> out(values.size() / 2);
         for (size_t i = 0; i < out.size(); ++i) {
-            out[i] = model::narrowed<T>(model::widened(values[2 * i]) + model::widened(values[2 * i + 1]));
+            out[i] = model::sum_of(&values[2 * i], 2, saturates);
         }
         return out;
     });

@@ -62,7 +62,7 @@ inline T cast(U value, Rounding mode, const Core &core)
             wide = static_cast<double>(value);
         }
         if constexpr (std::is_same_v<T, U>) {
-            return static_cast<T>(static_cast<float>(round_whole(wide, mode)));
+            return static_cast<T>(static_cast<float>(round_whole(wide, mode)) + 0.0f); // -0 becomes +0
         } else if constexpr (std::is_same_v<T, float>) {
             return static_cast<float>(wide);
         } else {

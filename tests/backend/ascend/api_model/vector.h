@@ -142,7 +142,7 @@ inline void binary(const char *name, int line, const Shape &shape, const Operand
             const std::vector<B> y = b.read(exec, shape, r);
             std::vector<D> out(shape.lanes);
             for (int64_t i = 0; i < shape.lanes; ++i) {
-                out[i] = meaning(x[i], y[i]);
+                out[i] = settled<D>(meaning(x[i], y[i]), exec.core.saturates);
             }
             dst.write(exec, shape, r, out);
         }
@@ -160,7 +160,7 @@ inline void unary(const char *name, int line, const Shape &shape, const Operand<
             const std::vector<A> x = a.read(exec, shape, r);
             std::vector<D> out(shape.lanes);
             for (int64_t i = 0; i < shape.lanes; ++i) {
-                out[i] = meaning(x[i]);
+                out[i] = settled<D>(meaning(x[i]), exec.core.saturates);
             }
             dst.write(exec, shape, r, out);
         }
@@ -180,6 +180,14 @@ inline T computed(F meaning, T a, T b)
     }
 }
 
+// a * b + held, the product rounded first
+template <typename T, typename U>
+inline T sum_with_product(U a, U b, T held, bool saturates)
+{
+    const T product = settled(narrowed<T>(widened(a) * widened(b)), saturates);
+    return settled(narrowed<T>(widened(product) + widened(held)), saturates);
+}
+
 template <typename T>
 inline void multiply_add(int line, const Shape &shape, const Operand<T> &dst, const Operand<T> &a, const Operand<T> &b)
 {
@@ -191,7 +199,7 @@ inline void multiply_add(int line, const Shape &shape, const Operand<T> &dst, co
             const std::vector<T> x = a.read(exec, shape, r), y = b.read(exec, shape, r);
             std::vector<T> out = dst.read(exec, shape, r);
             for (int64_t i = 0; i < shape.lanes; ++i) {
-                out[i] = narrowed<T>(widened(x[i]) * widened(y[i]) + widened(out[i]));
+                out[i] = sum_with_product(x[i], y[i], out[i], exec.core.saturates);
             }
             dst.write(exec, shape, r, out);
         }
@@ -304,9 +312,9 @@ inline void Axpy(const LocalTensor<T> &dst, const LocalTensor<U> &src, const U &
                  int line = __builtin_LINE())
 {
     static_assert(model::one_of<T, half, float> && (std::is_same_v<T, U> || std::is_same_v<U, half>), "Axpy types");
-    model::binary<T, U, T>("Axpy", line, model::counted("Axpy", line, count), {dst}, {src}, {dst}, [=](U a, T held) {
-        return model::narrowed<T>(model::widened(a) * model::widened(scalar) + model::widened(held));
-    });
+    const bool saturates = model::current->saturates;
+    model::binary<T, U, T>("Axpy", line, model::counted("Axpy", line, count), {dst}, {src}, {dst},
+                           [=](U a, T held) { return model::sum_with_product(a, scalar, held, saturates); });
 }
 
 template <typename T, typename U>
@@ -315,10 +323,10 @@ inline void Axpy(const LocalTensor<T> &dst, const LocalTensor<U> &src, const U &
 {
     static_assert(model::one_of<T, half, float> && (std::is_same_v<T, U> || std::is_same_v<U, half>), "Axpy types");
     const model::Shape shape = model::repeated("Axpy", line, mask, repeats, sizeof(T));
+    const bool saturates = model::current->saturates;
     model::binary<T, U, T>("Axpy", line, shape, {dst, p.dstBlkStride, p.dstRepStride},
-                           {src, p.srcBlkStride, p.srcRepStride}, {dst, p.dstBlkStride, p.dstRepStride}, [=](U a, T held) {
-                               return model::narrowed<T>(model::widened(a) * model::widened(scalar) + model::widened(held));
-                           });
+                           {src, p.srcBlkStride, p.srcRepStride}, {dst, p.dstBlkStride, p.dstRepStride},
+                           [=](U a, T held) { return model::sum_with_product(a, scalar, held, saturates); });
 }
 
 template <typename T>
