@@ -7,6 +7,8 @@ layers, from its own part, and from outside tilejit.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "tilejit.interpreter",
     ),
     ("tilejit.compiler",),
+    ("tilejit.ascend_compiler",),
     ("tilejit.runtime",),
     ("tilejit",),
     ("tilejit.triton_shim", "tilejit.__main__"),
@@ -46,6 +49,8 @@ MACHINE_PROGRAMS = ROOT / "benchmarks" / "machine_programs"
 # Packages that a user may lack, and llvmlite, which takes a tenth of a second to load. A function may also
 # import a module of tilejit that loads llvmlite.
 LAZY_PACKAGES = ("llvmlite", "torch", "openvino", "triton")
+# The doors to the Ascend half, which is as much to import as all the rest: runtime opens them when asked to.
+LAZY_DOORS = ("tilejit.ascend_compiler", "tilejit.runtime.simulation")
 
 SOURCES = sorted(path for path in (ROOT / "tilejit").rglob("*.py"))
 EVERY_FILE = sorted(
@@ -125,7 +130,8 @@ LOADS_LLVMLITE = modules_that_load_llvmlite()
 
 def may_be_lazy(name: str) -> bool:
     """Whether a function may import ``name``."""
-    is_lazy_module = name in LOADS_LLVMLITE or name.rpartition(".")[0] in LOADS_LLVMLITE
+    lazy = {*LOADS_LLVMLITE, *LAZY_DOORS}
+    is_lazy_module = name in lazy or name.rpartition(".")[0] in lazy
     return name.split(".")[0] in LAZY_PACKAGES or is_lazy_module
 
 
@@ -153,6 +159,16 @@ def layering_problems(source: str, module: str, is_package: bool = False) -> lis
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_imports_go_down(path: Path) -> None:
     assert layering_problems(path.read_text(), module_name(path), path.name == "__init__.py") == []
+
+
+def test_programs_that_run_on_the_cpu_load_nothing_of_ascend() -> None:
+    program = "import sys, tilejit; print('\\n'.join(name for name in sys.modules if 'tilejit' in name))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "tilejit.backend.cpu.threads" in loaded
+    parts = ("tilejit.backend.ascend.", *LAZY_DOORS)
+    assert [name for name in loaded if name.startswith(parts)] == []
 
 
 @pytest.mark.parametrize("folder", ["examples", "benchmarks"])

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from tilejit.ascend_compiler import ASCEND_STAGES
 from tilejit.backend.ascend.bisheng import build, find_bisheng
 from tilejit.backend.ascend.emit_ascendc import EntryForm, emit_ascendc
 from tilejit.backend.ascend.package import write_package
 from tilejit.backend.cpu.threads import get_num_threads
-from tilejit.compiler import ASCEND_STAGES, STAGES
+from tilejit.compiler import STAGES
 from tilejit.diagnostics import LaunchError, TilejitError
 from tilejit.options import OPTIONS
+from tilejit.runtime.ascend_names import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.compile import compile
 from tilejit.runtime.config import Heuristics
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.simulate_command import SimulationRequest, simulate_kernel
-from tilejit.runtime.simulation import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host
 
 

@@ -4,7 +4,7 @@
 
     CPU:    "tile" --plan_loops--> "plan" --emit--> LLVM IR --engine--> "llvm" (optimised), "s" (assembly)
     Ascend: "tile" --choose_cores: vector_kernel or cube_kernel--> "buffer"
-                --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"
+                --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"; see ``ascend_compiler``
 
 Every boundary has a name, at which ``CompiledKernel.ir`` and ``python -m tilejit dump --stage`` show the
 kernel. The interpreter runs the traced form, before any pass, so that it can judge all of them.
@@ -21,29 +21,21 @@ from functools import cached_property
 from pathlib import Path
 
 from tilejit import options
-from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
-from tilejit.backend.ascend.verify import verify_kernel
 from tilejit.backend.cpu import engine, threads
 from tilejit.diagnostics import LaunchError, Location
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.frontend.trace import trace
 from tilejit.ir.core import Function
 from tilejit.ir.loop_plan import LoopPlan, print_plan
-from tilejit.ir.machine import MachineKernel
-from tilejit.ir.machine_text import clone_machine_kernel, print_machine_kernel
 from tilejit.ir.printer import print_function, value_names
 from tilejit.ir.rewrite import clone_function
 from tilejit.options import CompileOptions
-from tilejit.passes.allocate import allocate
-from tilejit.passes.choose_cores import buffer_kernel
 from tilejit.passes.drop_assertions import drop_assertions
-from tilejit.passes.insert_sync import insert_sync
 from tilejit.passes.manager import Pass, PassContext, Remark, run_passes
 from tilejit.passes.plan_loops import plan_loops
 from tilejit.passes.scalarise_induction import scalarise_induction
 from tilejit.passes.simplify import simplify
 from tilejit.passes.written_arguments import written_arguments
-from tilejit.target.ascend import AscendTarget
 from tilejit.target.cpu import CpuTarget
 
 DROP_ASSERTIONS = Pass("drop_assertions", drop_assertions, "native code checks them only when asked for")
@@ -56,17 +48,16 @@ TILE_PASSES: tuple[Pass, ...] = (
 )
 
 STAGES: tuple[str, ...] = ("traced", "tile", "plan", "llvm", "s")
-ASCEND_STAGES: tuple[str, ...] = ("traced", "tile", "buffer", "machine", "ascendc")
 
 
-class _Compilation:
+class Compilation:
     """A kernel specialised for one kind of call, up to where targets part. Forms are made when asked for."""
 
     def __init__(self, source: KernelSource, specialisation: Specialisation, chosen: CompileOptions) -> None:
         self.source = source
         self.specialisation = specialisation
         self.options = chosen
-        self._context = PassContext()
+        self.context = PassContext()
 
     @property
     def name(self) -> str:
@@ -83,16 +74,20 @@ class _Compilation:
         # Passes change a function in place, and the traced form must stay as it is.
         function = clone_function(self.traced)
         passes = TILE_PASSES if self.options.debug else (DROP_ASSERTIONS, *TILE_PASSES)
-        run_passes(passes, function, context=self._context)
+        run_passes(passes, function, context=self.context)
         return function
+
+    def ir(self, stage: str) -> str:
+        """The kernel as text at one of its stages. Raises: LaunchError for an unknown one."""
+        raise NotImplementedError
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
         """What passes did not do, or did in a lesser way, and why."""
-        return tuple(self._context.remarks)
+        return tuple(self.context.remarks)
 
 
-class CompiledKernel(_Compilation):
+class CompiledKernel(Compilation):
     """A kernel specialised for one kind of call, on its way from traced IR to machine code.
 
     Each form is made when it is first asked for; ``asm["llvm"]`` and ``asm["s"]`` are texts as in Triton.
@@ -172,77 +167,9 @@ class CompiledKernel(_Compilation):
         return self.target
 
 
-class AscendKernel(_Compilation):
-    """A kernel specialised for one kind of call, on its way from traced IR to AscendC text."""
-
-    def __init__(
-        self,
-        source: KernelSource,
-        specialisation: Specialisation,
-        target: AscendTarget,
-        chosen: CompileOptions,
-    ) -> None:
-        super().__init__(source, specialisation, chosen)
-        self.target = target
-
-    @cached_property
-    def buffer(self) -> MachineKernel:
-        """One function for each kind of core, tiles in buffers without addresses."""
-        self._context.pass_name = "choose_cores"
-        return buffer_kernel(self.tile, self.target, self._context)
-
-    @cached_property
-    def machine(self) -> MachineKernel:
-        """What the cores run: addresses, flags and barriers in place, checked.
-
-        Raises: CompileError where the tiles do not fit.
-        """
-        kernel = clone_machine_kernel(self.buffer)
-        self._context.pass_name = "allocate"
-        kernel = allocate(kernel, self.target, self._context)
-        self._context.pass_name = "insert_sync"
-        insert_sync(kernel, self.target, self._context)
-        verify_kernel(kernel, self.target)
-        return kernel
-
-    @cached_property
-    def ascendc(self) -> AscendSource:
-        """The kernel as AscendC."""
-        return emit_ascendc(self.machine)
-
-    def ir(self, stage: str) -> str:
-        """The kernel as text at one of ``ASCEND_STAGES``.
-
-        Raises: LaunchError for an unknown stage.
-        """
-        if stage in ("traced", "tile"):
-            return print_function(self.traced if stage == "traced" else self.tile)
-        if stage in ("buffer", "machine"):
-            return print_machine_kernel(self.buffer if stage == "buffer" else self.machine)
-        if stage == "ascendc":
-            return self.ascendc.kernel
-        raise unknown_stage(stage, ASCEND_STAGES)
-
-
 def unknown_stage(stage: str, stages: Sequence[str]) -> LaunchError:
     """The error for a stage that a target does not have."""
     return LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(stages)}")
-
-
-def compile_for_ascend(
-    source: KernelSource, specialisation: Specialisation, target: AscendTarget, chosen: CompileOptions
-) -> AscendKernel:
-    """Compile a kernel to the machine level of an Ascend chip.
-
-    Raises: CompileError where the kernel is wrong, or does what cannot run there.
-    """
-    kernel = AscendKernel(source, specialisation, target, chosen)
-    folder = options.DUMP.read()
-    with _no_collections():
-        if folder:
-            _dump(kernel, Path(folder), ASCEND_STAGES)
-        kernel.machine  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
-    return kernel
 
 
 def compile_kernel(
@@ -254,9 +181,9 @@ def compile_kernel(
     """
     kernel = CompiledKernel(source, specialisation, target, chosen)
     folder = options.DUMP.read()
-    with engine.LOCK, _no_collections():
+    with engine.LOCK, without_collections():
         if folder:
-            _dump(kernel, Path(folder), STAGES if target is not None else ("traced",))
+            dump_stages(kernel, target, STAGES if target is not None else ("traced",), Path(folder))
         if target is None:
             kernel.traced  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
         else:
@@ -265,7 +192,7 @@ def compile_kernel(
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """Keep Python from looking for cycles of dead objects.
 
     A compilation makes tens of thousands of objects that it needs to its end; looking through them, and
@@ -280,10 +207,10 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _dump(kernel: CompiledKernel | AscendKernel, folder: Path, stages: Sequence[str]) -> None:
+def dump_stages(kernel: Compilation, target: object, stages: Sequence[str], folder: Path) -> None:
     """Write the stages one by one: those before a failing one are there to be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    key = repr((kernel.specialisation, kernel.target, kernel.options))
+    key = repr((kernel.specialisation, target, kernel.options))
     stem = f"{kernel.name}.{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     for stage in stages:
         (folder / f"{stem}.{stage}.txt").write_text(kernel.ir(stage))

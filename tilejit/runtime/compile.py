@@ -8,9 +8,9 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from tilejit.compiler import AscendKernel, CompiledKernel, compile_for_ascend, compile_kernel
+from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.signature import (
@@ -23,13 +23,16 @@ from tilejit.frontend.signature import (
     Specialisation,
 )
 from tilejit.ir.types import DTYPE_BY_NAME, DType
+from tilejit.runtime.ascend_names import ASCEND_NAMES, resolve_ascend
 from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
 from tilejit.runtime.config import Heuristics
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target
-from tilejit.runtime.simulation import ASCEND_NAMES, resolve_ascend
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.ascend_compiler import AscendKernel
 
 # Triton's short names beside ours.
 _SHORT_NAMES = {
@@ -100,6 +103,9 @@ def compile(
     # What this trace finds outside is no concern of launches, whose code is their own.
     source = replace(plain.source, outside=OutsideValues())
     if is_ascend:
+        # The Ascend half is as large as the rest: programs that run on the CPU alone do not load it.
+        from tilejit.ascend_compiler import compile_for_ascend  # noqa: PLC0415
+
         return compile_for_ascend(source, specialisation, resolve_ascend(target), options)
     assert not isinstance(target, AscendTarget)
     return compile_kernel(source, specialisation, resolve_target(target), options)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import FunctionType
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from tilejit import options
-from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.cpu import engine
 from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
@@ -21,8 +20,11 @@ from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, Compi
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.fast_entry import CallSite, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
-from tilejit.runtime.simulation import SETTING_NAMES, Simulate, Simulator, simulation_settings
 from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.backend.ascend.result import SimulationResult
+    from tilejit.runtime.simulation import Simulate, Simulator
 
 LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
 LaunchFunction = Callable[..., CompiledKernel]
@@ -50,7 +52,6 @@ class Kernel(TracedFunction):
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
         self._fast: dict[Hashable, _FastLaunches] = {}
-        self._simulator = Simulator(source)
         # The parameters that take positions, and by form of a call - how many positions, which keywords - the
         # defaults of those it leaves out.
         self._positional = [
@@ -170,19 +171,23 @@ class Kernel(TracedFunction):
 
         Raises: LaunchError where the call is wrong, CompileError where the kernel cannot run there.
         """
-        return Simulate(self._simulate)
+        # The Ascend half is as large as the rest: programs that run on the CPU alone do not load it.
+        from tilejit.runtime.simulation import Simulate, Simulator  # noqa: PLC0415
+
+        return Simulate(functools.partial(self._simulate, Simulator(self.source)))
 
     def _simulate(
-        self, grid: object, args: Sequence[object], kwargs: Mapping[str, object]
+        self, simulator: Simulator, grid: object, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> SimulationResult:
         self._check_outside()
-        named = {n: value for n, value in kwargs.items() if n in SETTING_NAMES and n not in self._names}
-        settings = simulation_settings(self.name, named)
+        known = simulator.setting_names
+        named = {n: value for n, value in kwargs.items() if n in known and n not in self._names}
+        settings = simulator.settings(named)
         rest = {name: value for name, value in kwargs.items() if name not in named}
         matched = match_arguments(self.name, self.source.parameters, args, rest)
         sizes = normalise_grid(self.name, grid(matched) if callable(grid) else grid)
         call = bind(self.name, self.source.parameters, matched, self.rules)
-        return self._simulator.run(call, sizes, settings, self.settings({}).options)
+        return simulator.run(call, sizes, settings, self.settings({}).options)
 
     def _add_fast_launch(
         self, grid: tuple[object, ...] | int, compiled: CompiledKernel, site: CallSite, sizes: Grid

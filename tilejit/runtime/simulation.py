@@ -12,20 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tilejit.ascend_compiler import AscendKernel, compile_for_ascend
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import ArgumentValue, simulate
-from tilejit.compiler import AscendKernel, compile_for_ascend
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import KernelSource
 from tilejit.options import CompileOptions
 from tilejit.runtime.arrays import ArrayView
+from tilejit.runtime.ascend_names import DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.binding import BoundCall
 from tilejit.runtime.launcher import Grid
-from tilejit.target.ascend import ASCEND_910B2, TARGETS, AscendTarget
-
-DEFAULT_ASCEND = "ascend910b"
-"""The family's name stands for the chip that most published figures come from."""
-ASCEND_NAMES: Mapping[str, AscendTarget] = {DEFAULT_ASCEND: ASCEND_910B2, **TARGETS}
+from tilejit.target.ascend import AscendTarget
 
 SimulateFunction = Callable[..., SimulationResult]
 
@@ -44,16 +41,6 @@ class SimulationSettings:
 
 
 SETTING_NAMES = ("target", "blocks", "values", "seed", "keep_spans", "extrapolate", "resident")
-
-
-def resolve_ascend(target: object) -> AscendTarget:
-    """The chip that a target's name stands for. Raises: LaunchError for another name."""
-    if isinstance(target, AscendTarget):
-        return target
-    if isinstance(target, str) and target in ASCEND_NAMES:
-        return ASCEND_NAMES[target]
-    known = " or ".join(f"'{name}'" for name in ASCEND_NAMES)
-    raise LaunchError(f"{target!r} is not a chip that can be simulated", f"use {known}")
 
 
 def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationSettings:
@@ -86,9 +73,15 @@ def _names(kernel: str, given: object) -> tuple[str, ...]:
 class Simulator:
     """The simulated launches of one kernel; compiles each kind of call once."""
 
+    setting_names = SETTING_NAMES
+
     def __init__(self, source: KernelSource) -> None:
         self._source = source
         self._compiled: dict[Hashable, AscendKernel] = {}
+
+    def settings(self, given: Mapping[str, object]) -> SimulationSettings:
+        """The options of a launch. Raises: LaunchError for a value of the wrong kind."""
+        return simulation_settings(self._source.name, given)
 
     def compiled(self, call: BoundCall, target: AscendTarget, chosen: CompileOptions) -> AscendKernel:
         """The kernel for calls of this kind. Raises: CompileError where it cannot run there."""

@@ -12,9 +12,9 @@ import tilejit
 from tests.backend.ascend.model import ModelError, ModelLibrary
 from tests.kernels_ascend.case import Argument, Case, memory
 from tests.kernels_ascend.cases import CASES
+from tilejit.ascend_compiler import AscendKernel
 from tilejit.backend.ascend.emit_ascendc import AscendSource, EntryForm, emit_ascendc
 from tilejit.backend.ascend.simulator import simulate
-from tilejit.compiler import AscendKernel
 from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import ASCEND_910B1
 

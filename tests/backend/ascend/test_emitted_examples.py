@@ -14,7 +14,7 @@ import vector_add
 
 import tilejit
 from tests.backend.ascend.model import ModelLibrary
-from tilejit.compiler import AscendKernel
+from tilejit.ascend_compiler import AscendKernel
 from tilejit.runtime.kernel import Kernel
 
 GOLDEN = Path(__file__).with_name("golden")
