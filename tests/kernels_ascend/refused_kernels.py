@@ -83,3 +83,108 @@ def combined(x_ptr, BLOCK: tl.constexpr):
 @tilejit.kernel
 def _larger(a, b):
     return tl.maximum(a, b) + 0.0
+
+
+@tilejit.kernel
+def pointer_order(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + lanes, ((x_ptr + lanes) == (x_ptr + 7)).to(tl.float32))  # here
+
+
+@tilejit.kernel
+def address_numbers(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + lanes, (x_ptr + lanes).to(tl.int64))  # here
+
+
+@tilejit.kernel
+def chosen_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    pointers = x_ptr + lanes
+    if n > 3:  # here
+        pointers = y_ptr + lanes * 2
+    tl.store(out_ptr + lanes, tl.load(pointers))
+
+
+@tilejit.kernel
+def swapped_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    first, second = x_ptr + lanes, y_ptr + lanes
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(n):
+        total += tl.load(first)  # here
+        first, second = second, first
+    tl.store(out_ptr + lanes, total)
+
+
+@tilejit.kernel
+def summed_addresses(x_ptr, index_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    ends = tl.cumsum(tl.load(index_ptr + lanes), axis=0)  # here
+    tl.store(out_ptr + lanes, tl.load(x_ptr + ends))
+
+
+@tilejit.kernel
+def reshaped_addresses(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    squares = tl.reshape(lanes * lanes, (2, BLOCK // 2))  # here
+    to = tl.arange(0, 2)[:, None] * BLOCK + tl.arange(0, BLOCK // 2)[None, :]
+    tl.store(out_ptr + to, tl.load(x_ptr + squares))
+
+
+@tilejit.kernel
+def wide_order(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + lanes, tl.load(x_ptr + lanes) < 7)  # here
+
+
+@tilejit.kernel
+def long_rows(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    rows = tl.arange(0, 2)
+    x = tl.load(x_ptr + rows[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :])
+    tl.store(out_ptr + rows, tl.sum(x, axis=1))  # here
+
+
+@tilejit.kernel
+def many_columns(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + 2 * lanes, tl.load(x_ptr + lanes))  # here
+
+
+@tilejit.kernel
+def odd_bytes(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + lanes, tl.load(x_ptr + 3 * lanes))  # here
+
+
+@tilejit.kernel
+def wide_columns(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes[None, :] * BLOCK + lanes[:, None])  # here
+    tl.store(out_ptr + lanes[:, None] * BLOCK + lanes[None, :], x)
+
+
+@tilejit.kernel
+def small_float(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(out_ptr + lanes, tl.load(x_ptr + lanes).to(tl.float32))  # here
+
+
+@tilejit.kernel
+def double_product(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes)
+    tl.store(x_ptr + lanes, x * x)  # here
+
+
+@tilejit.kernel
+def associative(x_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.store(x_ptr + lanes, tl.associative_scan(tl.load(x_ptr + lanes), 0, _larger))  # here
+
+
+@tilejit.kernel
+def printed(x_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    tl.device_print("n", n)  # here
+    tl.store(x_ptr + lanes, tl.load(x_ptr + lanes) + n)

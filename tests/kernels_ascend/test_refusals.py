@@ -1,4 +1,4 @@
-"""What the vector cores cannot do is refused at its line, with what to do instead."""
+"""What vector and cube cores cannot do is refused at its line, with what to do instead."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import linecache
 import pytest
 
 import tilejit
-from tests.kernels_ascend import refused_kernels
+from tests.kernels_ascend import refused_dots, refused_kernels
 from tilejit.diagnostics import CompileError
+from tilejit.passes.choose_cores import buffer_kernel
 from tilejit.passes.manager import PassContext
-from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.runtime.kernel import Kernel
 from tilejit.target.ascend import ASCEND_910B1
 
+_COPY = "x_ptr=*fp32, out_ptr=*fp32, BLOCK=64"
+_ELSEWHERE = "compute it on the host, or in a kernel for the CPU"
+_ADDRESSES = "compute addresses from program ids, tl.arange and loaded indices"
 REFUSALS: dict[str, tuple[str, str, str]] = {
     "wide_float": (
         "x_ptr=*fp32, BLOCK=64",
         "the vector unit cannot cast fp32 to fp64",
-        "go through fp32 or int32",
+        "convert to int8, int16, int32, int64, uint8, fp16 or bf16",
     ),
-    "running_sum": ("x_ptr=*fp32, BLOCK=64", "the vector unit has no scan", ""),
-    "exclusive_or": ("x_ptr=*i32, BLOCK=64", "reductions by xor are not supported", ""),
+    "running_sum": ("x_ptr=*fp32, BLOCK=64", "the vector unit has no running sum or product", _ELSEWHERE),
+    "exclusive_or": (
+        "x_ptr=*i32, BLOCK=64",
+        "reductions by xor are not supported",
+        "reduce with tl.sum, tl.max or tl.min",
+    ),
     "old_elements": (
         "x_ptr=*fp32, out_ptr=*fp32, BLOCK=64",
         "the old elements of an atomic are not known",
@@ -34,8 +41,8 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
     ),
     "exchange_if": (
         "x_ptr=*i32, y_ptr=*i32, BLOCK=64",
-        "atomic_cas is not supported",
-        "combine with tl.atomic_add, max or min",
+        "tl.atomic_cas is not supported",
+        "combine with tl.atomic_add, max or min, or let one program do it",
     ),
     "many_scattered": (
         "x_ptr=*fp32, index_ptr=*i32, out_ptr=*fp32, BLOCK=4096",
@@ -55,22 +62,166 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
     "wide_reduction": (
         "x_ptr=*i64, BLOCK=64",
         "the vector unit cannot reduce int64",
-        "reduce in fp32 or int32",
+        "convert to fp32 first",
     ),
-    "combined": ("x_ptr=*fp32, BLOCK=64", "reduce_custom is not supported", ""),
+    "combined": (
+        "x_ptr=*fp32, BLOCK=64",
+        "tl.reduce with a function is not supported",
+        "use tl.sum, tl.max or tl.min",
+    ),
+    "pointer_order": (_COPY, "tiles of addresses cannot be compared", "compare indices"),
+    "address_numbers": (
+        "x_ptr=*fp32, out_ptr=*i64, BLOCK=64",
+        "tiles of addresses cannot be computed with",
+        "load and store through them",
+    ),
+    "chosen_addresses": (
+        _COPY + ", y_ptr=*fp32, n=i32",
+        "an address or mask is made of a tile that an if chooses, which the scalar unit cannot take apart",
+        _ADDRESSES,
+    ),
+    "swapped_addresses": (
+        _COPY + ", y_ptr=*fp32, n=i32",
+        "an address or mask is made of a value carried by a loop, which the scalar unit cannot take apart",
+        _ADDRESSES,
+    ),
+    "summed_addresses": (
+        _COPY + ", index_ptr=*i32",
+        "an address or mask is made of running sum or product, which the scalar unit cannot take apart",
+        _ADDRESSES,
+    ),
+    "reshaped_addresses": (
+        _COPY,
+        "an address is made of a tile whose elements reshape regroups",
+        "reshape what is loaded, not its addresses",
+    ),
+    "wide_order": (
+        "x_ptr=*i64, out_ptr=*i1, BLOCK=64",
+        "tiles of int64 cannot be compared",
+        "convert to fp32 first",
+    ),
+    "long_rows": (
+        "x_ptr=*i32, out_ptr=*i32, BLOCK=4096",
+        "rows of int32 this long cannot be reduced",
+        "use shorter rows, or fp32",
+    ),
+    "many_columns": (
+        "x_ptr=*fp32, out_ptr=*fp32, BLOCK=8192",
+        "8192 columns that are apart cannot be stored",
+        "store at most 4095 columns",
+    ),
+    "odd_bytes": (
+        "x_ptr=*i8, out_ptr=*i8, BLOCK=64",
+        "bytes an odd number apart cannot be loaded",
+        "load all of them, or elements of 16 bits",
+    ),
+    "wide_columns": (
+        "x_ptr=*i64, out_ptr=*i64, BLOCK=32",
+        "tiles of int64 cannot be transposed",
+        "convert to 32 bits first",
+    ),
+    "small_float": (
+        "x_ptr=*fp8e5, out_ptr=*fp32, BLOCK=64",
+        "the vector unit cannot cast fp8e5 to fp32",
+        "convert on the host: the vector unit has no fp8e5",
+    ),
+    "double_product": (
+        "x_ptr=*fp64, BLOCK=64",
+        "the vector unit cannot compute mul on fp64",
+        "pass fp32 or int32 arrays: the vector unit has no fp64",
+    ),
+    "associative": ("x_ptr=*fp32, BLOCK=64", "tl.associative_scan is not supported", _ELSEWHERE),
+    "printed": (
+        "x_ptr=*fp32, n=i32, BLOCK=64",
+        "tl.device_print is not supported",
+        "run the kernel on the CPU to print",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+_STRIDES = "pass a stride of 1 for one dimension, or make it a tl.constexpr"
+_MATRICES = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=32"
+DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
+    "activated": (
+        _MATRICES,
+        "mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and max is work "
+        "for the vector unit",
+        "multiply loaded tiles, add products to zeros, store the sums; do the rest in another kernel",
+    ),
+    "narrow_sum": (
+        "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*i8, SIZE=32",
+        "the cube core stores fp32 sums as fp32, fp16 or bf16, int32 sums as they are; got fp32 to int8",
+        "store the sum as it is, and convert in another kernel",
+    ),
+    "largest_sum": (
+        _MATRICES,
+        "the cube core adds fp32, fp16, bf16 and int32 to memory, and does not tell what was there; got "
+        "atomic max of fp32",
+        "use tl.atomic_add and leave its result unused",
+    ),
+    "masked_ones": (
+        _MATRICES + ", n=i32",
+        "a tile that tl.dot multiplies is 0 where it is masked",
+        "load with other=0",
+    ),
+    "scattered_sum": (
+        _MATRICES + ", row=i32, column=i32",
+        "stores need contiguous elements along one dimension of a tile",
+        _STRIDES,
+    ),
+    "scattered_factor": (
+        _MATRICES + ", row=i32, column=i32",
+        "a tile that tl.dot multiplies needs contiguous elements along one dimension",
+        _STRIDES,
+    ),
+    "sum_both_ways": (
+        _MATRICES,
+        "one sum is stored by rows and by columns",
+        "store it in one of the two ways",
+    ),
+    "narrow_accumulator": (
+        "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp16, SIZE=32",
+        "the cube unit multiplies fp16 (in fp32), bf16 (in fp32), fp32 (in fp32), int8 (in int32); got fp16 "
+        "in fp16",
+        "convert the operands, or accumulate in the type in brackets",
+    ),
+    "batch": (
+        _MATRICES,
+        "dots of tiles with three dimensions are not supported",
+        "multiply matrix by matrix: the first dimension becomes an axis of the grid, or a loop",
+    ),
+    "sum_needed_later": (
+        _MATRICES,
+        "a sum of products is needed after more is added to it",
+        "store it before the next tl.dot adds to it",
+    ),
+    "rows_left_out": (
+        _MATRICES + ", n=i32",
+        "the mask of a load leaves out rows or columns that are stored all the same",
+        "put the comparison of the load's mask into the mask of the store",
+    ),
+    "swapped_sums": (
+        _MATRICES + ", n=i32",
+        "a sum of products must be added to in place: here another one takes its place",
+        "give each accumulator a variable of its own, and set it to zeros before the loop",
+    ),
+    "chequered": (
+        _MATRICES,
+        "the mask of a tile that tl.dot multiplies must bound its dimensions from above",
+        "mask with comparisons like `rows[:, None] < m`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*REFUSALS, *DOT_REFUSALS])
 def test_refusal(name: str) -> None:
-    signature, message, hint = REFUSALS[name]
-    kernel = getattr(refused_kernels, name)
+    signature, message, hint = {**REFUSALS, **DOT_REFUSALS}[name]
+    kernel = getattr(refused_dots if name in DOT_REFUSALS else refused_kernels, name)
     assert isinstance(kernel, Kernel)
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile
     with pytest.raises(CompileError) as raised:
-        vector_kernel(function, ASCEND_910B1, PassContext())
+        buffer_kernel(function, ASCEND_910B1, PassContext())
     error = raised.value
-    assert error.message == f"Ascend: {message}"
-    assert hint in (error.hint or "")
+    assert (error.message, error.hint) == (f"Ascend: {message}", hint)
     assert error.location is not None
     assert linecache.getline(error.location.file, error.location.line).rstrip().endswith("# here")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function
@@ -12,6 +11,7 @@ from tilejit.passes.manager import PassContext
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
+from tilejit.passes.unsupported import refusal
 from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.target.ascend import AscendTarget
 
@@ -35,8 +35,8 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
     fuse_sums(function)
     vector_op = CubeWork(function).vector_op
     if vector_op is not None:
-        raise CompileError(
-            "Ascend: mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and "
+        raise refusal(
+            "mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and "
             f"{vector_op.name} is work for the vector unit",
             vector_op.location,
             "multiply loaded tiles, add products to zeros, store the sums; do the rest in another kernel",

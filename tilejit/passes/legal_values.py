@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Builder, Op, Value
 from tilejit.ir.opdef import Attribute, OpDef
 from tilejit.ir.types import (
     BF16,
+    DTYPES,
     FP16,
     FP32,
     INT1,
@@ -42,7 +42,9 @@ from tilejit.ops import (
     SUB,
     CmpPredicate,
 )
+from tilejit.ops.type_rules import spell_dtypes
 from tilejit.passes.tile_homes import VECTOR_ONLY_OPS, TileHomes
+from tilejit.passes.unsupported import refusal, spell_kind
 
 DIRECT: frozenset[tuple[DType, DType]] = frozenset(
     {
@@ -190,10 +192,10 @@ class Maker:
         else:
             steps = () if (source, target) in DIRECT else _STEPS.get((source, target))
         if steps is None:
-            raise CompileError(
-                f"Ascend: the vector unit cannot cast {source} to {target}",
+            raise refusal(
+                f"the vector unit cannot cast {source} to {target}",
                 self._builder.location,
-                "go through fp32 or int32",
+                _instead_of_cast(source, target),
             )
         for step in (*steps, target):
             x = self._insert(Op(CAST, {"x": x}, {"dtype": step}, location=self._builder.location)).result
@@ -241,8 +243,28 @@ Rule = Callable[[Maker, Op], None]
 
 def refuse(op: Op, element: DType) -> NoReturn:
     """Say that the unit cannot compute ``op``. Raises: CompileError."""
-    raise CompileError(
-        f"Ascend: the vector unit cannot compute {op.name} on {element}",
+    raise refusal(
+        f"the vector unit cannot compute {spell_kind(op)} on {element}",
         op.location,
-        "convert to fp32 or int32 first",
+        instead_of_type(element),
     )
+
+
+def instead_of_type(element: DType) -> str:
+    """What to do where the vector unit lacks an instruction for elements of a type."""
+    if _has_cast(element, FP32) or element in (UINT16, UINT32):
+        return "convert to fp32 first"
+    return f"pass fp32 or int32 arrays: the vector unit has no {element}"
+
+
+def _has_cast(source: DType, target: DType) -> bool:
+    return (source, target) in DIRECT or (source, target) in _STEPS or (source, target) in _NARROWED
+
+
+def _instead_of_cast(source: DType, target: DType) -> str:
+    if _has_cast(source, FP32) and _has_cast(FP32, target):
+        return "go through fp32"
+    known = [dtype for dtype in DTYPES if _has_cast(source, dtype)]
+    if known:
+        return f"convert to {spell_dtypes(known)}"
+    return f"convert on the host: the vector unit has no {source}"

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function, Op
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import (
@@ -78,9 +77,10 @@ from tilejit.passes import legal_floats, legal_integers
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
-from tilejit.passes.legal_values import DIRECT, Maker, Rule, element_of, refuse
+from tilejit.passes.legal_values import DIRECT, Maker, Rule, element_of, instead_of_type, refuse
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import TileHomes, affine_steps, is_view
+from tilejit.passes.unsupported import refusal
 
 _NATIVE_FP16 = frozenset(op.name for op in (ADD, SUB, MUL, MAX, MIN, NEG, ABS))
 """Ops whose fp16 form gives what fp32 and one rounding give."""
@@ -199,7 +199,7 @@ def _arithmetic(maker: Maker, op: Op) -> None:
 def _compare(maker: Maker, op: Op) -> None:
     """Comparisons are of 32 bits; wider integers have to follow the index."""
     if not isinstance(op.operands[0].type.element, DType):
-        raise CompileError("Ascend: tiles of addresses cannot be compared", op.location, "compare indices")
+        raise refusal("tiles of addresses cannot be compared", op.location, "compare indices")
     element = element_of(op.operands[0])
     if element == UINT32:
         legal_integers.compare_unsigned(maker, op)
@@ -266,8 +266,7 @@ def _reduce(maker: Maker, op: Op) -> None:
     elif element in (INT8, UINT8, INT16) and op.attributes["kind"] in _NUMERIC_KINDS:
         legal_integers.widen(maker, op, INT32 if op.attributes["kind"] is ReduceKind.SUM else FP32)
     elif element not in (FP32, INT32):
-        hint = "reduce in fp32 or int32"
-        raise CompileError(f"Ascend: the vector unit cannot reduce {element}", op.location, hint)
+        raise refusal(f"the vector unit cannot reduce {element}", op.location, instead_of_type(element))
 
 
 _RULES: Mapping[str, Rule] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import INT16, INT32, UINT32, DType
@@ -65,6 +66,7 @@ from tilejit.ops.machine.vector import (
     VSUB,
 )
 from tilejit.ops.machine.vector_cast import CAST_MODES, VCAST
+from tilejit.passes.legal_values import refuse
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Operand
 from tilejit.passes.tile_homes import UbTile
@@ -89,9 +91,7 @@ def lower_elementwise(lowering: Lowering, op: Op) -> UbTile | None:
     assert isinstance(element, DType)
     is_shift = op.name == SHR.name and element == UINT32
     if op.name not in _ANY_TYPE and not is_shift and element not in ARITHMETIC:
-        lowering.refuse(
-            f"the vector unit cannot compute {op.name} on {element}", op, "convert to fp32 or int32 first"
-        )
+        refuse(op, element)
     return rule(lowering, op)
 
 
@@ -218,7 +218,7 @@ def _logic(lowering: Lowering, op: Op) -> UbTile:
 def _shift(lowering: Lowering, op: Op) -> UbTile:
     amount = lowering.source(op.operands[1], op.result.type)
     if not isinstance(amount, Value):
-        lowering.refuse("shifts by a tile are not supported", op, "shift by one number")
+        raise InternalError("a shift by a tile is left", op.location)
     target = lowering.destination(op)
     source = lowering.as_source(lowering.source(op.operands[0], op.result.type))
     scalar = lowering.builder.value(amount, INT32)

@@ -25,6 +25,7 @@ from tilejit.ops import AND, CMP, NOT, OR, XOR, CmpPredicate
 from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.ops.machine.vector import VADDS, VAND, VMAX, VNOT, VOR
 from tilejit.ops.machine.vector_select import VCMP, VCMPS, VSEL, Predicate, SelectMode
+from tilejit.passes.legal_values import instead_of_type
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.tile_homes import (
     EXACT_IN_FP32,
@@ -58,14 +59,14 @@ def is_affine_comparison(lowering: Lowering, op: Op) -> bool:
 
 
 def lower_bits(lowering: Lowering, op: Op) -> Bits:
-    """Make the bits of an op that gives a tile of bools. Raises: CompileError where it cannot."""
+    """Make the bits of an op that gives a tile of bools."""
     if op.name == CMP.name:
         return _compare(lowering, op)
     if op.name in _LOGIC:
         return _combine(lowering, op)
     if op.name == NOT.name:
         return _inverted(lowering, bits_of(lowering, op.operands[0]))
-    lowering.refuse(f"a tile of bools made by {op.name} is not supported", op, "compare numbers instead")
+    raise InternalError(f"a tile of bools made by {op.name}", op.location)
 
 
 def bits_of(lowering: Lowering, value: Value) -> Bits:
@@ -80,7 +81,7 @@ def bits_of(lowering: Lowering, value: Value) -> Bits:
     base, follows = lowering.base_of(value)
     if base.type.is_scalar and not any(follows):
         return _uniform(lowering, layout_of(value.type.with_element(FP32)), lowering.scalar(base))
-    lowering.refuse("a tile of bools is repeated, or comes from memory", op, "compare numbers instead")
+    raise InternalError("a tile of bools comes from no comparison", op.location if op is not None else None)
 
 
 def _new_bits(lowering: Lowering, layout: TileLayout, rows: int) -> Bits:
@@ -152,7 +153,7 @@ def _compare(lowering: Lowering, op: Op) -> Bits:
     if element == INT32:
         return _compare_integers(lowering, op, predicate, layout)
     if element != FP32:
-        lowering.refuse(f"tiles of {element} cannot be compared", op, "convert to fp32 or int32 first")
+        lowering.refuse(f"tiles of {element} cannot be compared", op, instead_of_type(element))
     left, right = (lowering.source(value, lhs.type) for value in (lhs, rhs))
     if isinstance(left, Value):
         left, right, predicate = right, left, _FLIPPED[predicate]

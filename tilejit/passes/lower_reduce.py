@@ -41,7 +41,9 @@ def lower_reduce(lowering: Lowering, op: Op) -> UbTile:
     kind, axis = op.attributes["kind"], op.attributes["axis"]
     assert isinstance(kind, ReduceKind) and isinstance(axis, int)
     if kind not in _FOLDS:
-        lowering.refuse(f"reductions by {kind.value} are not supported", op)
+        lowering.refuse(
+            f"reductions by {kind.value} are not supported", op, "reduce with tl.sum, tl.max or tl.min"
+        )
     x, result = op.operands[0], lowering.new_tile(op.result.type, op.result.name)
     tile, shape = lowering.materialise(x), x.type.shape
     if shape[axis] == 1:

@@ -58,7 +58,7 @@ ATOMIC_TYPES = (FP32, FP16, BF16, INT32, INT16, INT8)
 
 def lower_load(lowering: Lowering, op: Op) -> UbTile:
     """Copy a tile from global memory to a buffer of its own; bools come as bytes."""
-    type, name = op.result.type.with_element(_stored(lowering, op, op.result)), op.result.name
+    type, name = op.result.type.with_element(_stored(op, op.result)), op.result.name
     element = type.element
     assert isinstance(element, DType)
     walk = plan_walk(lowering, op)
@@ -80,11 +80,11 @@ def lower_load(lowering: Lowering, op: Op) -> UbTile:
     return UbTile(tile.pointer, layout_of(type), element, tile.is_fixed)
 
 
-def _stored(lowering: Lowering, op: Op, value: Value) -> DType:
+def _stored(op: Op, value: Value) -> DType:
     """The element type that a DMA moves."""
     element = value.type.element
     if not isinstance(element, DType):
-        lowering.refuse("tiles of addresses cannot be loaded or stored", op, "load single addresses")
+        raise InternalError("a tile of addresses in memory", op.location)
     return UINT8 if element == INT1 else element
 
 
@@ -139,7 +139,9 @@ def _gathered(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
     if walk.is_spread:
         step, row = BLOCK_BYTES, columns * tile.layout.pitch
     elif size == 1 and walk.step % 2:
-        lowering.refuse("bytes an odd number apart cannot be loaded", walk.op, "load all, or 16 bits")
+        lowering.refuse(
+            "bytes an odd number apart cannot be loaded", walk.op, "load all of them, or elements of 16 bits"
+        )
     offsets = lowering.scaled_table(INT32, columns, step)
     source = builder.reinterpret(tile.pointer, element) if size == 1 else tile.pointer
 
@@ -178,7 +180,7 @@ def _gathered_pairs(lowering: Lowering, walk: Walk, tile: UbTile) -> UbTile:
 def lower_store(lowering: Lowering, op: Op) -> None:
     """Copy a tile, or one element, from UB to global memory."""
     builder, value = lowering.builder, op.operand("value")
-    _stored(lowering, op, value)
+    _stored(op, value)
     tile = bytes_of(lowering, value) if value.type.element == INT1 else lowering.materialise(value)
     walk = plan_walk(lowering, op)
     if walk.is_turned:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from tilejit.diagnostics import CompileError, InternalError
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, DType, PointerType, TileType
@@ -28,6 +28,7 @@ from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import Bits, TileHomes, TileLayout, UbTile, is_view, layout_of
+from tilejit.passes.unsupported import refusal
 from tilejit.passes.vector_form import Source, copy_tile, pitch_blocks
 from tilejit.target.spaces import Pipe
 
@@ -349,7 +350,7 @@ class Lowering:
     def refuse(self, message: str, op: Op | None = None, hint: str | None = None) -> NoReturn:
         """Say that the backend cannot do what the kernel asks for. Raises: CompileError."""
         location = op.location if op is not None else self.builder.location
-        raise CompileError(f"Ascend: {message}", location, hint)
+        raise refusal(message, location, hint)
 
 
 def _room(layout: TileLayout, element: DType) -> int:

@@ -20,7 +20,6 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
     ARANGE,
-    ATOMIC_CAS,
     ATOMIC_RMW,
     FOR,
     IDIV,
@@ -59,15 +58,12 @@ from tilejit.passes.lowering import Lowering, keep_infinities
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import UbTile, is_view
 from tilejit.passes.tile_lanes import load_scalar
+from tilejit.passes.unsupported import instead_of, spell_kind
 from tilejit.passes.vector_form import copy_tile, whole
 from tilejit.target.spaces import Core
 
 AXES = 3
 """Axes of a grid."""
-_INSTEAD: Mapping[str, str] = {
-    ATOMIC_CAS.name: "combine with tl.atomic_add, max or min, or let one program do it",
-}
-"""What to do instead of ops that the vector cores lack."""
 _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
     TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join,
 }  # fmt: skip
@@ -202,7 +198,7 @@ class ProgramWalker:
             self._split(op)
             return
         if op.regions or len(op.results) != 1 or op.effects & Effects.WRITE:
-            lowering.refuse(f"{op.name} is not supported", op, _INSTEAD.get(op.name))
+            lowering.refuse(f"{spell_kind(op)} is not supported", op, instead_of(op))
         if op.result not in lowering.homes.demanded:
             return
         if is_view(op):
@@ -236,7 +232,7 @@ class ProgramWalker:
             return lower_reduce(lowering, op)
         tile = lower_elementwise(lowering, op) if op.definition.is_elementwise else None
         if tile is None:
-            lowering.refuse(f"the vector unit has no {op.name}", op)
+            lowering.refuse(f"the vector unit has no {spell_kind(op)}", op, instead_of(op))
         return tile
 
     # Scalars
@@ -250,7 +246,7 @@ class ProgramWalker:
         """A scalar op stays what it is."""
         lowering = self._lowering
         if op.effects & ~Effects.READ:
-            lowering.refuse(f"{op.name} is not supported", op)
+            lowering.refuse(f"{spell_kind(op)} is not supported", op, instead_of(op))
         operands = {
             name: [lowering.scalar(value) for value in values] for name, values in op.named_operands().items()
         }

@@ -30,6 +30,7 @@ from tilejit.ops import (
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
+from tilejit.passes.unsupported import spell_kind
 
 _FLIPPED = {
     CmpPredicate.LT: CmpPredicate.GT,
@@ -86,7 +87,7 @@ class _Lanes:
         if op is not None and op.definition.is_elementwise:
             operands = {name: self.of(v[0], indices) for name, v in op.named_operands().items()}
             return builder.op(op.definition, op.attributes, **operands).result
-        name = op.name if op is not None else "a value carried by a loop"
+        name = spell_kind(op) if op is not None else "a value carried by a loop"
         lowering.refuse(
             f"an address or mask is made of {name}, which the scalar unit cannot take apart",
             op,
@@ -99,7 +100,11 @@ class _Lanes:
             return self._lowering.scalar(source)
         mapping = reshape_dims(source.type.shape, op.result.type.shape)
         if mapping is None:
-            self._lowering.refuse("an address is made of a tile whose elements reshape regroups", op)
+            self._lowering.refuse(
+                "an address is made of a tile whose elements reshape regroups",
+                op,
+                "reshape what is loaded, not its addresses",
+            )
         kept: list[Index] = [0] * source.type.rank
         for dim, index in zip(mapping, indices, strict=True):
             if dim is not None:

@@ -1,0 +1,112 @@
+"""Products that the cube cores cannot do, each for one reason: the line marked "here"."""
+
+from __future__ import annotations
+
+import tilejit
+import tilejit.language as tl
+
+
+@tilejit.kernel
+def square(SIZE: tl.constexpr):
+    """Offsets of a matrix stored by rows."""
+    lanes = tl.arange(0, SIZE)
+    return lanes[:, None] * SIZE + lanes[None, :]
+
+
+@tilejit.kernel
+def activated(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, tl.maximum(acc, 0.0))  # here
+
+
+@tilejit.kernel
+def narrow_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, acc.to(tl.int8))  # here
+
+
+@tilejit.kernel
+def largest_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.atomic_max(c_ptr + at, acc)  # here
+
+
+@tilejit.kernel
+def masked_ones(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    at, is_row = square(SIZE), tl.arange(0, SIZE)[:, None] < n
+    a = tl.load(a_ptr + at, mask=is_row, other=1.0)  # here
+    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)), mask=is_row)
+
+
+@tilejit.kernel
+def scattered_sum(a_ptr, b_ptr, c_ptr, row, column, SIZE: tl.constexpr):
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + lanes[:, None] * row + lanes[None, :] * column, acc)  # here
+
+
+@tilejit.kernel
+def sum_both_ways(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, acc)
+    tl.store(c_ptr + SIZE * SIZE + at, tl.trans(acc))  # here
+
+
+@tilejit.kernel
+def scattered_factor(a_ptr, b_ptr, c_ptr, row, column, SIZE: tl.constexpr):
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    a = tl.load(a_ptr + lanes[:, None] * row + lanes[None, :] * column)  # here
+    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))
+
+
+@tilejit.kernel
+def narrow_accumulator(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at), out_dtype=tl.float16)  # here
+    tl.store(c_ptr + at, acc)
+
+
+@tilejit.kernel
+def batch(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = tl.arange(0, 2)[:, None, None] * SIZE * SIZE + square(SIZE)[None, :, :]
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))  # here
+
+
+@tilejit.kernel
+def sum_needed_later(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    first = tl.dot(a, b)
+    second = tl.dot(b, a, first)  # here
+    tl.store(c_ptr + at, second)
+    tl.store(c_ptr + SIZE * SIZE + at, first)
+
+
+@tilejit.kernel
+def rows_left_out(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    at = square(SIZE)
+    a = tl.load(a_ptr + at, mask=tl.arange(0, SIZE)[:, None] < n, other=0.0)
+    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))  # here
+
+
+@tilejit.kernel
+def swapped_sums(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    at = square(SIZE)
+    left, right = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    for _ in range(n):  # here
+        a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+        left, right = tl.dot(a, b, right), tl.dot(b, a, left)
+    tl.store(c_ptr + at, left)
+    tl.store(c_ptr + SIZE * SIZE + at, right)
+
+
+@tilejit.kernel
+def chequered(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    is_white = (lanes[:, None] + lanes[None, :]) % 2 == 0
+    a = tl.load(a_ptr + at, mask=is_white, other=0.0)  # here
+    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))
