@@ -14,18 +14,6 @@ def wide_float(x_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def running_sum(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(x_ptr + lanes, tl.cumsum(tl.load(x_ptr + lanes), axis=0))  # here
-
-
-@tilejit.kernel
-def exclusive_or(x_ptr, BLOCK: tl.constexpr):
-    x = tl.load(x_ptr + tl.arange(0, BLOCK))
-    tl.store(x_ptr, tl.xor_sum(x, axis=0))  # here
-
-
-@tilejit.kernel
 def old_elements(x_ptr, out_ptr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     old = tl.atomic_add(x_ptr + lanes, tl.load(out_ptr + lanes))  # here
@@ -77,12 +65,14 @@ def wide_reduction(x_ptr, BLOCK: tl.constexpr):
 @tilejit.kernel
 def combined(x_ptr, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + tl.arange(0, BLOCK))
-    tl.store(x_ptr, tl.reduce(x, 0, _larger))  # here
+    tl.store(x_ptr, tl.reduce(x, 0, _looping))
 
 
 @tilejit.kernel
-def _larger(a, b):
-    return tl.maximum(a, b) + 0.0
+def _looping(a, b):
+    while a < b:  # here
+        a = a * 2
+    return a
 
 
 @tilejit.kernel
@@ -115,13 +105,6 @@ def swapped_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
         total += tl.load(first)  # here
         first, second = second, first
     tl.store(out_ptr + lanes, total)
-
-
-@tilejit.kernel
-def summed_addresses(x_ptr, index_ptr, out_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    ends = tl.cumsum(tl.load(index_ptr + lanes), axis=0)  # here
-    tl.store(out_ptr + lanes, tl.load(x_ptr + ends))
 
 
 @tilejit.kernel
@@ -175,12 +158,6 @@ def double_product(x_ptr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + lanes)
     tl.store(x_ptr + lanes, x * x)  # here
-
-
-@tilejit.kernel
-def associative(x_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(x_ptr + lanes, tl.associative_scan(tl.load(x_ptr + lanes), 0, _larger))  # here
 
 
 @tilejit.kernel

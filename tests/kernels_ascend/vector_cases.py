@@ -10,7 +10,7 @@ from layer_norm import layer_norm_kernel
 from softmax import softmax_kernel
 from vector_add import vector_add_kernel
 
-from tests.kernels_ascend import kernels
+from tests.kernels_ascend import kernels, running_kernels
 from tests.kernels_ascend.case import Argument, Case
 
 BF16 = ml_dtypes.bfloat16
@@ -59,6 +59,7 @@ def vector_cases() -> Iterator[Case]:
     yield from _rows()
     yield from _quantised()
     yield from _reductions()
+    yield from _scans()
     yield from _control()
     yield from _transpositions()
     yield from _rearrangements()
@@ -251,6 +252,33 @@ def _reductions() -> Iterator[Case]:
         name, constants = f"row_extremes-{rows}-of-{columns}", {"ROWS": rows, "COLUMNS": columns}
         grid, is_quick = (programs(23, rows),), columns in (300, 1000, 4096)
         yield Case(name, kernels.row_extremes_kernel, wide, grid, constants, True, is_quick)
+
+
+def _scans() -> Iterator[Case]:
+    for shape, axis in (((13, 24), 0), ((5, 40), 1), ((4, 1), 0), ((3, 7), 1)):
+        for dtype in (np.float32, np.int32, np.float16):
+
+            def running(random: Random, size: tuple[int, int] = shape, kind: type = dtype) -> list[Argument]:
+                return [whole(random, 9, *size, dtype=kind), untouched(*size, dtype=kind)]
+
+            constants = {"M": shape[0], "N": shape[1], "AXIS": axis}
+            is_quick = (shape[0], dtype) in ((13, np.float32), (5, np.int32))
+            name = f"running-{spell(shape, axis, dtype)}"
+            if dtype == np.float32 or is_quick or shape[0] == 3:
+                yield Case(name, running_kernels.running_kernel, running, (1,), constants, True, is_quick)
+    for n, block in ((50, 64), (250, 256), (9, 10)):
+        for dtype in (np.float32, np.int32):
+
+            def line(random: Random, size: int = n, kind: type = dtype) -> list[Argument]:
+                x = whole(random, 9, size, dtype=kind)
+                return [x, untouched(size + 1, dtype=kind), untouched(2, dtype=np.int32), size]
+
+            is_quick = (n, dtype) in ((250, np.float32), (9, np.int32))
+            name = f"running_line-{spell(n, dtype)}"
+            if dtype == np.float32 or is_quick:
+                yield Case(
+                    name, running_kernels.running_line_kernel, line, (1,), {"BLOCK": block}, True, is_quick
+                )
 
 
 def _control() -> Iterator[Case]:

@@ -92,6 +92,14 @@ def lower_split(lowering: Lowering, op: Op) -> list[UbTile]:
     return [_gathered(lowering, words, half, digits, half.index * strides[-1]) for half in op.results]
 
 
+def gather_column(lowering: Lowering, tile: UbTile, result: Value) -> UbTile:
+    """The first element of each row."""
+    words = _words(lowering, tile)
+    return _gathered(
+        lowering, words, result, [(tile.layout.rows, words.layout.pitch // _words_of(result.type))], 0
+    )
+
+
 def _rearranged(lowering: Lowering, source: Value, result: Value, digits: Sequence[Digit]) -> UbTile:
     return _gathered(lowering, _words(lowering, lowering.materialise(source)), result, digits, 0)
 

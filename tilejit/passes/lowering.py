@@ -62,8 +62,8 @@ class Lowering:
         op = value.defining_op
         if op is not None and op.name == CONSTANT.name:
             return self.builder.op(CONSTANT, op.attributes).result
-        if value in self.tiles:
-            return self.builder.op(LOAD, pointer=self.tiles[value].pointer).result
+        if value in self.tiles or self.homes.is_ub_scalar(value):
+            return self.builder.op(LOAD, pointer=self.materialise(value).pointer).result
         raise InternalError(f"%{value.name} has not been lowered", op.location if op is not None else None)
 
     def is_ub(self, value: Value) -> bool:

@@ -44,6 +44,7 @@ from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import is_affine_comparison, lower_bits, lower_select
+from tilejit.passes.lower_pieces import LOWER_PIECES
 from tilejit.passes.lower_rearrange import (
     is_written_out,
     lower_join,
@@ -65,7 +66,7 @@ from tilejit.target.spaces import Core
 AXES = 3
 """Axes of a grid."""
 _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
-    TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join,
+    TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join, **LOWER_PIECES,
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ from tilejit.ops import (
     WHILE,
 )
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
+from tilejit.ops.pieces import COLUMN, ROWS
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis
 
@@ -154,7 +155,7 @@ def is_view(op: Op) -> bool:
     if not isinstance(source.element, DType):
         return False
     layouts = (layout_of(source), layout_of(target))
-    return all(layout.pitch == layout.columns for layout in layouts)
+    return layouts[0] == layouts[1] or all(layout.pitch == layout.columns for layout in layouts)
 
 
 class TileHomes:
@@ -308,7 +309,7 @@ def _group_of(op: Op, value: Value) -> Iterator[Value]:
 def _readers(value: Value) -> Iterator[Op]:
     """The ops that read a tile, also through views."""
     for user in value.users:
-        if is_view(user) or user.name == BITCAST.name:
+        if is_view(user) or user.name in (BITCAST.name, ROWS.name, COLUMN.name):
             yield from _readers(user.result)
         else:
             yield user

@@ -25,6 +25,7 @@ from tilejit.passes.promote_memory import promote_memory
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_tiles import parts_of, split_tiles
+from tilejit.passes.unroll_reductions import unroll_reductions
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 
@@ -133,6 +134,7 @@ def _lowered(
     function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
 ) -> _Lowered:
     function = clone_function(function)
+    unroll_reductions(function, context)
     legalise(function, context)
     kernel = promote_memory(function, context, keep_resident=keep_resident, programs=programs)
     total, largest = 0, 0

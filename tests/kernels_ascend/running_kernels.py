@@ -1,0 +1,35 @@
+"""Kernels for the vector cores that scan, reduce by their own functions, and index by what they compute."""
+
+from __future__ import annotations
+
+import tilejit
+import tilejit.language as tl
+
+
+@tilejit.kernel
+def running_kernel(x_ptr, out_ptr, M: tl.constexpr, N: tl.constexpr, AXIS: tl.constexpr):
+    places = tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :]
+    x = tl.load(x_ptr + places)
+    tl.store(out_ptr + places, tl.cumsum(x, AXIS) + tl.associative_scan(x, AXIS, _larger, reverse=True))
+
+
+@tilejit.kernel
+def _larger(a, b):
+    return tl.maximum(a, b)
+
+
+@tilejit.kernel
+def running_line_kernel(x_ptr, out_ptr, index_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes, mask=lanes < n, other=-100)
+    tl.store(out_ptr + lanes, tl.cumsum(x, 0), mask=lanes < n)
+    value, index = tl.reduce((x, lanes), 0, _first_largest)
+    tl.store(index_ptr, index + tl.program_id(0))
+    tl.store(out_ptr + n, value)
+    tl.store(index_ptr + 1, tl.xor_sum(tl.where(lanes < n, lanes, 0), axis=0))
+
+
+@tilejit.kernel
+def _first_largest(x, i, y, j):
+    is_first = (x > y) | ((x == y) & (i < j))
+    return tl.where(is_first, x, y), tl.where(is_first, i, j)

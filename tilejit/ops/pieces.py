@@ -1,0 +1,89 @@
+"""Ops on rows of a matrix that only passes make: no function of the language gives them.
+
+They say how a combination of many elements is made of elementwise ops on parts of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilejit.ir.opdef import AttributeKind, AttributeSpec, EvaluationCall, OpDef, TypeQuery
+from tilejit.ir.types import Type
+from tilejit.ops.type_rules import operand_specs, require
+
+
+def _int(query: TypeQuery | EvaluationCall, name: str) -> int:
+    attributes = query.attributes if isinstance(query, TypeQuery) else query.op.attributes
+    value = attributes[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _infer_rows(query: TypeQuery) -> tuple[Type, ...]:
+    x, start, size, step = query.type("x"), *(_int(query, name) for name in ("start", "size", "step"))
+    require(x.rank == 2, f"rows are those of a matrix; got {x}")
+    last = start + (size - 1) * step
+    require(0 <= start <= last < x.shape[0], f"rows {start} to {last} are not all in {x}")
+    return (x.with_shape((size, x.shape[1])),)
+
+
+def _evaluate_rows(call: EvaluationCall) -> Sequence[np.ndarray]:
+    start, size, step = (_int(call, name) for name in ("start", "size", "step"))
+    return (call.operand("x")[start : start + (size - 1) * step + 1 : step],)
+
+
+ROWS = OpDef(
+    name="rows",
+    operands=operand_specs("x"),
+    infer=_infer_rows,
+    evaluate=_evaluate_rows,
+    attributes=(
+        AttributeSpec("start", AttributeKind.INT),
+        AttributeSpec("size", AttributeKind.INT),
+        AttributeSpec("step", AttributeKind.INT, default=1),
+    ),
+    summary="size rows of a matrix, from start on, step apart",
+)
+
+
+def _infer_stack(query: TypeQuery) -> tuple[Type, ...]:
+    lhs, rhs = query.type("lhs"), query.type("rhs")
+    alike = lhs.rank == rhs.rank == 2 and lhs.shape[1] == rhs.shape[1] and lhs.element == rhs.element
+    require(alike, f"stacked matrices have rows of one length; got {lhs} and {rhs}")
+    return (lhs.with_shape((lhs.shape[0] + rhs.shape[0], lhs.shape[1])),)
+
+
+def _evaluate_stack(call: EvaluationCall) -> Sequence[np.ndarray]:
+    return (np.concatenate((call.operand("lhs"), call.operand("rhs"))),)
+
+
+STACK = OpDef(
+    name="stack",
+    operands=operand_specs("lhs", "rhs"),
+    infer=_infer_stack,
+    evaluate=_evaluate_stack,
+    summary="the rows of lhs, then those of rhs",
+)
+
+
+def _infer_column(query: TypeQuery) -> tuple[Type, ...]:
+    x = query.type("x")
+    require(x.rank == 2, f"a column is one of a matrix; got {x}")
+    return (x.with_shape(x.shape[:1]),)
+
+
+def _evaluate_column(call: EvaluationCall) -> Sequence[np.ndarray]:
+    return (np.asarray(call.operand("x")[:, 0]),)
+
+
+COLUMN = OpDef(
+    name="column",
+    operands=operand_specs("x"),
+    infer=_infer_column,
+    evaluate=_evaluate_column,
+    summary="the first element of each row",
+)
+
+PIECE_OPS: tuple[OpDef, ...] = (ROWS, STACK, COLUMN)
