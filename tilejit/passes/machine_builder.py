@@ -190,7 +190,8 @@ class MachineBuilder:
 
     def is_open(self, block: Block) -> bool:
         """Whether what stands in ``block`` so far is seen, and surely run, from here."""
-        return self._open[-1] is block or block in self._open
+        # Inside an outer block once more, what the blocks in between hold comes later.
+        return block in self._open[: self._open.index(self._open[-1]) + 1]
 
     def _arithmetic(self, definition: OpDef, lhs: Index, rhs: Index) -> Value:
         left, right = self._alike(lhs, rhs)
