@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks import ascend_kernels, ascend_model, compile_time
 from benchmarks.cases import CASES, LAUNCH_BAR_US, LAUNCHES_A_CALL, Case, Prepared
 from benchmarks.limits import Limits, measure_limits
+from benchmarks.machine_programs.constants import constant_lines, fit_lines
 from benchmarks.measure import Comparison, ForeignLoad, compare, keep_freed_memory
 
 FOREIGN_LIMIT = 0.25  # CPUs that other processes may use; peers with barriers suffer more from company
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "compile-time":
         return compile_time.report(options.processes, options.json)
     if options.command == "ascend-model":
+        if options.constants or options.fit:
+            return ascend_model.report_lines(constant_lines() if options.constants else fit_lines())
         if options.sensitivity:
             return ascend_model.report_sensitivity(options.only, options.skip)
         return ascend_model.report(options.only, options.skip, is_quick=options.quick)
@@ -71,6 +74,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     model.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="programs that contain a text")
     model.add_argument("--skip", nargs="+", default=[], metavar="TEXT", help="programs to leave out")
     model.add_argument("--sensitivity", action="store_true", help="vary what no source gives instead")
+    model.add_argument(
+        "--constants", action="store_true", help="the model's numbers and their sources instead"
+    )
+    model.add_argument("--fit", action="store_true", help="refit what was fitted, one by one, instead")
     model.add_argument("--quick", action="store_true", help="skip iterations that repeat: about 2 %% off")
     made = commands.add_parser("ascend-kernels", help="kernels from Python on the model, with their bars")
     made.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(ascend_kernels.PARTS)}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.machine_programs.profile_points import point_lines
 from benchmarks.machine_programs.published import (
     PROGRAMS,
     Figure,
@@ -71,8 +72,9 @@ class Errors:
 def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> int:
     """Print modelled value, published value and error of every figure; 0 where no bar is missed.
 
-    ``only`` keeps the programs whose family and shape contain one of the texts, ``skipped`` leaves them out.
-    ``is_quick`` skips iterations that take as long as those before.
+    ``only`` keeps the programs whose family and shape contain one of the texts, ``skipped`` leaves them out;
+    without these, profiled points of single instructions follow. ``is_quick`` skips iterations that take as
+    long as those before.
     """
     programs: dict[tuple[str, str], list[Figure]] = {}
     for figure in published_figures():
@@ -90,7 +92,9 @@ def report(only: Sequence[str], skipped: Sequence[str], *, is_quick: bool) -> in
             name = f"{figure.family:15} {figure.shape:74} {figure.metric:13} {figure.tag:15}"
             print(name, both, errors.add(figure, value), flush=True)
     missed = errors.missed_bars()
-    print("\n".join([*errors.summary(), *(f"MISSED: {text}" for text in missed)]))
+    if not only and not skipped:
+        report_lines(point_lines())
+    report_lines([*errors.summary(), *(f"MISSED: {text}" for text in missed)])
     return 1 if missed else 0
 
 
@@ -103,6 +107,13 @@ def report_sensitivity(only: Sequence[str], skipped: Sequence[str]) -> int:
         for effect in assumed_effects(program):
             print(f"  {effect}", flush=True)
     return 0 if chosen else 2
+
+
+def report_lines(lines: Iterable[str]) -> int:
+    """Print lines as they come."""
+    for line in lines:
+        print(line, flush=True)
+    return 0
 
 
 def _is_chosen(key: tuple[str, str], only: Sequence[str], skipped: Sequence[str]) -> bool:

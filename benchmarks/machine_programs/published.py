@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine_programs.add import Add, add_kernel
+from benchmarks.machine_programs.data_copy import DataCopy, data_copy_kernel
 from benchmarks.machine_programs.flash_fifos import flash_fifos_kernel
 from benchmarks.machine_programs.flash_fifos_stages import HEAD, FifoFlashAttention
 from benchmarks.machine_programs.gemm import Gemm, gemm_kernel
@@ -61,7 +62,8 @@ def published_figures() -> list[Figure]:
 class Measured:
     """A program that was measured: its kernel, its arguments, where it ran.
 
-    ``streamed`` arrays go past L2; what ``is_long`` is never simulated without extrapolation.
+    ``streamed`` arrays go past L2. ``extrapolates`` overrides whether iterations that repeat are skipped:
+    always where a launch is long, never where HBM's queue is all there is, since that never repeats.
     """
 
     kernel: MachineKernel
@@ -69,7 +71,7 @@ class Measured:
     cores: int
     target: AscendTarget
     streamed: tuple[str, ...] = ()
-    is_long: bool = False
+    extrapolates: bool | None = None
 
     def simulate(self, *, extrapolate: bool = False) -> SimulationResult:
         """Time it on the simulated chip, L2 as earlier launches leave it: it keeps arrays that all fit.
@@ -82,7 +84,7 @@ class Measured:
         resident = kept if fits else []
         return simulate(
             self.kernel, self.arguments, grid, self.target, blocks=self.cores, values=False,
-            resident=resident, extrapolate=extrapolate or self.is_long,
+            resident=resident, extrapolate=extrapolate if self.extrapolates is None else self.extrapolates,
         )  # fmt: skip
 
 
@@ -103,6 +105,12 @@ def add(shape: Add) -> Measured:
     target = replace(ASCEND_910B1, spaces={**ASCEND_910B1.spaces, Space.UB: whole})
     streamed = ("x", "y") if shape.streams else ()
     return Measured(add_kernel(shape), arguments, shape.cores, target, streamed)
+
+
+def data_copy(shape: DataCopy) -> Measured:
+    """Loads on an A2 of 1.85 GHz."""
+    arguments = {"x": np.zeros((shape.rows, shape.columns), np.float16)}
+    return Measured(data_copy_kernel(shape), arguments, shape.cores, ASCEND_910B1, extrapolates=False)
 
 
 def flash_attention(queries: int, keys: int, cores: int) -> Measured:
@@ -133,7 +141,7 @@ def paged_attention(shape: PagedAttention) -> Measured:
         arguments["partial"] = np.zeros((*parts, HEAD), np.float32)
         arguments["sums"] = np.zeros(parts, np.float32)
     cores = min(ASCEND_910B2.cube_cores, shape.tasks)
-    return Measured(paged_attention_kernel(shape), arguments, cores, ASCEND_910B2, is_long=True)
+    return Measured(paged_attention_kernel(shape), arguments, cores, ASCEND_910B2, extrapolates=True)
 
 
 def _gemm_of(size: int) -> Callable[[], Measured]:
@@ -146,6 +154,10 @@ def _add_of(
     return lambda: add(Add(8192, 8192, cores, chunk, buffers, apart, streams))
 
 
+def _copy_of(shape: DataCopy) -> Callable[[], Measured]:
+    return lambda: data_copy(shape)
+
+
 def _attention_of(queries: int, keys: int, cores: int) -> Callable[[], Measured]:
     return lambda: flash_attention(queries, keys, cores)
 
@@ -154,6 +166,14 @@ def _paged_of(shape: PagedAttention) -> Callable[[], Measured]:
     return lambda: paged_attention(shape)
 
 
+_COPIES = (
+    (DataCopy(Space.UB, 64, 64, 48), ""), (DataCopy(Space.UB, 64, 1024, 48), ""),
+    (DataCopy(Space.UB, 64, 1024, 48, parts=4, repeats=4), "; quarters; 4 times each"),
+    (DataCopy(Space.L1, 64, 64, 24), ""), (DataCopy(Space.L1, 64, 256, 24), ""),
+    (DataCopy(Space.L1, 64, 1024, 24, repeats=4), "; 4 times"),
+    (DataCopy(Space.L1, 64, 1024, 24, parts=4, repeats=4), "; quarters; 4 times each"),
+    (DataCopy(Space.L1, 64, 256, 24, columns=12287), ""),
+)  # fmt: skip
 PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     **{("gemm", f"M=N=K={n} tile 128x256x64 stepK 4"): _gemm_of(n) for n in (1536, 3072, 6144, 7680)},
     ("add", "8192x8192 case 1: 4096 a copy"): _add_of(1, 4096),
@@ -166,6 +186,13 @@ PROGRAMS: Mapping[tuple[str, str], Callable[[], Measured]] = {
     ("add", "8192x8192 case 6: 16256 a copy; two slots; sources past L2; banks apart"): _add_of(
         48, 16256, 2, streams=True, apart=True
     ),
+    **{
+        (
+            "data_copy",
+            f"12288x{copy.columns} to {copy.to.name} by {copy.tile_rows}x{copy.tile_columns}{more}",
+        ): _copy_of(copy)
+        for copy, more in _COPIES
+    },
     **{
         ("flash_attention", f"one head D=128 S0=128 S1={keys} non-causal"): _attention_of(128, keys, 1)
         for keys in (1024, 2048, 4096, 8192)

@@ -23,12 +23,6 @@ from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
 
 _FRACTAL_BYTES = 512
-# Measured on MTE1 by the published GEMM: 400 cycles for 16 KB to L0A and 32 KB to L0B, of which 320 are
-# bytes and 20 the latency behind the second.
-_L0_HEAD_CYCLES = 30.0
-_LOCAL_LATENCY_CYCLES = 20.0  # assumption: from the end of a transfer inside the core to its flag
-_MMAD_HEAD_CYCLES = 6.0
-_COPY_UB_LATENCY_CYCLES = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +67,10 @@ def _copy(path: Path, *, is_load: bool) -> CostRule:
     return rule
 
 
-def _transfer(path: Path, size: Callable[[Instruction], int], head: float = 0.0) -> CostRule:
-    """A transfer of ``size`` bytes at the rate of its path; ``head`` cycles more for each instruction."""
+def _transfer(path: Path, size: Callable[[Instruction], int]) -> CostRule:
+    """A transfer of ``size`` bytes at the rate of its path; to L0 with a head for each instruction."""
     through_gm = path in (Path.GM_L1, Path.L1_GM, Path.L0C_GM)
+    has_head = path in (Path.L1_L0A, Path.L1_L0B)
 
     def rule(instruction: Instruction, target: AscendTarget) -> Cost:
         timing = target.timing
@@ -83,8 +78,8 @@ def _transfer(path: Path, size: Callable[[Instruction], int], head: float = 0.0)
         latency = timing.gm_latency_cycles if path is Path.GM_L1 else timing.store_latency_cycles
         return Cost(
             timing.dma_issue_cycles if through_gm else timing.issue_cycles,
-            head + moved / timing.path_bytes_per_cycle[path],
-            latency if through_gm else _LOCAL_LATENCY_CYCLES,
+            (timing.l0_head_cycles if has_head else 0.0) + moved / timing.path_bytes_per_cycle[path],
+            latency if through_gm else timing.local_latency_cycles,
             path,
             moved,
         )
@@ -102,10 +97,16 @@ def _nd2nz_bytes(instruction: Instruction) -> int:
 
 
 def _nd2nz(instruction: Instruction, target: AscendTarget) -> Cost:
-    """A transfer in columns of blocks; short rows take longer than their bytes."""
+    """A transfer in columns of blocks; rows apart and rows at odd places take longer than their bytes."""
     timing, moved = target.timing, _nd2nz_bytes(instruction)
+    itemsize = instruction.element("src").itemsize
     rows = instruction.optional("matrices", 1) * instruction.integer("n")
-    busy = max(moved / timing.path_bytes_per_cycle[Path.GM_L1], rows * timing.nd2nz_row_cycles)
+    pitch = instruction.integer("src_d") * itemsize
+    busy = moved / timing.path_bytes_per_cycle[Path.GM_L1]
+    if instruction.integer("d") * itemsize != pitch:
+        busy = max(busy, rows * timing.nd2nz_row_cycles)
+    if pitch % BLOCK_BYTES or instruction.integer("src") % BLOCK_BYTES:
+        busy = max(busy, moved / timing.nd2nz_unaligned_bytes_per_cycle)
     return Cost(timing.dma_issue_cycles, busy, timing.gm_latency_cycles, Path.GM_L1, moved)
 
 
@@ -135,20 +136,21 @@ def _mmad(instruction: Instruction, target: AscendTarget) -> Cost:
     m, n, k, _ = mmad_extents(instruction)
     if instruction.element("a") == FP32:
         k = 2 * (k + k % 2)
-    return Cost(target.timing.issue_cycles, m * n * k, _MMAD_HEAD_CYCLES)
+    return Cost(target.timing.issue_cycles, m * n * k, target.timing.mmad_head_cycles)
 
 
 def _vector(head: float, slope: float, tail: float, *, conflicts: bool = True) -> CostRule:
     """A vector instruction; heads overlap with the instruction before, so they only delay results.
 
-    ``conflicts``: its operands are blocks of eight a repeat, whose banks may meet.
+    ``conflicts``: its operands are blocks of eight a repeat, whose banks may meet; reads that take turns fit
+    into the time of a slow instruction.
     """
 
     def rule(instruction: Instruction, target: AscendTarget) -> Cost:
         repeats = _repeats(instruction)
         if repeats == 0:
             return Cost(target.timing.issue_cycles)
-        per_repeat = slope + (conflict_cycles(instruction) if conflicts else 0.0)
+        per_repeat = max(slope, 1 + conflict_cycles(instruction)) if conflicts else slope
         return Cost(target.timing.issue_cycles, per_repeat * repeats, head + tail)
 
     return rule
@@ -168,11 +170,13 @@ def _copy_ub(instruction: Instruction, target: AscendTarget) -> Cost:
         instruction.integer("count") * instruction.optional("rows", 1) * instruction.element("dst").itemsize
     )
     rate = target.timing.path_bytes_per_cycle[Path.UB_UB]
-    return Cost(target.timing.issue_cycles, moved / rate, _COPY_UB_LATENCY_CYCLES, Path.UB_UB, moved)
+    return Cost(
+        target.timing.issue_cycles, moved / rate, target.timing.copy_ub_latency_cycles, Path.UB_UB, moved
+    )
 
 
 def _transpose16(instruction: Instruction, target: AscendTarget) -> Cost:
-    return Cost(target.timing.issue_cycles, 2, _COPY_UB_LATENCY_CYCLES)
+    return Cost(target.timing.issue_cycles, 2, target.timing.copy_ub_latency_cycles)
 
 
 def _issue_only(instruction: Instruction, target: AscendTarget) -> Cost:
@@ -223,10 +227,10 @@ COSTS: Mapping[str, CostRule] = {
     "load_l1": _transfer(Path.GM_L1, _blocks_bytes),
     "store_l1": _transfer(Path.L1_GM, _blocks_bytes),
     "load_nd2nz": _nd2nz,
-    "load_l0a": _transfer(Path.L1_L0A, _fractal_bytes, _L0_HEAD_CYCLES),
-    "load_l0b": _transfer(Path.L1_L0B, _fractal_bytes, _L0_HEAD_CYCLES),
-    "load_l0_transpose": _transfer(Path.L1_L0B, _square_bytes, _L0_HEAD_CYCLES),
-    "load_l0a_3d": _transfer(Path.L1_L0A, _tile_bytes, _L0_HEAD_CYCLES),
+    "load_l0a": _transfer(Path.L1_L0A, _fractal_bytes),
+    "load_l0b": _transfer(Path.L1_L0B, _fractal_bytes),
+    "load_l0_transpose": _transfer(Path.L1_L0B, _square_bytes),
+    "load_l0a_3d": _transfer(Path.L1_L0A, _tile_bytes),
     "copy_l1_bt": _transfer(Path.L1_BT, _table_bytes),
     "mmad": _mmad,
     "fixpipe": _transfer(Path.L0C_GM, _output_bytes),
