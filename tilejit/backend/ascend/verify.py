@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from tilejit.backend.ascend.program_checks import static_faults
 from tilejit.backend.ascend.report import Finding, FindingKind, Findings
 from tilejit.backend.ascend.verify_control import uneven_control
-from tilejit.backend.ascend.verify_run import run_abstractly
+from tilejit.backend.ascend.verify_run import CheckedKernel, run_abstractly
 from tilejit.backend.ascend.verify_trips import Sample, open_values, with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
@@ -53,28 +53,28 @@ def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, .
         findings.add(FindingKind.FLAG, problem, op, about=problem)
     if findings.found:
         return findings.found
-    for made, sample, compares_arguments in _runs(kernel):
-        run_abstractly(made, sample, target, findings, compares_arguments=compares_arguments)
+    checked = CheckedKernel(kernel if kernel.is_mixed else with_trips(kernel))
+    for sample, compares_arguments in _runs(kernel):
+        run_abstractly(checked, sample, target, findings, compares_arguments=compares_arguments)
         if findings.found:
             break
     return findings.found
 
 
-def _runs(kernel: MachineKernel) -> Iterator[tuple[MachineKernel, Sample, bool]]:
-    """What to run: a kernel, samples, whether accesses to arguments are compared."""
+def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
+    """What to run a kernel for: samples, and whether accesses to arguments are compared."""
     counts = trip_counts(kernel)
     if kernel.is_mixed:
         for trips in counts:
             for size in _block_sizes(kernel):
-                yield kernel, Sample(trips * size, _PROGRAMS), False
-            yield kernel, Sample(trips, trips), False
+                yield Sample(trips * size, _PROGRAMS), False
+            yield Sample(trips, trips), False
         return
     is_branching = _branches_on_the_launch(kernel)
     for trips in counts:
-        made = with_trips(kernel, trips, _PROGRAMS)
         for number in (LARGE, SMALL, ODD) if is_branching or trips == counts[-1] else (LARGE,):
-            yield made, Sample(number, _PROGRAMS), False
-    yield with_trips(kernel, counts[-1], 1), Sample(LARGE, 1), True
+            yield Sample(number, _PROGRAMS, trips), False
+    yield Sample(LARGE, 1, counts[-1]), True
 
 
 def _branches_on_the_launch(kernel: MachineKernel) -> bool:

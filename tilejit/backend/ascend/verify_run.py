@@ -32,10 +32,10 @@ from tilejit.backend.ascend.pipes import (
 )
 from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record, join
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
-from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
+from tilejit.backend.ascend.scalar_program import Place, Scalar, ScalarProgram, compile_program
 from tilejit.backend.ascend.verify_control import root_of
 from tilejit.backend.ascend.verify_trips import Sample, open_values
-from tilejit.ir.core import ArgumentSource, Function, Op, Value
+from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.machine import Access, Instruction, MachineKernel
 from tilejit.ir.types import DType, PointerType
 from tilejit.ops.machine.buffer import BUFFER
@@ -52,6 +52,7 @@ class _Program:
     """One function and what is known of its operands."""
 
     function: Function
+    compiled: ScalarProgram
     sites: dict[Op, Site]
     open: set[Value]
     roots: dict[Value, Value | None] = field(default_factory=dict)
@@ -62,8 +63,20 @@ class _Program:
         return self.roots[pointer]
 
 
+class CheckedKernel:
+    """A kernel made ready to be run again and again."""
+
+    def __init__(self, kernel: MachineKernel) -> None:
+        self.is_mixed = kernel.is_mixed
+        self.programs: dict[Core, _Program] = {}
+        for kind, function in kernel.functions.items():
+            sites = {op: site_of(op) for op in function.walk() if _is_yielded(op)}
+            made = compile_program(function)
+            self.programs[kind] = _Program(function, made, sites, open_values(function))
+
+
 def run_abstractly(
-    kernel: MachineKernel,
+    kernel: CheckedKernel,
     sample: Sample,
     target: AscendTarget,
     findings: Findings,
@@ -82,7 +95,7 @@ class _Run:
 
     def __init__(
         self,
-        kernel: MachineKernel,
+        kernel: CheckedKernel,
         sample: Sample,
         target: AscendTarget,
         findings: Findings,
@@ -92,18 +105,16 @@ class _Run:
         self.target = target
         self.findings = findings
         self.sample = sample
-        self.programs: dict[Core, _Program] = {}
+        self.programs = kernel.programs
         self.cores: list[SimulatedCore] = []
-        for kind, function in kernel.functions.items():
-            sites = {op: site_of(op) for op in function.walk() if _is_yielded(op)}
-            self.programs[kind] = _Program(function, sites, open_values(function))
+        for kind, program in self.programs.items():
             for sub_block in range(2 if kernel.is_mixed and kind is Core.AIV else 1):
-                self._add_core(kind, function, sub_block)
+                self._add_core(kind, program, sub_block)
         self.crossing = CrossFlags(self.cores)
         self.issues = 0
         self.histories: dict[tuple[int, Space], AccessHistory] = {}
 
-    def _add_core(self, kind: Core, function: Function, sub_block: int) -> None:
+    def _add_core(self, kind: Core, program: _Program, sub_block: int) -> None:
         number = len(self.cores)
         core = SimulatedCore(number, kind, 0, sub_block, number * PIPES_PER_CORE, frozenset(Pipe))
         for position, pipe in enumerate(COMPONENT_PIPES[1:], 1):
@@ -111,17 +122,15 @@ class _Run:
                 pipe, core, number * PIPES_PER_CORE + position, self.target.timing.queue_depth[pipe]
             )
         passed: list[Scalar] = []
-        grid = (self.sample.programs, 1, 1)
+        function = program.function
         for position, value in enumerate(function.body.arguments):
-            element, argument = value.type.element, function.arguments[position]
+            element = value.type.element
             if isinstance(element, PointerType):
                 passed.append((position + 1) * _ARGUMENT_BYTES)
-            elif argument.source is ArgumentSource.GRID:
-                passed.append(grid[argument.dimension])
             else:
-                passed.append(self.sample.of(element))
-        place = Place(0, 1, sub_block, _WORKSPACE, grid)
-        core.program = compile_program(function).start(place, passed)
+                passed.append(self.sample.of_argument(function.arguments[position], element))
+        place = Place(0, 1, sub_block, _WORKSPACE, (self.sample.programs, 1, 1))
+        core.program = program.compiled.start(place, passed)
         self.cores.append(core)
 
     def run(self) -> None:

@@ -1,9 +1,8 @@
 """Makes copies of kernels whose loops run as often as the verifier wants, and says what else it may trust.
 
-A loop whose number of trips depends on the launch gets a chosen one: the innermost ones the number asked for,
-those around them two at most, the loop over programs as many
-as are asked for. A while loop becomes a for loop that evaluates the
-condition before each trip and once after the last.
+A loop whose number of trips depends on the launch takes it from an argument that the copy has more: the
+innermost ones as it says, those around them two at most; the loop over programs from another. A while loop
+becomes a for loop that evaluates the condition before each trip and once after the last.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
@@ -19,14 +18,28 @@ from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SEL
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 
 _OUTER_TRIPS = 2
+# Names that no parameter can have.
+_TRIPS = "trips of open loops"
+_PROGRAMS = "programs of the grid"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the verifier takes for a scalar that it cannot know, and for the length of the grid."""
+    """What the verifier takes for a scalar that it cannot know, for the length of the grid and open loops."""
 
     integer: int
     programs: int
+    trips: int = 0
+
+    def of_argument(self, argument: Argument, element: DType | PointerType) -> int | float:
+        """The value of an argument that is no address."""
+        if argument.name == _TRIPS:
+            return self.trips
+        if argument.name == _PROGRAMS:
+            return self.programs
+        if argument.source is ArgumentSource.GRID:
+            return (self.programs, 1, 1)[argument.dimension]
+        return self.of(element)
 
     def of(self, element: DType | PointerType) -> int | float:
         """A value of a type."""
@@ -37,32 +50,36 @@ class Sample:
         return self.integer & 0x7F if element.primitive_bitwidth < 32 else self.integer
 
 
-def with_trips(kernel: MachineKernel, trips: int, programs: int) -> MachineKernel:
-    """A copy of ``kernel`` in which open loops run ``trips`` times, for some programs of the grid."""
+def with_trips(kernel: MachineKernel) -> MachineKernel:
+    """A copy of ``kernel`` in which a ``Sample`` says how often open loops run."""
     functions = {}
     for core, function in kernel.functions.items():
         copy = clone_function(function)
+        trips, programs = (copy.add_argument(Argument(name), TileType(INT32)) for name in (_TRIPS, _PROGRAMS))
         _set_trips(copy.body, trips, programs)
         functions[core] = copy
     return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
 
 
-def _set_trips(block: Block, trips: int, programs: int) -> bool:
-    """Fix the open loops of a block; whether it has any."""
+def _set_trips(block: Block, trips: Value, programs: Value) -> bool:
+    """Let the open loops of a block run as often as is asked for; whether it has any."""
     is_open = False
     for op in list(block.ops):
         inner = [_set_trips(region, trips, programs) for region in op.regions]
         is_open |= any(inner)
+        limit = _OUTER_TRIPS if any(inner) else None
         if op.name == WHILE.name:
-            _make_counted(op, min(trips, _OUTER_TRIPS) if any(inner) else trips)
+            _make_counted(op, _limited(op, trips, limit))
             is_open = True
         elif op.name == FOR.name and not _is_closed(op):
-            wanted = min(trips, _OUTER_TRIPS) if any(inner) else trips
-            limit = _most_trips(op)
-            wanted = wanted if limit is None else min(wanted, limit)
+            wanted = _limited(op, _limited(op, trips, limit), _most_trips(op))
             _set_upper(op, programs if is_program_loop(op) else wanted)
             is_open = True
     return is_open
+
+
+def _limited(before: Op, trips: Value, limit: int | None) -> Value:
+    return trips if limit is None else _insert(before, MIN, {}, lhs=trips, rhs=_constant(before, limit))
 
 
 def _number(value: Value) -> int | None:
@@ -123,17 +140,19 @@ def _insert(before: Op, record: object, attributes: dict[str, object], **operand
     return before.parent.insert_before(before, op).result
 
 
-def _constant(before: Op, number: int, type: TileType) -> Value:
-    return _insert(before, CONSTANT, {"value": number, "dtype": type.element})
+def _constant(before: Op, number: int) -> Value:
+    return _insert(before, CONSTANT, {"value": number, "dtype": INT32})
 
 
-def _set_upper(loop: Op, trips: int) -> None:
+def _set_upper(loop: Op, trips: Value) -> None:
     lower, step = loop.operand("lower"), loop.operand("step")
-    reach = _insert(loop, MUL, {}, lhs=step, rhs=_constant(loop, trips, step.type))
+    if step.type != trips.type:
+        trips = _insert(loop, CAST, {"dtype": step.type.element}, x=trips)
+    reach = _insert(loop, MUL, {}, lhs=step, rhs=trips)
     loop.set_operand(1, _insert(loop, ADD, {}, lhs=lower, rhs=reach))
 
 
-def _make_counted(loop: Op, trips: int) -> None:
+def _make_counted(loop: Op, trips: Value) -> None:
     """Replace a while loop by a for loop."""
     condition, body = loop.regions
     index = TileType(INT32)
@@ -145,8 +164,7 @@ def _make_counted(loop: Op, trips: int) -> None:
     for op in ops:
         counted.append(op)
     counted.append(Op(YIELD, {"values": passed_on}))
-    zero, upper, one = (_constant(loop, number, index) for number in (0, trips, 1))
-    bounds = {"lower": zero, "upper": upper, "step": one}
+    bounds = {"lower": _constant(loop, 0), "upper": trips, "step": _constant(loop, 1)}
     new = Op(FOR, {**bounds, "inits": loop.operand_list("inits")}, {}, [counted], loop.location)
     assert loop.parent is not None
     loop.parent.insert_before(loop, new)
