@@ -92,10 +92,24 @@ def _is_integer(value: Value) -> bool:
     return isinstance(element, DType) and not element.is_floating()
 
 
-def bounds(value: Value, depth: int = 0) -> Bounds | None:
+def bounds(value: Value) -> Bounds | None:
     """The smallest and the largest value that an integer scalar can have; None where nothing is known."""
+    return _bounds(value, 0, {})
+
+
+def _bounds(value: Value, depth: int, found: dict[Value, Bounds]) -> Bounds | None:
+    """The same at some depth; ``found`` has what is known of values that several ops use."""
     if depth > _DEEPEST:
         return None
+    if value not in found:
+        known = _bounds_of(value, depth, found)
+        if known is None:
+            return None
+        found[value] = known
+    return found[value]
+
+
+def _bounds_of(value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds | None:
     op = value.defining_op
     if op is None:
         return _argument_bounds(value)
@@ -106,7 +120,7 @@ def bounds(value: Value, depth: int = 0) -> Bounds | None:
         return (0, (1 << 16) - 1)
     if op.name == SUB_BLOCK_INDEX.name:
         return (0, 1)
-    found = [bounds(operand, depth + 1) if _is_integer(operand) else None for operand in op.operands]
+    found = [_bounds(operand, depth + 1, known) if _is_integer(operand) else None for operand in op.operands]
     if op.name == SELECT.name:
         found = found[1:]
     return _combined(op, found)
