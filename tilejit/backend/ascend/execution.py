@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,12 +15,13 @@ from tilejit.backend.ascend.memory import (
     check_local,
     first_difference,
 )
+from tilejit.backend.ascend.ownership import Buffers, Ownership
 from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore
 from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record
 from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 from tilejit.backend.ascend.scalar_program import Scalar
 from tilejit.ir.core import Op
-from tilejit.ir.machine import Access, CoreState, Instruction
+from tilejit.ir.machine import Access, CoreState, Instruction, MachineKernel
 from tilejit.ir.types import INT1, DType, PointerType
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.ops.machine.sync import StoreAtomic
@@ -31,8 +33,15 @@ class Execution:
     """Runs instructions on the memories of all cores and reports what is wrong with them."""
 
     def __init__(
-        self, gm: GlobalMemory, cores: Sequence[SimulatedCore], target: AscendTarget, findings: Findings
+        self,
+        kernel: MachineKernel,
+        gm: GlobalMemory,
+        cores: Sequence[SimulatedCore],
+        target: AscendTarget,
+        findings: Findings,
     ) -> None:
+        buffers = {kind: Buffers(function, target) for kind, function in kernel.functions.items()}
+        self._owners = [Ownership(buffers[core.kind], target) for core in cores]
         self._gm = gm
         self._target = target
         self._findings = findings
@@ -63,8 +72,8 @@ class Execution:
         stores = [a for a in job.accesses if a.is_write and a.space is Space.GM and not a.is_empty]
         for access in stores:
             self._gm.region_of(access.start).prepare_store()
-        for memory in memories:
-            job.site.facts.execute(job.instruction, memory)
+        effect = partial(job.site.facts.execute, job.instruction)
+        self._owners[job.queue.core.number].act(job.site.op, job.accesses, memories, effect)
         for access in stores:
             self._check_stored(job.site.op, access, job.queue.core)
 
@@ -87,6 +96,9 @@ class Execution:
                     self._gm.check(access)
                 else:
                     check_local(access, self._target)
+                beyond = self._owners[core.number].overreach(op, access)
+                if beyond is not None:
+                    raise OutOfBounds(beyond)
             except OutOfBounds as error:
                 self._findings.add(FindingKind.BOUNDS, f"{error}, in {spell_op(op)} on {core.name}", op)
                 if job is not None:
@@ -134,7 +146,7 @@ class Execution:
         address = first_difference(access, core.memories)
         if address is not None:
             text = f"{region.describe(address)} gets a value that depends on memory that was never written, "
-            text += f"from {spell_op(op)} on {core.name}"
+            text += f"from {spell_op(op)} on {core.name}{self._owners[core.number].hint}"
             self._findings.add(FindingKind.POISON, text, op)
 
     # The scalar unit's own accesses.
@@ -151,8 +163,10 @@ class Execution:
         first, second = (
             memory.view(access.space, access.start, access.run_bytes) for memory in core.memories
         )
-        if not np.array_equal(first, second):
+        owners = self._owners[core.number]
+        if not np.array_equal(first, second) or owners.foreign(op, access) is not None:
             text = f"a scalar depends on memory that was never written: {spell_op(op)} on {core.name}"
+            text += owners.hint
             self._findings.add(FindingKind.POISON, text, op)
         return _number(first, pointer.element)
 
@@ -170,6 +184,7 @@ class Execution:
         data = np.array(values["value"], pointer.element.numpy).reshape(1).view(np.uint8)
         for memory in core.memories:
             memory.view(access.space, access.start, access.run_bytes)[:] = data
+        self._owners[core.number].take(op, access)
 
 
 def read_scalar(op: Op, values: Mapping[str, Scalar], gm: GlobalMemory) -> Scalar:

@@ -2,8 +2,8 @@
 
 Fresh local memory and fresh workspace hold bytes of 0xFF (NaN as floats) in the first image and random
 bytes in the second. Every effect runs on both; bytes that differ afterwards depend on memory that was never
-written: they are poison. The caller's arrays are the first image of their GM, the second is a copy made
-before the first store, so arrays start without poison.
+written: they are poison. So is what a buffer reads of another's data (``ownership``). The caller's arrays are
+the first image of their GM, the second is a copy made before the first store, so arrays start without poison.
 """
 
 from __future__ import annotations
@@ -135,6 +135,10 @@ class CoreMemory:
         self._local = local
         self._gm = gm
 
+    def whole(self, space: Space) -> np.ndarray:
+        """All bytes of a local memory."""
+        return self._local[space]
+
     def view(self, space: Space, start: int, size_bytes: int) -> np.ndarray:
         """The bytes [start, start + size_bytes) of a space."""
         if space is Space.GM:
@@ -168,16 +172,21 @@ def check_local(access: Access, target: AscendTarget) -> None:
 def first_difference(access: Access, memories: tuple[CoreMemory, CoreMemory]) -> int | None:
     """The address of the first byte of an access at which the two images differ; None where they agree."""
     size = access.end - access.start
-    first, second = (memory.view(access.space, access.start, size) for memory in memories)
-    if access.dims:
-        counts = (*(count for count, _ in access.dims), access.run_bytes)
-        strides = (*(stride for _, stride in access.dims), 1)
-        first, second = (np.ndarray(counts, np.uint8, side.data, 0, strides) for side in (first, second))
+    first, second = (
+        items_of(memory.view(access.space, access.start, size), access, 0) for memory in memories
+    )
     if np.array_equal(first, second):
         return None
     index = np.unravel_index(int(np.argmax(first != second)), first.shape)
     steps = (*(stride for _, stride in access.dims), 1)
     return access.start + sum(int(i) * step for i, step in zip(index, steps, strict=True))
+
+
+def items_of(array: np.ndarray, access: Access, start: int) -> np.ndarray:
+    """The items that a contiguous array has for the bytes of an access, as a view; the first at ``start``."""
+    counts = (*(count for count, _ in access.dims), access.run_bytes)
+    strides = (*(stride * array.itemsize for _, stride in access.dims), array.itemsize)
+    return np.ndarray(counts, array.dtype, array.data, start * array.itemsize, strides)
 
 
 class _Bytes:

@@ -75,7 +75,7 @@ def simulate(
     if values:
         for core in cores:
             core.memories = core_memories(_LOCAL_SPACES[core.kind], gm, target, rng)
-        execution = Execution(gm, cores, target, findings)
+        execution = Execution(kernel, gm, cores, target, findings)
     scheduler = Scheduler(
         cores, sites, gm, target, findings, execution, seed, keep_spans, resident, extrapolate
     )
