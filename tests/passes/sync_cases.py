@@ -19,7 +19,8 @@ def buffer(name: str, slots: int = 1, space: str = "ub", element: str = "fp32", 
 class Case:
     """A machine function's body; ``remarks``: what the pass says of it.
 
-    ``spare``: what a barrier that takes a flag's place late makes needless.
+    ``spare``: what a barrier that takes a flag's place late makes needless, or a condition that the text does
+    not resolve.
     """
 
     body: str
@@ -175,6 +176,52 @@ body(%i: int32, %count: int32):
   yield(values=[%next])
 }
 """
+    ),
+    "a loop of one trip": Case(
+        buffer("a")
+        + buffer("b")
+        + """
+for(#0, #1, #1) {
+body(%k: int32):
+  copy_in(%a, %x, #1, #256)
+  vexp(%b, %a, #64)
+  yield()
+}
+copy_in(%a, %x, #1, #256)
+copy_out(%y, %b, #1, #256)
+"""
+    ),
+    "three rings filled four ahead": Case(
+        buffer("a", 5)
+        + buffer("b", 5)
+        + buffer("d", 5)
+        + buffer("e")
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %ahead = add(%k, #4) : int32
+  %a0 = slot(%a, %ahead) : ptr<ub fp32>
+  %b0 = slot(%b, %ahead) : ptr<ub fp32>
+  %d0 = slot(%d, %ahead) : ptr<ub fp32>
+  copy_in(%a0, %x, #1, #256)
+  copy_in(%b0, %x, #1, #256)
+  copy_in(%d0, %x, #1, #256)
+  %is_filled = cmp(%k, #4) {predicate=ge} : int1
+  if(%is_filled) {
+  then():
+    %a1 = slot(%a, %k) : ptr<ub fp32>
+    %b1 = slot(%b, %k) : ptr<ub fp32>
+    %d1 = slot(%d, %k) : ptr<ub fp32>
+    vadd(%e, %a1, %b1, #64)
+    vadd(%e, %e, %d1, #64)
+    yield()
+  else():
+    yield()
+  }
+  yield()
+}
+""",
+        spare=("barrier mte2",),
     ),
     "two rings share a pair of pipes": Case(
         buffer("a", 3)
@@ -446,3 +493,21 @@ load_l1(%s, %hx, #16)
         ("barrier fix", "barrier all", "barrier all"),
     ),
 }
+
+KNOWN_FAILURES: dict[str, str] = {
+    "zero-trip loop": "zero trips, one buffer",
+    "trip 1": "a loop of one trip",
+    "if without else": "if without else",
+    "if and else with a set in one arm only": "set in one arm only",
+    "wait in a loop, set outside": "wait in a loop, set outside",
+    "set in a loop, wait outside": "set in a loop, wait outside",
+    "two nested loops on one pair of pipes": "nested loops on one pair of pipes",
+    "a counter through nested loops": "a counter that runs through two loops",
+    "multi-buffer with dynamic ids": "multi-buffer with dynamic ids",
+    "two multi-buffered tiles on a pair of pipes": "two rings share a pair of pipes",
+    "preload 4 with three queues": "three rings filled four ahead",
+    "ids from M to FIX": "a product with two accumulators",
+    "read after write on the vector pipe": "vector after vector",
+    "a loop bound from global memory": "a bound from memory",
+}
+"""What other compilers for this machine got wrong on one core, and the case that shows it."""

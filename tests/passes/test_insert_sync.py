@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from tests.passes.machine_text import body_lines, machine_kernel, machine_text, only_function
-from tests.passes.sync_cases import CASES, Case, buffer
+from tests.passes.sync_cases import CASES, KNOWN_FAILURES, Case, buffer
 from tests.random_machine.check import first_problem
 from tests.random_machine.interleave import Interleavings, in_order
 from tests.random_machine.mutations import spell_sync, survivors
@@ -64,6 +64,16 @@ def lines_after(body: str) -> list[str]:
     kernel = machine_kernel(machine_text(body))
     insert_sync(kernel, ASCEND_910B2, PassContext())
     return [line for line in body_lines(only_function(kernel)) if "buffer()" not in line]
+
+
+@pytest.mark.parametrize("failure", KNOWN_FAILURES)
+def test_what_others_got_wrong_is_a_named_case(failure: str) -> None:
+    """Their programs run in the tests above; here each has what makes it difficult."""
+    function, inserted, _ = synchronised(CASES[KNOWN_FAILURES[failure]])
+    names = {op.name for op in function.walk()}
+    assert inserted and len(list(function.walk())) > 5
+    wanted = {"loop": "for", "trip": "for", "else": "if"}
+    assert all(op in names for word, op in wanted.items() if word in failure)
 
 
 def test_a_straight_line() -> None:
