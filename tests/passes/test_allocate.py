@@ -246,6 +246,24 @@ body(%k: int32):
         allocated(body, ub_bytes=2048)
 
 
+def test_a_ring_whose_slots_are_read_before_they_are_written_keeps_them() -> None:
+    """Each trip reads what the trip three before it left in its slot."""
+    body = (
+        buffer("ring", 256, slots=3)
+        + """
+for(#0, %n, #1) {
+body(%k: int32):
+  %s = slot(%ring, %k) : ptr<ub fp32>
+  copy_out(%y, %s, #1, #1024)
+  copy_in(%s, %x, #1, #1024)
+  yield()
+}
+"""
+    )
+    with pytest.raises(CompileError):
+        allocated(body, ub_bytes=2048)
+
+
 def test_sources_of_an_instruction_lie_in_different_bank_groups() -> None:
     body = (
         buffer("a", 128, slots=2)

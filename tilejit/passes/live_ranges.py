@@ -30,7 +30,8 @@ from tilejit.target.spaces import Pipe
 class LiveRange:
     """The positions [start, end] in ``ProgramOrder`` at which a buffer op's memory is in use, and by whom.
 
-    ``passes_data_on``: different slots are named, so the number of slots is part of what the program means.
+    ``passes_data_on``: different slots are named, or a trip reads what an earlier one left in its slot, so the
+    number of slots is part of what the program means.
     """
 
     buffer: Op
@@ -63,6 +64,7 @@ def _fill(found: LiveRange, order: ProgramOrder) -> None:
     found.pipes = frozenset(access.pipe for access in found.touches)
     found.passes_data_on = not _names_one_slot(found.touches)
     home = _home(found)
+    found.passes_data_on |= home is None and _turns(found.touches[0])
     starts, ends = [], []
     for access in found.touches:
         op = access.op
@@ -131,6 +133,13 @@ def _names_one_slot(touches: list[StaticAccess]) -> bool:
     if first is None:
         return True
     return first.index is not None and all(slot is not None and slot.index == first.index for slot in slots)
+
+
+def _turns(access: StaticAccess) -> bool:
+    """Whether an access in a loop names one slot after the other."""
+    slot = access.pointer.slot
+    is_fixed = slot is None or (slot.index is not None and slot.index.is_constant)
+    return not is_fixed and any(holder.name in LOOPS for holder in holders(access.op))
 
 
 def _arm(holder: Op, inner: Op) -> Block:
