@@ -67,6 +67,7 @@ class CoreState:
     """Registers of the scalar unit that change what later instructions do, as they were at issue."""
 
     atomic: str = ""  # "", "add", "max", "min": how MTE3 and FIX stores combine with memory
+    atomic_element: DType | None = None  # and as elements of which type; None: of their own
     deq_scale: float = 1.0
     saturates: bool = True
 

@@ -154,7 +154,8 @@ def test_two_cores_that_write_the_same_bytes() -> None:
 
 
 def test_cores_may_add_atomically() -> None:
-    body = PART.replace("value=32", "value=64").replace("  copy_out", "  set_atomic() {kind=add}\n  copy_out")
+    adds = "  set_atomic() {kind=add, element=fp32}\n  copy_out"
+    body = PART.replace("value=32", "value=64").replace("  copy_out", adds) + "  set_atomic() {kind=none}\n"
     body = body.replace("copy_in(%a, %x, %one, %bytes)", "copy_in(%a, %y, %one, %bytes)")
     text = (HEAD + body + TAIL).replace("%n: int32", "%n: int32, %y: ptr<fp32>")
     x, y = np.ones(64, np.float32), np.arange(64, dtype=np.float32)
@@ -251,3 +252,17 @@ def test_too_many_findings_are_counted() -> None:
         found.add(FindingKind.LIMIT, "too large", about=number)
     assert len(found.found) == 51
     assert "kernel f: 10 more of this kind were left out" in found.found[-1].message
+
+
+def test_stores_that_stay_atomic() -> None:
+    text = only(run("  set_atomic() {kind=add, element=fp32}\n"), FindingKind.FLAG)
+    assert "stores of aiv 0.0 are still combined with memory at the end" in text
+    run("  set_atomic() {kind=add, element=fp32}\n  set_atomic() {kind=none}\n").check()
+
+
+def test_stores_combine_elements_of_the_type_that_was_set() -> None:
+    given = PART.replace("value=32", "value=64").replace(
+        "  copy_out", "  set_atomic() {kind=add, element=fp16}\n  copy_out"
+    )
+    text = only(run(given + "  set_atomic() {kind=none}\n"), FindingKind.LIMIT)
+    assert "copy_out stores fp32, but set_atomic was given fp16" in text

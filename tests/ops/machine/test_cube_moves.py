@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from tests.ops.machine.harness import At, Memories, complaints, instruction, refusal, run
-from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType
+from tilejit.ir.machine import CoreState
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, UINT8, DType
+from tilejit.ops.machine.sync import StoreAtomic
 from tilejit.target.spaces import Pipe, Space
 
 FRACTAL = 512
@@ -232,3 +234,20 @@ def test_copy_l1_bt_widens_halves() -> None:
     assert text == "copy_l1_bt converts fp16 to fp32 at most; got fp16 to int32"
     texts = complaints("copy_l1_bt", dst=At(Space.BT, FP32), src=At(Space.L1, FP32), count=8)
     assert texts == ["copy_l1_bt moves 32 bytes, not a multiple of 64"]
+
+
+def test_store_l1_combines_with_memory() -> None:
+    memories = Memories()
+    memories.put(At(Space.L1, FP32), np.arange(16, dtype=np.float32))
+    memories.put(At(Space.GM, FP32), np.full(16, 100, np.float32))
+    places = {"dst": At(Space.GM, FP32), "src": At(Space.L1, FP32), "blocks": 2}
+    run(memories, "store_l1", None, CoreState(atomic="max"), **places)
+    assert (memories.get(At(Space.GM, FP32), 16) == 100).all()
+    run(memories, "store_l1", None, CoreState(atomic="add"), **places)
+    assert memories.get(At(Space.GM, FP32), 16).tolist() == list(range(100, 116))
+
+
+def test_set_atomic_takes_what_stores_can_add() -> None:
+    assert "set_atomic takes int8, int16, fp16, bf16, int32, fp32 on V220; got uint8" in refusal(
+        "set_atomic", {"kind": StoreAtomic.ADD, "element": UINT8}
+    )

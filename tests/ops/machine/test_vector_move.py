@@ -8,7 +8,7 @@ import pytest
 from tests.ops.machine.harness import At, Memories, Scalar, complaints, instruction, refusal, run
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import CoreState
-from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, UINT8, UINT32, DType
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, INT64, UINT8, UINT32, DType
 from tilejit.target.spaces import Space
 
 GENERATOR = np.random.default_rng(9)
@@ -45,6 +45,29 @@ def test_copy_in_with_a_padding_value() -> None:
         right=3,
     )  # fmt: skip
     assert memories.get(ub(FP16), 16).tolist() == [*row.tolist(), *[-1.0] * 7]
+
+
+def test_padding_that_fills_another_block_moves_the_rows_apart() -> None:
+    memories = Memories()
+    memories.put(At(Space.GM, FP32), np.arange(16, dtype=np.float32))
+    run(
+        memories, "copy_in", {"value": -1}, dst=ub(FP32), src=At(Space.GM, FP32), rows=2, row_bytes=28,
+        gm_gap=4, ub_gap=0, right=3,
+    )  # fmt: skip
+    got = memories.get(ub(FP32), 32).reshape(2, 16)
+    assert got[:, :7].tolist() == [[*range(7)], [*range(8, 15)]]
+    assert (got[:, 7:] == -1).all()
+
+
+def test_limits_of_rows_and_padding() -> None:
+    places = {"dst": ub(FP32), "src": At(Space.GM, FP32), "rows": 1}
+    (text,) = complaints("copy_in", row_bytes=30, **places)
+    assert text == "row_bytes of copy_in is 30, not a multiple of 4"
+    (text,) = complaints("copy_in", row_bytes=32, right=9, **places)
+    assert text == "right of copy_in is 9, outside 0 to 8"
+    wide = {"dst": ub(INT64), "src": At(Space.GM, INT64), "rows": 1, "row_bytes": 8, "right": 1}
+    assert complaints("copy_in", {"value": 1}, **wide) == ["copy_in pads elements of 64 bits with 0 alone"]
+    assert complaints("copy_in", {"value": 0}, **wide) == []
 
 
 def test_copy_out_writes_rows_and_combines() -> None:

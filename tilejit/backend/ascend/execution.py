@@ -203,9 +203,9 @@ def changed_state(state: CoreState, instruction: Instruction) -> CoreState:
 
 
 def _set_atomic(state: CoreState, instruction: Instruction) -> CoreState:
-    kind = instruction.op.attributes["kind"]
-    assert isinstance(kind, StoreAtomic)
-    return replace(state, atomic="" if kind is StoreAtomic.NONE else kind.value)
+    kind, element = instruction.op.attributes["kind"], instruction.op.attributes["element"]
+    assert isinstance(kind, StoreAtomic) and isinstance(element, DType)
+    return replace(state, atomic="" if kind is StoreAtomic.NONE else kind.value, atomic_element=element)
 
 
 _STATE_CHANGES: Mapping[str, Callable[[CoreState, Instruction], CoreState]] = {

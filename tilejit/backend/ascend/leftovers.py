@@ -1,4 +1,4 @@
-"""What is wrong when nothing happens any more: cores that wait forever, flags that are not back at zero."""
+"""What is wrong when nothing happens any more: cores that wait forever, and what a kernel must not leave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tilejit.backend.ascend.report import FindingKind, Findings, spell_op
 
 
 def report_leftovers(cores: Sequence[SimulatedCore], crossing: CrossFlags, findings: Findings) -> None:
-    """Report cores that never finish, and flags that are not as a kernel must leave them."""
+    """Report cores that never finish, flags that are not back at zero, and stores that are still atomic."""
     stuck = False
     for core in cores:
         if not core.is_finished and core.pending is not None:
@@ -33,6 +33,11 @@ def report_leftovers(cores: Sequence[SimulatedCore], crossing: CrossFlags, findi
             if flag.raised and flag.last_set is not None:
                 text = f"flag {spell_flag(key)} of {core.name} is still raised at the end, set by "
                 findings.add(FindingKind.FLAG, text + spell_op(flag.last_set), flag.last_set)
+        if core.state.atomic:
+            text = (
+                f"stores of {core.name} are still combined with memory at the end: set_atomic {{kind=none}}"
+            )
+            findings.add(FindingKind.FLAG, f"{text} is missing", about=core.name)
     for core, number, counter in crossing.counters:
         if counter.clocks and counter.last_set is not None:
             text = f"cross-core flag {number} of {core.name} ends at {len(counter.clocks)}, not 0; raised by "

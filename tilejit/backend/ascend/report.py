@@ -19,7 +19,7 @@ class FindingKind(Enum):
     POISON = "poison"  # memory that was never written reached an argument or a scalar
     BOUNDS = "bounds"  # an access outside its memory
     LIMIT = "limit"  # an operand that the instruction or the chip does not take
-    FLAG = "flag"  # a flag raised twice, left raised, or counted too high
+    FLAG = "flag"  # a flag raised twice, left raised, or counted too high; atomic stores left on
     DEADLOCK = "deadlock"  # waits that never end
     ASSERTION = "assertion"  # a failed device_assert
 

@@ -17,7 +17,7 @@ from tilejit.ir.machine import Access, Instruction, MachineFacts, Memory
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
 from tilejit.ir.types import BF16, FP16, FP32, INT1, INT8, INT32, UINT8, UINT64, DType, Type
 from tilejit.ops.machine.conversions import Round, clamp_to_integers, round_to_float, scaled
-from tilejit.ops.machine.move import store_combined
+from tilejit.ops.machine.move import check_combined, store_combined
 from tilejit.ops.machine.rules import (
     AIC_ONLY,
     BLOCK_BYTES,
@@ -322,6 +322,7 @@ def _check_source(instruction: Instruction, target: AscendTarget) -> Iterator[st
 
 def _check_fixpipe(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     yield from _check_source(instruction, target)
+    yield from check_combined(instruction)
     yield from check_range(instruction, "m", 0, target.limits.fixpipe_rows)
     yield from check_range(instruction, "dst_stride", 1, (1 << 32) - 1)
 

@@ -35,9 +35,15 @@ _COMBINE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def ub_pitch(instruction: Instruction) -> int:
-    """Bytes from row to row in UB: whole blocks, and the gap."""
-    blocks = -(-instruction.integer("row_bytes") // BLOCK_BYTES)
-    return (blocks + instruction.optional("ub_gap", 0)) * BLOCK_BYTES
+    """Bytes from row to row in UB: whole blocks, padding included, and the gap."""
+    return _padded_bytes(instruction) + instruction.optional("ub_gap", 0) * BLOCK_BYTES
+
+
+def _padded_bytes(instruction: Instruction) -> int:
+    """What a row and its padding fill of UB, in whole blocks."""
+    row_bytes = instruction.integer("row_bytes")
+    padding = instruction.optional("right", 0) * instruction.element("dst").itemsize if row_bytes else 0
+    return -(-(row_bytes + padding) // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _gm_pitch(instruction: Instruction) -> int:
@@ -47,6 +53,9 @@ def _gm_pitch(instruction: Instruction) -> int:
 def _check(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     yield from check_range(instruction, "rows", 0, target.limits.copy_rows)
     yield from check_range(instruction, "row_bytes", 0, target.limits.copy_row_bytes)
+    row_bytes, size = instruction.integer("row_bytes"), instruction.element("dst").itemsize
+    if row_bytes % size:
+        yield f"row_bytes of {instruction.op.name} is {row_bytes}, not a multiple of {size}"
     yield from check_range(instruction, "gm_gap", 0, target.limits.copy_gap)
     yield from check_range(instruction, "ub_gap", 0, target.limits.copy_gap)
     ub = "dst" if instruction.space("dst") is Space.UB else "src"
@@ -65,12 +74,16 @@ def _infer_copy_in(query: TypeQuery) -> tuple[Type, ...]:
 
 def _copy_in_accesses(instruction: Instruction) -> tuple[Access, ...]:
     rows, row_bytes = instruction.integer("rows"), instruction.integer("row_bytes")
-    padded = row_bytes + instruction.optional("right", 0) * instruction.element("dst").itemsize
-    written = -(-padded // BLOCK_BYTES) * BLOCK_BYTES if row_bytes else 0
     gm, streams = ((rows, _gm_pitch(instruction)),), bool(instruction.op.attributes["streams"])
     return (
         Access(Space.GM, instruction.integer("src"), row_bytes, False, gm, streams),
-        Access(Space.UB, instruction.integer("dst"), written, True, ((rows, ub_pitch(instruction)),)),
+        Access(
+            Space.UB,
+            instruction.integer("dst"),
+            _padded_bytes(instruction),
+            True,
+            ((rows, ub_pitch(instruction)),),
+        ),
     )
 
 
@@ -85,8 +98,7 @@ def _copy_in(instruction: Instruction, memory: Memory) -> None:
     strided(memory, Space.UB, target, dtype, ((rows, pitch), (count, size)))[...] = from_rows
     if not row_bytes:
         return
-    whole = -(-(row_bytes + instruction.optional("right", 0) * size) // BLOCK_BYTES) * BLOCK_BYTES
-    padding = (whole - row_bytes) // size
+    padding = (_padded_bytes(instruction) - row_bytes) // size
     if padding:
         pads = strided(memory, Space.UB, target + row_bytes, dtype, ((rows, pitch), (padding, size)))
         # Without a padding value the hardware repeats the row's first element.
@@ -94,11 +106,19 @@ def _copy_in(instruction: Instruction, memory: Memory) -> None:
         pads[...] = value
 
 
+def _check_copy_in(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
+    yield from _check(instruction, target)
+    size = instruction.element("dst").itemsize
+    yield from check_range(instruction, "right", 0, BLOCK_BYTES // size)
+    if size == 8 and "right" in instruction.values and instruction.op.attributes["value"] != 0:
+        yield "copy_in pads elements of 64 bits with 0 alone"
+
+
 COPY_IN = machine_op(
     "copy_in",
     ("dst", "src", "rows", "row_bytes", "gm_gap?", "ub_gap?", "right?"),
     _infer_copy_in,
-    MachineFacts(on(Pipe.MTE2), AIV_ONLY, ("src",), ("dst",), _copy_in_accesses, _copy_in, _check),
+    MachineFacts(on(Pipe.MTE2), AIV_ONLY, ("src",), ("dst",), _copy_in_accesses, _copy_in, _check_copy_in),
     (
         AttributeSpec("value", AttributeKind.NUMBER, default=0),
         AttributeSpec("streams", AttributeKind.BOOL, default=False),
@@ -137,6 +157,18 @@ def store_combined(target: np.ndarray, values: np.ndarray, state: CoreState, ele
         target[...] = saturated(combined, element) if state.saturates else combined
 
 
+def check_combined(instruction: Instruction) -> Iterator[str]:
+    """Yield a text where a store to GM combines elements of another type than the core was told."""
+    state, element = instruction.state, instruction.element("dst")
+    if state.atomic and state.atomic_element not in (None, element):
+        yield f"{instruction.op.name} stores {element}, but set_atomic was given {state.atomic_element}"
+
+
+def _check_copy_out(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
+    yield from _check(instruction, target)
+    yield from check_combined(instruction)
+
+
 def _copy_out(instruction: Instruction, memory: Memory) -> None:
     rows, row_bytes = instruction.integer("rows"), instruction.integer("row_bytes")
     dtype = instruction.element("src")
@@ -158,7 +190,7 @@ COPY_OUT = machine_op(
     "copy_out",
     ("dst", "src", "rows", "row_bytes", "gm_gap?", "ub_gap?"),
     _infer_copy_out,
-    MachineFacts(on(Pipe.MTE3), AIV_ONLY, ("src",), ("dst",), _copy_out_accesses, _copy_out, _check),
+    MachineFacts(on(Pipe.MTE3), AIV_ONLY, ("src",), ("dst",), _copy_out_accesses, _copy_out, _check_copy_out),
     summary="UB to GM by rows; exactly the rows' bytes are written",
 )
 

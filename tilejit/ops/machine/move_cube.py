@@ -33,6 +33,7 @@ from tilejit.ir.types import (
     PointerType,
     Type,
 )
+from tilejit.ops.machine.move import check_combined, store_combined
 from tilejit.ops.machine.rules import (
     AIC_ONLY,
     BLOCK_BYTES,
@@ -122,6 +123,27 @@ def _copy_blocks(instruction: Instruction, memory: Memory) -> None:
     target[...] = source
 
 
+def _store_blocks(instruction: Instruction, memory: Memory) -> None:
+    dtype = instruction.element("dst")
+    count = instruction.integer("blocks") * BLOCK_BYTES // dtype.itemsize
+    source, target = (
+        strided(
+            memory,
+            instruction.space(name),
+            instruction.integer(name),
+            dtype,
+            (*_block_dims(instruction, name), (count, dtype.itemsize)),
+        )
+        for name in ("src", "dst")
+    )
+    store_combined(target, source, instruction.state, dtype)
+
+
+def _check_stored_blocks(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
+    yield from _check_blocks(instruction, target)
+    yield from check_combined(instruction)
+
+
 def _check_blocks(instruction: Instruction, target: AscendTarget) -> Iterator[str]:
     yield from check_range(instruction, "rows", 0, target.limits.copy_rows)
     for name in ("blocks", "gm_gap", "l1_gap"):
@@ -140,7 +162,9 @@ STORE_L1 = machine_op(
     "store_l1",
     ("dst", "src", "blocks", "rows?", "gm_gap?", "l1_gap?"),
     _infer_store_l1,
-    MachineFacts(on(Pipe.MTE3), AIC_ONLY, ("src",), ("dst",), _block_accesses, _copy_blocks, _check_blocks),
+    MachineFacts(
+        on(Pipe.MTE3), AIC_ONLY, ("src",), ("dst",), _block_accesses, _store_blocks, _check_stored_blocks
+    ),
     summary="L1 to GM as it is: rows of ``blocks`` 32-byte blocks; gaps in blocks, from end to start",
 )
 

@@ -13,7 +13,7 @@ from enum import Enum
 from tilejit.ir.core import Op
 from tilejit.ir.machine import MachineFacts
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, OpDef, TypeQuery
-from tilejit.ir.types import FP16, DType, Type
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, DType, Type
 from tilejit.ops.machine.rules import AIV_ONLY, BOTH_CORES, machine_op, on, require_integers
 from tilejit.ops.type_rules import require, require_scalar
 from tilejit.target.spaces import Pipe
@@ -121,10 +121,21 @@ def _infer_nothing(query: TypeQuery) -> tuple[Type, ...]:
     return ()
 
 
+_SUMMED = (INT8, INT16, FP16, BF16, INT32, FP32)
+
+
+def _infer_atomic(query: TypeQuery) -> tuple[Type, ...]:
+    element = query.attributes["element"]
+    assert isinstance(element, DType)
+    spelled = ", ".join(map(str, _SUMMED))
+    require(element in _SUMMED, f"set_atomic takes {spelled} on V220; got {element}")
+    return ()
+
+
 SET_ATOMIC = machine_op(
     "set_atomic",
     (),
-    _infer_nothing,
+    _infer_atomic,
     MachineFacts(on(Pipe.S), BOTH_CORES),
     (
         AttributeSpec("kind", AttributeKind.ENUM, StoreAtomic),
