@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from tilejit.backend.ascend.costs import Cost, CostRule
 from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.execution import Execution, changed_state, read_scalar
 from tilejit.backend.ascend.memory import GlobalMemory
@@ -61,6 +62,7 @@ class ScalarUnits:
         self._timing = target.timing
         self._findings = findings
         self._execution = execution
+        self._costs: dict[tuple[Site | Scalar, ...], Cost] = {}
         self.pipes: Pipes
         self.steady: LoopWatcher | None = None
         self._rules: Mapping[SiteKind, Callable[[SimulatedCore, Job, float], None]] = {
@@ -93,13 +95,23 @@ class ScalarUnits:
         core.issued += 1
         site = self._sites[op]
         time = now + scalar_ops * self._timing.scalar_op_cycles
-        job = core.pending = Job(site, Instruction(op, values, core.state))
+        job = core.pending = Job(site, Instruction(op, values, core.state), clock=core.clock)
         if self._timeline.keeps_spans:
             self._timeline.record.issued.append((core.number, job.instruction))
         if site.cost is not None:
-            job.cost = site.cost(job.instruction, self._target)
+            job.cost = self._cost(site, site.cost, job.instruction)
             time += job.cost.issue_cycles
         self._timeline.at(time, self.resume, core, core.block)
+
+    def _cost(self, site: Site, rule: CostRule, instruction: Instruction) -> Cost:
+        """What an instruction costs; inside a core its operands come again and again."""
+        if site.touches_gm:
+            return rule(instruction, self._target)
+        key = (site, *instruction.values.values())
+        price = self._costs.get(key)
+        if price is None:
+            price = self._costs[key] = rule(instruction, self._target)
+        return price
 
     def _next_request(self, core: SimulatedCore) -> Request | None:
         if core.ahead:
@@ -169,7 +181,7 @@ class ScalarUnits:
         if job.site.pipe is not Pipe.S:
             self._to_pipe(core, job, now)
             return
-        flag = core.flag(*flag_key(job))
+        flag = core.flag(flag_key(job))
         if not flag.raised:
             flag.waiter = core
             self._hold(core, "a flag", now)

@@ -48,6 +48,8 @@ class Work(Enum):
 
 
 Share = tuple[Work, Pipe | Path]
+FlagKey = tuple[Pipe, Pipe, int]
+"""A flag of a core: from which pipe, to which, its number."""
 
 _KINDS = {
     "set_flag": SiteKind.SET_FLAG,
@@ -78,6 +80,7 @@ class Site:
     cost: CostRule | None  # None: plain ops of the scalar unit
     touches_gm: bool
     unit_flag: int = 0
+    pair: tuple[Pipe, Pipe] | None = None  # of a set or wait: from which pipe to which
 
 
 def site_of(op: Op) -> Site:
@@ -93,7 +96,15 @@ def site_of(op: Op) -> Site:
         )
     pointers = (op.optional_operand(name) for name in (*facts.reads, *facts.writes))
     spaces = {value.type.element.space for value in pointers if value is not None}  # type: ignore[union-attr]
-    return Site(op, kind, pipe, facts, cost_rule(op.name), Space.GM in spaces, unit_flag(op))
+    return Site(op, kind, pipe, facts, cost_rule(op.name), Space.GM in spaces, unit_flag(op), _pair(op, kind))
+
+
+def _pair(op: Op, kind: SiteKind) -> tuple[Pipe, Pipe] | None:
+    if kind not in (SiteKind.SET_FLAG, SiteKind.WAIT_FLAG):
+        return None
+    source, target = op.attributes["source"], op.attributes["target"]
+    assert isinstance(source, Pipe) and isinstance(target, Pipe)
+    return source, target
 
 
 @dataclass(eq=False, slots=True)
@@ -181,7 +192,7 @@ class SimulatedCore:
     program: Generator[Request, Scalar | None, None] | None = None
     memories: tuple[CoreMemory, CoreMemory] | None = None
     pipes: dict[Pipe, PipeQueue] = field(default_factory=dict)
-    flags: dict[tuple[Pipe, Pipe, int], EventFlag] = field(default_factory=dict)
+    flags: dict[FlagKey, EventFlag] = field(default_factory=dict)
     unit_flags: UnitFlags = field(default_factory=UnitFlags)
     state: CoreState = field(default_factory=CoreState)
     clock: Clock = field(default_factory=dict)
@@ -222,23 +233,24 @@ class SimulatedCore:
         """The component of clocks that counts the waits of this core's scalar unit; it has no accesses."""
         return -1 - self.number
 
-    def flag(self, source: Pipe, target: Pipe, number: int) -> EventFlag:
+    def flag(self, key: FlagKey) -> EventFlag:
         """The flag of a pair of pipes."""
-        return self.flags.setdefault((source, target, number), EventFlag())
+        flag = self.flags.get(key)
+        if flag is None:
+            flag = self.flags[key] = EventFlag()
+        return flag
 
     def scalar_knowledge(self) -> Clock:
         """What whoever waits for the scalar unit knows then."""
         return {**self.clock, self.scalar_component: self.scalar_index}
 
 
-def flag_key(job: Job) -> tuple[Pipe, Pipe, int]:
+def flag_key(job: Job) -> FlagKey:
     """Which flag a set or wait means."""
-    attributes = job.site.op.attributes
-    source, target = attributes["source"], attributes["target"]
-    assert isinstance(source, Pipe) and isinstance(target, Pipe)
-    return source, target, job.instruction.integer("id")
+    assert job.site.pair is not None
+    return *job.site.pair, job.instruction.integer("id")
 
 
-def spell_flag(key: tuple[Pipe, Pipe, int]) -> str:
+def spell_flag(key: FlagKey) -> str:
     """A flag of a core in words."""
     return f"{key[0].value} -> {key[1].value} {key[2]}"

@@ -26,6 +26,8 @@ from tilejit.ir.core import Op
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
+_NOTHING: Clock = {}
+
 
 class Scheduler:
     """Runs the programs of all cores to their ends."""
@@ -87,7 +89,7 @@ class Scheduler:
             job = items[0]
             kind = job.site.kind
             if kind is SiteKind.WAIT_FLAG:
-                flag = core.flag(*flag_key(job))
+                flag = core.flag(flag_key(job))
                 if not flag.raised:
                     flag.waiter = queue
                     self._hold(queue, now)
@@ -105,7 +107,9 @@ class Scheduler:
                 self.timeline.at(now, self.units.resume, core, core.block)
             if queue.held_since is not None:
                 self._end_hold(queue, job, now)
-            self._know_issue(queue, job)
+            queue.index += 1
+            if self._execution is not None:
+                self._know_issue(queue, job)
             if kind is SiteKind.EXECUTE:
                 queue.is_active = True
                 self.timeline.at(self._start(queue, job, now), self.advance, queue, core.block)
@@ -129,7 +133,6 @@ class Scheduler:
 
     @staticmethod
     def _know_issue(queue: PipeQueue, job: Job) -> None:
-        queue.index += 1
         if job.clock is not queue.joined:
             join(queue.clock, job.clock)
             queue.joined = job.clock
@@ -138,13 +141,17 @@ class Scheduler:
         """Do what takes a pipe no time: flags and barriers at the head of its queue."""
         kind, core = job.site.kind, queue.core
         if kind is SiteKind.WAIT_FLAG:
-            core.flag(*flag_key(job)).take(queue.clock, queue.component, queue.index)
+            core.flag(flag_key(job)).take(queue.clock, queue.component, queue.index)
         elif kind is SiteKind.BARRIER:
             queue.clock[queue.component] = queue.index
         elif kind is SiteKind.SET_FLAG:
-            self._signals.set_flag(core, job, queue.knowledge(), max(now, queue.done_at))
+            self._signals.set_flag(core, job, self._knowledge(queue), max(now, queue.done_at))
         else:
-            self._signals.cross_set(core, job, queue.knowledge(), max(now, queue.done_at))
+            self._signals.cross_set(core, job, self._knowledge(queue), max(now, queue.done_at))
+
+    def _knowledge(self, queue: PipeQueue) -> Clock:
+        """What waits for all work of a pipe learn: where only time counts, nothing."""
+        return queue.knowledge() if self._execution is not None else _NOTHING
 
     def _start(self, queue: PipeQueue, job: Job, now: float) -> float:
         """Start an instruction; return when the pipe is free again."""
@@ -206,9 +213,9 @@ class Scheduler:
         """Let the other side of the unit flag know of an instruction that starts."""
         core = queue.core
         if queue.pipe is not Pipe.M:
-            self.timeline.at(done, self._empty, (core, job.tiles, queue.knowledge()), core.block)
+            self.timeline.at(done, self._empty, (core, job.tiles, self._knowledge(queue)), core.block)
         elif job.site.unit_flag == LAST:
-            core.unit_flags.fill(job.accesses, done, queue.knowledge())
+            core.unit_flags.fill(job.accesses, done, self._knowledge(queue))
             self.timeline.at(now, self._wake, core.pipes[Pipe.FIX], core.block)
 
     def _empty(self, subject: tuple[SimulatedCore, Sequence[Tile], Clock], now: float) -> None:

@@ -58,7 +58,7 @@ class Signals:
         key, op = flag_key(job), job.site.op
         if not self.exists(op, key[2], self._target.event_ids):
             return
-        flag = core.flag(*key)
+        flag = core.flag(key)
         component, index = flag.last_wait
         is_ordered = clock.get(component, 0) >= index or not self._has_clocks
         if flag.sets > flag.waits or not is_ordered:

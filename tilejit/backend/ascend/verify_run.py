@@ -192,7 +192,7 @@ class _Run:
         return True
 
     def _scalar_wait(self, core: SimulatedCore, job: Job) -> bool:
-        flag = core.flag(*flag_key(job))
+        flag = core.flag(flag_key(job))
         core.blocked_on = "a flag"
         if not flag.raised:
             return False
@@ -242,12 +242,12 @@ class _Run:
 
     def _step(self, core: SimulatedCore, queue: PipeQueue, job: Job) -> bool:
         kind = job.site.kind
-        if kind is SiteKind.WAIT_FLAG and not core.flag(*flag_key(job)).raised:
+        if kind is SiteKind.WAIT_FLAG and not core.flag(flag_key(job)).raised:
             return False
         queue.index += 1
         join(queue.clock, job.clock)
         if kind is SiteKind.WAIT_FLAG:
-            core.flag(*flag_key(job)).take(queue.clock, queue.component, queue.index)
+            core.flag(flag_key(job)).take(queue.clock, queue.component, queue.index)
         elif kind is SiteKind.BARRIER:
             queue.clock[queue.component] = queue.index
         elif kind is SiteKind.SET_FLAG:
@@ -269,7 +269,7 @@ class _Run:
         key, op = flag_key(job), job.site.op
         if not self._exists(op, key[2], self.target.event_ids):
             return
-        flag = core.flag(*key)
+        flag = core.flag(key)
         component, index = flag.last_wait
         if flag.raised or clock.get(component, 0) < index:
             text = f"flag {spell_flag(key)} of {core.name} is set again by {spell_op(op)}; the wait that "
