@@ -41,13 +41,6 @@ def many_scattered(x_ptr, index_ptr, out_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def written_indices(x_ptr, index_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    x = tl.load(x_ptr + tl.load(index_ptr + lanes))  # here
-    tl.store(index_ptr + lanes, x)
-
-
-@tilejit.kernel
 def carried_bools(x_ptr, n, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     seen = tl.load(x_ptr + lanes) > 0
@@ -105,14 +98,6 @@ def swapped_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
         total += tl.load(first)  # here
         first, second = second, first
     tl.store(out_ptr + lanes, total)
-
-
-@tilejit.kernel
-def reshaped_addresses(x_ptr, out_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    squares = tl.reshape(lanes * lanes, (2, BLOCK // 2))  # here
-    to = tl.arange(0, 2)[:, None] * BLOCK + tl.arange(0, BLOCK // 2)[None, :]
-    tl.store(out_ptr + to, tl.load(x_ptr + squares))
 
 
 @tilejit.kernel

@@ -33,3 +33,28 @@ def running_line_kernel(x_ptr, out_ptr, index_ptr, n, BLOCK: tl.constexpr):
 def _first_largest(x, i, y, j):
     is_first = (x > y) | ((x == y) & (i < j))
     return tl.where(is_first, x, y), tl.where(is_first, i, j)
+
+
+@tilejit.kernel
+def compact_kernel(x_ptr, place_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    """Keep the positive elements, one behind the other; places go through memory that is written."""
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes, mask=lanes < n, other=0)
+    keep = x > 0
+    places = tl.cumsum(keep.to(tl.int32), 0) - 1
+    tl.store(out_ptr + places, x, mask=keep)
+    read = tl.load(place_ptr + lanes)
+    tl.store(place_ptr + read, places)
+    for _ in range(2):
+        read = (read * 5 + 3) & (BLOCK - 1)
+        tl.store(out_ptr + BLOCK + read, x)
+
+
+@tilejit.kernel
+def wide_mask_kernel(x_ptr, out_ptr, n, M: tl.constexpr, N: tl.constexpr):
+    rows, columns = tl.arange(0, M), tl.arange(0, N)
+    places = rows[:, None] * N + columns[None, :]
+    holds = tl.load(x_ptr + rows) > 0
+    fallback = places.to(tl.float32)
+    mask = tl.broadcast_to(holds[:, None], (M, N)) & (columns[None, :] < n)
+    tl.store(out_ptr + places, tl.load(x_ptr + places, mask=mask, other=fallback))

@@ -42,11 +42,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "loads of 4096 elements need contiguous ones along one of the last two dimensions",
         "let a dimension run over contiguous memory, or use tiles of at most 2048 elements",
     ),
-    "written_indices": (
-        "x_ptr=*i32, index_ptr=*i32, BLOCK=64",
-        "indices are loaded from memory that the kernel may store to",
-        "keep indices in an array of their own",
-    ),
     "carried_bools": (
         "x_ptr=*fp32, n=i32, BLOCK=64",
         "tiles of bools cannot pass through control flow",
@@ -77,11 +72,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         _COPY + ", y_ptr=*fp32, n=i32",
         "an address or mask is made of a value carried by a loop, which the scalar unit cannot take apart",
         _ADDRESSES,
-    ),
-    "reshaped_addresses": (
-        _COPY,
-        "an address is made of a tile whose elements reshape regroups",
-        "reshape what is loaded, not its addresses",
     ),
     "wide_order": (
         "x_ptr=*i64, out_ptr=*i1, BLOCK=64",

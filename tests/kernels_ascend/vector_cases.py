@@ -60,6 +60,7 @@ def vector_cases() -> Iterator[Case]:
     yield from _quantised()
     yield from _reductions()
     yield from _scans()
+    yield from _computed_places()
     yield from _control()
     yield from _transpositions()
     yield from _rearrangements()
@@ -279,6 +280,22 @@ def _scans() -> Iterator[Case]:
                 yield Case(
                     name, running_kernels.running_line_kernel, line, (1,), {"BLOCK": block}, True, is_quick
                 )
+
+
+def _computed_places() -> Iterator[Case]:
+    for dtype in (np.float32, np.int16):
+
+        def compact(random: Random, kind: type = dtype) -> list[Argument]:
+            places = random.permutation(64).astype(np.int32)
+            return [whole(random, 9, 60, dtype=kind), places, untouched(128, dtype=kind), 60]
+
+        is_quick, name = dtype == np.float32, f"compact-{spell(dtype)}"
+        yield Case(name, running_kernels.compact_kernel, compact, (1,), {"BLOCK": 64}, True, is_quick)
+
+    def masked(random: Random) -> list[Argument]:
+        return [floats(random, 5, 24), untouched(5, 24), 20]
+
+    yield Case("wide_mask", running_kernels.wide_mask_kernel, masked, (1,), {"M": 5, "N": 24}, True, True)
 
 
 def _control() -> Iterator[Case]:

@@ -275,6 +275,13 @@ def may_alias(function: Function, first: Value | None, second: Value | None) -> 
     return classes[0] is None or classes[1] is None or classes[0] == classes[1]
 
 
+def may_be_written(function: Function, analysis: AccessAnalysis, pointer: Value) -> bool:
+    """Whether ``function`` may store to what ``pointer`` points at."""
+    root = analysis.root(pointer)
+    writers = (op for op in function.walk() if not op.regions and op.effects & Effects.WRITE)
+    return any(may_alias(function, root, analysis.root(op.operand("pointer"))) for op in writers)
+
+
 def orders_memory(op: Op) -> bool:
     """Whether other threads may learn from ``op`` how far this one has come, or this one how far they have.
 

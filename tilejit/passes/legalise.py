@@ -100,6 +100,7 @@ def legalise(function: Function, context: PassContext) -> None:
             _load(Maker(op), op)
         elif op.name in _BEFORE_VIEWS and op.result in homes.demanded:
             _compute_before_view(Maker(op), op)
+    homes = TileHomes(function)  # what is selected by a mask of a load has become a demand
     for op in list(function.walk()):
         if op.name in _MOVES and any(result in homes.demanded for result in op.results):
             _move_bools(op)

@@ -7,23 +7,22 @@ stride of 0 repeats what they repeat.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import NoReturn
 
 import numpy as np
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.opdef import Effects
-from tilejit.ir.types import BF16, FP16, FP32, INT8, INT16, INT32, DType, PointerType, TileType
-from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB
+from tilejit.ir.types import BF16, FP16, FP32, INT1, INT8, INT16, INT32, DType, PointerType, TileType
+from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB, CmpPredicate
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.machine.sync import SET_ATOMIC, SET_SATURATION
 from tilejit.ops.machine.vector import VADDS, VMULS
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
-from tilejit.passes.access import AccessAnalysis, may_alias
+from tilejit.passes.access import AccessAnalysis, may_be_written
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.manager import PassContext
@@ -48,6 +47,7 @@ class Lowering:
         self.scalars: dict[Value, Value] = {}
         self.tiles: dict[Value, UbTile] = {}
         self.bits: dict[Value, Bits] = {}
+        self.bytes: dict[Value, UbTile] = {}  # of bools that come from memory
         self.carried: set[Value] = set()  # pointers of tiles that a loop carries
         self._kept_bits: dict[Value, tuple[Block, Bits]] = {}
         self._kept: dict[Hashable, tuple[Block, UbTile]] = {}
@@ -65,6 +65,20 @@ class Lowering:
         if value in self.tiles or self.homes.is_ub_scalar(value):
             return self.builder.op(LOAD, pointer=self.materialise(value).pointer).result
         raise InternalError(f"%{value.name} has not been lowered", op.location if op is not None else None)
+
+    def lane(self, value: Value, indices: Sequence[Index]) -> Value:
+        """One element of a tile that is in UB, read on the scalar unit."""
+        tile = self.bytes.get(value) or self.materialise(value)
+        sizes = [size for size in value.type.shape if size != 1]
+        numbers = [index for index, size in zip(indices, value.type.shape, strict=True) if size != 1]
+        offset: Index = numbers[-1] if numbers else 0
+        stride = tile.layout.pitch
+        for index, size in zip(reversed(numbers[:-1]), reversed(sizes[:-1]), strict=True):
+            offset = self.builder.add(offset, self.builder.mul(index, stride))
+            stride *= size
+        element = self.builder.op(LOAD, pointer=self.builder.move(tile.pointer, offset)).result
+        is_bool = value.type.element == INT1
+        return self.builder.compare(CmpPredicate.NE, self.builder.value(element), 0) if is_bool else element
 
     def is_ub(self, value: Value) -> bool:
         """Whether a value is a tile, or a scalar that lives in UB."""
@@ -340,10 +354,7 @@ class Lowering:
 
     def may_be_written(self, pointer: Value) -> bool:
         """Whether the kernel may store to what ``pointer`` points at."""
-        root = self.analysis.root(pointer)
-        writers = (op for op in self.function.walk() if not op.regions and op.effects & Effects.WRITE)
-        written = [self.analysis.root(op.operand("pointer")) for op in writers]
-        return any(may_alias(self.function, root, other) for other in written)
+        return may_be_written(self.function, self.analysis, pointer)
 
     # Refusals
 

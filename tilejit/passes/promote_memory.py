@@ -177,6 +177,8 @@ class ProgramWalker:
 
     def _is_late(self, op: Op) -> bool:
         """Whether ``op`` is a load that waits for its first use: memory is scarce."""
+        if op.name == LOAD.name and op.result in self._lowering.homes.read_by_lane:
+            return False
         if op.name == LOAD.name and not op.result.type.is_scalar and op.result not in self._late:
             self._late[op.result] = op
             return True
@@ -273,6 +275,7 @@ class ProgramWalker:
                 return
             tile = lower_load(lowering, op)
             if op.result.type.element == INT1:
+                lowering.bytes[op.result] = tile
                 lowering.bits[op.result] = bits_of_bytes(lowering, tile, op.result.type)
             else:
                 lowering.tiles[op.result] = tile

@@ -53,12 +53,13 @@ from tilejit.ops import (
     SQRT,
     STORE,
     SUB,
+    TRANSPOSE,
     WHILE,
 )
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.pieces import COLUMN, ROWS
 from tilejit.ops.shape import reshape_dims
-from tilejit.passes.access import AccessAnalysis
+from tilejit.passes.access import AccessAnalysis, may_be_written
 
 VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
 _UB_SCALAR_OPS = frozenset(
@@ -69,6 +70,11 @@ VECTOR_ONLY_OPS = frozenset(op.name for op in (SQRT, RSQRT, EXP, EXP2, LOG, LOG2
 """Ops that the scalar unit cannot compute."""
 _UNCOMPUTED = frozenset(op.name for op in (CONSTANT, ARANGE, LOAD, ATOMIC_RMW, ATOMIC_CAS))
 """Ops whose operands no instruction reads as values."""
+
+
+_ACCESSES = frozenset(op.name for op in (LOAD, STORE, ATOMIC_RMW))
+_ADDRESS = ("pointer", "mask")
+"""Operands of accesses that are taken apart."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,50 @@ class TileHomes:
         for op in function.walk():
             for value in _asked_for(op):
                 self._demand(value)
+        self.read_by_lane: set[Value] = set()
+        self._find_lanes(function)
+
+    def _find_lanes(self, function: Function) -> None:
+        """Find what the scalar unit reads in UB to compute lanes of addresses and masks, and demand it."""
+        accesses = [op for op in function.walk() if op.name in _ACCESSES]
+        before = -1
+        while before != len(self.demanded):  # what is demanded for one address may be a part of another
+            before = len(self.demanded)
+            computed: dict[Value, bool] = {}
+            for op in accesses:
+                named = op.named_operands()
+                for value in (v for name in _ADDRESS for v in named.get(name, ())):
+                    self._is_computed(function, value, computed)
+
+    def _is_computed(self, function: Function, value: Value, known: dict[Value, bool]) -> bool:
+        """Whether the lanes of a value follow from scalars and memory; where not, UB is read.
+
+        A value that is in UB anyway is read itself, since what it is made of may be gone.
+        """
+        if value.type.is_scalar:
+            return True
+        if value not in known:
+            op = value.defining_op
+            has_lanes = op is not None and self._has_lanes(function, op)
+            known[value] = has_lanes
+            if op is not None and has_lanes:
+                known[value] = all([self._is_computed(function, v, known) for v in op.operands])
+            is_read = not has_lanes or value in self.demanded
+            if not known[value] and is_read and isinstance(value.type.element, DType):
+                self.read_by_lane.add(value)
+                self._demand(value)
+        return known[value]
+
+    def _has_lanes(self, function: Function, op: Op) -> bool:
+        """Whether an element of a result follows from elements of the operands, on the scalar unit."""
+        if op.name == LOAD.name:
+            return not may_be_written(function, self._analysis, op.operand("pointer"))
+        if op.name == RESHAPE.name:
+            source = op.operands[0].type.shape
+            return not source or reshape_dims(source, op.result.type.shape) is not None
+        if op.name in (SPLAT.name, BROADCAST.name, TRANSPOSE.name, ARANGE.name):
+            return True
+        return op.definition.is_elementwise and op.name not in VECTOR_ONLY_OPS
 
     def is_ub_scalar(self, value: Value) -> bool:
         """Whether a scalar stays in UB."""
@@ -183,7 +233,16 @@ class TileHomes:
         block = owner if isinstance(owner, Block) else owner.parent
         if block is None or op.parent is not block:
             return False
-        return all(self._place_in(block, user) <= self._position[op] for user in _readers(value))
+        return all(self._place_in(block, user) <= self._position[op] for user in self._readers(value))
+
+    def _readers(self, value: Value) -> Iterator[Op]:
+        """The ops that read a tile, also through views, and by lanes through what is made of addresses."""
+        for user in value.users:
+            is_address = len(user.results) == 1 and not user.regions and user.result not in self.demanded
+            if is_view(user) or is_address or user.name in (BITCAST.name, ROWS.name, COLUMN.name):
+                yield from self._readers(user.result)
+            if not is_view(user):
+                yield user
 
     def _place_in(self, block: Block, op: Op) -> int:
         while op.parent is not block:
@@ -304,12 +363,3 @@ def _group_of(op: Op, value: Value) -> Iterator[Value]:
     for group in carried_groups(op):
         if value in group.homes:
             yield from (*group.homes, *group.sources)
-
-
-def _readers(value: Value) -> Iterator[Op]:
-    """The ops that read a tile, also through views."""
-    for user in value.users:
-        if is_view(user) or user.name in (BITCAST.name, ROWS.name, COLUMN.name):
-            yield from _readers(user.result)
-        else:
-            yield user

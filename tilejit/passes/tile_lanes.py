@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Op, Value
-from tilejit.ir.types import INT64
+from tilejit.ir.types import INT1, INT64
 from tilejit.ops import (
     AND,
     ARANGE,
@@ -66,6 +66,8 @@ class _Lanes:
     def _compute(self, value: Value, indices: tuple[Index, ...]) -> Value:
         lowering, op = self._lowering, value.defining_op
         builder = lowering.builder
+        if value in lowering.homes.read_by_lane:
+            return self._of_ub(value, indices)
         if op is not None and op.name == SPLAT.name:
             return lowering.scalar(op.operands[0])
         if op is not None and op.name == BROADCAST.name:
@@ -83,7 +85,7 @@ class _Lanes:
             assert isinstance(start, int)
             return builder.value(builder.add(indices[0], start))
         if op is not None and op.name == LOAD.name:
-            return self._of_load(op, indices)
+            return _load_lane(lowering, self, op, indices)
         if op is not None and op.definition.is_elementwise:
             operands = {name: self.of(v[0], indices) for name, v in op.named_operands().items()}
             return builder.op(op.definition, op.attributes, **operands).result
@@ -111,16 +113,16 @@ class _Lanes:
                 kept[dim] = index
         return self.of(source, tuple(kept))
 
-    def _of_load(self, op: Op, indices: tuple[Index, ...]) -> Value:
-        """A loaded index: read where it is used, which no store of the kernel may have changed."""
+    def _of_ub(self, value: Value, indices: tuple[Index, ...]) -> Value:
+        """An element of what has been computed, or loaded before a store may change it."""
         lowering = self._lowering
-        if lowering.may_be_written(op.operand("pointer")):
+        if value.type.element == INT1 and value not in lowering.bytes:
             lowering.refuse(
-                "indices are loaded from memory that the kernel may store to",
-                op,
-                "keep indices in an array of their own",
+                "a mask is made of bools that a loop or a branch leaves",
+                value.defining_op,
+                "let it leave numbers, and compare them where the mask is used",
             )
-        return _load_lane(lowering, self, op, indices)
+        return lowering.lane(value, indices)
 
 
 def load_scalar(lowering: Lowering, op: Op) -> Value:
