@@ -101,22 +101,46 @@ def _copied_tile(lowering: Lowering, walk: Walk, element: DType, name: str) -> U
 def _copy_in(lowering: Lowering, walk: Walk, tile: UbTile, value: int | float | None) -> None:
     builder = lowering.builder
     streams = walk.op.attributes["eviction_policy"] == _READ_ONCE
+    pads_itself = tile.element.itemsize <= FP32.itemsize or value == 0  # the DMA pads 64 bits with 0 alone
 
     def copy(address: Value, offset: Index, rows: Index, columns: Index, row_stride: Index) -> None:
         target = builder.move(tile.pointer, offset)
         gaps = _gaps(lowering, tile, columns, row_stride)
         pads: dict[str, Operand] = {}
         attributes: dict[str, int | float] = {"streams": streams}
+        padding: Index = 0
         if value is not None and not isinstance(columns, int):
             lanes = BLOCK_BYTES // tile.element.itemsize
-            pads["right"] = builder.value(builder.sub(builder.round_up(columns, lanes), columns))
-            attributes["value"] = value
+            padding = builder.sub(builder.round_up(columns, lanes), columns)
+            if pads_itself:
+                pads["right"] = builder.value(padding)
+                attributes["value"] = value
         row_bytes = builder.mul(columns, tile.element.itemsize)
         source = _as_bytes(lowering, address)
         operands = {"dst": target, "src": source, "rows": rows, "row_bytes": row_bytes, **gaps, **pads}
         builder.make(COPY_IN, operands, attributes)
+        if value is not None and padding and not pads_itself:
+            _store_padding(lowering, UbTile(target, tile.layout, tile.element), rows, columns, padding, value)
 
     for_each_copy(lowering, walk, tile.layout.pitch, copy)
+
+
+def _store_padding(
+    lowering: Lowering, tile: UbTile, rows: Index, columns: Index, padding: Index, value: int | float
+) -> None:
+    """Write a number behind the columns of each row, to the end of their last block."""
+    builder = lowering.builder
+    scalar = builder.constant(value, tile.element)
+
+    def pad_row(row: Value) -> None:
+        end = builder.move(tile.pointer, builder.add(builder.mul(row, tile.layout.pitch), columns))
+
+        def pad_lane(lane: Value) -> None:
+            builder.op(STORE, pointer=builder.move(end, lane), value=scalar)
+
+        builder.loop(padding, pad_lane)
+
+    builder.loop(rows, pad_row)
 
 
 def _as_bytes(lowering: Lowering, address: Value) -> Value:

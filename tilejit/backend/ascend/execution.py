@@ -15,6 +15,7 @@ from tilejit.backend.ascend.memory import (
     check_local,
     first_difference,
 )
+from tilejit.backend.ascend.overlaps import overlap_fault
 from tilejit.backend.ascend.ownership import Buffers, Ownership
 from tilejit.backend.ascend.pipes import Job, PipeQueue, SimulatedCore
 from tilejit.backend.ascend.races import AccessHistory, Clock, Conflict, Record
@@ -61,6 +62,11 @@ class Execution:
         if job.is_dead:
             return
         job.accesses = site.facts.accesses(instruction)
+        fault = overlap_fault(instruction, job.accesses) if site.pipe is Pipe.V else None
+        if fault is not None:
+            self._findings.add(FindingKind.LIMIT, f"{fault}, in {spell_op(site.op)}", site.op, about="overlap")
+            job.is_dead = True
+            return
         self._access(job.accesses, site.op, queue.core, queue.component, queue.index, queue.clock, job)
 
     def finish(self, job: Job) -> None:
