@@ -50,12 +50,6 @@ def carried_bools(x_ptr, n, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def wide_reduction(x_ptr, BLOCK: tl.constexpr):
-    x = tl.load(x_ptr + tl.arange(0, BLOCK))
-    tl.store(x_ptr, tl.max(x, axis=0))  # here
-
-
-@tilejit.kernel
 def combined(x_ptr, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + tl.arange(0, BLOCK))
     tl.store(x_ptr, tl.reduce(x, 0, _looping))
@@ -98,12 +92,6 @@ def swapped_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
         total += tl.load(first)  # here
         first, second = second, first
     tl.store(out_ptr + lanes, total)
-
-
-@tilejit.kernel
-def wide_order(x_ptr, out_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(out_ptr + lanes, tl.load(x_ptr + lanes) < 7)  # here
 
 
 @tilejit.kernel

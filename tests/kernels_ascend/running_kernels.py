@@ -58,3 +58,16 @@ def wide_mask_kernel(x_ptr, out_ptr, n, M: tl.constexpr, N: tl.constexpr):
     fallback = places.to(tl.float32)
     mask = tl.broadcast_to(holds[:, None], (M, N)) & (columns[None, :] < n)
     tl.store(out_ptr + places, tl.load(x_ptr + places, mask=mask, other=fallback))
+
+
+@tilejit.kernel
+def wide_integers_kernel(x_ptr, y_ptr, out_ptr, n, MODE: tl.constexpr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    mask = lanes < n
+    x, y = tl.load(x_ptr + lanes, mask=mask, other=0), tl.load(y_ptr + lanes, mask=mask, other=1)
+    if MODE == "product":
+        tl.store(out_ptr + lanes, x * 3 - y, mask=mask)
+    elif MODE == "choice":
+        tl.store(out_ptr + lanes, tl.where(x < y, x >> 3, lanes.to(tl.int64)), mask=mask)
+    else:
+        tl.store(out_ptr, tl.sum(x & 255, axis=0))

@@ -47,11 +47,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "tiles of bools cannot pass through control flow",
         "carry numbers",
     ),
-    "wide_reduction": (
-        "x_ptr=*i64, BLOCK=64",
-        "the vector unit cannot compute max on int64",
-        "convert to fp32 first",
-    ),
     "combined": (
         "x_ptr=*fp32, BLOCK=64",
         "a function that combines elements must be made of arithmetic; got while",
@@ -72,11 +67,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         _COPY + ", y_ptr=*fp32, n=i32",
         "an address or mask is made of a value carried by a loop, which the scalar unit cannot take apart",
         _ADDRESSES,
-    ),
-    "wide_order": (
-        "x_ptr=*i64, out_ptr=*i1, BLOCK=64",
-        "tiles of int64 cannot be compared",
-        "convert to fp32 first",
     ),
     "long_rows": (
         "x_ptr=*i32, out_ptr=*i32, BLOCK=4096",

@@ -292,6 +292,14 @@ def _computed_places() -> Iterator[Case]:
         is_quick, name = dtype == np.float32, f"compact-{spell(dtype)}"
         yield Case(name, running_kernels.compact_kernel, compact, (1,), {"BLOCK": 64}, True, is_quick)
 
+    def wide_integers(random: Random) -> list[Argument]:
+        x, y = (random.integers(-(1 << 62), 1 << 62, 40) >> random.integers(0, 60, 40) for _ in range(2))
+        return [x, y, untouched(40, dtype=np.int64), 40]
+
+    for mode in ("product", "choice", "sum"):
+        kernel, constants = running_kernels.wide_integers_kernel, {"MODE": mode, "BLOCK": 64}
+        yield Case(f"wide_integers-{mode}", kernel, wide_integers, (1,), constants, True, mode == "choice")
+
     def masked(random: Random) -> list[Argument]:
         return [floats(random, 5, 24), untouched(5, 24), 20]
 

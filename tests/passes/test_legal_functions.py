@@ -68,6 +68,41 @@ def test_comparisons(predicate: str, name: str) -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
+WIDE_TYPES = ("int64", "uint64")
+
+
+@pytest.mark.parametrize("name", WIDE_TYPES)
+@pytest.mark.parametrize("op", ("add", "sub", "mul", "max", "min", "and", "xor"))
+def test_integers_of_64_bits(op: str, name: str) -> None:
+    lhs, rhs = _pairs(DTYPE_BY_NAME[name])
+    wanted, found = run_op(op, [name, name], name, lhs, rhs)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", WIDE_TYPES)
+@pytest.mark.parametrize(
+    ("op", "number"),
+    (
+        *itertools.product(("shl", "shr"), (0, 1, 31, 32, 33, 63, 64)),
+        *itertools.product(("idiv", "irem"), (1, 2, 1 << 20)),
+        *itertools.product(("add", "mul"), (-1, 12, (1 << 40) + 3)),
+    ),
+)
+def test_integers_of_64_bits_and_one_number(op: str, number: int, name: str) -> None:
+    if number < 0 and name == "uint64":
+        return
+    wanted, found = run_op(op, [name, number], name, _edges(DTYPE_BY_NAME[name]))
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", WIDE_TYPES)
+@pytest.mark.parametrize("predicate", ("eq", "ne", "lt", "le", "gt", "ge"))
+def test_comparisons_of_64_bits(predicate: str, name: str) -> None:
+    lhs, rhs = _pairs(DTYPE_BY_NAME[name])
+    wanted, found = run_op("cmp", [name, name], "int1", lhs, rhs, attributes=f"{{predicate={predicate}}}")
+    np.testing.assert_array_equal(found, wanted)
+
+
 def _angles() -> np.ndarray:
     """Numbers of all sizes, and those next to multiples of a quarter turn."""
     sizes = 2.0 ** RNG.uniform(-140, 19, 200_000) * RNG.choice((-1, 1), 200_000)
@@ -132,6 +167,8 @@ FLOATS = ("fp32", "fp16", "bf16")
         *itertools.permutations(INTEGER_TYPES, 2),
         *itertools.product(FLOATS, INTEGER_TYPES),
         *itertools.product(INTEGER_TYPES, FLOATS),
+        *itertools.product(WIDE_TYPES, (*INTEGER_TYPES, *FLOATS, *WIDE_TYPES, "int1")),
+        *itertools.product((*INTEGER_TYPES, *FLOATS), WIDE_TYPES),
     ),
 )
 def test_casts(source: str, target: str) -> None:
@@ -139,7 +176,23 @@ def test_casts(source: str, target: str) -> None:
     if dtype.is_int():
         x = np.concatenate([_edges(dtype), _pairs(dtype)[0]])
     else:
-        ends = [0.0, -0.0, np.inf, -np.inf, np.nan, 0.5, -0.5, 65535.5, 2.0**31, 2.0**32, -1.5, 4294967040.0]
+        ends = [
+            2.0**63,
+            2.0**64,
+            2.0**62,
+            0.0,
+            -0.0,
+            np.inf,
+            -np.inf,
+            np.nan,
+            0.5,
+            -0.5,
+            65535.5,
+            2.0**31,
+            2.0**32,
+            -1.5,
+            4294967040.0,
+        ]
         with np.errstate(all="ignore"):
             x = np.concatenate([_floats(4096), np.array(ends)]).astype(np.float32).astype(dtype.numpy)
     wanted, found = run_op("cast", [source], target, x, attributes=f"{{dtype={target}}}")

@@ -1,6 +1,6 @@
-"""Ops on rows of a matrix that only passes make: no function of the language gives them.
+"""Ops on parts of tiles that only passes make: no function of the language gives them.
 
-They say how a combination of many elements is made of elementwise ops on parts of a tile.
+Rows say how a combination of many elements is made of elementwise ops; words, how 64 bits are made of 32.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, EvaluationCall, OpDef, TypeQuery
-from tilejit.ir.types import Type
-from tilejit.ops.type_rules import operand_specs, require
+from tilejit.ir.types import INT32, INT64, UINT64, DType, Type
+from tilejit.ops.type_rules import operand_specs, require, require_element, storage_dtype
 
 
 def _int(query: TypeQuery | EvaluationCall, name: str) -> int:
@@ -86,4 +86,53 @@ COLUMN = OpDef(
     summary="the first element of each row",
 )
 
-PIECE_OPS: tuple[OpDef, ...] = (ROWS, STACK, COLUMN)
+_WIDE = (INT64, UINT64)
+
+
+def _infer_word(query: TypeQuery) -> tuple[Type, ...]:
+    x = query.type("x")
+    require_element("word", x, _WIDE)
+    require(_int(query, "number") in (0, 1), "64 bits have words 0 and 1")
+    return (x.with_element(INT32),)
+
+
+def _evaluate_word(call: EvaluationCall) -> Sequence[np.ndarray]:
+    shifted = np.right_shift(call.operand("x"), call.operand("x").dtype.type(32 * _int(call, "number")))
+    return (np.asarray(shifted).astype(np.int32),)
+
+
+WORD = OpDef(
+    name="word",
+    operands=operand_specs("x"),
+    infer=_infer_word,
+    evaluate=_evaluate_word,
+    attributes=(AttributeSpec("number", AttributeKind.INT),),
+    summary="the lower (number=0) or upper 32 bits of integers of 64 bits",
+)
+
+
+def _infer_wide(query: TypeQuery) -> tuple[Type, ...]:
+    low, high = query.type("low"), query.type("high")
+    require_element("wide", low, (INT32,))
+    require(low == high, f"words have one type; got {low} and {high}")
+    element = query.attributes["dtype"]
+    assert isinstance(element, DType)
+    return (low.with_element(element),)
+
+
+def _evaluate_wide(call: EvaluationCall) -> Sequence[np.ndarray]:
+    low, high = call.operand("low"), call.operand("high")
+    joined = high.astype(np.int64) * (1 << 32) + np.ascontiguousarray(low).view(np.uint32)
+    return (joined.view(storage_dtype(call.op.results[0].type.element)),)
+
+
+WIDE = OpDef(
+    name="wide",
+    operands=operand_specs("low", "high"),
+    infer=_infer_wide,
+    evaluate=_evaluate_wide,
+    attributes=(AttributeSpec("dtype", AttributeKind.ELEMENT),),
+    summary="integers of 64 bits from their words",
+)
+
+PIECE_OPS: tuple[OpDef, ...] = (ROWS, STACK, COLUMN, WORD, WIDE)

@@ -21,10 +21,12 @@ from tilejit.ir.types import (
     BF16,
     FP16,
     FP32,
+    FP64,
     INT1,
     INT8,
     INT16,
     INT32,
+    INT64,
     UINT8,
     UINT16,
     UINT32,
@@ -73,7 +75,7 @@ from tilejit.ops import (
     ReduceKind,
     Rounding,
 )
-from tilejit.passes import legal_floats, legal_integers
+from tilejit.passes import legal_floats, legal_integers, legal_wide
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
@@ -124,7 +126,7 @@ def _legalise_op(op: Op, homes: TileHomes, *, is_demanded: bool) -> None:
     if op.name == REDUCE.name:
         rule = _reduce
     elif op.definition.is_elementwise and is_demanded:
-        rule = _RULES.get(op.name, _arithmetic)
+        rule = legal_wide.rule(op) if legal_wide.is_wide(op) else _RULES.get(op.name, _arithmetic)
     elif op.definition.is_elementwise and op.result.type.is_scalar:
         rule = _on_scalar_unit
     if rule is None:
@@ -223,6 +225,10 @@ def _select(maker: Maker, op: Op) -> None:
         result = maker.select(condition, *(maker.bits(value, FP32) for value in values))
         replace_op(op, [maker.bits(result, element)])
         return
+    if element == FP64:
+        result = maker.select(condition, *(maker.bits(value, INT64) for value in values))
+        replace_op(op, [maker.bits(result, element)])
+        return
     if element.is_fp8():
         values = [maker.bits(value, UINT8) for value in values]
     elif element.bits > FP32.bits:
@@ -251,9 +257,15 @@ def _keep(maker: Maker, op: Op) -> None:
 
 
 def _load(maker: Maker, op: Op) -> None:
-    """What stands in for masked-out lanes is a number; a tile is selected from afterwards."""
+    """What stands in for masked-out lanes is a number; a tile is selected from afterwards.
+
+    So is a number of 64 bits but 0, which a copy cannot pad with.
+    """
     other, mask = op.optional_operand("other"), op.optional_operand("mask")
-    if other is None or mask is None or op.result.type.is_scalar or constant_value(other) is not None:
+    if other is None or mask is None or op.result.type.is_scalar:
+        return
+    number = constant_value(other)
+    if number is not None and (number == 0 or element_of(op.result).bits <= FP32.bits):
         return
     loaded = maker.make(LOAD, op.attributes, pointer=op.operand("pointer"), mask=mask)
     replace_op(op, [maker.make(SELECT, condition=mask, true_value=loaded, false_value=other)])
