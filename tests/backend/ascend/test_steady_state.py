@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from benchmarks.machine_programs.data_copy import DataCopy, data_copy_kernel
 from tests.backend.ascend.matmul_text import MATMUL
 from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, VECTOR_ADD, kernel
 from tilejit.backend.ascend.result import SimulationResult
@@ -14,6 +15,7 @@ from tilejit.backend.ascend.simulator import ArgumentValue, simulate
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
 from tilejit.target.ascend import ASCEND_910B1
+from tilejit.target.spaces import Space
 
 
 def both(
@@ -52,6 +54,13 @@ def test_a_loop_on_one_core_is_exact() -> None:
 
 def test_cores_that_share_bandwidth() -> None:
     assert_close(*vector_add(VECTOR_ADD, 48 * 50, 48), 0.01)
+
+
+def test_queues_that_fill_up_are_not_steady() -> None:
+    """The scalar unit issues the first loads at its own pace, a third of the time that they take."""
+    shape = DataCopy(Space.L1, 64, 64, 24, rows=24 * 64)
+    x = np.zeros((shape.rows, shape.columns), np.float16)
+    assert_close(*both(data_copy_kernel(shape), {"x": x}, shape.cores, shape.cores), 0.005)
 
 
 def test_cores_with_unequal_shares_of_the_work() -> None:

@@ -1,11 +1,12 @@
 """Skips ahead where every core repeats itself: time-only simulation of long loops.
 
-A loop is steady when its last iterations took as long as those before them and issued as much. When all
-cores that still run are in steady loops, all of them jump: each block by a number of iterations after which
-the flags are the same again, and by the time that these take. What is under way keeps its place in its
-iteration; nothing but the times of later events changes. The skipped iterations still run on the scalar
-units, so counters, addresses and lines of L2 are right, and an iteration that issues something else ends
-the jump before it.
+A loop is steady when its last iterations took as long as those before them and issued as much, and queues
+are no longer than they were: a scalar unit that fills them runs ahead of its pipes, at a pace of its own.
+When all cores that still run are in steady loops, all of them jump: each block by a number of iterations
+after which the flags are the same again, and by the time that these take. What is under way keeps its place
+in its iteration; nothing but the times of later events changes. The skipped iterations still run on the
+scalar units, so counters, addresses and lines of L2 are right, and an iteration that issues something else
+ends the jump before it.
 
 Cores that cross-core flags tie together jump by the same number of iterations.
 """
@@ -30,14 +31,20 @@ from tilejit.target.spaces import Space
 _WINDOWS = ((1000, 1), (150, 4), (0, 8))
 _FLAG_OPS = (SET_FLAG.name, WAIT_FLAG.name, CROSS_SET.name, CROSS_WAIT.name)
 _TOLERANCE = 0.02  # of the time of a window
+_QUEUED_JITTER = 1  # by how much queues may be longer than a window before
 
 
 @dataclass(eq=False, slots=True)
 class Mark:
-    """The start of an iteration; ``issued`` counts what the core has issued, ``tally`` its work so far."""
+    """The start of an iteration.
+
+    ``issued`` counts what the core has issued, ``queued`` what of it waits in the queues of its pipes,
+    ``tally`` its work so far.
+    """
 
     time: float
     issued: int
+    queued: int
     tally: Mapping[Share, float]
     instructions: int
 
@@ -115,7 +122,8 @@ class SteadyState:
         if left >= loop.left:
             loop.marks.clear()
         loop.left = left
-        loop.marks.append(Mark(now, core.issued, dict(core.tally), core.instructions))
+        queued = sum(len(queue.items) for queue in core.pipes.values())
+        loop.marks.append(Mark(now, core.issued, queued, dict(core.tally), core.instructions))
         if len(loop.marks) == 2:
             issued = loop.marks[1].issued - loop.marks[0].issued
             loop.window = next(window for least, window in _WINDOWS if issued >= least)
@@ -245,7 +253,7 @@ class SteadyState:
 
 
 def _judge(loop: Loop) -> bool:
-    """Whether the last iterations took as long as those before; notes how long one takes."""
+    """Whether the last iterations took as long as those before and filled no queue; notes their time."""
     marks, window = loop.marks, loop.window
     if len(marks) <= 2 * window:
         return False
@@ -253,7 +261,8 @@ def _judge(loop: Loop) -> bool:
     loop.period = (last.time - middle.time) / window
     same_work = middle.issued - first.issued == last.issued - middle.issued
     change = (middle.time - first.time) - (last.time - middle.time)
-    return same_work and abs(change) <= _TOLERANCE * (last.time - middle.time)
+    same_pace = abs(change) <= _TOLERANCE * (last.time - middle.time)
+    return same_work and same_pace and abs(last.queued - middle.queued) <= _QUEUED_JITTER
 
 
 def _phase(flags: Sequence[tuple[Scalar, ...]], default: int) -> int:
