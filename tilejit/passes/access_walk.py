@@ -9,7 +9,8 @@ Where no dimension will do for columns, each element is a row by itself: the wal
 one column, and so all dimensions of the tile are rows.
 
 A row stride that is known only at run time may turn out smaller than a row, as in a broadcast array: the
-copies are then made one row at a time, by the same instruction in a loop.
+copies are then made one row at a time. That is a branch of its own, so that the usual copy waits for none
+before it.
 """
 
 from __future__ import annotations
@@ -231,16 +232,17 @@ def _copy_rows(lowering: Lowering, walk: Walk, pitch: int, copy: Copy, offset: I
         copy(address, offset, rows, columns, stride.constant)
         return
     distance = run_time_stride(lowering, stride)
+
+    def one_by_one() -> None:
+        def body(index: Value) -> None:
+            start = builder.move(address, builder.mul(builder.value(index, INT64), distance))
+            copy(start, builder.add(offset, builder.mul(index, pitch)), 1, columns, columns)
+
+        builder.loop(rows, body)
+
     # Rows that overlap, or run backwards, cannot be one copy: its gap would be negative.
     apart = builder.compare(CmpPredicate.GE, distance, columns)
-    copies, rows_each = builder.select(apart, 1, rows), builder.select(apart, rows, 1)
-    together = builder.maximum(distance, builder.value(columns, INT64))
-
-    def body(index: Value) -> None:
-        start = builder.move(address, builder.mul(builder.value(index, INT64), distance))
-        copy(start, builder.add(offset, builder.mul(index, pitch)), rows_each, columns, together)
-
-    builder.loop(copies, body)
+    builder.when(apart, lambda: copy(address, offset, rows, columns, distance), one_by_one)
 
 
 def run_time_stride(lowering: Lowering, stride: Stride) -> Value:
