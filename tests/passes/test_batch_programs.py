@@ -141,10 +141,19 @@ def test_which_kernels_can_be_batched(kernel: Kernel, signature: str, possible: 
 
 
 @pytest.mark.parametrize(
-    ("columns", "programs"), ((256, 16), (1024, 8), (4096, 2), (8192, None), (16384, None))
+    ("element", "columns", "programs"),
+    (
+        ("fp32", 256, 16),
+        ("fp32", 1024, 8),
+        ("fp32", 4096, 2),
+        ("fp16", 4096, 3),
+        ("fp32", 8192, None),
+        ("fp32", 16384, None),
+    ),
 )
-def test_as_many_programs_as_make_large_tiles(columns: int, programs: int | None) -> None:
-    signature = f"x_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, n_cols=i32, BLOCK={columns}"
+def test_as_many_programs_as_make_large_tiles(element: str, columns: int, programs: int | None) -> None:
+    types, numbers = f"x_ptr=*{element}, out_ptr=*{element}", "x_stride=i32, out_stride=i32, n_cols=i32"
+    signature = f"{types}, {numbers}, BLOCK={columns}"
     context = PassContext()
     vector_kernel(_tile(softmax_kernel, signature), ASCEND_910B1, context)
     told = [remark.message for remark in context.remarks if "programs run at once" in remark.message]

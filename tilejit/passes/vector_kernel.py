@@ -31,10 +31,10 @@ from tilejit.target.spaces import Space
 
 _LEAST_BYTES = 2048
 """Buffers are not cut below this: a DMA of less costs more than what it overlaps with."""
-_PROGRAMS_AT_ONCE = (16, 8, 4, 2)
+_PROGRAMS_AT_ONCE = (16, 8, 4, 3, 2)
 """Programs that a core may run at once; more would leave cores of a middling launch without work."""
-_ENOUGH_BYTES = 32 << 10
-"""Of the largest buffer: an instruction takes 128 cycles then, thrice what its result takes to be there."""
+_ENOUGH_BYTES = 48 << 10
+"""Of the largest buffer: an instruction works 192 cycles then, five times as long as its result takes."""
 _MOST_SHARED = 1.5
 """What buffers may take of UB's bytes where it is worth to see whether those of one pipe share memory."""
 
