@@ -216,7 +216,7 @@ body(%k: int32):
     assert defined(function, "big").attributes["slots"] == 2
     assert defined(function, "other").attributes["slots"] == 2
     (remark,) = context.remarks
-    assert remark.message == "%big has 2 of 3 slots: ub has 3,072 bytes"
+    assert remark.message == "big has 2 of 3 slots: ub has 3,072 bytes"
 
 
 def test_a_buffer_without_a_name_is_told_by_its_size() -> None:
@@ -224,7 +224,7 @@ def test_a_buffer_without_a_name_is_told_by_its_size() -> None:
     defined(only_function(kernel), "big").result.name = ""
     context = PassContext()
     allocate(kernel, small_target(1024), context)
-    assert context.remarks[0].message == "a buffer of 1,024 bytes has 1 of 2 slots: ub has 1,024 bytes"
+    assert context.remarks[0].message == "an unnamed tile of 256 fp32 has 1 of 2 slots: ub has 1,024 bytes"
 
 
 def test_a_ring_that_passes_data_on_keeps_its_slots() -> None:
@@ -262,6 +262,22 @@ body(%k: int32):
     )
     with pytest.raises(CompileError):
         allocated(body, ub_bytes=2048)
+
+
+def test_what_rotates_gives_slots_up_all_the_same() -> None:
+    """Loads may write a part of a tile; the pass that made the slots knows that nothing is kept."""
+    body = """
+%ring = buffer() {space=ub, element=fp32, elements=256, slots=2, rotates=true} : ptr<ub fp32>
+for(#0, %n, #1) {
+body(%k: int32):
+  %s = slot(%ring, %k) : ptr<ub fp32>
+  copy_in(%s, %x, #1, #512)
+  copy_out(%y, %s, #1, #1024)
+  yield()
+}
+"""
+    function = allocated(body, ub_bytes=1024)[0]
+    assert defined(function, "ring").attributes["slots"] == 1
 
 
 def test_sources_of_an_instruction_lie_in_different_bank_groups() -> None:
@@ -329,13 +345,26 @@ def test_the_error_lists_what_is_live_at_the_peak() -> None:
         allocate(kernel, small_target(2048), PassContext())
     assert str(caught.value) == (
         "tiles that are needed at the same time together need 3,072 bytes; UB of an AIV has 2,048:\n"
-        "      1,024 bytes: %a from kernel.py:7\n"
-        "      1,024 bytes: %b from kernel.py:8\n"
-        "      1,024 bytes: %d from kernel.py:9\n"
+        "      1,024 bytes: a from kernel.py:7\n"
+        "      1,024 bytes: b from kernel.py:8\n"
+        "      1,024 bytes: d from kernel.py:9\n"
         "  at kernel.py:7, in k\n"
-        "fix: make the blocks of these tiles smaller, or keep fewer of them: split the work over more "
-        "programs"
+        "fix: make the blocks of these tiles at least 2 times smaller, or keep fewer of them: split the work "
+        "over more programs"
     )
+
+
+def test_unnamed_tiles_of_one_line_are_one_entry() -> None:
+    kernel = machine_kernel(machine_text(IN_A_LOOP.replace("%a", "%1").replace("%b", "%2")))
+    for op in only_function(kernel).walk():
+        if op.name == "buffer":
+            op.location = Location("kernel.py", 7, 4, 7, 9, "k")
+    with pytest.raises(CompileError) as caught:
+        allocate(kernel, small_target(2048), PassContext())
+    assert caught.value.message.splitlines()[1:] == [
+        "      2,048 bytes: 2 unnamed tiles from kernel.py:7",
+        "      1,024 bytes: d from kernel.py:7",
+    ]
 
 
 def test_buffers_that_nothing_touches_can_be_too_large_too() -> None:

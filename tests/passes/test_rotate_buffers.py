@@ -51,9 +51,9 @@ def _rotated(text: str, slots: int = 2) -> str:
 
 def test_each_buffer_rotates_in_the_innermost_loop_around_its_uses() -> None:
     text = _rotated(NESTED)
-    assert "%a = buffer() {space=ub, element=fp32, elements=64, slots=2}" in text
+    assert "%a = buffer() {space=ub, element=fp32, elements=64, slots=2, rotates=true}" in text
     assert "%t = buffer() {space=ub, element=fp32, elements=64} :" in text, "no DMA touches it"
-    assert "%acc = buffer() {space=ub, element=fp32, elements=64, slots=2}" in text
+    assert "%acc = buffer() {space=ub, element=fp32, elements=64, slots=2, rotates=true}" in text
 
 
 def test_the_counter_of_an_inner_loop_goes_on_over_the_outer_one() -> None:

@@ -92,9 +92,9 @@ def _allocate_space(
 
 
 def _spell(buffer: Op) -> str:
-    """A buffer in words; one that no name of the kernel led to has its size."""
+    """A buffer in words; one that no name of the kernel led to has its elements."""
     name = buffer.result.name
-    return f"%{name}" if name else f"a buffer of {slot_size(buffer):,} bytes"
+    return name or f"an unnamed tile of {buffer.attributes['elements']:,} {buffer.attributes['element']}"
 
 
 def _slots(buffer: Op) -> int:
@@ -127,21 +127,32 @@ def _too_large(
     problem = (
         f"together need {total:,} bytes" if total > usable else f"({total:,} bytes) leave gaps and need more"
     )
-    lines = [
+    head = (
         f"tiles that are needed at the same time {problem}; "
         f"{space.name} of {_CORE_OF_SPACE[space]} has {usable:,}:"
-    ]
-    for live in at_peak:
-        buffer = live.buffer
-        count = slots[buffer]
-        times = f" ({count} slots of {sizes[buffer] // count:,})" if count > 1 else ""
-        place = f" from {buffer.location.file}:{buffer.location.line}" if buffer.location else ""
-        lines.append(f"  {sizes[buffer]:>9,} bytes{times}: {_spell(buffer)}{place}")
-    return CompileError(
-        "\n".join(lines),
-        at_peak[0].buffer.location,
-        "make the blocks of these tiles smaller, or keep fewer of them: split the work over more programs",
     )
+    lines = _list_tiles([live.buffer for live in at_peak], sizes, slots)
+    smaller = f"at least {-(-total // usable)} times smaller" if total > usable else "smaller"
+    return CompileError(
+        "\n".join([head, *lines]),
+        at_peak[0].buffer.location,
+        f"make the blocks of these tiles {smaller}, or keep fewer of them: split the work over more programs",
+    )
+
+
+def _list_tiles(buffers: Sequence[Op], sizes: Mapping[Op, int], slots: Mapping[Op, int]) -> Iterator[str]:
+    """A line for each buffer, by size; unnamed ones of one line of the kernel are one entry."""
+    entries: dict[tuple[object, str], list[Op]] = {}
+    for buffer in buffers:
+        place = f" from {buffer.location.file}:{buffer.location.line}" if buffer.location else ""
+        entries.setdefault((buffer if buffer.result.name else None, place), []).append(buffer)
+    totals = {key: sum(sizes[buffer] for buffer in entry) for key, entry in entries.items()}
+    for key in sorted(entries, key=lambda key: -totals[key]):
+        first, *others = entries[key]
+        count = slots[first]
+        times = f" ({count} slots of {sizes[first] // count:,})" if count > 1 and not others else ""
+        what = _spell(first) if not others else f"{len(others) + 1} unnamed tiles"
+        yield f"  {totals[key]:>9,} bytes{times}: {what}{key[1]}"
 
 
 def _allocate_workspace(kernel: MachineKernel) -> int:

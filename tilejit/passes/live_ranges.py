@@ -30,7 +30,7 @@ from tilejit.target.spaces import Pipe
 class LiveRange:
     """The positions [start, end] in ``ProgramOrder`` at which a buffer op's memory is in use, and by whom.
 
-    ``passes_data_on``: different slots are named, or a trip reads what an earlier one left in its slot, so the
+    ``passes_data_on``: different slots are named, or a trip reads what an earlier one left in its slot: the
     number of slots is part of what the program means.
     """
 
@@ -64,7 +64,8 @@ def _fill(found: LiveRange, order: ProgramOrder) -> None:
     found.pipes = frozenset(access.pipe for access in found.touches)
     found.passes_data_on = not _names_one_slot(found.touches)
     home = _home(found)
-    found.passes_data_on |= home is None and _turns(found.touches[0])
+    is_known_fresh = home is not None or found.buffer.attributes["rotates"] is True
+    found.passes_data_on |= not is_known_fresh and _turns(found.touches[0])
     starts, ends = [], []
     for access in found.touches:
         op = access.op

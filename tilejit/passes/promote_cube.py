@@ -124,7 +124,7 @@ class _CubeWalker(ProgramWalker):
         plan = self._plan.sums[of]
         m, n = self._padded(of)
         size = round_up(plan.rows, FRACTAL_ROWS) * round_up(plan.columns, plan.n_unit)
-        name = of.values[0].name
+        name = next((value.name for value in of.values if value.name), "")
         buffer = self._builder.buffer(plan.element, size, name, Space.L0C)
         # Stands where the sum begins, so that only loops around it use another slot in each trip.
         pointer = self._builder.reinterpret(buffer, plan.element)

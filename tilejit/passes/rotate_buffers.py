@@ -67,7 +67,7 @@ def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> 
 
 def _rotate(buffer: Op, body: Block, counter: Value, slots: int, position: int) -> None:
     """Use slot ``counter`` of a buffer in place of its only one."""
-    buffer.attributes["slots"] = slots
+    buffer.attributes.update(slots=slots, rotates=True)
     users = [user for user in buffer.result.users]
     slot = Op(
         SLOT,

@@ -35,6 +35,8 @@ BUFFER = OpDef(
         AttributeSpec("element", AttributeKind.ELEMENT),
         AttributeSpec("elements", AttributeKind.INT),  # of one slot
         AttributeSpec("slots", AttributeKind.INT, default=1),
+        # No trip of a loop reads in its slot what an earlier one left: the number of slots means nothing.
+        AttributeSpec("rotates", AttributeKind.BOOL, default=False),
         AttributeSpec("slot_bytes", AttributeKind.INT, default=0),  # from slot to slot; 0 before allocation
         AttributeSpec("address", AttributeKind.INT, default=UNPLACED),
     ),
