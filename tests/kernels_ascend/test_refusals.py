@@ -20,7 +20,7 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
     "wide_float": (
         "x_ptr=*fp32, BLOCK=64",
         "the vector unit cannot cast fp32 to fp64",
-        "convert to int8, int16, int32, int64, uint8, fp16 or bf16",
+        "pass fp32 or int32 arrays: the vector unit has no fp64",
     ),
     "old_elements": (
         "x_ptr=*fp32, out_ptr=*fp32, BLOCK=64",

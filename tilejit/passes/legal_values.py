@@ -262,6 +262,8 @@ def _has_cast(source: DType, target: DType) -> bool:
 
 
 def _instead_of_cast(source: DType, target: DType) -> str:
+    if not any(_has_cast(dtype, target) for dtype in DTYPES):
+        return f"pass fp32 or int32 arrays: the vector unit has no {target}"
     if _has_cast(source, FP32) and _has_cast(FP32, target):
         return "go through fp32"
     known = [dtype for dtype in DTYPES if _has_cast(source, dtype)]
