@@ -131,26 +131,82 @@ def test_dump_for_ascend(kernels: str, stage: str, capsys: pytest.CaptureFixture
 def test_simulate(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "trace.json"
     arguments = ["simulate", f"{kernels}:shift_kernel", "--arguments", "x_ptr=fp32[64], BLOCK=64"]
-    assert main([*arguments, "--grid", "2x1", "--blocks", "1", "--trace", str(trace)]) == 0
+    assert main([*arguments, "--grid", "1x1", "--blocks", "1", "--trace", str(trace)]) == 0
     printed = capsys.readouterr().out
     assert "shift_kernel on ascend910b2" in printed
     assert "pipe v" in printed
     assert json.loads(trace.read_text())
 
 
+_CALL = ["--arguments", "x_ptr=fp32[64], BLOCK=64"]
+_ARGUMENT = "fix: give an array as fp32[64x1024], a number, a quoted string, a tuple, True, False or None"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "grid", "message"),
+    ("options", "message"),
     [
-        ("x_ptr=fp32[64], BLOCK=64", "2,1", "cannot read the grid '2,1'\nfix: write it like 64 or 8x4"),
-        ("x_ptr=float[64], BLOCK=64", "1", "there is no dtype float"),
-        ("x_ptr=[, BLOCK=64", "1", "cannot read"),
+        ([*_CALL, "--grid", "2,1"], "cannot read the grid '2,1'\nfix: write it like 64 or 8x4"),
+        (["--arguments", "x_ptr=float[64], BLOCK=64"], "there is no dtype float"),
+        (["--arguments", "x_ptr=[, BLOCK=64"], "cannot read"),
+        (["--arguments", "x_ptr=*fp32, BLOCK=64"], f"cannot read '*fp32' among the arguments\n{_ARGUMENT}"),
+        (
+            ["--arguments", "x_ptr=fp32[999999999999], BLOCK=64"],
+            "an array fp32[999999999999] has no room in memory\nfix: use a smaller shape",
+        ),
+        ([*_CALL, "--seed", "-1"], "seed is -1\nfix: use an int from 0"),
+        ([*_CALL, "--blocks", "-1"], "blocks is -1\nfix: use an int from 1 to 48"),
+        (
+            [*_CALL, "--trace", "/no/such/trace.json"],
+            "cannot write the trace to /no/such/trace.json\nfix: name a file in a folder that can be written",
+        ),
+        ([*_CALL, "--trace", "/"], "cannot write the trace to /\nfix: name a file"),
     ],
 )
 def test_a_wrong_simulation_says_why(
-    kernels: str, arguments: str, grid: str, message: str, capsys: pytest.CaptureFixture[str]
+    kernels: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["simulate", f"{kernels}:shift_kernel", "--arguments", arguments, "--grid", grid]) == 1
+    assert main(["simulate", f"{kernels}:shift_kernel", *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_simulation_that_finds_something_fails(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["simulate", f"{kernels}:shift_kernel", "--arguments", "x_ptr=fp32[32], BLOCK=64"]
+    assert main(arguments) == 1
+    assert "of x_ptr reach 128 bytes beyond the end" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("import tilejit\nimport no_such\n", "ModuleNotFoundError in line 2: No module named 'no_such'"),
+        ("x = 1\ndef f(:\n", "SyntaxError in line 2: invalid syntax"),
+        ("1 / 0\n", "ZeroDivisionError in line 1: division by zero"),
+    ],
+)
+def test_a_file_that_fails_says_where(
+    tmp_path: Path, text: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    expected = f"tilejit: cannot import {file}: {problem}\nfix: run the file with python\n"
+    check_error(["simulate", f"{file}:kernel"], expected, capsys)
+    assert "broken" not in sys.modules
+
+
+def test_packages_go_to_folders_that_can_be_written(
+    kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    expected = (
+        f"tilejit: {tmp_path}/file exists and is no package of tilejit\n"
+        "fix: name a folder that is new or empty\n"
+    )
+    check_error(
+        ["emit", f"{kernels}:shift_kernel", *SIGNATURE, "--out", f"{tmp_path}/file"], expected, capsys
+    )
+    assert main(["emit", f"{kernels}:shift_kernel", *SIGNATURE, "--out", f"{tmp_path}/file/inside"]) == 1
+    error = capsys.readouterr().err
+    assert "cannot write" in error and error.endswith("fix: name a folder that can be written\n")
 
 
 def test_emit(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

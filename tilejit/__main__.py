@@ -8,6 +8,7 @@ import argparse
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,9 @@ from tilejit.target.cpu import PREDEFINED, CpuTarget, host
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 where it succeeded, 1 with a message on stderr where it did not."""
+    """Run a command; 0 where it succeeded, 1 with a message on stderr where it did not, or where a simulation
+    found something wrong with the kernel.
+    """
     parsed = _parse(arguments)
     try:
         if parsed.command == "dump":
@@ -37,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif parsed.command == "emit":
             print(_emit(parsed))
         elif parsed.command == "simulate":
-            print(simulate_kernel(_find_kernel(parsed.kernel), _request(parsed)), end="")
+            result = simulate_kernel(_find_kernel(parsed.kernel), _request(parsed))
+            print(result.summary(), end="")
+            return 1 if result.findings else 0
         else:
             print(_describe())
     except TilejitError as error:
@@ -68,7 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     simulate.add_argument("kernel", metavar="FILE.py:KERNEL", help="or package.module:KERNEL")
     simulate.add_argument(
-        "--arguments", default="", help="'x_ptr=fp32[64x1024], n=i32:64, BLOCK=256'; shapes in brackets"
+        "--arguments", default="", help="'x_ptr=fp32[64x1024], n=64, BLOCK=256'; shapes in brackets"
     )
     simulate.add_argument("--grid", default="1", help="programs along each axis, as 64 or 8x4")
     simulate.add_argument("--target", choices=tuple(ASCEND_NAMES), default=DEFAULT_ASCEND)
@@ -176,8 +181,24 @@ def _import(name: str) -> ModuleType:
     sys.path.insert(
         0, str(path.parent.resolve())
     )  # as Python does for a script, so that it can import its neighbours
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[path.stem]
+        raise LaunchError(
+            f"cannot import {name}: {_spell(error, path)}", "run the file with python"
+        ) from error
     return module
+
+
+def _spell(error: Exception, path: Path) -> str:
+    """An error of a user's module in words, with the line of the module if it is known."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return f"{type(error).__name__}{f' in line {line}' if line else ''}: {text}"
 
 
 def _describe() -> str:

@@ -9,7 +9,7 @@ import pytest
 
 import tilejit
 import tilejit.language as tl
-from tilejit import CompileError, LaunchError
+from tilejit import CompileError, KernelError, LaunchError
 from tilejit.ir.machine_text import parse_machine_kernel, print_machine_kernel
 from tilejit.ops.machine import MACHINE_LEVEL_OPS
 
@@ -104,8 +104,22 @@ def test_options_choose_the_chip_and_its_cores() -> None:
     ("options", "message"),
     [
         ({"target": "cpu"}, "'cpu' is not a chip that can be simulated"),
-        ({"blocks": 49}, "kernel _add: blocks is 49\nfix: use an int from 1 to 48"),
+        (
+            {"blocks": 49},
+            "kernel _add: blocks is 49; ascend910b2 has 48 vector cores\nfix: use an int from 1 to 48",
+        ),
         ({"blocks": 0}, "kernel _add: blocks is 0"),
+        ({"blocks": True}, "kernel _add: blocks is True\nfix: use an int from 1 to 48"),
+        ({"blocks": 2.0}, "kernel _add: blocks is 2.0"),
+        (
+            {"target": "ascend910"},
+            "'ascend910' is not a chip that can be simulated\nfix: use 'ascend910b'",
+        ),
+        ({"seed": "a"}, "kernel _add: seed is 'a'\nfix: use an int from 0"),
+        (
+            {"block": 3},
+            "kernel _add has no parameter block\nfix: did you mean blocks? its parameters are (x_ptr",
+        ),
         ({"seed": -1}, "kernel _add: seed is -1\nfix: use an int from 0"),
         ({"resident": [1]}, "kernel _add: resident is [1]\nfix: use names of array parameters"),
         (
@@ -149,6 +163,44 @@ def test_a_kernel_too_large_for_ub_names_its_tiles() -> None:
     x, _, out = _arrays(256)
     with pytest.raises(CompileError, match="UB"):
         _largest.simulate[(1,)](x, out, 256, BLOCK=65536)
+
+
+def test_a_call_without_a_grid_says_how_to_give_one() -> None:
+    x, y, out = _arrays(256)
+    with pytest.raises(LaunchError, match=re.escape("write _add.simulate[grid](...)")) as raised:
+        _add.simulate(x, y, out, 256, BLOCK=256)
+    assert raised.value.message == "kernel _add is simulated over a grid"
+
+
+def test_cube_kernels_have_as_many_blocks_as_ai_cores() -> None:
+    a, c = np.ones((64, 64), np.float16), np.zeros((64, 64), np.float32)
+    message = "kernel _dot: blocks is 25; ascend910b2 has 24 AI cores\nfix: use an int from 1 to 24"
+    with pytest.raises(LaunchError, match=re.escape(message)):
+        _dot.simulate[(1, 1)](a, a, c, 64, 64, 64, SIZE=64, blocks=25)
+
+
+def test_launch_options_count_and_those_of_gpus_do_not() -> None:
+    x, y, out = _arrays(256)
+    _add.simulate[(1,)](x, y, out, 256, BLOCK=256, num_warps=8, enable_fp_fusion=True).check()
+    np.testing.assert_array_equal(out, x + y)
+
+
+def test_a_trace_needs_the_spans() -> None:
+    x, y, out = _arrays(256)
+    result = _add.simulate[(1,)](x, y, out, 256, BLOCK=256)
+    with pytest.raises(LaunchError, match="the simulation of _add kept no spans to draw") as raised:
+        result.trace()
+    assert raised.value.hint == "simulate with keep_spans=True"
+
+
+def test_what_is_found_is_told_once() -> None:
+    x, y, out = _arrays(256)
+    with pytest.raises(KernelError, match="x_ptr reach 624 bytes beyond the end") as raised:
+        _add.simulate[(1,)](x[:100], y, out, 256, BLOCK=256).check()
+    line = raised.value.location
+    assert line is not None and line.function == "_add"
+    places = [text for text in str(raised.value).splitlines() if text.startswith("  at ")]
+    assert len(places) == str(raised.value).count("kernel _add: ")
 
 
 def test_dots_run_on_the_cube_cores() -> None:

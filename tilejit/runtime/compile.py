@@ -23,7 +23,7 @@ from tilejit.frontend.signature import (
     Specialisation,
 )
 from tilejit.ir.types import DTYPE_BY_NAME, DType
-from tilejit.runtime.ascend_names import ASCEND_NAMES, resolve_ascend
+from tilejit.runtime.ascend_names import resolve_ascend
 from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
 from tilejit.runtime.config import Heuristics
 from tilejit.runtime.kernel import Kernel
@@ -88,7 +88,7 @@ def compile(
     plain = kernel
     while isinstance(plain, Heuristics):
         plain = plain.fn
-    is_ascend = isinstance(target, AscendTarget) or target in ASCEND_NAMES
+    is_ascend = isinstance(target, AscendTarget) or (isinstance(target, str) and target.startswith("ascend"))
     if signature is None:
         completed = kernel.complete(args, kwargs) if isinstance(kernel, Heuristics) else kwargs
         options = plain.settings(completed).options

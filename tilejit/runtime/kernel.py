@@ -174,20 +174,27 @@ class Kernel(TracedFunction):
         # The Ascend half is as large as the rest: programs that run on the CPU alone do not load it.
         from tilejit.runtime.simulation import Simulate, Simulator  # noqa: PLC0415
 
-        return Simulate(functools.partial(self._simulate, Simulator(self.source)))
+        return Simulate(self.name, functools.partial(self._simulate, Simulator(self.source)))
 
     def _simulate(
         self, simulator: Simulator, grid: object, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> SimulationResult:
         self._check_outside()
-        known = simulator.setting_names
-        named = {n: value for n, value in kwargs.items() if n in known and n not in self._names}
-        settings = simulator.settings(named)
-        rest = {name: value for name, value in kwargs.items() if name not in named}
+        settings_given, options_given, rest = dict[str, object](), dict[str, object](), dict[str, object]()
+        for name, value in kwargs.items():
+            if name in self._names:
+                rest[name] = value
+            elif name in simulator.setting_names:
+                settings_given[name] = value
+            elif name in LAUNCH_OPTIONS:
+                options_given[name] = value
+            elif name not in IGNORED_LAUNCH_KEYWORDS:
+                raise unknown_keyword(self.name, name, [*self.arg_names, *simulator.setting_names])
+        settings = simulator.settings(settings_given)
         matched = match_arguments(self.name, self.source.parameters, args, rest)
         sizes = normalise_grid(self.name, grid(matched) if callable(grid) else grid)
         call = bind(self.name, self.source.parameters, matched, self.rules)
-        return simulator.run(call, sizes, settings, self.settings({}).options)
+        return simulator.run(call, sizes, settings, self.settings(options_given).options)
 
     def _add_fast_launch(
         self, grid: tuple[object, ...] | int, compiled: CompiledKernel, site: CallSite, sizes: Grid

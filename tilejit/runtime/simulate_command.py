@@ -4,12 +4,14 @@ reports.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tilejit.backend.ascend.result import SimulationResult
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPE_BY_NAME, INT1, DType
 from tilejit.runtime.compile import parse_literal, split_signature
@@ -38,14 +40,18 @@ class SimulationRequest:
     trace: Path | None = None
 
 
-def simulate_kernel(kernel: Kernel | Heuristics, request: SimulationRequest) -> str:
-    """Run the kernel as asked and return the report.
+def simulate_kernel(kernel: Kernel | Heuristics, request: SimulationRequest) -> SimulationResult:
+    """Run the kernel as asked and return what came of it.
 
     Raises: LaunchError where the request is wrong, CompileError where the kernel cannot run there.
     """
     plain = kernel
     while isinstance(plain, Heuristics):
         plain = plain.fn
+    if request.seed < 0:
+        raise LaunchError(f"seed is {request.seed}", "use an int from 0")
+    if request.trace is not None:
+        _check_writable(request.trace)
     generator = np.random.default_rng(request.seed)
     given = {name: _value(text, generator) for name, text in split_signature(request.arguments).items()}
     arguments = kernel.complete((), given) if isinstance(kernel, Heuristics) else given
@@ -58,7 +64,7 @@ def simulate_kernel(kernel: Kernel | Heuristics, request: SimulationRequest) -> 
     )
     if request.trace is not None:
         request.trace.write_text(result.trace())
-    return result.summary()
+    return result
 
 
 def _grid(text: str) -> tuple[int, ...]:
@@ -70,11 +76,34 @@ def _grid(text: str) -> tuple[int, ...]:
 def _value(text: object, generator: np.random.Generator) -> object:
     match = _ARRAY.match(str(text))
     if match is None:
-        return parse_literal(str(text))
+        return _literal(str(text))
     dtype = DTYPE_BY_NAME.get(match["dtype"])
     if dtype is None:
         raise LaunchError(f"there is no dtype {match['dtype']}", f"use one of {', '.join(DTYPE_BY_NAME)}")
-    return _random_array(dtype, tuple(map(int, match["shape"].split("x"))), generator)
+    try:
+        return _random_array(dtype, tuple(map(int, match["shape"].split("x"))), generator)
+    except (MemoryError, ValueError):
+        raise LaunchError(f"an array {text} has no room in memory", "use a smaller shape") from None
+
+
+def _literal(text: str) -> object:
+    try:
+        return parse_literal(text)
+    except LaunchError:
+        raise LaunchError(
+            f"cannot read '{text}' among the arguments",
+            "give an array as fp32[64x1024], a number, a quoted string, a tuple, True, False or None",
+        ) from None
+
+
+def _check_writable(path: Path) -> None:
+    """See whether a file can be written before the work is done. Raises: LaunchError."""
+    if (
+        path.is_dir()
+        or not path.parent.is_dir()
+        or not os.access(path if path.exists() else path.parent, os.W_OK)
+    ):
+        raise LaunchError(f"cannot write the trace to {path}", "name a file in a folder that can be written")
 
 
 def _random_array(dtype: DType, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:

@@ -23,6 +23,7 @@ from tilejit.runtime.ascend_names import DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.binding import BoundCall
 from tilejit.runtime.launcher import Grid
 from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Core
 
 SimulateFunction = Callable[..., SimulationResult]
 
@@ -47,9 +48,10 @@ def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationS
     """Check the options of a simulated launch. Raises: LaunchError for a value of the wrong kind."""
     target = resolve_ascend(given.get("target", DEFAULT_ASCEND))
     blocks, seed = given.get("blocks"), given.get("seed", 0)
-    cores = target.vector_cores
-    if blocks is not None and not (isinstance(blocks, int) and 1 <= blocks <= cores):
-        raise LaunchError(f"kernel {kernel}: blocks is {blocks!r}", f"use an int from 1 to {cores}")
+    if blocks is not None and (not isinstance(blocks, int) or isinstance(blocks, bool) or blocks < 1):
+        raise LaunchError(
+            f"kernel {kernel}: blocks is {blocks!r}", f"use an int from 1 to {target.vector_cores}"
+        )
     if not isinstance(seed, int) or seed < 0:
         raise LaunchError(f"kernel {kernel}: seed is {seed!r}", "use an int from 0")
     values, spans = bool(given.get("values", True)), bool(given.get("keep_spans", False))
@@ -105,6 +107,7 @@ class Simulator:
         if unknown:
             problem = f"kernel {self._source.name}: resident names {unknown[0]}, which is no array"
             raise LaunchError(problem, f"use some of {', '.join(call.arrays)}")
+        self._check_blocks(compiled, settings)
         return simulate(
             compiled.machine,
             arguments,
@@ -117,6 +120,16 @@ class Simulator:
             extrapolate=settings.extrapolate,
             resident=settings.resident,
         )
+
+    def _check_blocks(self, compiled: AscendKernel, settings: SimulationSettings) -> None:
+        has_cubes = Core.AIC in compiled.machine.functions
+        cores = settings.target.cube_cores if has_cubes else settings.target.vector_cores
+        if settings.blocks is not None and settings.blocks > cores:
+            raise LaunchError(
+                f"kernel {self._source.name}: blocks is {settings.blocks}; {settings.target.name} has "
+                f"{cores} {'AI cores' if has_cubes else 'vector cores'}",
+                f"use an int from 1 to {cores}",
+            )
 
 
 def as_numpy(view: ArrayView) -> np.ndarray:
@@ -139,9 +152,16 @@ class Simulate:
     """What ``kernel.simulate`` is: ``[grid]`` gives a function that takes the kernel's arguments."""
 
     def __init__(
-        self, run: Callable[[object, Sequence[object], Mapping[str, object]], SimulationResult]
+        self, kernel: str, run: Callable[[object, Sequence[object], Mapping[str, object]], SimulationResult]
     ) -> None:
+        self._kernel = kernel
         self._run = run
+
+    def __call__(self, *args: object, **kwargs: object) -> SimulationResult:
+        """Refuse a call without a grid."""
+        raise LaunchError(
+            f"kernel {self._kernel} is simulated over a grid", f"write {self._kernel}.simulate[grid](...)"
+        )
 
     def __getitem__(self, grid: object) -> SimulateFunction:
         def launch(*args: object, **kwargs: object) -> SimulationResult:

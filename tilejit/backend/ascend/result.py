@@ -9,7 +9,7 @@ from tilejit.backend.ascend.memory_map import memory_svg, memory_text
 from tilejit.backend.ascend.report import Finding, spell_op
 from tilejit.backend.ascend.timeline import Span
 from tilejit.backend.ascend.trace import chrome_trace
-from tilejit.diagnostics import InternalError, KernelError
+from tilejit.diagnostics import KernelError, LaunchError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction, MachineKernel
 from tilejit.target.ascend import AscendTarget
@@ -74,12 +74,16 @@ class SimulationResult:
     def check(self) -> None:
         """Raise KernelError with the findings where there are any."""
         if self.findings:
-            raise KernelError("\n".join(map(str, self.findings)), self.findings[0].location)
+            error = KernelError("\n".join(map(str, self.findings)))
+            error.location = self.findings[0].location  # its line is in the text already
+            raise error
 
     def trace(self) -> str:
         """The spans as JSON that Perfetto and Chrome's tracing page show."""
         if not self.spans:
-            raise InternalError("a trace needs a simulation with keep_spans=True")
+            raise LaunchError(
+                f"the simulation of {self.kernel.name} kept no spans to draw", "simulate with keep_spans=True"
+            )
         return chrome_trace(self.core_names, self.spans, self.target.clock_ghz)
 
     def memory_map(self) -> str:
