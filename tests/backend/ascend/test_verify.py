@@ -372,3 +372,26 @@ body(%k: int32):
 }
 """
     assert find_faults(single(buffer("a", slots=2) + body), ASCEND_910B1) == ()
+
+
+def test_slots_that_programs_take_in_turn_come_round() -> None:
+    """Two programs have a slot each: only the third waits for the first."""
+    body = """
+%first = block_index() : int32
+%step = block_count() : int32
+for(%first, %n, %step) {
+body(%task: int32):
+  %s = slot(%a, %task) : ptr<ub fp32>
+  %id = irem(%task, #2) : int32
+  copy_in(%s, %x, #1, #256)
+  set_flag(%id) {source=mte2, target=v}
+  wait_flag(%id) {source=mte2, target=v}
+  pipe_barrier() {pipe=v}
+  vexp(%b, %s, #64)
+  yield()
+}
+"""
+    text = machine_text(buffer("a", slots=2) + buffer("b") + body)
+    made = allocate(machine_kernel(text), ASCEND_910B1, PassContext())
+    kinds = {finding.kind for finding in find_faults(made, ASCEND_910B1)}
+    assert kinds == {FindingKind.FLAG, FindingKind.RACE}

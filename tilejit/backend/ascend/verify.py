@@ -9,11 +9,11 @@ Before: a kernel at the machine level. After: it is known that
 - what decides over cross-core flags is the same on all cores.
 
 The middle part is found out by running: the functions are walked with trip counts of 0, 1, 2, S, S + 1 and
-2 S + 1, S being the most slots of a buffer, over two programs of the grid, and with small and large arguments
-so that conditions go both ways. Where cores count flags for each other, how often a loop runs and what else
-its bound decides must fit together: there the loops run as the text says, for arguments that give these trip
-counts to loops over blocks. Time and values play no part (``verify_run``): vector clocks tell what is
-ordered. A finding here is a fault of the compiler, or of a kernel written by hand.
+2 S + 1, S being the most slots of a buffer, over two programs of the grid and once over 2 S + 1, and with
+small and large arguments so that conditions go both ways. Where cores count flags for each other, how often a
+loop runs and what else its bound decides must fit together: there the loops run as the text says, for
+arguments that give these trip counts to loops over blocks. Time and values play no part (``verify_run``):
+vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a kernel written by hand.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
     for trips in counts:
         for number in (LARGE, SMALL, ODD) if is_branching or trips == counts[-1] else (LARGE,):
             yield Sample(number, _PROGRAMS, trips), False
+    yield Sample(LARGE, counts[-1], 1), False
     yield Sample(LARGE, 1, counts[-1]), True
 
 
