@@ -374,6 +374,22 @@ body(%k: int32):
     assert find_faults(single(buffer("a", slots=2) + body), ASCEND_910B1) == ()
 
 
+@pytest.mark.parametrize(("place", "expected"), [(8, []), (16, [FindingKind.RACE])])
+def test_rows_that_do_not_fit_their_slot_leave_the_gaps_between_rows_alone(
+    place: int, expected: list[FindingKind]
+) -> None:
+    body = f"""
+%one = constant() {{value=1, dtype=int32}} : int32
+%rows = min(%n, #8) : int32
+copy_in(%a, %x, %rows, #32, ub_gap=%one)
+%gap = addptr(%a, #{place}) : ptr<ub fp32>
+vexp(%gap, %gap, #8)
+"""
+    text = machine_text(buffer("a", elements=64) + body)
+    made = allocate(machine_kernel(text), ASCEND_910B1, PassContext())
+    assert [finding.kind for finding in find_faults(made, ASCEND_910B1)] == expected
+
+
 def test_slots_that_programs_take_in_turn_come_round() -> None:
     """Two programs have a slot each: only the third waits for the first."""
     body = """

@@ -13,7 +13,7 @@ run as often as they say, and what they do wrong shows early.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tilejit.backend.ascend.crossing import CrossFlags
@@ -402,10 +402,16 @@ def _within_a_slot(access: Access, roots: Sequence[Value | None]) -> Iterator[Ac
         number = (access.start - start) // step if slots > 1 else 0
         end = start + number * step + size
         if 0 <= number < slots and start <= access.start < end:
-            is_inside = access.end <= end
-            yield (
-                access
-                if is_inside
-                else Access(access.space, access.start, end - access.start, access.is_write)
-            )
+            yield _cut_off(access, end)
             return
+
+
+def _cut_off(access: Access, end: int) -> Access:
+    """The part of an access below ``end``: whole rows of the outermost dimension, where one of them fits."""
+    if access.end <= end:
+        return access
+    if access.dims and access.dims[0][1] > 0:
+        (_, stride), inner = access.dims[0], replace(access, dims=access.dims[1:])
+        rows = (end - inner.end) // stride + 1
+        return replace(access, dims=((rows, stride), *inner.dims)) if rows > 0 else _cut_off(inner, end)
+    return Access(access.space, access.start, end - access.start, access.is_write)
