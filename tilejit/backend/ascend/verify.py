@@ -64,6 +64,9 @@ def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, .
 def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
     """What to run a kernel for: samples, and whether accesses to arguments are compared."""
     counts = trip_counts(kernel)
+    if kernel.is_mixed and not _depends_on_the_launch(kernel):
+        yield Sample(LARGE, _PROGRAMS), False
+        return
     if kernel.is_mixed:
         for trips in counts:
             for size in _block_sizes(kernel):
@@ -76,6 +79,11 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
             yield Sample(number, _PROGRAMS, trips), False
     yield Sample(LARGE, counts[-1], 1), False
     yield Sample(LARGE, 1, counts[-1]), True
+
+
+def _depends_on_the_launch(kernel: MachineKernel) -> bool:
+    """Whether some scalar of a kernel comes from its arguments, the grid or memory."""
+    return any(open_values(function) for function in kernel.functions.values())
 
 
 def _branches_on_the_launch(kernel: MachineKernel) -> bool:
