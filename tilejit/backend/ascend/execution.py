@@ -64,7 +64,8 @@ class Execution:
         job.accesses = site.facts.accesses(instruction)
         fault = overlap_fault(instruction, job.accesses) if site.pipe is Pipe.V else None
         if fault is not None:
-            self._findings.add(FindingKind.LIMIT, f"{fault}, in {spell_op(site.op)}", site.op, about="overlap")
+            text = f"{fault}, in {spell_op(site.op)}"
+            self._findings.add(FindingKind.LIMIT, text, site.op, about="overlap")
             job.is_dead = True
             return
         self._access(job.accesses, site.op, queue.core, queue.component, queue.index, queue.clock, job)

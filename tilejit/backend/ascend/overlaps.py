@@ -62,8 +62,9 @@ def _folds(instruction: Instruction, read: Access) -> bool:
     first = [instruction.values[name] for name in _FIRST_SOURCES if name in instruction.values]
     if read.start in first:
         return False
-    accumulates = "src1" not in instruction.values or instruction.op.name not in _FOLDING
-    return accumulates or instruction.element("dst") in _FOLDED
+    facts = instruction.op.definition.machine
+    accumulates = facts is not None and "dst" in facts.reads
+    return accumulates or (instruction.op.name in _FOLDING and instruction.element("dst") in _FOLDED)
 
 
 def _narrows_in_place(instruction: Instruction) -> bool:
