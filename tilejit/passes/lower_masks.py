@@ -27,6 +27,7 @@ from tilejit.ops.machine.vector import VADDS, VAND, VMAX, VNOT, VOR
 from tilejit.ops.machine.vector_select import VCMP, VCMPS, VSEL, Predicate, SelectMode
 from tilejit.passes.legal_values import instead_of_type
 from tilejit.passes.lowering import Lowering
+from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_homes import (
     EXACT_IN_FP32,
     STRIP_BYTES,
@@ -316,10 +317,9 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     bound = bound_of(lowering, op.operand("condition"))
     target = lowering.destination(op)
     if bound is not None and bound.step == 1 and isinstance(other, Value):
-        if target.layout.rows == 1:
-            _keep_prefix(lowering, target, bound, chosen, other)
-            return target
-        if type.shape[bound.dim] == target.layout.columns and product(type.shape[bound.dim + 1 :]) == 1:
+        layout = target.layout
+        is_column = type.shape[bound.dim] == layout.columns and product(type.shape[bound.dim + 1 :]) == 1
+        if layout.rows == 1 or is_column:
             _keep_prefixes(lowering, target, bound, chosen, other)
             return target
     bits = bits_of(lowering, op.operand("condition"))
@@ -327,43 +327,13 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     return target
 
 
-def _keep_prefix(
-    lowering: Lowering, target: UbTile, bound: Bound, chosen: Source | Value, other: Value
-) -> None:
-    """Write ``chosen``, then ``other`` behind the lanes within the bound.
-
-    One repeat is selected, whole repeats behind it are filled.
-    """
-    builder, size = lowering.builder, target.layout.columns
-    count = bound_count(lowering, bound, size)
-    source = lowering.as_source(chosen)
-    if source.pointer is not target.pointer:
-        copy_tile(builder, target, source)
-    start = builder.mul(builder.divide(count, STRIP_LANES), STRIP_LANES)
-    rest = builder.value(builder.value(builder.sub(count, start), INT32), FP32)
-    table = lowering.table(FP32, 0, STRIP_LANES)
-    bits = builder.buffer(UINT8, BLOCK_BYTES)
-    operands: dict[str, Value | int] = {
-        "dst": bits,
-        "src": table.pointer,
-        "scalar": rest,
-        "count": STRIP_LANES,
-    }
-    builder.make(VCMPS, operands, {"predicate": Predicate.LT})
-    first = builder.move(target.pointer, start)
-    is_inside = builder.compare(CmpPredicate.LT, builder.value(start, INT32), size)
-    operands = {"dst": first, "mask": bits, "src0": first, "src1": lowering.as_source(other).pointer}
-    operands |= {"count": STRIP_LANES, "repeats": builder.select(is_inside, 1, 0)}
-    builder.make(VSEL, operands, {"mode": SelectMode.REGISTER, "strides": (1, 1, 0, 8, 8, 0)})
-    behind = builder.add(start, STRIP_LANES)
-    missing = builder.maximum(builder.sub(size, behind), 0)
-    lowering.fill(builder.move(target.pointer, behind), FP32, other, missing)
-
-
 def _keep_prefixes(
     lowering: Lowering, target: UbTile, bound: Bound, chosen: Source | Value, other: Value
 ) -> None:
-    """The same for the first lanes of each of several rows; where all are within the bound, a mere copy."""
+    """Write ``chosen``, then ``other`` behind the lanes of each row within the bound.
+
+    One repeat of a row is selected, what is behind it filled; of several rows only where lanes are missing.
+    """
     builder, layout = lowering.builder, target.layout
     count = bound_count(lowering, bound, layout.columns)
     source = lowering.as_source(chosen)
@@ -377,17 +347,19 @@ def _keep_prefixes(
     table, bits = lowering.table(FP32, 0, STRIP_LANES), builder.buffer(UINT8, BLOCK_BYTES)
     operands: dict[str, Value | int] = {"dst": bits, "src": table.pointer, "scalar": rest}
     builder.make(VCMPS, {**operands, "count": STRIP_LANES}, {"predicate": Predicate.LT})
-    other_source = lowering.as_source(other)
-    behind = builder.add(start, lanes)
-    missing = builder.maximum(builder.sub(layout.columns, behind), 0)
+    filler = lowering.as_source(other)
+    missing = builder.maximum(builder.sub(layout.columns, builder.add(start, lanes)), 0)
 
-    def keep(row: Value) -> None:
+    def keep(row: Index) -> None:
         first = builder.move(target.pointer, builder.add(builder.mul(row, layout.pitch), start))
-        choice = {"dst": first, "mask": bits, "src0": first, "src1": other_source.pointer}
+        choice = {"dst": first, "mask": bits, "src0": first, "src1": filler.pointer}
         attributes: dict[str, Attribute] = {"mode": SelectMode.REGISTER, "strides": (1, 1, 0, 8, 8, 0)}
         builder.make(VSEL, {**choice, "count": lanes, "repeats": 1}, attributes)
         lowering.fill(builder.move(first, lanes), FP32, other, missing)
 
+    if layout.rows == 1:
+        keep(0)
+        return
     is_short = builder.compare(CmpPredicate.LT, builder.value(count, INT32), layout.columns)
     builder.loop(builder.select(is_short, layout.rows, 0), keep)
 
