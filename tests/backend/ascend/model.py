@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,17 @@ import numpy as np
 import pytest
 
 from tilejit.backend.ascend.emit_ascendc import AscendSource
+from tilejit.backend.ascend.package import package_files
 from tilejit.ir.core import ArgumentSource
 from tilejit.target.spaces import Core
 
 API_MODEL = Path(__file__).with_name("api_model")
+HOST = Path(__file__).with_name("vendor_samples")
+"""Stand-ins of the headers that host programs include."""
+
+LAUNCH = re.compile(r"(\w+(?:<[\w, ]*>)?)<<<(\w+), (?:0|nullptr), stream>>>\(([^;]*)\);")
+"""A kernel's launch: its name, the number of blocks, its arguments."""
+
 _FLAGS = ("-std=c++17", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror", "-Wno-unused-variable")
 
 
@@ -63,7 +71,7 @@ def build(text: str, headers: Mapping[str, str], optimisation: str = "-O0") -> c
             (folder / name).write_text(content)
         (folder / "main.cpp").write_text(text)
         built = subprocess.run(
-            [*command, *_FLAGS, optimisation, f"-I{API_MODEL}", "main.cpp", "-o", "kernel.so"],
+            [*command, *_FLAGS, optimisation, f"-I{API_MODEL}", f"-I{HOST}", "main.cpp", "-o", "kernel.so"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         messages.write_text(built.stderr)
@@ -72,18 +80,22 @@ def build(text: str, headers: Mapping[str, str], optimisation: str = "-O0") -> c
 
 
 def _main_text(sources: Sequence[AscendSource]) -> str:
-    """A C function that runs one of the kernels on the model; every kernel has a namespace of its own."""
+    """A C function that runs one of the kernels on the model, through its launcher, each in a namespace."""
     includes, cases = [], []
     for number, source in enumerate(sources):
-        pointers = [parameter for parameter in source.parameters if parameter.is_pointer]
-        arguments = [f"static_cast<uint8_t *>(pointers[{position}])" for position in range(len(pointers))]
-        if len(pointers) < len(source.parameters):
-            arguments.append(f"*static_cast<const kernel{number}::{source.struct_name} *>(tiling)")
-        includes.append(f'namespace kernel{number} {{\n#include "{source.file_name}"\n}}')
-        cases.append(f"case {number}: kernel{number}::{source.name}({', '.join(arguments)}); break;")
+        arguments, pointers = ["blocks", "nullptr"], 0
+        for parameter in source.parameters:
+            if parameter.is_pointer:
+                arguments.append(f"static_cast<uint8_t *>(pointers[{pointers}])")
+                pointers += 1
+            else:
+                struct = f"kernel{number}::{source.struct_name}"
+                arguments.append(f"static_cast<const {struct} *>(tiling)->{parameter.name}")
+        includes.append(f'namespace kernel{number} {{\n#include "{_launcher_name(source)}"\n}}')
+        cases.append(f"case {number}: kernel{number}::call({', '.join(arguments)}); break;")
     return f"""\
 #include <cstdint>
-#include "run.h"
+#include "acl/acl.h"
 {chr(10).join(includes)}
 
 static std::string message;
@@ -103,6 +115,17 @@ extern "C" const char *run(int kernel, int blocks, int aic, int aivs, int count,
     return message.c_str();
 }}
 """
+
+
+def _launcher_name(source: AscendSource) -> str:
+    return f"{source.name}_launch.asc"
+
+
+def _launcher(source: AscendSource) -> str:
+    """The launcher of the package as threads of the model call it: once for each core, without a stream."""
+    text, launches = LAUNCH.subn(r"\1(\3);", package_files(source)[_launcher_name(source)])
+    assert launches == 1
+    return text.replace('extern "C" void call', "inline void call")
 
 
 def _tiling_struct(source: AscendSource, values: Mapping[str, int | float]) -> ctypes.Structure:
@@ -126,7 +149,8 @@ class ModelLibrary:
         self.sources = list(sources)
         headers = {source.file_name: source.kernel for source in sources}
         headers |= {source.tiling_name: source.tiling for source in sources}
-        assert len(headers) == 2 * len(self.sources)
+        headers |= {_launcher_name(source): _launcher(source) for source in sources}
+        assert len(headers) == 3 * len(self.sources)
         self._library = build(_main_text(self.sources), headers, optimisation)
         self._library.run.restype = ctypes.c_char_p
 

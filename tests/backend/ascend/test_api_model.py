@@ -40,7 +40,17 @@ PipeBarrier<PIPE_V>(); Compare(m,x,y,CMPMODE::LT,n);
 PipeBarrier<PIPE_V>(); Select(x,m,y,z,SELMODE::VSEL_TENSOR_TENSOR_MODE,n);
 PipeBarrier<PIPE_V>(); Gather(x,y,byteOffsets,0,n);
 """
+_QUEUES = """TPipe pipe; TQue<TPosition::VECIN, 1> in; TQue<TPosition::VECOUT, 2> out;
+pipe.InitBuffer(in, 1, 400); pipe.InitBuffer(out, 2, 400);
+"""
+_THROUGH_QUEUES = """for (int i = 0; i < 3; ++i) {
+auto a = in.AllocTensor<float>(); DataCopyPad(a, g, {1, 400, 0, 0, 0}, {false, 0, 0, 0.0f}); in.EnQue(a);
+a = in.DeQue<float>(); auto b = out.AllocTensor<float>(); Adds(b, a, 1.0f, 100); in.FreeTensor(a);
+out.EnQue(b); b = out.DeQue<float>(); DataCopyPad(g[128 * (i + 1)], b, {1, 400, 0, 0, 0});
+out.FreeTensor(b); }
+"""
 _GOOD: dict[str, Snippet] = {
+    "queues": Snippet(aiv=_GLOBAL + _QUEUES + _THROUGH_QUEUES),
     "the vendor's argument orders": aiv(_VENDOR),
     "a wait issued before its set": aiv(
         "WaitFlag<HardEvent::MTE2_V>(0); Adds(y, x, 1.0f, 100);" + _LOAD + "SetFlag<HardEvent::MTE2_V>(0);"
@@ -58,6 +68,26 @@ _GOOD: dict[str, Snippet] = {
 _ADD = "Add(y, x, x, 100);"
 _BAD: dict[str, tuple[Snippet, str]] = {
     "no InitSocState": (Snippet(aiv=_END), "PipeBarrier: comes before InitSocState"),
+    "a buffer that never goes back": (
+        Snippet(
+            aiv=_GLOBAL + _QUEUES + _THROUGH_QUEUES.replace("in.FreeTensor(a);", "")
+        ),
+        "AllocTensor: no buffer of the queue is free",
+    ),
+    "a queue read before it is filled": (
+        Snippet(aiv=_QUEUES + "in.AllocTensor<float>(); in.DeQue<float>();"), "DeQue: the queue is empty"
+    ),
+    "a tensor of another queue": (
+        Snippet(aiv=_QUEUES + "auto a = in.AllocTensor<float>(); out.EnQue(a);"),
+        "EnQue: the tensor is none that this queue has given out",
+    ),
+    "work past a queue": (
+        Snippet(
+            aiv=_GLOBAL + _QUEUES + "auto a = in.AllocTensor<float>(); "
+            "DataCopyPad(a, g, {1, 400, 0, 0, 0}, {false, 0, 0, 0.0f}); Adds(a, a, 1.0f, 100);"
+        ),
+        "Adds: race in UB at byte 0: the write of pipe MTE2",
+    ),
     "no last barrier": (Snippet(aiv="InitSocState();"), "does not end in PipeBarrier<PIPE_ALL>"),
     "no flag": (aiv(_LOAD + _ADD), "Add: race in UB at byte 0: the write of pipe MTE2 of block 0 AIV0"),
     "no barrier": (

@@ -149,6 +149,28 @@ inline void DataCopy(const LocalTensor<T> &dst, const LocalTensor<U> &src, const
     }
 }
 
+// The same for a number of elements that are whole blocks.
+template <typename D, typename S>
+inline void copy_elements(const D &dst, const S &src, uint32_t bytes, int line)
+{
+    if (bytes % model::BLOCK) {
+        model::fail("DataCopy", line, std::to_string(bytes) + " bytes are no whole blocks");
+    }
+    DataCopy(dst, src, DataCopyParams(1, bytes / model::BLOCK, 0, 0), line);
+}
+
+template <typename T>
+inline void DataCopy(const LocalTensor<T> &dst, const GlobalTensor<T> &src, uint32_t count, int line = __builtin_LINE())
+{
+    copy_elements(dst, src, count * sizeof(T), line);
+}
+
+template <typename T>
+inline void DataCopy(const GlobalTensor<T> &dst, const LocalTensor<T> &src, uint32_t count, int line = __builtin_LINE())
+{
+    copy_elements(dst, src, count * sizeof(T), line);
+}
+
 template <typename T>
 inline void DataCopy(const LocalTensor<T> &dst, const GlobalTensor<T> &src, const Nd2NzParams &p,
                      int line = __builtin_LINE())

@@ -273,13 +273,27 @@ inline T element(const uint8_t *bytes, int64_t index)
     return value;
 }
 
+// The number at a place, widened. A nibble has a sign.
+template <typename T>
+inline auto number_at(const uint8_t *bytes, int64_t index)
+{
+    if constexpr (std::is_same_v<T, AscendC::int4b_t>) {
+        const int half = bytes[index / 2] >> index % 2 * 4 & 15;
+        return static_cast<int64_t>(half < 8 ? half : half - 16);
+    } else if constexpr (std::is_same_v<T, int8_t>) {
+        return static_cast<int64_t>(element<T>(bytes, index));
+    } else {
+        return widened(element<T>(bytes, index));
+    }
+}
+
 template <typename T, typename U>
 inline void multiply_matrices(int line, const AscendC::LocalTensor<T> &dst, const AscendC::LocalTensor<U> &a,
                      const AscendC::LocalTensor<U> &b, const AscendC::LocalTensor<T> *bias, const AscendC::MmadParams &p)
 {
     constexpr bool fits = (one_of<U, half, bfloat16_t, float> && std::is_same_v<T, float>) ||
-                          (std::is_same_v<U, int8_t> && std::is_same_v<T, int32_t>);
-    static_assert(fits, "the cube multiplies half, bfloat16_t and float to float, int8_t to int32_t");
+                          (one_of<U, int8_t, AscendC::int4b_t> && std::is_same_v<T, int32_t>);
+    static_assert(fits, "the cube multiplies half, bfloat16_t and float to float, int8_t and int4b_t to int32_t");
     if (dst.space() != L0C || a.space() != L0A || b.space() != L0B) {
         fail("Mmad", line, "operands belong in L0C, L0A and L0B");
     }
@@ -289,22 +303,23 @@ inline void multiply_matrices(int line, const AscendC::LocalTensor<T> &dst, cons
     for (const auto extent : {p.m, p.n, p.k}) {
         check_range("Mmad", line, "an extent", extent, 0, 4095);
     }
-    const bool from_bias = p.cmatrixSource && !p.cmatrixInitVal;
-    if (from_bias && (!bias || bias->space() != BT)) {
-        fail("Mmad", line, "cmatrixSource needs a bias in the bias table");
+    const bool from_bias = (p.cmatrixSource || bias) && !p.cmatrixInitVal;
+    if (bias && bias->space() != BT) {
+        fail("Mmad", line, "the bias is not in the bias table");
     }
-    const AscendC::LocalTensor<T> start = bias ? *bias : dst;
+    // Without a tensor the bias is what lies at the start of the table.
+    const AscendC::LocalTensor<T> start = bias ? *bias : AscendC::LocalTensor<T>(AscendC::TPosition::C2, 0, 256);
     issue(PIPE_M, "Mmad", line, [=](Exec &exec) {
         if (!p.m || !p.n || !p.k) {
             return;
         }
-        constexpr int64_t c0 = BLOCK / static_cast<int64_t>(sizeof(U));
+        constexpr int64_t c0 = std::is_same_v<U, AscendC::int4b_t> ? 64 : BLOCK / static_cast<int64_t>(sizeof(U));
         const int64_t m = (p.m + 15) / 16, n = (p.n + 15) / 16;
         const int64_t k = p.kDirectionAlign ? 2 * ((p.k + 2 * c0 - 1) / (2 * c0)) : (p.k + c0 - 1) / c0;
         const bool gemv = p.m == 1;
         exec.ordered_with_own = m * n >= 10;  // long enough for the one before it to have finished
         exec.unit_flag = p.unitFlag != 0;
-        const uint8_t *left = read_bytes(exec, a, 0, gemv ? up(p.k * sizeof(U), BLOCK) : m * k * FRACTAL);
+        const uint8_t *left = read_bytes(exec, a, 0, gemv ? up(AscendC::bytes_of<U>(p.k), BLOCK) : m * k * FRACTAL);
         const uint8_t *right = read_bytes(exec, b, 0, n * k * FRACTAL);
         const uint8_t *first = from_bias ? read_bytes(exec, start, 0, n * 64) : nullptr;
         const int64_t rows = gemv ? 1 : m * 16;
@@ -317,13 +332,9 @@ inline void multiply_matrices(int line, const AscendC::LocalTensor<T> &dst, cons
                 }
                 for (int64_t x = 0; x < p.k; ++x) {
                     const int64_t at = gemv ? x : ((i / 16 * k + x / c0) * 16 + i % 16) * c0 + x % c0;
-                    const U one = element<U>(left, at);
-                    const U two = element<U>(right, ((x / c0 * n + j / 16) * 16 + j % 16) * c0 + x % c0);
-                    if constexpr (std::is_same_v<T, float>) {
-                        sum += widened(one) * widened(two);
-                    } else {
-                        sum = static_cast<T>(static_cast<int64_t>(sum) + static_cast<int64_t>(one) * two);
-                    }
+                    const auto one = number_at<U>(left, at);
+                    const auto two = number_at<U>(right, ((x / c0 * n + j / 16) * 16 + j % 16) * c0 + x % c0);
+                    sum = static_cast<T>(sum + one * two);
                 }
                 std::memcpy(write_bytes(exec, dst, place, sizeof(T)), &sum, sizeof(T));
             }
@@ -442,7 +453,7 @@ inline void Mmad(const LocalTensor<T> &dst, const LocalTensor<U> &a, const Local
     model::multiply_matrices<T, U>(line, dst, a, b, &bias, p);
 }
 
-template <typename T, typename U, const FixpipeConfig &config>
+template <typename T, typename U, const FixpipeConfig &config = CFG_ROW_MAJOR>
 inline void Fixpipe(const GlobalTensor<T> &dst, const LocalTensor<U> &src, const FixpipeParamsV220 &p,
                     int line = __builtin_LINE())
 {
@@ -450,7 +461,7 @@ inline void Fixpipe(const GlobalTensor<T> &dst, const LocalTensor<U> &src, const
     model::fixpipe_global<T, U>(line, dst, src, p, nullptr);
 }
 
-template <typename T, typename U, const FixpipeConfig &config>
+template <typename T, typename U, const FixpipeConfig &config = CFG_ROW_MAJOR>
 inline void Fixpipe(const GlobalTensor<T> &dst, const LocalTensor<U> &src, const LocalTensor<uint64_t> &scales,
                     const FixpipeParamsV220 &p, int line = __builtin_LINE())
 {

@@ -15,6 +15,7 @@
 #define ASCEND_IS_AIV (::model::current->kind == ::model::Kind::AIV)
 
 #include "cube.h"
+#include "queue.h"
 #include "reduce.h"
 #include "select.h"
 #include "vector.h"

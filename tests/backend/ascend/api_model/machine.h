@@ -21,6 +21,7 @@ namespace model {
 
 constexpr int PIPES = 7;
 constexpr int FLAG_IDS = 8;
+constexpr int EVENT_KINDS = 29;
 constexpr int CROSS_FLAGS = 16;
 constexpr int CROSS_LIMIT = 15;
 inline const char *const PIPE_NAMES[] = {"S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX", "ALL"};
@@ -101,6 +102,7 @@ struct Core {
     std::array<uint32_t, PIPES> time{};
     Clock issue;
     bool raised[PIPES][PIPES][FLAG_IDS] = {};
+    bool taken[EVENT_KINDS][FLAG_IDS] = {};  // ids that queues use, by kind of event
     Clock carried[PIPES][PIPES][FLAG_IDS];
     std::array<std::deque<Clock>, CROSS_FLAGS> counter;
     std::array<std::array<std::deque<Clock>, CROSS_FLAGS>, 3> announced;  // sets of modes that need several cores

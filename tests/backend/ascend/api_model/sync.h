@@ -25,6 +25,8 @@ constexpr pipe_t EVENT_PIPES[][2] = {
     {PIPE_FIX, PIPE_MTE3}, {PIPE_MTE1, PIPE_FIX}, {PIPE_FIX, PIPE_MTE1},
 };
 
+static_assert(sizeof(EVENT_PIPES) / sizeof(EVENT_PIPES[0]) == EVENT_KINDS);
+
 inline void flag(Instruction::Step step, const char *name, AscendC::HardEvent event, int id, int line)
 {
     Core &core = issuing(name, line);

@@ -43,6 +43,23 @@ inline Space space_of(AscendC::TPosition position)
 
 namespace AscendC {
 
+// Two lie in a byte, the lower half first.
+struct int4b_t {
+    uint8_t pair;
+};
+
+template <typename T, typename U>
+struct IsSameType {
+    static constexpr bool value = std::is_same_v<T, U>;
+};
+
+// Bytes of so many elements.
+template <typename T>
+constexpr int64_t bytes_of(int64_t elements)
+{
+    return std::is_same_v<T, int4b_t> ? elements / 2 : elements * static_cast<int64_t>(sizeof(T));
+}
+
 template <typename T>
 class LocalTensor {
 public:
@@ -50,7 +67,7 @@ public:
 
     LocalTensor(TPosition position, int64_t address, int64_t elements)
         : position_(position), address_(model::field<uint32_t>("the address of a LocalTensor", address)),
-          first_(address_), end_(address_ + elements * sizeof(T))
+          first_(address_), end_(address_ + bytes_of<T>(elements))
     {
         const model::Space space = model::space_of(position);
         if (elements <= 0 || end_ > model::CAPACITY[space]) {
@@ -62,7 +79,7 @@ public:
     LocalTensor operator[](int64_t offset) const
     {
         LocalTensor view = *this;
-        view.address_ = address_ + offset * static_cast<int64_t>(sizeof(T));
+        view.address_ = address_ + bytes_of<T>(offset);
         return view;
     }
 
