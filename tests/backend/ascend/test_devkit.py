@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.backend.ascend.devkit import type_errors
+from tests.backend.ascend.emitted_cases import distinct, source_of
 from tests.backend.ascend.instruction_runs import machine_kernel_of
 from tests.backend.ascend.machine_texts import VECTOR_ADD, machine_kernel
 from tests.backend.ascend.test_emit_ascendc import MIXED
-from tests.backend.ascend.test_emitted_examples import EXAMPLES, compiled
 from tests.backend.ascend.test_emitted_programs import LAUNCHES
 from tests.backend.ascend.test_instruction_runs import CASES
-from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
+from tilejit.backend.ascend.emit_ascendc import AscendSource, EntryForm, emit_ascendc
 from tilejit.target.spaces import Core
 
 SCALARS = """\
@@ -34,17 +34,25 @@ func aiv @scalars(%x: ptr<fp32>, %h: ptr<bf16>, %n: int32, %f: fp16, %k: int1) {
 """
 
 
-def sources() -> list[AscendSource]:
+def sources(form: EntryForm) -> list[AscendSource]:
+    """Every instruction, and programs written by hand."""
     cases = [machine_kernel_of(case.name, case.core, case.steps) for case in CASES]
     programs = [launch.kernel for name, launch in LAUNCHES.items() if name != "vector_add"]
     texts = [machine_kernel(text) for text in (VECTOR_ADD, MIXED, SCALARS)]
-    examples = [compiled(name).ascendc for name in EXAMPLES if name != "vector_add"]
-    return [*(emit_ascendc(each) for each in (*cases, *programs, *texts)), *examples]
+    return [emit_ascendc(each, form) for each in (*cases, *programs, *texts)]
 
 
 @pytest.mark.parametrize("core", Core)
-def test_emitted_kernels_pass(core: Core, tmp_path: Path) -> None:
-    assert type_errors(sources(), core, tmp_path) == []
+@pytest.mark.parametrize("form", EntryForm)
+def test_emitted_machine_kernels_pass(form: EntryForm, core: Core, tmp_path: Path) -> None:
+    assert type_errors(sources(form), core, tmp_path) == []
+
+
+@pytest.mark.parametrize("core", Core)
+@pytest.mark.parametrize("form", EntryForm)
+def test_emitted_kernels_pass(form: EntryForm, core: Core, chosen_cases: list[str], tmp_path: Path) -> None:
+    distinct_names = dict.fromkeys(distinct(chosen_cases).values())
+    assert type_errors([source_of(name, form) for name in distinct_names], core, tmp_path) == []
 
 
 @pytest.mark.parametrize(

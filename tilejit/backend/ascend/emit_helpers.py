@@ -223,13 +223,14 @@ __aicore__ inline void transpose_blocks(
     const AscendC::LocalTensor<T> &dst, const AscendC::LocalTensor<T> &src, int32_t dst_stride,
     int32_t src_stride, const AscendC::TransDataTo5HDParams &params)
 {
+    using Moved = std::conditional_t<std::is_same_v<T, bfloat16_t>, half, T>;  // there is none of bfloat16_t
     constexpr int32_t BLOCK = 32 / sizeof(T);
-    AscendC::LocalTensor<T> targets[16], sources[16];
+    AscendC::LocalTensor<Moved> targets[16], sources[16];
     for (int32_t i = 0; i < 16; ++i) {
-        targets[i] = dst[i * dst_stride * BLOCK];
-        sources[i] = src[i * src_stride * BLOCK];
+        targets[i] = dst[i * dst_stride * BLOCK].template ReinterpretCast<Moved>();
+        sources[i] = src[i * src_stride * BLOCK].template ReinterpretCast<Moved>();
     }
-    AscendC::TransDataTo5HD<T>(targets, sources, params);
+    AscendC::TransDataTo5HD<Moved>(targets, sources, params);
 }
 """,
 }

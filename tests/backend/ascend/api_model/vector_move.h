@@ -143,6 +143,8 @@ template <typename T>
 inline void TransDataTo5HD(const LocalTensor<T> (&targets)[16], const LocalTensor<T> (&sources)[16],
                            const TransDataTo5HDParams &p, int line = __builtin_LINE())
 {
+    static_assert(model::one_of<T, int8_t, uint8_t, int16_t, uint16_t, half, int32_t, uint32_t, float>,
+                  "TransDataTo5HD does not take this type");
     std::array<LocalTensor<T>, 16> to, from;
     for (int i = 0; i < 16; ++i) {
         to[i] = targets[i];
