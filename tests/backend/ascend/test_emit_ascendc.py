@@ -71,7 +71,7 @@ def test_only_called_helpers_are_in_the_text() -> None:
         ("%a = mul(%b, %b) : bf16",
          "const bfloat16_t a = AscendC::ToBfloat16(AscendC::ToFloat(b) * AscendC::ToFloat(b));"),
         ("%a = cast(%x) {dtype=int32} : int32",
-         "const int32_t a = tile::saturate<int32_t>(x, (-2147483647 - 1), 2147483647);"),
+         "const int32_t a = tile::saturate<int32_t>(x, -2147483647 - 1, 2147483647);"),
         ("%a = cmp(%n, %n) {predicate=lt} : int1", "const bool a = n < n;"),
         ("%a = load(%p) : fp32", "const float a = tile::global(p).GetValue(0);"),
         ("store(%p, %x)", "tile::store_global(p, x);"),

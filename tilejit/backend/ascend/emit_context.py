@@ -144,6 +144,10 @@ class Emission:
         self.names[value] = name
         return name
 
+    def name_expression(self, value: Value, text: str) -> None:
+        """Let ``text`` stand where ``value`` is read, in parentheses where it needs them."""
+        self.names[value] = text if _holds_together(text) else f"({text})"
+
     def text(self, value: Value) -> str:
         """Return the expression that reads ``value``."""
         op = value.defining_op
@@ -241,6 +245,16 @@ class Emission:
         space = op.attributes["space"]
         name = self.positions[op] if space is Space.UB else _POSITIONS[space]  # type: ignore[index]
         return f"AscendC::TPosition::{name}"
+
+
+def _holds_together(text: str) -> bool:
+    """Whether an expression is a name, a literal, a call or an element, with no operator outside."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and not (character.isalnum() or character in "_:.<>)]}"):
+            return False
+    return True
 
 
 def pointer_of(op: Op, name: str) -> PointerType:

@@ -1,13 +1,14 @@
 """The body of one core's function as AscendC: statements in program order, structured control flow.
 
 Before: a machine function that the verifier accepts, all buffers placed. After: C++ lines in which every
-machine op is one statement, below the Python line that it comes from. Carried values of loops are variables
-that the end of the body assigns.
+machine op is one statement, below the Python line that it comes from. Scalars that are read once and have no
+name stand where they are read. Carried values of loops are variables that the end of the body assigns.
 """
 
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from tilejit.backend.ascend.emit_sync import SYNC_EMITTERS
 from tilejit.backend.ascend.emit_vector import VECTOR_EMITTERS
 from tilejit.diagnostics import InternalError, Location
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import INT32, DType
+from tilejit.ir.types import INT32, INT64, DType
+from tilejit.target.spaces import Space
 
 EMITTERS: Mapping[str, Emitter] = {
     **SCALAR_EMITTERS,
@@ -47,6 +49,7 @@ class FunctionWriter:
     def write(self, text: str) -> None:
         """Write one statement at the current depth, on several lines where it is long."""
         indent = "    " * self._indent
+        text = text if text.startswith("//") else without_needless_parentheses(text)
         self.lines += [indent + line for line in _wrapped(text, _WIDTH - len(indent))]
 
     def _block(self, block: Block) -> None:
@@ -56,7 +59,8 @@ class FunctionWriter:
     def _op(self, op: Op) -> None:
         if op.name in ("constant", "yield", "return"):
             return  # constants stand where they are used, yields end their region
-        self._python_line(op.location)
+        if not op.results or op.regions:
+            self._python_line(op.location)
         if op.name == "for":
             self._for(op)
         elif op.name == "while":
@@ -72,6 +76,10 @@ class FunctionWriter:
         if not op.results:
             self.write(f"{text};")
             return
+        if len(text) <= _INLINE_WIDTH and _is_read_in_place(op):
+            self.emission.name_expression(op.result, text)
+            return
+        self._python_line(op.location)
         element = op.result.type.element
         name = self.emission.name_value(op.result, _hint(op))
         kind = variable_type(element, op)
@@ -147,7 +155,6 @@ class FunctionWriter:
 
     def _region(self, block: Block, names: Sequence[str]) -> None:
         """Write a region's ops and assign what it yields to ``names``, all at once."""
-        self._location = None
         self._block(block)
         values = block.terminator.operands
         texts = [self.emission.text(value) for value in values]
@@ -156,23 +163,23 @@ class FunctionWriter:
             for name, text, value in zip(names, texts, values, strict=True)
             if name != text
         ]
-        for position, (_, text, value) in enumerate(moved):
-            if text in (name for name, _, _ in moved[:position]):
-                kept = self.emission.new_name(f"{text}_before")
+        for position, (name, text, value) in enumerate(moved):
+            if any(re.search(rf"\b{before}\b", text) for before, _, _ in moved[:position]):
+                kept = self.emission.new_name(f"{text}_before" if text.isidentifier() else f"{name}_next")
                 self.write(f"{_declaration(variable_type(value.type.element), kept)} = {text};")
-                moved[position] = (moved[position][0], kept, value)
+                moved[position] = (name, kept, value)
         for name, text, _ in moved:
             self.write(f"{name} = {text};")
 
     def _close(self, op: Op, names: Sequence[str]) -> None:
         self._indent -= 1
         self.write("}")
-        self._location = None
         for result, name in zip(op.results, names, strict=True):
             self.emission.names[result] = name
 
 
 _WIDTH = 120
+_INLINE_WIDTH = 60
 _HINTS: Mapping[str, str] = {"block_index": "block", "block_count": "blocks", "sub_block_index": "sub_block"}
 
 
@@ -182,7 +189,56 @@ def _hint(op: Op) -> str:
         pointer = op.operands[0]
         source = pointer.defining_op
         return pointer.name or (_hint(source) if source is not None else "")
+    if op.name == "buffer":
+        space = op.attributes["space"]
+        assert isinstance(space, Space)
+        return _assigned(op.location) or space.value
+    if op.name == "cast" and op.operands[0].name:
+        return f"{op.operands[0].name}_wide" if op.result.type.element == INT64 else ""
+    users = op.result.users
+    if len(users) == 1 and users[0].name == "for" and users[0].operand("upper") is op.result:
+        return f"{users[0].regions[0].arguments[0].name or 'loop'}_end"
     return _HINTS.get(op.name, "")
+
+
+def _assigned(location: Location | None) -> str:
+    """The name that the Python line of an op assigns to; "stored" where it stores."""
+    if location is None:
+        return ""
+    source = linecache.getline(location.file, location.line)
+    found = re.match(r"\s*(\w+)\s*(?:[-+*/]|//)?=(?!=)", source)
+    return found[1] if found else "stored" if re.match(r"\s*tl\.store\(", source) else ""
+
+
+_NAMED: frozenset[str] = frozenset(
+    {"load", "buffer", "slot", "block_index", "block_count", "sub_block_index"}
+)
+
+
+def _is_read_in_place(op: Op) -> bool:
+    """Whether the text of a result without a name can stand where it is read: once, in the same block, and
+    not in a loop's head, which C++ reads again and again.
+    """
+    if op.name in _NAMED or op.name not in SCALAR_EMITTERS or op.result.name or op.result.use_count != 1:
+        return False
+    (user,) = op.result.users
+    return user.parent is op.parent and user.name not in ("for", "while")
+
+
+def without_needless_parentheses(text: str) -> str:
+    """Drop parentheses around what is a whole argument, index, operand of parentheses or assigned value."""
+    opened: list[int] = []
+    dropped: set[int] = set()
+    for position, character in enumerate(text):
+        if character == "(":
+            opened.append(position)
+        elif character == ")":
+            start = opened.pop()
+            before, behind = text[:start], text[position + 1 : position + 2]
+            in_list = before.endswith(("(", "[", ", ")) and behind in (")", "]", ",")
+            if in_list or (before.endswith(" = ") and behind == ";"):
+                dropped |= {start, position}
+    return "".join(character for position, character in enumerate(text) if position not in dropped)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tilejit.backend.ascend.emit_context import Emission, Emitter, cpp_type, pointer_of, variable_type
+from tilejit.backend.ascend.emit_ranges import cannot_wrap
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Op
-from tilejit.ir.types import INT1, UINT32, UINT64, DType, PointerType
+from tilejit.ir.types import INT1, INT32, INT64, UINT32, UINT64, DType, PointerType
 from tilejit.ops import CmpPredicate, Rounding
 from tilejit.target.spaces import Space
 
@@ -38,16 +39,15 @@ def _computed(emission: Emission, op: Op, name: str, element: DType) -> str:
 
 
 def _arithmetic(symbol: str, helper: str) -> Emitter:
-    """Floats by the operator; integers, which wrap, by a helper where they are signed."""
+    """By the operator; signed integers by a helper where they may wrap."""
 
     def emit(emission: Emission, op: Op) -> str:
         element = _number_type(op)
         lhs, rhs = (_computed(emission, op, name, element) for name in ("lhs", "rhs"))
         if element.is_floating():
             return emission.from_float(element, f"{lhs} {symbol} {rhs}")
-        if element in (UINT32, UINT64):
-            return f"{lhs} {symbol} {rhs}"
-        return emission.call(helper, lhs, rhs)
+        is_plain = element in (UINT32, UINT64) or (element in (INT32, INT64) and cannot_wrap(op))
+        return f"{lhs} {symbol} {rhs}" if is_plain else emission.call(helper, lhs, rhs)
 
     return emit
 
@@ -59,6 +59,21 @@ def _extremum(helper: str) -> Emitter:
         name = f"{helper}_or_nan" if op.attributes["propagate_nan"] else helper
         called = emission.call(name, lhs, rhs)
         return emission.from_float(element, called) if element.is_floating() else called
+
+    return emit
+
+
+def _quotient(symbol: str, helper: str) -> Emitter:
+    """By the operator where the divisor is a positive constant, else by a helper that defines all cases."""
+
+    def emit(emission: Emission, op: Op) -> str:
+        element, divisor = _number_type(op), op.operand("rhs").defining_op
+        lhs, rhs = emission.operand(op, "lhs"), emission.operand(op, "rhs")
+        if divisor is not None and divisor.name == "constant" and element in (INT32, INT64, UINT32, UINT64):
+            number = divisor.attributes["value"]
+            if isinstance(number, int) and number > 0:
+                return f"{lhs} {symbol} {rhs}"
+        return emission.call(helper, lhs, rhs)
 
     return emit
 
@@ -242,7 +257,8 @@ def _emit_buffer(emission: Emission, op: Op) -> str:
         return f"reinterpret_cast<{kind}>({emission.workspace} + ({offset}))"
     slot_bytes = attributes["slot_bytes"]
     assert isinstance(slot_bytes, int)
-    reach = elements + (slots - 1) * (slot_bytes // element.itemsize)
+    step = slot_bytes // element.itemsize
+    reach = f"{slots} * {step}" if slots > 1 and step == elements else str(elements + (slots - 1) * step)
     tensor = variable_type(op.results[0].type.element, op)
     return f"{tensor}({emission.position(op)}, {address}, {reach})"
 
@@ -308,8 +324,8 @@ SCALAR_EMITTERS: Mapping[str, Emitter] = {
     "sub": _arithmetic("-", "sub"),
     "mul": _arithmetic("*", "mul"),
     "div": _emit_div,
-    "idiv": _integer_call("idiv"),
-    "irem": _integer_call("irem"),
+    "idiv": _quotient("/", "idiv"),
+    "irem": _quotient("%", "irem"),
     "frem": _refused("floating remainder"),
     "umulhi": _emit_umulhi,
     "min": _extremum("min"),
