@@ -19,7 +19,7 @@ from tilejit.backend.ascend.emit_ascendc import EntryForm, emit_ascendc
 from tilejit.backend.ascend.package import write_package
 from tilejit.backend.cpu.threads import get_num_threads
 from tilejit.compiler import STAGES
-from tilejit.diagnostics import LaunchError, TilejitError
+from tilejit.diagnostics import InternalError, LaunchError, TilejitError
 from tilejit.options import OPTIONS
 from tilejit.runtime.ascend_names import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.compile import compile
@@ -175,7 +175,7 @@ def _import(name: str) -> ModuleType:
         return sys.modules[path.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise LaunchError(f"cannot import {name}", "give the path of a Python file")
+        raise InternalError(f"Python has no loader for {name}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(

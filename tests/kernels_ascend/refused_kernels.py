@@ -95,6 +95,19 @@ def swapped_addresses(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
+def double_sum(x_ptr, BLOCK: tl.constexpr):
+    tl.store(x_ptr, tl.sum(tl.load(x_ptr + tl.arange(0, BLOCK)), axis=0))  # here
+
+
+@tilejit.kernel
+def reshaped_addresses(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    pointers = tl.reshape(x_ptr + lanes * lanes, (2, BLOCK // 2))  # here
+    to = tl.arange(0, 2)[:, None] * BLOCK + tl.arange(0, BLOCK // 2)[None, :]
+    tl.store(out_ptr + to, tl.load(pointers))
+
+
+@tilejit.kernel
 def long_rows(x_ptr, out_ptr, BLOCK: tl.constexpr):
     rows = tl.arange(0, 2)
     x = tl.load(x_ptr + rows[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :])

@@ -45,7 +45,7 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
     "carried_bools": (
         "x_ptr=*fp32, n=i32, BLOCK=64",
         "tiles of bools cannot pass through control flow",
-        "carry numbers",
+        "let it leave numbers, and compare them where the bools are used",
     ),
     "combined": (
         "x_ptr=*fp32, BLOCK=64",
@@ -67,6 +67,16 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         _COPY + ", y_ptr=*fp32, n=i32",
         "an address or mask is made of a value carried by a loop, which the scalar unit cannot take apart",
         _ADDRESSES,
+    ),
+    "double_sum": (
+        "x_ptr=*fp64, BLOCK=64",
+        "the vector unit cannot reduce fp64",
+        "pass fp32 or int32 arrays: the vector unit has no fp64",
+    ),
+    "reshaped_addresses": (
+        _COPY,
+        "an address is made of a tile whose elements reshape regroups",
+        "reshape what is loaded, not its addresses",
     ),
     "long_rows": (
         "x_ptr=*i32, out_ptr=*i32, BLOCK=4096",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import Attribute, OpDef
 from tilejit.ir.types import FP32, TileType, product
@@ -37,13 +38,11 @@ _FOLDS: Mapping[ReduceKind, OpDef] = {
 
 
 def lower_reduce(lowering: Lowering, op: Op) -> UbTile:
-    """Combine the elements along one dimension. Raises: CompileError for kinds that the unit lacks."""
+    """Combine the elements along one dimension."""
     kind, axis = op.attributes["kind"], op.attributes["axis"]
     assert isinstance(kind, ReduceKind) and isinstance(axis, int)
     if kind not in _FOLDS:
-        lowering.refuse(
-            f"reductions by {kind.value} are not supported", op, "reduce with tl.sum, tl.max or tl.min"
-        )
+        raise InternalError(f"a reduction by {kind.value} is left", op.location)
     x, result = op.operands[0], lowering.new_tile(op.result.type, op.result.name)
     tile, shape = lowering.materialise(x), x.type.shape
     if shape[axis] == 1:

@@ -349,7 +349,11 @@ class ProgramWalker:
 
     def _refuse_bools(self, value: Value, op: Op) -> None:
         if value.type.element == INT1:
-            self._lowering.refuse("tiles of bools cannot pass through control flow", op, "carry numbers")
+            self._lowering.refuse(
+                "tiles of bools cannot pass through control flow",
+                op,
+                "let it leave numbers, and compare them where the bools are used",
+            )
 
     def _carried_tile(self, op: Op, init: Value, argument: Value, carried: Carried) -> UbTile:
         """The tile of the initial value where nothing else needs it, else one of its own."""

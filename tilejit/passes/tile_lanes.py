@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.types import INT1, INT64
 from tilejit.ops import (
@@ -117,11 +118,7 @@ class _Lanes:
         """An element of what has been computed, or loaded before a store may change it."""
         lowering = self._lowering
         if value.type.element == INT1 and value not in lowering.bytes:
-            lowering.refuse(
-                "a mask is made of bools that a loop or a branch leaves",
-                value.defining_op,
-                "let it leave numbers, and compare them where the mask is used",
-            )
+            raise InternalError("bools that a loop or a branch leaves reached a mask", value.location)
         return lowering.lane(value, indices)
 
 

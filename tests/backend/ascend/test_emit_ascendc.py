@@ -170,21 +170,57 @@ def test_sixteen_bit_floats_and_bools_pass_as_wider_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "arguments", "message"),
+    ("body", "element", "message", "hint"),
     [
-        ("  %a = exp(%x) : fp32", "%x: fp32", "the scalar unit of Ascend 910B has no exponential function"),
-        ("  %a = add(%x, %x) : fp64", "%x: fp64", "fp64 has no type in AscendC for Ascend 910B"),
+        *(
+            (
+                f"  %a = {op}(%x) : fp32",
+                "fp32",
+                f"the scalar unit of Ascend 910B has no {name}",
+                "compute it on a tile instead",
+            )
+            for op, name in (
+                ("exp", "exponential function"), ("log2", "logarithm"), ("sin", "sine"), ("cos", "cosine"),
+                ("erf", "error function"),
+            )
+        ),
+        (
+            "  %a = frem(%x, %x) : fp32",
+            "fp32",
+            "the scalar unit of Ascend 910B has no floating remainder",
+            "compute it on a tile instead",
+        ),
+        (
+            "  %a = fma(%x, %x, %x) : fp32",
+            "fp32",
+            "the scalar unit of Ascend 910B has no fused multiply-add",
+            "compute it on a tile instead",
+        ),
+        (
+            "  %a = cast(%x) {dtype=fp16, rounding=rtz} : fp16",
+            "fp32",
+            "casts that round toward zero are not available for scalars on Ascend 910B",
+            "cast without rounding=, or cast tiles",
+        ),
+        (
+            "  %a = add(%x, %x) : fp64",
+            "fp64",
+            "fp64 has no type in AscendC for Ascend 910B",
+            "use one of int1, int8, ",
+        ),
         (
             '  device_print(values=[%x]) {prefix=""}',
-            "%x: fp32",
+            "fp32",
             "device_print is not available on Ascend 910B",
+            "run the kernel on the CPU to print",
         ),
     ],
-)
-def test_what_the_scalar_unit_lacks_is_refused(body: str, arguments: str, message: str) -> None:
+)  # fmt: skip
+def test_what_the_scalar_unit_lacks_is_refused(body: str, element: str, message: str, hint: str) -> None:
     with pytest.raises(CompileError) as raised:
-        emitted(body, arguments)
-    assert raised.value.message == message and raised.value.hint
+        emitted(body, f"%x: {element}")
+    assert raised.value.message == message
+    assert raised.value.hint is not None and raised.value.hint.startswith(hint)
 
 
 def test_buffers_must_be_placed() -> None:

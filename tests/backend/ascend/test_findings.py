@@ -211,12 +211,30 @@ def test_a_failed_assertion() -> None:
 
 def test_arguments_that_do_not_fit() -> None:
     text = HEAD + TAIL
-    with pytest.raises(LaunchError, match="argument x is missing"):
-        simulate(kernel(text), {"n": 0}, (1, 1, 1), ASCEND_910B1)
-    with pytest.raises(LaunchError, match="argument x must be an array; got the number 3"):
-        simulate(kernel(text), {"x": 3, "n": 0}, (1, 1, 1), ASCEND_910B1)
-    with pytest.raises(LaunchError, match="argument n must be a number"):
-        simulate(kernel(text), {"x": np.zeros(4), "n": np.zeros(4)}, (1, 1, 1), ASCEND_910B1)
+    for arguments, message, hint in (
+        ({"n": 0}, "argument x is missing", "pass a value for x"),
+        (
+            {"x": 3, "n": 0},
+            "argument x must be an array; got the number 3",
+            "pass a numpy array: simulated memory has no addresses of its own",
+        ),
+        (
+            {"x": np.zeros(4), "n": np.zeros(4)},
+            "argument n must be a number; got an array",
+            "pass one number",
+        ),
+    ):
+        with pytest.raises(LaunchError) as raised:
+            simulate(kernel(text), arguments, (1, 1, 1), ASCEND_910B1)
+        assert (raised.value.message, raised.value.hint) == (message, hint)
+
+
+def test_what_only_values_tell_is_not_guessed() -> None:
+    text = HEAD + "  %r = load(%b) : fp32\n" + TAIL
+    with pytest.raises(KernelError) as raised:
+        simulate(kernel(text), {"x": np.zeros(4, np.float32), "n": 0}, (1, 1, 1), ASCEND_910B1, values=False)
+    assert raised.value.message == "without values, nobody knows what %r = load(%b) : fp32 reads from ub"
+    assert raised.value.hint == "simulate with values"
 
 
 def test_a_finding_names_the_python_line() -> None:

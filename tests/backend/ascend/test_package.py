@@ -116,6 +116,16 @@ def test_bisheng_is_called_on_the_launcher(tmp_path: Path) -> None:
     assert f"-I{home}/include" in called and f"-L{home}/lib64" in called
 
 
+def test_a_bisheng_that_cannot_run_is_named(tmp_path: Path) -> None:
+    environment = toolkit(tmp_path, "exit 0")
+    compiler = next(path for path in tmp_path.rglob("bisheng") if path.is_file())
+    compiler.write_bytes(b"")
+    compiler.chmod(0o755)
+    compiler.write_text("#!/no/such/interpreter\n")
+    with pytest.raises(LaunchError, match=f"{compiler} cannot be run: "):
+        build(Path("a.asc"), Path("a.so"), environment)
+
+
 def test_what_bisheng_says_is_in_the_error(tmp_path: Path) -> None:
     environment = toolkit(tmp_path, "echo kernel.asc:3: no such thing >&2; exit 4")
     with pytest.raises(

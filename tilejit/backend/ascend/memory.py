@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilejit.diagnostics import LaunchError
+from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import Access
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
@@ -222,7 +222,7 @@ def _overlapping(arrays: Mapping[str, np.ndarray]) -> list[list[tuple[str, np.nd
 
 def _byte_range(name: str, array: np.ndarray) -> tuple[int, int]:
     if array.dtype.hasobject:
-        raise LaunchError(f"argument {name} is an array of Python objects")
+        raise InternalError(f"argument {name} is an array of Python objects")
     start = int(array.__array_interface__["data"][0])
     if array.size == 0:
         return start, start
