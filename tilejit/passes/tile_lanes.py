@@ -118,7 +118,9 @@ class _Lanes:
         """An element of what has been computed, or loaded before a store may change it."""
         lowering = self._lowering
         if value.type.element == INT1 and value not in lowering.bytes:
-            raise InternalError("bools that a loop or a branch leaves reached a mask", value.location)
+            raise InternalError(
+                "bools that a loop or a branch leaves reached a mask", lowering.builder.location
+            )
         return lowering.lane(value, indices)
 
 
