@@ -71,3 +71,12 @@ def wide_integers_kernel(x_ptr, y_ptr, out_ptr, n, MODE: tl.constexpr, BLOCK: tl
         tl.store(out_ptr + lanes, tl.where(x < y, x >> 3, lanes.to(tl.int64)), mask=mask)
     else:
         tl.store(out_ptr, tl.sum(x & 255, axis=0))
+
+
+@tilejit.kernel
+def volatile_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    first = tl.load(x_ptr, volatile=True)
+    x = tl.load(x_ptr + lanes, mask=lanes < n, volatile=True)
+    tl.store(out_ptr + lanes, x * first, mask=lanes < n)
+    tl.store(out_ptr + n, tl.load(x_ptr + n, mask=first > 1000, other=3.0, volatile=True))

@@ -300,6 +300,11 @@ def _computed_places() -> Iterator[Case]:
         kernel, constants = running_kernels.wide_integers_kernel, {"MODE": mode, "BLOCK": 64}
         yield Case(f"wide_integers-{mode}", kernel, wide_integers, (1,), constants, True, mode == "choice")
 
+    def volatile(random: Random) -> list[Argument]:
+        return [whole(random, 9, 51), untouched(51), 50]
+
+    yield Case("volatile", running_kernels.volatile_kernel, volatile, (1,), {"BLOCK": 64}, True, True)
+
     def masked(random: Random) -> list[Argument]:
         return [floats(random, 5, 24), untouched(5, 24), 20]
 

@@ -257,15 +257,9 @@ def _keep(maker: Maker, op: Op) -> None:
 
 
 def _load(maker: Maker, op: Op) -> None:
-    """What stands in for masked-out lanes is a number; a tile is selected from afterwards.
-
-    So is a number of 64 bits but 0, which a copy cannot pad with.
-    """
+    """What stands in for masked-out lanes is a number; a tile is selected from afterwards."""
     other, mask = op.optional_operand("other"), op.optional_operand("mask")
-    if other is None or mask is None or op.result.type.is_scalar:
-        return
-    number = constant_value(other)
-    if number is not None and (number == 0 or element_of(op.result).bits <= FP32.bits):
+    if other is None or mask is None or op.result.type.is_scalar or constant_value(other) is not None:
         return
     loaded = maker.make(LOAD, op.attributes, pointer=op.operand("pointer"), mask=mask)
     replace_op(op, [maker.make(SELECT, condition=mask, true_value=loaded, false_value=other)])

@@ -21,6 +21,7 @@ from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
     ARANGE,
     ATOMIC_RMW,
+    DEVICE_ASSERT,
     FOR,
     IDIV,
     IF,
@@ -65,6 +66,8 @@ from tilejit.target.spaces import Core
 
 AXES = 3
 """Axes of a grid."""
+_ON_SCALAR_UNIT = frozenset(op.name for op in (LOAD, DEVICE_ASSERT))
+"""Ops of scalars that the scalar unit does as they are, though they do more than read."""
 _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
     TRANSPOSE.name: lower_transpose, RESHAPE.name: lower_reshape, JOIN.name: lower_join, **LOWER_PIECES,
 }  # fmt: skip
@@ -241,14 +244,15 @@ class ProgramWalker:
     # Scalars
 
     def _is_scalar(self, op: Op) -> bool:
+        values = op.operands if op.name == DEVICE_ASSERT.name else op.results
         return not op.regions and all(
-            value.type.is_scalar and not self._lowering.is_ub(value) for value in op.results
+            value.type.is_scalar and not self._lowering.is_ub(value) for value in values
         )
 
     def _clone(self, op: Op) -> None:
         """A scalar op stays what it is."""
         lowering = self._lowering
-        if op.effects & ~Effects.READ:
+        if op.effects & ~Effects.READ and op.name not in _ON_SCALAR_UNIT:
             lowering.refuse(f"{spell_kind(op)} is not supported", op, instead_of(op))
         operands = {
             name: [lowering.scalar(value) for value in values] for name, values in op.named_operands().items()
