@@ -134,12 +134,6 @@ def wide_columns(x_ptr, out_ptr, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
-def small_float(x_ptr, out_ptr, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    tl.store(out_ptr + lanes, tl.load(x_ptr + lanes).to(tl.float32))  # here
-
-
-@tilejit.kernel
 def double_product(x_ptr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + lanes)

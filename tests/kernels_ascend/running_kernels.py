@@ -80,3 +80,10 @@ def volatile_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     x = tl.load(x_ptr + lanes, mask=lanes < n, volatile=True)
     tl.store(out_ptr + lanes, x * first, mask=lanes < n)
     tl.store(out_ptr + n, tl.load(x_ptr + n, mask=first > 1000, other=3.0, volatile=True))
+
+
+@tilejit.kernel
+def small_floats_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + lanes, mask=lanes < n, other=0.0).to(tl.float32)
+    tl.store(out_ptr + lanes, (x * 1.7).to(out_ptr.dtype.element_ty), mask=lanes < n)

@@ -98,11 +98,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "tiles of int64 cannot be transposed",
         "convert to 32 bits first",
     ),
-    "small_float": (
-        "x_ptr=*fp8e5, out_ptr=*fp32, BLOCK=64",
-        "the vector unit cannot cast fp8e5 to fp32",
-        "convert on the host: the vector unit has no fp8e5",
-    ),
     "double_product": (
         "x_ptr=*fp64, BLOCK=64",
         "the vector unit cannot compute mul on fp64",

@@ -300,6 +300,14 @@ def _computed_places() -> Iterator[Case]:
         kernel, constants = running_kernels.wide_integers_kernel, {"MODE": mode, "BLOCK": 64}
         yield Case(f"wide_integers-{mode}", kernel, wide_integers, (1,), constants, True, mode == "choice")
 
+    for source, target in ((np.float32, ml_dtypes.float8_e4m3fn), (ml_dtypes.float8_e5m2, np.float16)):
+
+        def small(random: Random, given: type = source, kind: type = target) -> list[Argument]:
+            return [floats(random, 100, dtype=given), untouched(100, dtype=kind), 100]
+
+        name, is_quick = f"small_floats-{spell(source, target)}", source == np.float32
+        yield Case(name, running_kernels.small_floats_kernel, small, (1,), {"BLOCK": 128}, True, is_quick)
+
     def volatile(random: Random) -> list[Argument]:
         return [whole(random, 9, 51), untouched(51), 50]
 

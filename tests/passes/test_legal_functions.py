@@ -197,3 +197,23 @@ def test_casts(source: str, target: str) -> None:
             x = np.concatenate([_floats(4096), np.array(ends)]).astype(np.float32).astype(dtype.numpy)
     wanted, found = run_op("cast", [source], target, x, attributes=f"{{dtype={target}}}")
     np.testing.assert_array_equal(found.view(np.uint8), wanted.view(np.uint8))
+
+
+SMALL_FLOATS = ("fp8e5", "fp8e4nv", "fp8e4b8", "fp8e5b16")
+
+
+@pytest.mark.parametrize("small", SMALL_FLOATS)
+@pytest.mark.parametrize("other", FLOATS)
+def test_floats_of_8_bits(small: str, other: str) -> None:
+    codes = np.arange(256, dtype=np.uint8).view(DTYPE_BY_NAME[small].numpy)
+    wanted, found = run_op("cast", [small], other, codes, attributes=f"{{dtype={other}}}")
+    np.testing.assert_array_equal(found.astype(np.float32), wanted.astype(np.float32))
+    numbers = np.unique(codes.astype(np.float32)[np.isfinite(codes.astype(np.float32))])
+    ties = (numbers[1:] + numbers[:-1]) / 2
+    near = [np.nextafter(ties, np.float32(side)) for side in (-np.inf, np.inf)]
+    ends = np.array([np.inf, -np.inf, np.nan, -0.0, 1e9, 448, 464, 465, 57344, 61440, 240, 248], np.float32)
+    x = np.concatenate([numbers, ties, *near, ends, _floats(20_000)]).astype(DTYPE_BY_NAME[other].numpy)
+    wanted, found = run_op("cast", [other], small, x, attributes=f"{{dtype={small}}}")
+    is_nan = np.isnan(wanted.astype(np.float32))
+    assert np.isnan(found[is_nan].astype(np.float32)).all()
+    np.testing.assert_array_equal(found[~is_nan].view(np.uint8), wanted[~is_nan].view(np.uint8))

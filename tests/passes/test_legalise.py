@@ -131,12 +131,6 @@ def test_addresses_stay_what_they_are() -> None:
     assert "arange() {start=0, end=512} : tile<512xint32>" in print_function(legal)
 
 
-@pytest.mark.parametrize("dtype", ("fp64", "fp8e5"))
-def test_types_without_arithmetic_are_refused(dtype: str) -> None:
-    op = "add"
-    if dtype == "fp8e5":
-        text, problem = CAST.format(s="fp8e5", t="fp32"), "cannot cast fp8e5 to fp32"
-    else:
-        text, problem = BINARY.format(t=dtype, op=op), f"cannot compute {op} on {dtype}"
-    with pytest.raises(CompileError, match=problem):
-        _legal(text)
+def test_types_without_arithmetic_are_refused() -> None:
+    with pytest.raises(CompileError, match="cannot compute add on fp64"):
+        _legal(BINARY.format(t="fp64", op="add"))

@@ -75,7 +75,7 @@ from tilejit.ops import (
     ReduceKind,
     Rounding,
 )
-from tilejit.passes import legal_floats, legal_integers, legal_wide
+from tilejit.passes import legal_floats, legal_integers, legal_small_floats, legal_wide
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
@@ -240,7 +240,9 @@ def _select(maker: Maker, op: Op) -> None:
 
 def _cast(maker: Maker, op: Op) -> None:
     source, target = element_of(op.operands[0]), element_of(op.result)
-    if op.attributes["rounding"] is not Rounding.RTNE:
+    if source.is_fp8() or target.is_fp8():
+        legal_small_floats.cast(maker, op)
+    elif op.attributes["rounding"] is not Rounding.RTNE:
         if target not in (FP16, BF16):
             refuse(op, target)
     elif (source, target) not in DIRECT:
