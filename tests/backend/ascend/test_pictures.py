@@ -14,7 +14,7 @@ from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, VECTOR_ADD,
 from tilejit.backend.ascend.memory_map import placed_buffers
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import simulate
-from tilejit.diagnostics import InternalError
+from tilejit.diagnostics import LaunchError
 from tilejit.target.ascend import ASCEND_910B1
 from tilejit.target.spaces import Core, Pipe
 
@@ -46,6 +46,22 @@ def test_a_trace_has_a_process_for_each_core_and_a_track_for_each_pipe() -> None
     assert max(ends) <= result.microseconds * (1 + 1e-9)
 
 
+def test_a_trace_keeps_to_the_trace_event_format() -> None:
+    """Complete events (X) with times, metadata (M) with a name: what Perfetto and Chrome read."""
+    trace = json.loads(relay().trace())
+    assert set(trace) == {"traceEvents", "displayTimeUnit"}
+    assert trace["displayTimeUnit"] in ("ms", "ns")
+    for event in trace["traceEvents"]:
+        assert isinstance(event["pid"], int) and isinstance(event["tid"], int)
+        assert isinstance(event["name"], str) and isinstance(event["args"], dict)
+        if event["ph"] == "M":
+            assert event["name"] in ("process_name", "thread_name")
+            assert isinstance(event["args"]["name"], str)
+        else:
+            assert event["ph"] == "X" and isinstance(event["cat"], str)
+            assert event["ts"] >= 0 and event["dur"] >= 0
+
+
 def test_spans_of_a_pipe_do_not_overlap_and_add_up() -> None:
     result = relay()
     for (core, pipe), busy in result.busy.items():
@@ -64,7 +80,7 @@ def test_waits_name_what_is_waited_at() -> None:
 
 
 def test_a_trace_needs_spans() -> None:
-    with pytest.raises(InternalError, match="keep_spans=True"):
+    with pytest.raises(LaunchError, match="keep_spans=True"):
         relay(keep_spans=False).trace()
 
 
