@@ -83,10 +83,10 @@ class ScalarUnits:
         """Run the program to the next op that it yields; the op issues when the scalar ops are done."""
         if core.held_since is not None:
             self._end_hold(core, now)
-        request = self._next_request(core)
+        request = self.next_request(core)
         while request is not None and self.steady is not None and is_mark(request):
             self.steady.mark(core, request[0], int(request[2]["left"]), now)
-            request = self._next_request(core)
+            request = self.next_request(core)
         if request is None:
             core.is_finished, core.pending = True, None
             self._timeline.record.end = max(self._timeline.record.end, now)
@@ -113,7 +113,8 @@ class ScalarUnits:
             price = self._costs[key] = rule(instruction, self._target)
         return price
 
-    def _next_request(self, core: SimulatedCore) -> Request | None:
+    def next_request(self, core: SimulatedCore) -> Request | None:
+        """What a core's program yields next; None at its end."""
         if core.ahead:
             return core.ahead.popleft()
         assert core.program is not None

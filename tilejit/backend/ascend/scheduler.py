@@ -61,7 +61,7 @@ class Scheduler:
         )
         if extrapolates:
             self.units.steady = SteadyState(
-                cores, sites, self.timeline, self._crossing, self.traffic, self.units.foresee
+                cores, sites, self.timeline, self._crossing, self.traffic, self.units.next_request
             )
         self.units.pipes = self
 

@@ -95,14 +95,14 @@ class SteadyState:
         timeline: Timeline,
         crossing: CrossFlags,
         traffic: Traffic,
-        answer: Callable[[Request], Scalar | None],
+        next_request: Callable[[SimulatedCore], Request | None],
     ) -> None:
         self._cores = cores
         self._sites = sites
         self._timeline = timeline
         self._crossing = crossing
         self._traffic = traffic
-        self._answer = answer
+        self._next_request = next_request
         self._loops: dict[int, list[Loop]] = {core.number: [] for core in cores}
         self._slots = _common_multiple(sites)
         everyone = any(op.attributes.get("mode") in (0, 1) for op in sites if op.name == "cross_set")
@@ -182,7 +182,7 @@ class SteadyState:
         issued = jump.offset
         flags: list[Scalar] = []
         while jump.iterations < most or issued < jump.offset:
-            request = self._next(core)
+            request = self._next_request(core)
             if request is None:
                 break
             requests.append(request)
@@ -200,17 +200,6 @@ class SteadyState:
                     flags.append(request[2].get("id", request[2].get("flag", 0)))
         if issued < jump.offset:
             jump.starts.pop()  # the core's place in that iteration was not reached
-
-    def _next(self, core: SimulatedCore) -> Request | None:
-        if core.ahead:
-            return core.ahead.popleft()
-        assert core.program is not None
-        try:
-            request = core.program.send(core.answer)
-        except StopIteration:
-            return None
-        core.answer = self._answer(request)
-        return request
 
     def _go(self, jump: Jump, iterations: int, cycles: float) -> None:
         """Put a core ``iterations`` ahead; what it looked at beyond is issued later."""
