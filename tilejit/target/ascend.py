@@ -85,7 +85,7 @@ class AscendTarget:
     instruction takes stand in its record.
 
     Units: ``clock_ghz`` of AIC and AIV. ``mmad_barrier_fractals``: mmads that add to one tile of fewer
-    fractals of results need a barrier between them. ``icache_bytes``: code of one AIV above this stalls.
+    fractals of results need a barrier between them.
     """
 
     name: str
@@ -103,7 +103,6 @@ class AscendTarget:
     limits: InstructionLimits = V220_LIMITS
     timing: AscendTiming = V220_TIMING
     mmad_barrier_fractals: int = 10  # DOC, Mmad
-    icache_bytes: int = 16 << 10  # DOC: 32 KB an AI core; assumption: an AIV has half
 
     @property
     def vector_cores(self) -> int:

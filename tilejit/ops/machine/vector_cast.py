@@ -51,7 +51,9 @@ CAST_MODES: Mapping[tuple[DType, DType], tuple[Round, ...]] = {
     (INT8, FP16): _EXACT,
     (UINT8, FP16): _EXACT,
 }
-"""The pairs that one vcast converts, with the rounding modes it takes."""
+"""The pairs that one vcast converts, with the rounding modes it takes; int4, and integers to fp32 by another
+rule than the nearest, are left out.
+"""
 
 _TYPES = tuple(dict.fromkeys(dtype for pair in CAST_MODES for dtype in pair))
 
