@@ -18,8 +18,8 @@ from tilejit.ir.types import BF16, FP16, FP32, INT1, INT8, INT16, INT32, DType, 
 from tilejit.ops import AND, ARANGE, BITCAST, CONSTANT, LOAD, NEG, RESHAPE, STORE, SUB, CmpPredicate
 from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
-from tilejit.ops.machine.sync import SET_ATOMIC, SET_SATURATION
-from tilejit.ops.machine.vector import VADDS, VMULS
+from tilejit.ops.machine.sync import SET_ATOMIC, SET_SATURATION, StoreAtomic
+from tilejit.ops.machine.vector import VADD, VADDS, VMUL, VMULS, VSUB
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
 from tilejit.passes.access import AccessAnalysis, may_be_written
@@ -33,6 +33,7 @@ from tilejit.target.spaces import Pipe
 
 _BRCB_ELEMENTS = 8
 """Elements that one repeat of vbrcb turns into blocks."""
+_SUMS_AND_PRODUCTS = frozenset(op.name for op in (VADD, VSUB, VMUL, VADDS, VMULS))
 
 
 class Lowering:
@@ -380,22 +381,23 @@ def _view_dims(op: Op) -> list[int | None] | None:
     return [d if size == target[d] and size != 1 else None for d, size in enumerate(source)]
 
 
-def keep_infinities(machine: Function) -> None:
-    """Have results of 16-bit floats be inf and NaN, as they are in a kernel, where instructions make some.
+def turn_off_saturation(machine: Function) -> None:
+    """Have what is too large be inf in 16-bit floats and wrap in integers, as it does in a kernel.
 
     A launch finds the register that decides over it as the last one left it.
     """
-    if any(_makes_small_floats(op) for op in machine.walk()):
+    if any(_may_saturate(op) for op in machine.walk()):
         first = machine.body.ops[0]
         machine.body.insert_before(first, Op(SET_SATURATION, {}, {"on": False}, (), machine.location))
 
 
-def _makes_small_floats(op: Op) -> bool:
-    """Whether an instruction computes 16-bit floats, or has stores to GM do so."""
+def _may_saturate(op: Op) -> bool:
+    """Whether an instruction computes 16-bit floats or integers, or has stores to GM do so."""
     facts = op.definition.machine
     if op.name == SET_ATOMIC.name:
-        return op.attributes["element"] in (FP16, BF16)
+        return op.attributes["kind"] is not StoreAtomic.NONE and op.attributes["element"] != FP32
     if facts is None or facts.pipe(op) not in (Pipe.V, Pipe.FIX):
         return False
     targets = [value.type.element for name in facts.writes for value in op.operand_list(name)]
-    return any(isinstance(t, PointerType) and t.element in (FP16, BF16) for t in targets)
+    saturating = (FP16, BF16, INT16, INT32) if op.name in _SUMS_AND_PRODUCTS else (FP16, BF16)
+    return any(isinstance(t, PointerType) and t.element in saturating for t in targets)

@@ -25,7 +25,7 @@ from tilejit.passes.cube_work import CubeWork, Sum, is_zero
 from tilejit.passes.lower_dot import Accumulator, Zero, lower_dot
 from tilejit.passes.lower_fixpipe import lower_fixpipe
 from tilejit.passes.lower_l1 import L1Tile, load_l1
-from tilejit.passes.lowering import Lowering, keep_infinities
+from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.manager import PassContext
 from tilejit.passes.plan_cube import CubePlan, DotOperand, DotPlan, L1Layout, round_up
@@ -46,7 +46,7 @@ def promote_cube(function: Function, target: AscendTarget, context: PassContext)
     machine = Function(function.name, Block(), location=function.location, core=Core.AIC)
     lowering = Lowering(function, machine.body, context)
     _CubeWalker(lowering, machine, CubeWork(function), target).run()
-    keep_infinities(machine)
+    turn_off_saturation(machine)
     return MachineKernel(function.name, {Core.AIC: machine})
 
 

@@ -56,7 +56,7 @@ from tilejit.passes.lower_rearrange import (
 from tilejit.passes.lower_reduce import lower_reduce
 from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
-from tilejit.passes.lowering import Lowering, keep_infinities
+from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import UbTile, is_view
 from tilejit.passes.tile_lanes import load_scalar
@@ -85,7 +85,7 @@ def promote_memory(
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
     lowering = Lowering(function, machine.body, context)
     ProgramWalker(lowering, machine, keep_resident=keep_resident, programs=programs).run()
-    keep_infinities(machine)
+    turn_off_saturation(machine)
     return MachineKernel(function.name, {Core.AIV: machine})
 
 
