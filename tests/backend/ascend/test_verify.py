@@ -89,6 +89,12 @@ def test_limits_are_checked_where_operands_are_known() -> None:
     assert "is at ub address 4, not a multiple of 32" in str(found[0])
 
 
+def test_vector_instructions_may_not_write_a_part_of_what_they_read() -> None:
+    shifted = "%b = addptr(%a, #8) : ptr<ub fp32>\nvexp(%b, %a, #16)"
+    found = find_faults(single(buffer("a") + shifted), ASCEND_910B1)
+    assert "vexp writes ub bytes 32 to 64, a part of what it reads" in str(found[0])
+
+
 def test_a_fault_names_the_place_of_a_compiler_bug() -> None:
     with pytest.raises(InternalError, match="rows of copy_in is 5000"):
         verify_kernel(single(buffer("a") + "copy_in(%a, %x, #5000, #32)"), ASCEND_910B1)

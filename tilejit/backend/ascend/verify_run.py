@@ -20,6 +20,7 @@ from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, changed_state, mmad_chain
 from tilejit.backend.ascend.grids import grid_of
 from tilejit.backend.ascend.leftovers import report_leftovers
+from tilejit.backend.ascend.overlaps import overlap_fault
 from tilejit.backend.ascend.pipes import (
     Job,
     PipeQueue,
@@ -309,6 +310,10 @@ class _Run:
             if unknown and (text.partition(" of ")[0] in unknown or " of " not in text):
                 continue
             self.findings.add(FindingKind.LIMIT, f"{text}, in {spell_op(op)}", op, about=text)
+        if job.site.pipe is Pipe.V and not unknown:
+            fault = overlap_fault(job.instruction, job.site.facts.accesses(job.instruction))
+            if fault is not None:
+                self.findings.add(FindingKind.LIMIT, f"{fault}, in {spell_op(op)}", op, about="overlap")
 
     def _program_of(self, job: Job) -> _Program:
         return next(program for program in self.programs.values() if job.site.op in program.sites)
