@@ -29,7 +29,7 @@ from tests.ascend_mutations.verdicts import (
     table,
 )
 
-_PARTS_OF_HEAVY = 6
+_PARTS_OF_HEAVY = 24
 Task = tuple[str, int, int, int | None]
 """A case, which part of how many of its mutants, and the seed of a sample."""
 
@@ -65,14 +65,19 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sample", type=int, help="about this many mutants, over cases and classes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, help="stop after this time with what has been judged")
     parser.add_argument("--survivors", type=Path, help="write the list of survivors to this file")
     options = parser.parse_args()
     started = time.monotonic()
     tasks = tasks_for(
         [name for name in CASES if any(part in name for part in options.only)], options.sample, options.seed
     )
+    done: list[tuple[list[Verdict], list[str]]] = []
     with multiprocessing.Pool(options.workers) as pool:
-        done = list(pool.imap(run_task, tasks, chunksize=1))
+        for found in pool.imap(run_task, tasks):
+            done.append(found)
+            if options.seconds is not None and time.monotonic() - started > options.seconds:
+                break
     verdicts = [verdict for found, _ in done for verdict in found]
     baseline = {line: None for _, lines in done for line in lines}
     for line in table(verdicts):
@@ -89,6 +94,8 @@ def main() -> int:
     still_open = [verdict for verdict in verdicts if verdict.outcome == OPEN]
     for verdict in still_open:
         print(f"open: {verdict}")
+    if len(done) < len(tasks):
+        print(f"stopped: {len(tasks) - len(done)} of {len(tasks)} parts were not judged")
     print(f"{len(verdicts)} mutants of {len({v.case for v in verdicts})} kernels, {len(still_open)} open, "
           f"{time.monotonic() - started:.0f} s with {options.workers} workers")  # fmt: skip
     return 1 if still_open else 0
