@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.ascend_mutations.cases import CASES
 from tests.ascend_mutations.judge import Subject
+from tests.ascend_mutations.program_cases import PROGRAM_CASES
 from tests.ascend_mutations.verdicts import (
     OPEN,
     Verdict,
@@ -29,7 +30,8 @@ from tests.ascend_mutations.verdicts import (
     table,
 )
 
-_PARTS_OF_HEAVY = 24
+LARGE = frozenset(case.name for case in PROGRAM_CASES)
+_PARTS_OF_LARGE = 24
 Task = tuple[str, int, int, int | None]
 """A case, which part of how many of its mutants, and the seed of a sample."""
 
@@ -50,11 +52,11 @@ def run_task(task: Task) -> tuple[list[Verdict], list[str]]:
 
 def tasks_for(names: Sequence[str], sample: int | None, seed: int) -> list[Task]:
     """All mutants of the cases, those first that take longest; or about ``sample`` over cases and classes."""
-    names = sorted(names, key=lambda name: not CASES[name].is_heavy)
+    names = sorted(names, key=lambda name: name not in LARGE)
     if sample is not None:
         chosen = random.Random(seed).sample(names, min(len(names), max(1, sample // 5)))
         return [(name, 0, 1, seed) for name in chosen]
-    parts = [(name, _PARTS_OF_HEAVY if CASES[name].is_heavy else 1) for name in names]
+    parts = [(name, _PARTS_OF_LARGE if name in LARGE else 1) for name in names]
     return [(name, part, count, None) for name, count in parts for part in range(count)]
 
 

@@ -37,6 +37,7 @@ class Case:
 
     name: str
     make: Callable[[], Made]
+    kernel: Kernel | None = None
     is_heavy: bool = False
     is_verified: bool = True
 
@@ -80,7 +81,7 @@ def tile_case(
         more += [_changed(last, changes, grid, is_run=False) for changes in samples]
         return Made(lowered, [*more, *launches])
 
-    return Case(name, make)
+    return Case(name, make, kernel)
 
 
 def _launch(kernel: Kernel, label: str, launch_of: LaunchOf, trips: int) -> Launch:

@@ -18,6 +18,7 @@ from tests.ascend_mutations.judge import Subject
 from tests.ascend_mutations.launch import Launch, trace_launch
 from tests.ascend_mutations.mutants import CLASSES, Mutant, mutants_of
 from tests.ascend_mutations.verdicts import DEAD, IMPLIED, OPEN, judge, one_of_each_class
+from tests.kernels_ascend.cases import QUICK_CASES
 from tests.passes.machine_text import machine_kernel, machine_text
 from tilejit.ir.machine import MachineKernel
 from tilejit.passes.allocate import allocate
@@ -41,6 +42,11 @@ def test_sampled_mutants_are_found_or_proved_harmless(name: str) -> None:
     assert [str(verdict) for verdict in verdicts if verdict.outcome in (OPEN, DEAD)] == []
     assert all(verdict.proof for verdict in verdicts if verdict.outcome == IMPLIED)
     assert sum(verdict.outcome == IMPLIED for verdict in verdicts) <= len(verdicts) / 2
+
+
+def test_every_kernel_of_the_table_is_mutated() -> None:
+    names = {case.kernel.fn.__name__ for case in CASES.values() if case.kernel is not None}
+    assert {case.kernel.fn.__name__ for case in QUICK_CASES.values()} <= names
 
 
 LOOP = """
