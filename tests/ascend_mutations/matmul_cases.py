@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+from matmul import matmul_kernel
 
 import tilejit.language as tl
-from examples.matmul import matmul_kernel
 from tests.ascend_mutations.case import ONE_PROGRAM, Case, LaunchOf, tile_case
 from tests.ascend_mutations.vector_cases import Passed, integers, outs
 from tests.kernels_ascend import matmul_kernels

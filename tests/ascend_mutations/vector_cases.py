@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import ml_dtypes
 import numpy as np
+from layer_norm import layer_norm_kernel
+from softmax import softmax_kernel
+from vector_add import vector_add_kernel
 
-from examples.layer_norm import layer_norm_kernel
-from examples.softmax import softmax_kernel
-from examples.vector_add import vector_add_kernel
 from tests.ascend_mutations.case import Case, Grid, LaunchOf, tile_case
 from tests.kernels_ascend import kernels
 
