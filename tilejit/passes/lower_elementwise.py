@@ -69,7 +69,7 @@ from tilejit.ops.machine.vector_cast import CAST_MODES, VCAST
 from tilejit.passes.legal_values import refuse
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Operand
-from tilejit.passes.tile_homes import UbTile
+from tilejit.passes.tile_homes import UbTile, rounding_before
 from tilejit.passes.vector_form import Source, on_tile, whole
 
 LN_2 = 0.6931471805599453
@@ -168,6 +168,12 @@ def _scaled(before: float | None, function: OpDef, after: float | None) -> Calla
 
 
 def _cast(lowering: Lowering, op: Op) -> UbTile:
+    rounding = rounding_before(op)
+    if rounding is not None:
+        target = lowering.destination(op)
+        mode = Round.FLOOR if rounding.name == FLOOR.name else Round.CEIL
+        on_tile(lowering.builder, VCAST, target, {"src": _operand(lowering, rounding)}, {"round": mode})
+        return target
     source, target = _operand(lowering, op), lowering.destination(op)
     toward_zero = op.attributes["rounding"] is Rounding.RTZ or (
         source.element.is_floating() and target.element.is_int()

@@ -25,6 +25,7 @@ from tilejit.ops import (
     BITCAST,
     BROADCAST,
     CAST,
+    CEIL,
     CMP,
     CONSTANT,
     COS,
@@ -33,6 +34,7 @@ from tilejit.ops import (
     ERF,
     EXP,
     EXP2,
+    FLOOR,
     FMA,
     FOR,
     FREM,
@@ -299,7 +301,17 @@ class TileHomes:
         elif op.name == CMP.name and affine_steps(self._analysis, op) is not None:
             return
         elif op.name not in _UNCOMPUTED:
-            yield from op.operands
+            rounding = rounding_before(op)
+            yield from op.operands if rounding is None else rounding.operands
+
+
+def rounding_before(op: Op) -> Op | None:
+    """The floor or ceil that a cast to integers takes alone: one conversion does both."""
+    source = op.operands[0].defining_op if op.name == CAST.name else None
+    if source is None or source.name not in (FLOOR.name, CEIL.name) or source.result.use_count != 1:
+        return None
+    is_legal = source.result.type.element == FP32 and op.result.type.element in (INT16, INT32)
+    return source if is_legal else None
 
 
 def affine_steps(analysis: AccessAnalysis, comparison: Op) -> dict[int, int] | None:
