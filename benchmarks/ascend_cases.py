@@ -178,7 +178,6 @@ ROOFLINE: Mapping[str, Callable[[DTypeLike], Launch]] = {
 
 _MATRICES = "a_ptr=*fp16:16, b_ptr=*fp16:16, c_ptr=*fp32:16, M=i32, N=i32, K=i32"
 _BLOCKS = "BLOCK_M=128, BLOCK_N=256, BLOCK_K=64"
-_VECTORS = "x_ptr=*fp32:16, out_ptr=*fp32:16"
 SIGNATURES: Mapping[str, tuple[Kernel, str]] = {
     "matmul": (
         example("matmul").matmul_kernel,
@@ -193,30 +192,5 @@ SIGNATURES: Mapping[str, tuple[Kernel, str]] = {
         matmul_kernels.grouped_matmul,
         f"{_MATRICES.replace('fp32', 'fp16')}, {_BLOCKS}, GROUP=8, BY_ROWS=True",
     ),
-    "online softmax": (kernels.online_softmax_kernel, f"{_VECTORS}, n_cols=i32, BLOCK=1024"),
-    "causal": (kernels.causal_kernel, f"{_VECTORS}, offset=i32, M=64, N=128"),
-    "branches": (kernels.branches_kernel, f"{_VECTORS}, n=i32, flag=i32, BLOCK=1024"),
-    "interleaved rope": (
-        kernels.interleaved_rope_kernel,
-        "x_ptr=*fp16:16, cos_ptr=*fp16:16, sin_ptr=*fp16:16, out_ptr=*fp16:16, n=i32, TOKENS=8, HALF=64",
-    ),
-    "strided sum": (kernels.strided_sum_kernel, f"{_VECTORS}, n=i32, STEP=3, BLOCK=512"),
-    "permute": (kernels.permute_kernel, f"{_VECTORS}, A=4, B=16, C=16"),
-    "scatter": (
-        kernels.scatter_kernel,
-        "x_ptr=*fp32:16, index_ptr=*i32:16, out_ptr=*fp32:16, n=i32, stride=i32, BLOCK=64",
-    ),
-    "bools": (
-        kernels.bools_kernel,
-        "x_ptr=*fp32:16, keep_ptr=*i1:16, out_ptr=*fp32:16, flags_ptr=*i1:16, n=i32, BLOCK=1024",
-    ),
-    "bytes": (
-        kernels.bytes_kernel,
-        "x_ptr=*i8:16, y_ptr=*i8:16, low_ptr=*i8:16, total_ptr=*i32:16, ROWS=16, COLUMNS=64",
-    ),
-    "totals": (
-        kernels.totals_kernel,
-        "x_ptr=*fp32:16, total_ptr=*fp32:16, largest_ptr=*fp32:16, n=i32, BLOCK=1024",
-    ),
 }  # fmt: skip
-"""Kernels that are compiled only, with the kind of call."""
+"""Products that are compiled only, with the kind of call."""

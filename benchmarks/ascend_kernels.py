@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -25,6 +26,8 @@ import tilejit
 from benchmarks.ascend_cases import ROOFLINE, SIGNATURES, Launch, simulated
 from benchmarks.cases import example
 from benchmarks.machine_programs.published import PROGRAMS, modelled, published_figures
+from tests.kernels_ascend.case import Case
+from tests.kernels_ascend.cases import CASES
 from tilejit import Kernel
 
 RATIO_BAR = 1.10
@@ -180,6 +183,8 @@ def _compile(bars: Bars, is_quick: bool) -> None:
         jobs[name] = make(np.float16).ascendc
     for name, (kernel, signature) in SIGNATURES.items():
         jobs[name] = partial(_from_signature, kernel, signature)
+    for case in CASES.values():
+        jobs.setdefault(case.kernel.name, partial(_from_case, case))
     worst = 0.0
     next(iter(jobs.values()))()
     for name, job in jobs.items():
@@ -212,6 +217,12 @@ def compile_once(name: str) -> None:
     else:
         _from_signature(*SIGNATURES[name])
     print(time.process_time() - start)
+
+
+def _from_case(case: Case) -> str:
+    """The first launch of a kernel under test."""
+    constants: dict[str, Any] = dict(case.constants)
+    return tilejit.compile(case.kernel, *case.arguments(), target="ascend910b", **constants).ir("ascendc")
 
 
 def _from_signature(kernel: Kernel, signature: str) -> str:
