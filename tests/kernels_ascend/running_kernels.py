@@ -61,6 +61,14 @@ def wide_mask_kernel(x_ptr, out_ptr, n, M: tl.constexpr, N: tl.constexpr):
 
 
 @tilejit.kernel
+def repeated_bool_kernel(keep_ptr, out_ptr, n, M: tl.constexpr, N: tl.constexpr):
+    places = tl.arange(0, M)[:, None] * N + tl.arange(0, N)[None, :]
+    keep = tl.load(keep_ptr + tl.arange(0, 1)[:, None] + tl.arange(0, 1)[None, :])
+    chosen = tl.broadcast_to(keep, (M, N)) & (tl.load(out_ptr + places) < n)
+    tl.store(out_ptr + places, tl.where(chosen, 1, 0))
+
+
+@tilejit.kernel
 def wide_integers_kernel(x_ptr, y_ptr, out_ptr, n, MODE: tl.constexpr, BLOCK: tl.constexpr):
     lanes = tl.arange(0, BLOCK)
     mask = lanes < n

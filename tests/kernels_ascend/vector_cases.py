@@ -316,6 +316,11 @@ def _computed_places() -> Iterator[Case]:
     def masked(random: Random) -> list[Argument]:
         return [floats(random, 5, 24), untouched(5, 24), 20]
 
+    def repeated(random: Random) -> list[Argument]:
+        return [np.ones(1, bool), whole(random, 9, 8, 16, dtype=np.int32), 2]
+
+    constants = {"M": 8, "N": 16}
+    yield Case("repeated_bool", running_kernels.repeated_bool_kernel, repeated, (1,), constants, True, True)
     yield Case("wide_mask", running_kernels.wide_mask_kernel, masked, (1,), {"M": 5, "N": 24}, True, True)
 
 

@@ -168,7 +168,7 @@ class Maker:
         if source == target:
             return x
         view = x.defining_op
-        if view is not None and view.name == BROADCAST.name:
+        if view is not None and view.name == BROADCAST.name and INT1 not in (source, target):
             return self.make(BROADCAST, view.attributes, x=self.cast(view.operands[0], target))
         if source == INT1:
             return self._cast_from_bool(x, target)

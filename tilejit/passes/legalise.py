@@ -1,8 +1,9 @@
 """Element types that the vector unit of V220 computes: ops on others are widened, casts go in legal steps.
 
-Before: tile IR. After: tile IR with the same meaning, bit for bit, in which every elementwise op that has to
-be computed in UB works on int16, int32, fp16 or fp32, and every cast is one that the unit has. bf16 is
-computed in fp32 and rounded, as its meaning says; so are fp16 functions that the unit knows only
+Before: tile IR. After: tile IR with the same meaning, bit for bit but for sin, cos and erf, in which every
+elementwise op that has to be computed in UB works on int16, int32, fp16 or fp32, and every cast is one that
+the unit has. What it lacks is made of what it has (``legal_floats``, ``legal_integers``, ``legal_wide``).
+bf16 is computed in fp32 and rounded, as its meaning says; so are fp16 functions that the unit knows only
 approximately. Integers of 8 bits are computed in 16 bits and wrapped by shifts.
 
 Addresses and masks of accesses are not computed in UB and stay what they are. Scalars of 16 bits on the

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.types import FP32, INT16, INT32, DType, TileType, product
+from tilejit.ir.types import FP32, INT1, INT16, INT32, DType, TileType, product
 from tilejit.ops import (
     ABS,
     ADD,
@@ -208,7 +208,9 @@ class TileHomes:
             known[value] = has_lanes
             if op is not None and has_lanes:
                 known[value] = all([self._is_computed(function, v, known) for v in op.operands])
-            is_read = not has_lanes or value in self.demanded
+            # Bools are bits there: they are compared again, from numbers that are read.
+            is_bool = value.type.element == INT1
+            is_read = not has_lanes or (value in self.demanded and not is_bool)
             if not known[value] and is_read and isinstance(value.type.element, DType):
                 self.read_by_lane.add(value)
                 self._demand(value)
