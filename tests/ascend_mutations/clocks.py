@@ -16,9 +16,10 @@ import numpy as np
 from tests.ascend_mutations.conflicts import PIPES, Conflicts, CoreTrace, component, find_conflicts
 from tests.ascend_mutations.events import CrossEvent
 from tests.random_machine.trace import Event
-from tilejit.target.spaces import Core, Pipe
+from tilejit.target.spaces import Core, Pipe, Space
 
 MOST_CROSS_SETS = 15
+LAST = 3  # the unit flag of the mmad that completes a tile
 ALL_PIPES = -1  # the source of what a barrier of all pipes tells
 
 
@@ -79,6 +80,7 @@ class Clocks:
         self.flags: dict[tuple[int, Pipe, Pipe, int], _Flag] = {}
         self.counters: dict[tuple[int, int], _Counter] = {}
         self.arrived: dict[tuple[object, ...], dict[int, deque[tuple[Event, np.ndarray]]]] = {}
+        self.tiles: dict[tuple[int, int, int, int], tuple[Event, np.ndarray]] = {}
         self.problems: list[Problem] = []
         self.core_rows: list[list[np.ndarray]] = [[] for _ in cores]
         self.core_counts: list[list[int]] = [[] for _ in cores]
@@ -130,11 +132,15 @@ class Clocks:
         elif event.kind == "barrier":
             self.learn(pipe, self.done_of(pipe), event, None, pipe)
         elif event.kind == "work":
+            if event.unit_flag:
+                self.take_unit_flag(core, pipe, event)
             self.issued[pipe] += 1
             self.core_rows[core].append(self.known[pipe].copy())
             self.core_counts[core].append(self.issued[pipe])
             if event.pipe is Pipe.S:
                 self.learn(pipe, self.done_of(pipe), event, None, pipe)
+            if event.unit_flag:
+                self.give_unit_flag(core, pipe, event)
         elif event.kind == "cross_set":
             self.cross_set(core, pipe, event)
         elif event.kind == "set":
@@ -163,6 +169,21 @@ class Clocks:
     def join_all(self, core: int, clock: np.ndarray, event: Event, setter: Event | None, source: int) -> None:
         for pipe in self.pipes_of(core):
             self.learn(pipe, clock, event, setter, source)
+
+    # Unit flags: the cube fills tiles of L0C that fixpipe empties.
+
+    def take_unit_flag(self, core: int, pipe: int, event: Event) -> None:
+        """Learn what the other side knew when it filled or emptied the tile."""
+        for start, end in _tiles(event):
+            for (other, source, low, high), (giver, clock) in self.tiles.items():
+                if other == core and source != pipe and low < end and start < high:
+                    self.learn(pipe, clock, event, giver, source)
+
+    def give_unit_flag(self, core: int, pipe: int, event: Event) -> None:
+        if event.op.name == "mmad" and event.op.attributes["unit_flag"] != LAST:
+            return  # more is added to the tile before it is full
+        for start, end in _tiles(event):
+            self.tiles[core, pipe, start, end] = (event, self.done_of(pipe))
 
     # Flags of one core.
 
@@ -244,6 +265,10 @@ class Clocks:
             return vectors, vectors
         cubes = [n for n in block if self.cores[n].kind is Core.AIC]
         return (cubes, vectors) if own.kind is Core.AIC else (vectors, cubes)
+
+
+def _tiles(event: Event) -> set[tuple[int, int]]:
+    return {(touch.start, touch.end) for touch in event.touches if touch.space is Space.L0C}
 
 
 def unordered(clocks: Clocks, conflicts: Conflicts) -> np.ndarray:
