@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from tests.ascend_mutations.case import SAMPLES, Case, Made
 from tests.ascend_mutations.launch import Arguments, Launch
+from tests.ascend_mutations.matmul_cases import MATMUL_CASES
+from tests.ascend_mutations.vector_cases import VECTOR_CASES
 from tests.kernels_ascend.cases import CASES as TABLE
+from tests.kernels_ascend.cases import QUICK_CASES
 from tests.kernels_ascend.harness import lower
 from tilejit.backend.ascend.verify import trip_counts
 
-NAMES = (
-    "orders-float32", "integers-divide-int32", "waves-float32", "running-13x24-0-float32",
-    "running_line-250-float32", "compact-float32", "wide_integers-choice", "wide_mask",
-    "reversed_dims-2x3x8-int8", "repeated-float16", "interleaved-int8", "wide-int64-50",
-)  # fmt: skip
 REFUSED = ("wide-int64-50",)
 """What the verifier has something to say of."""
 
@@ -42,4 +40,11 @@ def table_case(name: str) -> Case:
     return Case(f"table {name}", make, kernel=case.kernel, is_verified=name not in REFUSED)
 
 
-TABLE_CASES: tuple[Case, ...] = tuple(map(table_case, NAMES))
+def _names() -> dict[str, str]:
+    """One quick case of each kernel that has no launches of its own here."""
+    own = {case.kernel.fn.__name__ for case in (*VECTOR_CASES, *MATMUL_CASES) if case.kernel is not None}
+    names = {case.kernel.fn.__name__: name for name, case in reversed(QUICK_CASES.items())}
+    return {kernel: name for kernel, name in names.items() if kernel not in own}
+
+
+TABLE_CASES: tuple[Case, ...] = tuple(map(table_case, _names().values()))

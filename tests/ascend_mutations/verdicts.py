@@ -33,8 +33,8 @@ class Verdict:
     def outcome(self) -> str:
         """Who found it, or that there was nothing to find; open where one judge contradicts the other.
 
-        Dead: in code that no launch reaches, so that the clocks say nothing, and the verifier is content. Where
-        slots keep values from step to step, one less changes values, but no order that clocks know of.
+        Dead: in code that no launch reaches, so that the clocks say nothing, and the verifier is content.
+        Where slots keep values from step to step, one less changes values, but no order that clocks know.
         """
         if self.kind == "slots" and self.reported == "values":
             return FOUND
