@@ -37,6 +37,7 @@ from tilejit.ir.types import FP16, DType
 
 FIFO_SLOTS = 4
 TILES = 2 * FIFO_SLOTS + 1
+TASKS = 2  # of one core: what is handed back behind a task is waited for in the next
 
 
 def normal(*shape: int, dtype: type = np.float16) -> np.ndarray:
@@ -90,7 +91,7 @@ def _arguments(rows: int, keys: int, width: int) -> Callable[[], Arguments]:
 
 def _flash_fifos(fewer: Fifo | None) -> MachineKernel:
     """With FIFOs of 4; a slot less moves their places, not their flags."""
-    shape = FifoFlashAttention(128, 256 * TILES, preload=2, sync_period=2)
+    shape = FifoFlashAttention(TASKS * 128, 256 * TILES, preload=2, sync_period=2)
 
     def place(self: FlashProgram, fifo: Fifo, tile: Number, elements: Number) -> Value:
         slot = self.mul(self.rem(tile, FIFO_SLOTS - (fifo is fewer)), fifo.elements)
@@ -112,7 +113,7 @@ def flash_fifos() -> Made:
 
     return Made(
         _flash_fifos(None),
-        [Launch(f"{TILES} tiles", _arguments(128, 256 * TILES, HEAD))],
+        [Launch(f"{TILES} tiles", _arguments(TASKS * 128, 256 * TILES, HEAD))],
         {
             f"{FIFO_SLOTS - 1} slots of the FIFO of {name}, not {FIFO_SLOTS}": remade(fifo)
             for name, fifo in (("S", S_FIFO), ("P", P_FIFO), ("O", O_FIFO))
@@ -196,10 +197,12 @@ PROGRAM_CASES: tuple[Case, ...] = (
     Case("program add", add),
     Case("program gemm", gemm),
     Case("program flash_fifos", flash_fifos, is_heavy=True),
-    Case("program paged_attention", paged_attention(PagedAttention(1, 16, 1, 64, 320, FP16)), is_heavy=True),
+    Case(
+        "program paged_attention", paged_attention(PagedAttention(TASKS, 16, 1, 64, 320, FP16)), is_heavy=True
+    ),
     Case(
         "program paged_attention split",
-        paged_attention(PagedAttention(1, 32, 2, 64, 640, FP16, splits=2)),
+        paged_attention(PagedAttention(TASKS, 32, 2, 64, 640, FP16, splits=2)),
         is_heavy=True,
     ),
     Case("program antiquant", antiquant, is_verified=False),
