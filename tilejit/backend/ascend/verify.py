@@ -78,7 +78,7 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
         for number in (LARGE, SMALL, ODD) if is_branching or trips == counts[-1] else (LARGE,):
             yield Sample(number, _PROGRAMS, trips), False
     for number in (LARGE, SMALL, ODD):
-        yield Sample(number, counts[-1], 1), False
+        yield Sample(number, counts[-1], 2), False
     yield Sample(LARGE, 1, counts[-1]), True
 
 
