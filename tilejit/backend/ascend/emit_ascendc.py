@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tilejit.backend.ascend.emit_context import Emission, cpp_type, is_taken
+from tilejit.backend.ascend.emit_context import Emission, cpp_type, is_taken, variable_type
 from tilejit.backend.ascend.emit_function import FunctionWriter
 from tilejit.backend.ascend.emit_helpers import helper_text
 from tilejit.diagnostics import InternalError
@@ -206,7 +206,7 @@ def _argument_line(emission: Emission, parameter: KernelParameter, value: Value)
     name = emission.name_value(value) if value.name else emission.new_name(parameter.name)
     emission.names[value] = name
     if isinstance(element, PointerType):
-        kind = f"__gm__ {cpp_type(element.element)} *"
+        kind = variable_type(element)
         return f"{kind}const {name} = reinterpret_cast<{kind}>({_passed_name(parameter)});"
     given = f"tiling.{parameter.name}"
     text = (

@@ -21,6 +21,7 @@ from tilejit.ir.types import (
     BF16,
     FP16,
     FP32,
+    FP64,
     INT1,
     INT8,
     INT16,
@@ -102,11 +103,16 @@ def cpp_type(element: Element, op: Op | None = None) -> str:
 def variable_type(element: Element, op: Op | None = None) -> str:
     """Return the C++ type of a variable that holds a value."""
     if not isinstance(element, PointerType):
-        return cpp_type(element, op)
-    pointee = cpp_type(element.element, op)
+        return memory_type(element, op)
+    pointee = memory_type(element.element, op)
     if element.space is Space.GM:
         return f"__gm__ {pointee} *"
     return f"AscendC::LocalTensor<{pointee}>"
+
+
+def memory_type(element: DType, op: Op | None = None) -> str:
+    """The C++ type of an element that is only moved: fp64, which nothing computes, is its bits."""
+    return "uint64_t" if element == FP64 else cpp_type(element, op)
 
 
 @dataclass
@@ -181,7 +187,7 @@ class Emission:
 
     def element(self, op: Op, name: str) -> str:
         """The C++ type behind the pointer operand ``name``."""
-        return cpp_type(pointer_of(op, name).element, op)
+        return memory_type(pointer_of(op, name).element, op)
 
     def call(self, helper: str, *arguments: str, types: str = "") -> str:
         """Return a call of one of our own helper functions and remember that the text needs it."""
@@ -204,6 +210,8 @@ class Emission:
             if value != 0:
                 raise InternalError(f"a constant address {value}", op.location)
             return f"static_cast<{variable_type(element)}>(nullptr)"
+        if element == FP64:
+            return f"uint64_t{{0x{int(np.float64(value).view(np.uint64)):016x}}}"
         if element.is_floating():
             return self._float_literal(element, value, op)
         if element == INT1:

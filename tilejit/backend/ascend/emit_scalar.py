@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilejit.backend.ascend.emit_context import Emission, Emitter, cpp_type, pointer_of, variable_type
+from tilejit.backend.ascend.emit_context import (
+    Emission,
+    Emitter,
+    cpp_type,
+    memory_type,
+    pointer_of,
+    variable_type,
+)
 from tilejit.backend.ascend.emit_ranges import cannot_wrap
 from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Op
@@ -203,7 +210,7 @@ def _emit_bitcast(emission: Emission, op: Op) -> str:
 def _reinterpreted(source: PointerType, target: PointerType, text: str) -> str:
     if source.space is Space.GM:
         return f"reinterpret_cast<{variable_type(target)}>({text})"
-    return f"{text}.ReinterpretCast<{cpp_type(target.element)}>()"
+    return f"{text}.ReinterpretCast<{memory_type(target.element)}>()"
 
 
 def _emit_reinterpret(emission: Emission, op: Op) -> str:
