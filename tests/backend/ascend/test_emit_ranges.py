@@ -101,3 +101,8 @@ def test_what_is_read_once_and_has_no_name_stands_in_place() -> None:
 )
 def test_needless_parentheses(text: str, shorter: str) -> None:
     assert without_needless_parentheses(text) == shorter
+
+
+def test_a_buffer_that_nothing_uses_is_left_out() -> None:
+    body = "  %a = buffer() {space=ub, element=fp32, elements=64, slot_bytes=256, address=0} : ptr<ub fp32>"
+    assert not any("LocalTensor" in line for line in statements(body, "%n: int32"))

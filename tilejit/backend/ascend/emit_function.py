@@ -76,6 +76,8 @@ class FunctionWriter:
         if not op.results:
             self.write(f"{text};")
             return
+        if op.name == "buffer" and not op.result.use_count and op.attributes["space"] is not Space.GM:
+            return  # a lowering that found a shorter way leaves it
         if len(text) <= _INLINE_WIDTH and _is_read_in_place(op):
             self.emission.name_expression(op.result, text)
             return
