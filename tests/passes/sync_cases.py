@@ -359,6 +359,7 @@ set_atomic() {kind=add, element=fp32}
 %one = constant() {value=1.0, dtype=fp32} : fp32
 store(%y, %one)
 copy_out(%y, %a, #1, #256)
+set_atomic() {kind=none, element=fp32}
 """
     ),
     "rows of one buffer": Case(

@@ -123,6 +123,7 @@ class Generator:
         if self.chance(0.25):
             self.program_loop(scope)
         self.block(scope)
+        builder.create(SET_ATOMIC, attributes={"kind": StoreAtomic.NONE, "element": FP32})
         builder.create(RETURN)
         return MachineKernel("random", {self.core: function})
 
