@@ -195,7 +195,7 @@ class Maker:
             raise refusal(
                 f"the vector unit cannot cast {source} to {target}",
                 self._builder.location,
-                _instead_of_cast(source, target),
+                instead_of_cast(source, target),
             )
         for step in (*steps, target):
             x = self._insert(Op(CAST, {"x": x}, {"dtype": step}, location=self._builder.location)).result
@@ -261,7 +261,8 @@ def _has_cast(source: DType, target: DType) -> bool:
     return (source, target) in DIRECT or (source, target) in _STEPS or (source, target) in _NARROWED
 
 
-def _instead_of_cast(source: DType, target: DType) -> str:
+def instead_of_cast(source: DType, target: DType) -> str:
+    """What to do where the vector unit has no way from one type to another."""
     if not any(_has_cast(dtype, target) for dtype in DTYPES):
         return f"pass fp32 or int32 arrays: the vector unit has no {target}"
     if _has_cast(source, FP32) and _has_cast(FP32, target):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function, Op
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import (
@@ -80,7 +81,15 @@ from tilejit.passes import legal_floats, legal_integers, legal_small_floats, leg
 from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.dead_code import remove_dead
-from tilejit.passes.legal_values import DIRECT, Maker, Rule, element_of, instead_of_type, refuse
+from tilejit.passes.legal_values import (
+    DIRECT,
+    Maker,
+    Rule,
+    element_of,
+    instead_of_cast,
+    instead_of_type,
+    refuse,
+)
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_homes import TileHomes, affine_steps, is_view
 from tilejit.passes.unsupported import refusal
@@ -114,11 +123,28 @@ def legalise(function: Function, context: PassContext) -> None:
     follows_index = {op for op in comparisons if affine_steps(analysis, op) is not None}
     for op in list(function.walk()):
         if op not in follows_index and _has_number(op):
-            _legalise_op(op, homes, is_demanded=op.result in homes.demanded)
+            apply = _legalise_cast if _is_cast_of_numbers(op) else _legalise_op
+            apply(op, homes, is_demanded=op.result in homes.demanded)
+
+
+def _is_cast_of_numbers(op: Op) -> bool:
+    return op.name == CAST.name and isinstance(op.operands[0].type.element, DType)
 
 
 def _has_number(op: Op) -> bool:
     return len(op.results) == 1 and not op.regions and isinstance(op.result.type.element, DType)
+
+
+def _legalise_cast(op: Op, homes: TileHomes, *, is_demanded: bool) -> None:
+    """As ``_legalise_op``; what has no way is refused as the kernel's cast, not as a step of it."""
+    source, target = element_of(op.operands[0]), element_of(op.result)
+    try:
+        _legalise_op(op, homes, is_demanded=is_demanded)
+    except CompileError as error:
+        if op.attributes["rounding"] is not Rounding.RTNE:
+            raise
+        message = f"the vector unit cannot cast {source} to {target}"
+        raise refusal(message, op.location, instead_of_cast(source, target)) from error
 
 
 def _legalise_op(op: Op, homes: TileHomes, *, is_demanded: bool) -> None:
