@@ -276,6 +276,40 @@ def test_trip_counts_follow_from_the_slots() -> None:
     assert trip_counts(machine_kernel(machine_text(buffer("a", 4)))) == [0, 1, 2, 4, 5, 9]
 
 
+LONG_LOOP = """
+for(#0, #100, #1) {
+body(%k: int32):
+  %slot = slot(%a, %k) : ptr<ub fp32>
+  copy_in(%slot, %x, #1, #256)
+  vexp(%slot, %slot, #64)
+  copy_out(%y, %slot, #1, #256)
+  %off = mul(%k, #64) : int32
+  %row = addptr(%b, %off) : ptr<ub fp32>
+  vexp(%row, %row, #64)
+  yield()
+}
+%last = slot(%a, #100) : ptr<ub fp32>
+vexp(%last, %last, #64)
+"""
+
+
+def test_long_loops_end_at_the_slot_where_they_end_when_cut() -> None:
+    text = buffer("a", 3) + buffer("b", elements=6400) + LONG_LOOP
+    made = allocate(machine_kernel(machine_text(text)), ASCEND_910B1, PassContext())
+    insert_sync(made, ASCEND_910B1, PassContext())
+    assert find_faults(made, ASCEND_910B1) == ()
+
+
+def test_the_last_trip_of_a_long_loop_is_checked() -> None:
+    # Row 99 of b, the last, meets the copy behind the loop, which nothing orders.
+    text = buffer("b", elements=6400) + LONG_LOOP.split("%last")[0].replace("slot(%a, %k)", "addptr(%b, #0)")
+    text = "\n".join(line for line in text.splitlines() if "%slot" not in line)
+    text += "\n%end = addptr(%b, #6336) : ptr<ub fp32>\ncopy_out(%y, %end, #1, #256)\n"
+    made = allocate(machine_kernel(machine_text(text)), ASCEND_910B1, PassContext())
+    (finding,) = find_faults(made, ASCEND_910B1)
+    assert finding.kind is FindingKind.RACE
+
+
 @pytest.mark.parametrize("core", Core)
 def test_random_programs_pass(core: Core) -> None:
     for seed in range(8):

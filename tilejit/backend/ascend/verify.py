@@ -10,10 +10,12 @@ Before: a kernel at the machine level. After: it is known that
 
 The middle part is found out by running: the functions are walked with trip counts of 0, 1, 2, S, S + 1 and
 2 S + 1, S being the most slots of a buffer, over two programs of the grid and once over 2 S + 1, and with
-small and large arguments so that conditions go both ways. Where cores count flags for each other, how often a
-loop runs and what else its bound decides must fit together: there the loops run as the text says, for
-arguments that give these trip counts to loops over blocks. Time and values play no part (``verify_run``):
-vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a kernel written by hand.
+small and large arguments so that conditions go both ways. Long loops with constant bounds run in full where
+the others make 2 S + 1 trips, else only as often as brings each slot round twice. Where cores count flags for
+each other, how often a loop runs and what else its bound decides must fit together: there the loops run as
+the text says, for arguments that give these trip counts to loops over blocks. Time and values play no part
+(``verify_run``): vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a kernel
+written by hand.
 """
 
 from __future__ import annotations
@@ -76,9 +78,9 @@ def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
     is_branching = _branches_on_the_launch(kernel)
     for trips in counts:
         for number in (LARGE, SMALL, ODD) if is_branching or trips == counts[-1] else (LARGE,):
-            yield Sample(number, _PROGRAMS, trips), False
+            yield Sample(number, _PROGRAMS, trips, cuts_loops=trips != counts[-1]), False
     for number in (LARGE, SMALL, ODD):
-        yield Sample(number, counts[-1], 2), False
+        yield Sample(number, counts[-1], 2, cuts_loops=True), False
     yield Sample(LARGE, 1, counts[-1]), True
 
 

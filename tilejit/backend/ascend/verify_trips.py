@@ -2,11 +2,13 @@
 
 A loop whose number of trips depends on the launch takes it from an argument that the copy has more: the
 innermost ones as it says, those around them two at most; the loop over programs from another. A while loop
-becomes a for loop that evaluates the condition before each trip and once after the last.
+becomes a for loop that evaluates the condition before each trip and once after the last. A long loop with
+constant bounds runs in full, or only as often as it takes to come back to each slot.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,22 +16,28 @@ from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
-from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SELECT, WHILE, YIELD
-from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
+from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SELECT, SUB, WHILE, YIELD
+from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
 
 _OUTER_TRIPS = 2
+_LONG_TRIPS = 32
 # Names that no parameter can have.
 _TRIPS = "trips of open loops"
 _PROGRAMS = "programs of the grid"
+_SHORTENED = "whether long loops are cut"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the verifier takes for a scalar that it cannot know, for the length of the grid and open loops."""
+    """What the verifier takes for a scalar that it cannot know, for the length of the grid and open loops.
+
+    ``cuts_loops``: long loops with constant bounds run less often than they say.
+    """
 
     integer: int
     programs: int
     trips: int = 0
+    cuts_loops: bool = False
 
     def of_argument(self, argument: Argument, element: DType | PointerType) -> int | float:
         """The value of an argument that is no address."""
@@ -37,6 +45,8 @@ class Sample:
             return self.trips
         if argument.name == _PROGRAMS:
             return self.programs
+        if argument.name == _SHORTENED:
+            return int(self.cuts_loops)
         if argument.source is ArgumentSource.GRID:
             return (self.programs, 1, 1)[argument.dimension]
         return self.of(element)
@@ -55,8 +65,11 @@ def with_trips(kernel: MachineKernel) -> MachineKernel:
     functions = {}
     for core, function in kernel.functions.items():
         copy = clone_function(function)
-        trips, programs = (copy.add_argument(Argument(name), TileType(INT32)) for name in (_TRIPS, _PROGRAMS))
+        trips, programs, is_cut = (
+            copy.add_argument(Argument(name), TileType(INT32)) for name in (_TRIPS, _PROGRAMS, _SHORTENED)
+        )
         _set_trips(copy.body, trips, programs)
+        _shorten_long_loops(copy, is_cut)
         functions[core] = copy
     return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
 
@@ -76,6 +89,35 @@ def _set_trips(block: Block, trips: Value, programs: Value) -> bool:
             _set_upper(op, programs if is_program_loop(op) else wanted)
             is_open = True
     return is_open
+
+
+def _shorten_long_loops(function: Function, is_cut: Value) -> None:
+    """Let long loops with constant bounds run less often where ``is_cut`` is 1.
+
+    What remains comes round each ring of slots twice and ends at the slot at which the whole loop ends.
+    """
+    slots = [op.attributes["slots"] for op in function.walk() if op.name == BUFFER.name]
+    rings = [count for count in slots if isinstance(count, int)] or [1]
+    period, least = math.lcm(*rings), 2 * max(rings) + 1
+    for op in list(function.walk()):
+        if op.name != FOR.name or not _is_closed(op):
+            continue
+        lower, upper, step = (_number(op.operand(name)) or 0 for name in ("lower", "upper", "step"))
+        trips = max(0, -(-(upper - lower) // step)) if step > 0 else 0
+        spared = (trips - least) // period * period
+        if trips <= _LONG_TRIPS or spared <= 0:
+            continue
+        is_cut_here = is_cut
+        if op.operand("upper").type != is_cut.type:
+            is_cut_here = _insert(op, CAST, {"dtype": op.operand("upper").type.element}, x=is_cut)
+        less = _insert(op, MUL, {}, lhs=is_cut_here, rhs=_constant_like(op, spared * step))
+        op.set_operand(1, _insert(op, SUB, {}, lhs=op.operand("upper"), rhs=less))
+
+
+def _constant_like(loop: Op, number: int) -> Value:
+    """A constant of the type of a loop's bounds."""
+    attributes: dict[str, object] = {"value": number, "dtype": loop.operand("upper").type.element}
+    return _insert(loop, CONSTANT, attributes)
 
 
 def _limited(before: Op, trips: Value, limit: int | None) -> Value:
