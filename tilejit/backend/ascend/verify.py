@@ -14,8 +14,8 @@ small and large arguments so that conditions go both ways. Long loops with const
 the others make 2 S + 1 trips, else only as often as brings each slot round twice. Where cores count flags for
 each other, how often a loop runs and what else its bound decides must fit together: there the loops run as
 the text says, for arguments that give these trip counts to loops over blocks. Time and values play no part
-(``verify_run``): vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a kernel
-written by hand.
+(``verify_run``): vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a
+kernel written by hand.
 """
 
 from __future__ import annotations
