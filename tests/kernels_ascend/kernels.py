@@ -314,3 +314,10 @@ def wide_kernel(x_ptr, index_ptr, out_ptr, n, BLOCK: tl.constexpr):
     tl.store(out_ptr + lanes * 2, x)
     tl.store(out_ptr + 2 * BLOCK + lanes, tl.load(x_ptr + lanes, mask=mask, other=-(1 << 40)))
     tl.store(out_ptr + 3 * BLOCK + index, x, mask=mask)
+
+
+@tilejit.kernel
+def regrouped_order_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr):
+    x = tl.reshape(tl.load(x_ptr + tl.arange(0, A * B)), (A, B))
+    a, b = tl.arange(0, A)[:, None], tl.arange(0, B)[None, :]
+    tl.store(out_ptr + a * B + b, tl.where(x > 0, x, 7))

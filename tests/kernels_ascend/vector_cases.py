@@ -409,6 +409,12 @@ def _rearrangements() -> Iterator[Case]:
         name = f"interleaved-{spell(dtype)}"
         yield Case(name, kernels.interleaved_kernel, regroup, (1,), {"A": 6, "B": 21}, True, dtype == np.int8)
 
+    def regroup_order(random: Random) -> list[Argument]:
+        return [floats(random, 64), untouched(64)]
+
+    constants = {"A": 8, "B": 8}
+    yield Case("regrouped_order", kernels.regrouped_order_kernel, regroup_order, (1,), constants, True, True)
+
 
 def _moves() -> Iterator[Case]:
     for n, step in ((100, 3), (1, 2), (128, 16)):

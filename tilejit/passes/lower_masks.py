@@ -22,11 +22,13 @@ from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import Attribute, OpDef
 from tilejit.ir.types import FP32, INT16, INT32, INT64, UINT8, DType, TileType, product
 from tilejit.ops import AND, CMP, NOT, OR, XOR, CmpPredicate
+from tilejit.ops.machine.buffer import BUFFER, REINTERPRET
 from tilejit.ops.machine.rules import BLOCK_BYTES
 from tilejit.ops.machine.vector import VADDS, VAND, VMAX, VNOT, VOR
 from tilejit.ops.machine.vector_select import VCMP, VCMPS, VSEL, Predicate, SelectMode
 from tilejit.passes.legal_values import instead_of_type
 from tilejit.passes.lowering import Lowering
+from tilejit.passes.machine_accesses import slot_size
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_homes import (
     EXACT_IN_FP32,
@@ -238,6 +240,7 @@ def compare_sources(
     predicate: Predicate,
 ) -> Bits:
     """Compare numbers strip by strip: two tiles, or a tile and a scalar."""
+    sources = [_with_room(lowering, layout, source) for source in sources]
     alike = all(s.follows_columns and s.row_blocks == 0 for s in sources)
     bits = _new_bits(lowering, layout, 1 if alike else layout.rows)
     names = ("src",) if len(sources) == 1 else ("src0", "src1")
@@ -264,6 +267,25 @@ def compare_sources(
         operands |= {"count": STRIP_LANES, "repeats": piece.repeats}
         builder.make(definition, operands, {**attributes, "strides": strides})
     return bits
+
+
+def _with_room(lowering: Lowering, layout: TileLayout, source: Source) -> Source:
+    """A source whose last row has a whole repeat of memory: a row that reshape made many is copied."""
+    lanes = BLOCK_BYTES // source.element.itemsize
+    behind = -(-layout.columns // STRIP_LANES) * STRIP_LANES
+    needed = (layout.rows - 1) * source.row_blocks * lanes + behind
+    buffer = source.pointer.defining_op
+    while buffer is not None and buffer.definition is REINTERPRET:
+        buffer = buffer.operands[0].defining_op
+    is_buffer = buffer is not None and buffer.definition is BUFFER
+    if not is_buffer or not source.row_blocks or not source.follows_columns:
+        return source
+    assert buffer is not None
+    if needed * source.element.itemsize <= slot_size(buffer):
+        return source
+    copy = lowering.new_tile(TileType(source.element, (layout.rows, layout.columns)))
+    copy_tile(lowering.builder, copy, source)
+    return whole(copy)
 
 
 @dataclass(frozen=True)
