@@ -140,7 +140,9 @@ def _has_no_steps(op: Op) -> bool:
 
 
 def _towards_zero_to_fp8(op: Op) -> bool:
-    return op.results[0].type.element in FP8S and op.attributes["rounding"] is Rounding.RTZ
+    element = op.results[0].type.element
+    is_tile = not op.results[0].type.is_scalar
+    return is_tile and element in FP8S and op.attributes["rounding"] is Rounding.RTZ
 
 
 def _is_fp64_to_bool(op: Op) -> bool:

@@ -28,6 +28,11 @@ def test_every_instruction_has_a_row_and_no_row_is_without_one() -> None:
     assert set(COSTS) == instructions
 
 
+def test_every_instruction_has_facts() -> None:
+    """Only what names memory, or a place, has no effect, no accesses and no limits."""
+    assert {op.name for op in MACHINE_OPS if op.machine is None} == {op.name for op in BUFFER_OPS}
+
+
 def test_an_op_without_a_row_is_an_error() -> None:
     with pytest.raises(InternalError, match="op arange has no cost"):
         cost_rule("arange")
