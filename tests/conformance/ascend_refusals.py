@@ -149,6 +149,13 @@ def _is_fp64_to_bool(op: Op) -> bool:
     return op.results[0].type.element == INT1 and _tiles_of(FP64)(op)
 
 
+def _combines_fp64(op: Op) -> bool:
+    """Of one element nothing is computed."""
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return source_of(op) == FP64 and op.operands[0].type.shape[axis] > 1
+
+
 def _is_added_to(op: Op) -> bool:
     """A load whose tile is the accumulator of a dot."""
     return any(
@@ -193,7 +200,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal((CAST,), "the vector unit cannot compute cast on {result}", _towards_zero_to_fp8),
     # Reductions and scans
     Refusal((REDUCE,), "the vector unit cannot reduce {source}", _of(FP64)),
-    Refusal((SCAN,), "the vector unit cannot compute {step} on {source}", _of(FP64)),
+    Refusal((SCAN,), "the vector unit cannot compute {step} on {source}", _combines_fp64),
     # Atomics
     Refusal(
         (ATOMIC_RMW,),

@@ -65,7 +65,9 @@ def unroll_reductions(function: Function, context: PassContext) -> None:
     for op in list(function.walk()):
         if op.name == REDUCE_CUSTOM.name:
             op = _known_kind(op)
-        if op.name == REDUCE.name:
+        if op.name in (SCAN.name, SCAN_CUSTOM.name) and _length(op) == 1:
+            replace_op(op, op.operands)
+        elif op.name == REDUCE.name:
             _unroll_kind(op)
         elif op.name == REDUCE_CUSTOM.name:
             _unroll(op, _lifted(op), is_ordered=True)
@@ -73,6 +75,13 @@ def unroll_reductions(function: Function, context: PassContext) -> None:
             _unroll(op, _combine_kind(op))
         elif op.name == SCAN_CUSTOM.name:
             _unroll(op, _lifted(op))
+
+
+def _length(op: Op) -> int:
+    """How many elements each result is combined of."""
+    axis = op.attributes["axis"]
+    assert isinstance(axis, int)
+    return op.operands[0].type.shape[axis]
 
 
 def _known_kind(op: Op) -> Op:
