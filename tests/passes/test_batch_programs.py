@@ -65,45 +65,54 @@ def _tile(kernel: Kernel, signature: str) -> Function:
 
 CENTRED = """\
 func @centre_kernel(%x_ptr: ptr<fp32> {alias_class=0}, %out_ptr: ptr<fp32> {alias_class=1}, %n: int32) {
-  %0 = program_id() {axis=0} : int32
-  %1 = constant() {value=4, dtype=int32} : int32
-  %2 = mul(%0, %1) : int32
-  %3 = splat(%2) {shape=[4]} : tile<4xint32>
-  %4 = arange() {start=0, end=4} : tile<4xint32>
-  %5 = add(%3, %4) : tile<4xint32>
-  %6 = num_programs() {axis=0} : int32
-  %7 = splat(%6) {shape=[4]} : tile<4xint32>
-  %8 = cmp(%5, %7) {predicate=lt} : tile<4xint1>
-  %9 = arange() {start=0, end=24} : tile<24xint32>
-  %10 = splat(%n) {shape=[4]} : tile<4xint32>
-  %11 = mul(%5, %10) : tile<4xint32>
-  %12 = splat(%x_ptr) {shape=[4]} : tile<4xptr<fp32>>
-  %13 = addptr(%12, %11) : tile<4xptr<fp32>>
-  %14 = reshape(%13) {shape=[4, 1]} : tile<4x1xptr<fp32>>
-  %15 = broadcast(%14) {shape=[4, 24]} : tile<4x24xptr<fp32>>
-  %16 = reshape(%9) {shape=[1, 24]} : tile<1x24xint32>
-  %17 = broadcast(%16) {shape=[4, 24]} : tile<4x24xint32>
-  %18 = addptr(%15, %17) : tile<4x24xptr<fp32>>
-  %19 = splat(%n) {shape=[24]} : tile<24xint32>
-  %20 = cmp(%9, %19) {predicate=lt} : tile<24xint1>
-  %21 = constant() {value=0.0, dtype=fp32} : fp32
-  %22 = reshape(%20) {shape=[1, 24]} : tile<1x24xint1>
-  %23 = broadcast(%22) {shape=[4, 24]} : tile<4x24xint1>
-  %24 = splat(%21) {shape=[4, 24]} : tile<4x24xfp32>
-  %25 = reshape(%8) {shape=[4, 1]} : tile<4x1xint1>
-  %26 = broadcast(%25) {shape=[4, 24]} : tile<4x24xint1>
-  %27 = and(%26, %23) : tile<4x24xint1>
-  %x = load(%18, mask=%27, other=%24) : tile<4x24xfp32>
-  %28 = splat(%out_ptr) {shape=[4]} : tile<4xptr<fp32>>
-  %29 = addptr(%28, %11) : tile<4xptr<fp32>>
-  %30 = reshape(%29) {shape=[4, 1]} : tile<4x1xptr<fp32>>
-  %31 = broadcast(%30) {shape=[4, 24]} : tile<4x24xptr<fp32>>
-  %32 = addptr(%31, %17) : tile<4x24xptr<fp32>>
-  %33 = reduce(%x) {axis=1, kind=max} : tile<4xfp32>
-  %34 = reshape(%33) {shape=[4, 1]} : tile<4x1xfp32>
-  %35 = broadcast(%34) {shape=[4, 24]} : tile<4x24xfp32>
-  %36 = sub(%x, %35) : tile<4x24xfp32>
-  store(%32, %36, mask=%27)
+  %0 = num_programs() {axis=0} : int32
+  %1 = constant() {value=1, dtype=int32} : int32
+  %2 = constant() {value=4, dtype=int32} : int32
+  %3 = block_count() : int32
+  %4 = sub(%3, %1) : int32
+  %5 = add(%0, %4) : int32
+  %6 = idiv(%5, %3) : int32
+  %7 = min(%6, %2) : int32
+  %8 = max(%7, %1) : int32
+  %9 = program_id() {axis=0} : int32
+  %10 = mul(%9, %8) : int32
+  %11 = arange() {start=0, end=4} : tile<4xint32>
+  %12 = splat(%10) {shape=[4]} : tile<4xint32>
+  %13 = add(%12, %11) : tile<4xint32>
+  %14 = sub(%0, %10) : int32
+  %15 = min(%8, %14) : int32
+  %16 = splat(%15) {shape=[4]} : tile<4xint32>
+  %17 = cmp(%11, %16) {predicate=lt} : tile<4xint1>
+  %18 = arange() {start=0, end=24} : tile<24xint32>
+  %19 = splat(%n) {shape=[4]} : tile<4xint32>
+  %20 = mul(%13, %19) : tile<4xint32>
+  %21 = splat(%x_ptr) {shape=[4]} : tile<4xptr<fp32>>
+  %22 = addptr(%21, %20) : tile<4xptr<fp32>>
+  %23 = reshape(%22) {shape=[4, 1]} : tile<4x1xptr<fp32>>
+  %24 = broadcast(%23) {shape=[4, 24]} : tile<4x24xptr<fp32>>
+  %25 = reshape(%18) {shape=[1, 24]} : tile<1x24xint32>
+  %26 = broadcast(%25) {shape=[4, 24]} : tile<4x24xint32>
+  %27 = addptr(%24, %26) : tile<4x24xptr<fp32>>
+  %28 = splat(%n) {shape=[24]} : tile<24xint32>
+  %29 = cmp(%18, %28) {predicate=lt} : tile<24xint1>
+  %30 = constant() {value=0.0, dtype=fp32} : fp32
+  %31 = reshape(%29) {shape=[1, 24]} : tile<1x24xint1>
+  %32 = broadcast(%31) {shape=[4, 24]} : tile<4x24xint1>
+  %33 = splat(%30) {shape=[4, 24]} : tile<4x24xfp32>
+  %34 = reshape(%17) {shape=[4, 1]} : tile<4x1xint1>
+  %35 = broadcast(%34) {shape=[4, 24]} : tile<4x24xint1>
+  %36 = and(%35, %32) : tile<4x24xint1>
+  %x = load(%27, mask=%36, other=%33) : tile<4x24xfp32>
+  %37 = splat(%out_ptr) {shape=[4]} : tile<4xptr<fp32>>
+  %38 = addptr(%37, %20) : tile<4xptr<fp32>>
+  %39 = reshape(%38) {shape=[4, 1]} : tile<4x1xptr<fp32>>
+  %40 = broadcast(%39) {shape=[4, 24]} : tile<4x24xptr<fp32>>
+  %41 = addptr(%40, %26) : tile<4x24xptr<fp32>>
+  %42 = reduce(%x) {axis=1, kind=max} : tile<4xfp32>
+  %43 = reshape(%42) {shape=[4, 1]} : tile<4x1xfp32>
+  %44 = broadcast(%43) {shape=[4, 24]} : tile<4x24xfp32>
+  %45 = sub(%x, %44) : tile<4x24xfp32>
+  store(%41, %45, mask=%36)
   return()
 }
 """

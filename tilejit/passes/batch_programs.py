@@ -5,8 +5,9 @@ when the one before has given its result, whatever the row's length. With severa
 instructions do more work each, and DMAs move more.
 
 Before: a simplified function without control flow that knows its program by ``program_id(0)`` alone. After:
-``program_id(0)`` counts groups of ``count`` programs; what differs between the programs of a group has a new
-first dimension. Every access that differs has a mask more, since the last group may be incomplete. A kernel
+``program_id(0)`` counts groups of programs; what differs between the programs of a group has a new first
+dimension of ``count``. A group has fewer where the launch has too few for all cores (``group_size``), and the
+last one may have fewer still: every access that differs has a mask more. A kernel
 whose masks bound lanes by the program (``program_id(0) * BLOCK + lanes < n``) is not batched: its rows would
 differ in length, and its blocks can be made larger instead. Nor is one with effects other than stores.
 """
@@ -14,6 +15,7 @@ differ in length, and its blocks can be made larger instead. Nor is one with eff
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from tilejit.ir.core import Block, Builder, Function, Op, Value
 from tilejit.ir.opdef import Attribute, Effects, OpDef
@@ -25,7 +27,10 @@ from tilejit.ops import (
     BROADCAST,
     CMP,
     CONSTANT,
+    IDIV,
     LOAD,
+    MAX,
+    MIN,
     MUL,
     NUM_PROGRAMS,
     PROGRAM_ID,
@@ -34,14 +39,32 @@ from tilejit.ops import (
     RETURN,
     SPLAT,
     STORE,
+    SUB,
     TRANSPOSE,
     CmpPredicate,
 )
+from tilejit.ops.machine.buffer import BLOCK_COUNT
 from tilejit.passes.tile_homes import is_view
 from tilejit.passes.tile_lanes import conjuncts
 
 _ACCESSES = (LOAD.name, STORE.name)
 _SHAPED = (SPLAT.name, BROADCAST.name, RESHAPE.name, TRANSPOSE.name, REDUCE.name)
+
+
+class Make(Protocol):
+    """Inserts an op with one result."""
+
+    def __call__(
+        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
+    ) -> Value: ...
+
+
+def group_size(make: Make, programs: Value, count: int) -> Value:
+    """How many of a launch's ``programs`` form a group: ``count``, fewer where cores would lack work."""
+    one, most = (make(CONSTANT, {"value": number, "dtype": INT32}) for number in (1, count))
+    cores = make(BLOCK_COUNT)
+    share = make(IDIV, lhs=make(ADD, lhs=programs, rhs=make(SUB, lhs=cores, rhs=one)), rhs=cores)
+    return make(MAX, lhs=make(MIN, lhs=share, rhs=most), rhs=one)
 
 
 def can_batch(function: Function) -> bool:
@@ -161,14 +184,15 @@ class _Batcher:
     def _program_id(self, op: Op) -> None:
         """The ids of a group's programs."""
         if self._programs is None:
-            group = self._make(PROGRAM_ID, {"axis": 0})
-            size = self._make(CONSTANT, {"value": self._count, "dtype": INT32})
-            first = self._make(SPLAT, {"shape": (self._count,)}, x=self._make(MUL, lhs=group, rhs=size))
-            places = self._make(ARANGE, {"start": 0, "end": self._count})
-            self._programs = self._make(ADD, lhs=first, rhs=places)
+            shape = {"shape": (self._count,)}
             number = self._make(NUM_PROGRAMS, {"axis": 0})
-            limit = self._make(SPLAT, {"shape": (self._count,)}, x=number)
-            self._exists = self._make(CMP, {"predicate": CmpPredicate.LT}, lhs=self._programs, rhs=limit)
+            size = group_size(self._make, number, self._count)
+            first = self._make(MUL, lhs=self._make(PROGRAM_ID, {"axis": 0}), rhs=size)
+            places = self._make(ARANGE, {"start": 0, "end": self._count})
+            self._programs = self._make(ADD, lhs=self._make(SPLAT, shape, x=first), rhs=places)
+            limit = self._make(MIN, lhs=size, rhs=self._make(SUB, lhs=number, rhs=first))
+            limits = self._make(SPLAT, shape, x=limit)
+            self._exists = self._make(CMP, {"predicate": CmpPredicate.LT}, lhs=places, rhs=limits)
         self._batched[op.result] = self._programs
 
     def _elementwise(self, op: Op) -> None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.opdef import Effects
+from tilejit.ir.opdef import Attribute, Effects, OpDef
 from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
+    ADD,
     ARANGE,
     ATOMIC_RMW,
     DEVICE_ASSERT,
@@ -37,11 +38,13 @@ from tilejit.ops import (
     SELECT,
     SPLIT,
     STORE,
+    SUB,
     TRANSPOSE,
     WHILE,
     YIELD,
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
+from tilejit.passes.batch_programs import group_size
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import is_affine_comparison, lower_bits, lower_select
@@ -79,7 +82,7 @@ def promote_memory(
     """Lower a kernel without dots to one function for vector cores.
 
     ``keep_resident``: tiles that are the same for all programs stay in UB from the first to the last.
-    ``programs``: how many of the launch along the first axis ``function`` runs at once.
+    ``programs``: how many of the launch along the first axis ``function`` runs at once, at most.
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
@@ -124,7 +127,7 @@ class ProgramWalker:
     def run(self) -> None:
         builder, function = self._builder, self._lowering.function
         builder.location = function.location
-        groups = builder.value(builder.ceil_divide(self._grid[0], self._programs_at_once))
+        groups = self._groups()
         programs = builder.op(MUL, lhs=groups, rhs=self._grid[1]).result
         programs = builder.op(MUL, lhs=programs, rhs=self._grid[2]).result
         first, step = builder.op(BLOCK_INDEX).result, builder.op(BLOCK_COUNT).result
@@ -138,6 +141,21 @@ class ProgramWalker:
         bounds = {"lower": first, "upper": programs, "step": step}
         builder.block.append(Op(FOR, bounds, regions=(body,), location=builder.location))
         builder.op(RETURN)
+
+    def _groups(self) -> Value:
+        """The tasks along the first axis of the grid."""
+        number = self._grid[0]
+        if self._programs_at_once == 1:
+            return number
+
+        def make(
+            definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
+        ) -> Value:
+            return self._builder.op(definition, attributes, **operands).result
+
+        size = group_size(make, number, self._programs_at_once)
+        above = make(SUB, lhs=make(ADD, lhs=number, rhs=size), rhs=self._builder.constant(1))
+        return make(IDIV, lhs=above, rhs=size)
 
     def _decode(self, task: Value, sizes: Sequence[Value]) -> None:
         """Program ids from the number of a task; the first axis runs fastest."""
