@@ -321,3 +321,12 @@ def regrouped_order_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr):
     x = tl.reshape(tl.load(x_ptr + tl.arange(0, A * B)), (A, B))
     a, b = tl.arange(0, A)[:, None], tl.arange(0, B)[None, :]
     tl.store(out_ptr + a * B + b, tl.where(x > 0, x, 7))
+
+
+@tilejit.kernel
+def cube_rows_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    a, b, c = tl.arange(0, A)[:, None, None], tl.arange(0, B)[None, :, None], tl.arange(0, C)[None, None, :]
+    x = tl.load(x_ptr + (a * B + b) * C + c)
+    places = tl.arange(0, A)[:, None] * B + tl.arange(0, B)[None, :]
+    tl.store(out_ptr + places, tl.max(x, axis=2))
+    tl.store(out_ptr + A * B + places, tl.sum(x, axis=2))

@@ -415,6 +415,15 @@ def _rearrangements() -> Iterator[Case]:
     constants = {"A": 8, "B": 8}
     yield Case("regrouped_order", kernels.regrouped_order_kernel, regroup_order, (1,), constants, True, True)
 
+    for dtype in (np.float32, np.int32, np.float16):
+
+        def cube(random: Random, kind: type = dtype) -> list[Argument]:
+            return [whole(random, 50, 2, 3, 8, dtype=kind), untouched(12, dtype=kind)]
+
+        constants = {"A": 2, "B": 3, "C": 8}
+        name = f"cube_rows-{spell(dtype)}"
+        yield Case(name, kernels.cube_rows_kernel, cube, (1,), constants, True, dtype == np.int32)
+
 
 def _moves() -> Iterator[Case]:
     for n, step in ((100, 3), (1, 2), (128, 16)):

@@ -22,6 +22,7 @@ from tilejit.ops.machine.lanes import MAX_REPEATS
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.machine.vector import VADD, VMAX, VMIN
 from tilejit.ops.machine.vector_reduce import REDUCE_BLOCK, REDUCE_WHOLE, Reduction
+from tilejit.passes.lower_rearrange import gather_into
 from tilejit.passes.lower_transpose import transpose_into
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
@@ -47,8 +48,12 @@ def lower_reduce(lowering: Lowering, op: Op) -> UbTile:
     tile, shape = lowering.materialise(x), x.type.shape
     if shape[axis] == 1:
         copy_tile(lowering.builder, result, whole(tile))
-    elif product(shape[axis + 1 :]) == 1:
+    elif product(shape[axis + 1 :]) == 1 and result.layout.rows == 1:
         _Columns(lowering, kind, tile).reduce_into(result)
+    elif product(shape[axis + 1 :]) == 1:  # one element for each row comes side by side
+        line, layout = lowering.new_tile(TileType(tile.element, (tile.layout.rows,))), result.layout
+        _Columns(lowering, kind, tile).reduce_into(line)
+        gather_into(lowering, result, line, [(layout.rows, layout.columns), (layout.columns, 1)])
     else:
         _fold_slices(lowering, op, tile, result)
     return result
