@@ -61,6 +61,7 @@ _POSITIONS: Mapping[Space, str] = {
     Space.BT: "C2",
     Space.FB: "C2PIPE2GM",
 }
+_BITS_OF_WIDTH: Mapping[int, str] = {8: "uint8_t", 64: "uint64_t"}
 _TAKEN: frozenset[str] = frozenset(
     {
         "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case",
@@ -111,8 +112,12 @@ def variable_type(element: Element, op: Op | None = None) -> str:
 
 
 def memory_type(element: DType, op: Op | None = None) -> str:
-    """The C++ type of an element that is only moved: fp64, which nothing computes, is its bits."""
-    return "uint64_t" if element == FP64 else cpp_type(element, op)
+    """The C++ type of an element that is only moved: floats that nothing computes are their bits."""
+    return _BITS_OF_WIDTH[element.primitive_bitwidth] if _is_only_moved(element) else cpp_type(element, op)
+
+
+def _is_only_moved(element: DType) -> bool:
+    return element == FP64 or (element.is_floating() and element.primitive_bitwidth == 8)
 
 
 @dataclass
@@ -210,8 +215,10 @@ class Emission:
             if value != 0:
                 raise InternalError(f"a constant address {value}", op.location)
             return f"static_cast<{variable_type(element)}>(nullptr)"
-        if element == FP64:
-            return f"uint64_t{{0x{int(np.float64(value).view(np.uint64)):016x}}}"
+        if _is_only_moved(element):
+            width = element.primitive_bitwidth
+            bits = int(constant_array(element, value).view(f"u{width // 8}"))
+            return f"{_BITS_OF_WIDTH[width]}{{0x{bits:0{width // 4}x}}}"
         if element.is_floating():
             return self._float_literal(element, value, op)
         if element == INT1:

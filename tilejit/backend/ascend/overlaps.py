@@ -1,11 +1,13 @@
 """Whether a vector instruction writes over what it still has to read.
 
-The unit works repeat by repeat; in the model all sources are read before anything is written. Both give the
-same where target and source are apart, or are the very same bytes in the same order. Anything else is
-refused, but for what the documentation allows: the target as second source of a few instructions, whose
-repeats add up, and a cast in place to smaller elements.
+The unit works repeat by repeat, and reads the lanes of a repeat before it writes them; in the model all
+sources are read before anything is written. Both give the same where target and source are apart, are the
+very same bytes in the same order, or where no repeat writes what a later one reads. Anything else is refused,
+but for what the documentation allows: the target as second source of a few instructions, whose repeats add
+up, and a cast in place to smaller elements.
 
-Source: CANN's general constraints on overlapping addresses; its documentation of Cast (V220).
+Sources: CANN's general constraints on overlapping addresses; its documentation of Cast (V220). That rows may
+be folded in place, blocks of a repeat onto the first of them, is what pto-isa's row reductions rest on.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from tilejit.backend.ascend.grids import grid_of, overlap
 from tilejit.ir.machine import Access, Instruction
 from tilejit.ir.types import FP16, FP32, INT32
-from tilejit.ops.machine.lanes import lanes_of
+from tilejit.ops.machine.lanes import Lanes, is_repeated, lanes_of
 from tilejit.ops.machine.vector import VADD, VMAX, VMIN, VMUL, VSUB
 from tilejit.ops.machine.vector_cast import VCAST
 
@@ -49,6 +51,8 @@ def _fault(instruction: Instruction, written: Access, read: Access) -> str | Non
     common = overlap(target, source)
     if common is None or (name == VCAST.name and _narrows_in_place(instruction)):
         return None
+    if _folds_forward(instruction, read):
+        return None
     return f"{name} writes ub bytes {common[0]} to {common[1]}, a part of what it reads"
 
 
@@ -65,6 +69,31 @@ def _folds(instruction: Instruction, read: Access) -> bool:
     facts = instruction.op.definition.machine
     accumulates = facts is not None and "dst" in facts.reads
     return accumulates or (instruction.op.name in _FOLDING and instruction.element("dst") in _FOLDED)
+
+
+def _folds_forward(instruction: Instruction, read: Access) -> bool:
+    """Whether no repeat writes between the first and the last byte that a later one reads."""
+    if not is_repeated(instruction) or instruction.op.attributes.get("strides") is None:
+        return False
+    names = [operand for operand in ("dst", "src", "src0", "src1") if operand in instruction.values]
+    position = next((place for place, name in enumerate(names) if name != "dst"
+                     and instruction.values[name] == read.start), None)  # fmt: skip
+    if position is None:
+        return False
+    target, source = lanes_of(instruction, "dst", 0), lanes_of(instruction, names[position], position)
+    written = [_reach(target.single(repeat)) for repeat in range(target.repeats)]
+    wanted = [_reach(source.single(repeat)) for repeat in range(source.repeats)]
+    return not any(
+        start < end_of_later and later < end
+        for repeat, (start, end) in enumerate(written)
+        for later, end_of_later in wanted[repeat + 1 :]
+    )
+
+
+def _reach(lanes: Lanes) -> tuple[int, int]:
+    """From the first byte of one repeat to the end of the last."""
+    touched = list(lanes.accesses(is_write=False))
+    return min(access.start for access in touched), max(access.end for access in touched)
 
 
 def _narrows_in_place(instruction: Instruction) -> bool:
