@@ -30,7 +30,7 @@ from benchmarks.machine_programs.paged_tasks import PagedAttention, PagedProgram
 from tests.ascend_mutations.case import Case, Made
 from tests.ascend_mutations.launch import Arguments, Launch
 from tests.benchmarks.antiquant_reference import random_launch
-from tests.benchmarks.test_paged_attention import launch as paged_launch
+from tests.benchmarks.test_paged_program import launch as paged_launch
 from tilejit.ir.core import Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import FP16, DType

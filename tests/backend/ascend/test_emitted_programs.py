@@ -19,7 +19,7 @@ from tests.backend.ascend.matmul_text import MATMUL, with_unit_flags
 from tests.backend.ascend.model import ModelError, ModelLibrary
 from tests.backend.ascend.texts import VECTOR_ADD, kernel
 from tests.benchmarks.antiquant_reference import random_launch
-from tests.benchmarks.test_paged_attention import launch as paged_launch
+from tests.benchmarks.test_paged_program import launch as paged_launch
 from tilejit.backend.ascend.emit_ascendc import emit_ascendc
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.ir.machine import MachineKernel
