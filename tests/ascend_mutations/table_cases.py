@@ -14,9 +14,6 @@ from tests.kernels_ascend.cases import QUICK_CASES
 from tests.kernels_ascend.harness import lower
 from tilejit.backend.ascend.verify import trip_counts
 
-REFUSED = ("wide-int64-50",)
-"""What the verifier has something to say of."""
-
 
 def table_case(name: str) -> Case:
     case = TABLE[name]
@@ -31,13 +28,14 @@ def table_case(name: str) -> Case:
         launches = []
         for sample in SAMPLES:
             changed = dict.fromkeys(numbers, sample)
-            grid = (max(x, trip_counts(lowered)[-1]), y, z)
+            # Kernels for one program store to the same place in each of several.
+            grid = (max(x, trip_counts(lowered)[-1]) if x > 1 else 1, y, z)
             launches.append(
                 Launch(f"integers {sample}", lambda c=changed: {**arguments(), **c}, grid, is_run=False)  # type: ignore[misc]
             )
         return Made(lowered, [*launches, Launch("as in the table", arguments, (x, y, z))])
 
-    return Case(f"table {name}", make, kernel=case.kernel, is_verified=name not in REFUSED)
+    return Case(f"table {name}", make, kernel=case.kernel)
 
 
 def _names() -> dict[str, str]:

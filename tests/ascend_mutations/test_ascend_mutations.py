@@ -31,6 +31,10 @@ SAMPLED = (
     "guarded sums", "wrapped rows", "program add", "program gemm",
 )  # fmt: skip
 SEED = 910
+UNREACHED = {
+    "transpose trans": "the copy row by row: rows of min(n, BLOCK) elements that lie n apart never meet"
+}
+"""Branches that no launch takes, of which the compiler does not know it."""
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -39,7 +43,8 @@ def test_sampled_mutants_are_found_or_proved_harmless(name: str) -> None:
     assert list(subject.baseline) == []
     verdicts = [judge(subject, mutant) for mutant in one_of_each_class(subject.mutants, SEED)]
     assert {verdict.kind for verdict in verdicts} <= set(CLASSES) and len(verdicts) >= 4
-    assert [str(verdict) for verdict in verdicts if verdict.outcome in (OPEN, DEAD)] == []
+    assert [str(verdict) for verdict in verdicts if verdict.outcome == OPEN] == []
+    assert name in UNREACHED or all(verdict.outcome != DEAD for verdict in verdicts)
     assert all(verdict.proof for verdict in verdicts if verdict.outcome == IMPLIED)
     assert sum(verdict.outcome == IMPLIED for verdict in verdicts) <= len(verdicts) / 2
 
