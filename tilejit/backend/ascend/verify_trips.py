@@ -74,6 +74,15 @@ def with_trips(kernel: MachineKernel) -> MachineKernel:
     return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
 
 
+def has_open_loops(kernel: MachineKernel) -> bool:
+    """Whether a loop's number of trips depends on the launch, the loop over programs aside."""
+    return any(
+        op.name == WHILE.name or (op.name == FOR.name and not _is_closed(op) and not is_program_loop(op))
+        for function in kernel.functions.values()
+        for op in function.walk()
+    )
+
+
 def _set_trips(block: Block, trips: Value, programs: Value) -> bool:
     """Let the open loops of a block run as often as is asked for; whether it has any."""
     is_open = False
