@@ -57,6 +57,7 @@ class _Program:
     sites: dict[Op, Site]
     open: set[Value]
     roots: dict[Value, Value | None] = field(default_factory=dict)
+    checked: set[tuple[object, ...]] = field(default_factory=set)  # instructions whose limits are known
 
     def root(self, pointer: Value) -> Value | None:
         if pointer not in self.roots:
@@ -303,6 +304,10 @@ class _Run:
 
     def _check_limits(self, job: Job) -> None:
         op, program = job.site.op, self._program_of(job)
+        issued = (op, job.instruction.state, *job.instruction.values.values())
+        if issued in program.checked:
+            return
+        program.checked.add(issued)
         unknown = {
             name for name, values in op.named_operands().items() if any(v in program.open for v in values)
         }
