@@ -54,7 +54,8 @@ class Mutant:
     def kernel(self, original: MachineKernel) -> tuple[MachineKernel, Mapping[Op, Op]]:
         """The mutant as a machine kernel, and the original of each op."""
         if self.remade is not None:
-            return self.remade(), {}
+            made = self.remade()
+            return made, _counterparts(original, made)
         touched = {*self.gone, *self.fewer, *([self.moved] if self.moved else [])}
         functions: dict[Core, Function] = {}
         originals: dict[Op, Op] = {}
@@ -104,6 +105,24 @@ def mutants_of(
         Mutant("slots", text, next(iter(kernel.functions)), remade=build) for text, build in remade.items()
     ]
     return sorted(found, key=lambda mutant: CLASSES.index(mutant.kind))
+
+
+def _counterparts(original: MachineKernel, remade: MachineKernel) -> dict[Op, Op]:
+    """The original of each op of a program written anew: of the same name and line, in its turn."""
+    counterparts: dict[Op, Op] = {}
+    for core, function in remade.functions.items():
+        originals, copies = _by_line(original.functions[core]), _by_line(function)
+        for place, ops in copies.items():
+            if len(ops) == len(originals.get(place, ())):
+                counterparts |= dict(zip(ops, originals[place], strict=True))
+    return counterparts
+
+
+def _by_line(function: Function) -> dict[tuple[str, str], list[Op]]:
+    found: dict[tuple[str, str], list[Op]] = {}
+    for op in function.walk():
+        found.setdefault((op.name, str(op.location)), []).append(op)
+    return found
 
 
 def line_numbers(kernel: MachineKernel) -> dict[Op, str]:
