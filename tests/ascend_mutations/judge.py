@@ -17,8 +17,7 @@ from tests.ascend_mutations.launch import Launch, Loads, recorded_loads, trace_l
 from tests.ascend_mutations.mutants import Mutant, mutants_of
 from tilejit.backend.ascend.report import Finding
 from tilejit.backend.ascend.simulator import simulate
-from tilejit.backend.ascend.verify import _runs as runs_of
-from tilejit.backend.ascend.verify import find_faults
+from tilejit.backend.ascend.verify import find_faults, runs_of
 from tilejit.backend.ascend.verify_trips import Sample, with_trips
 from tilejit.ir.core import Op
 from tilejit.ir.machine import MachineKernel

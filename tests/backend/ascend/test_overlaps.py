@@ -56,6 +56,18 @@ def test_repeats_do_not_fold_into_int16_nor_in_other_instructions() -> None:
     assert fault("vaxpy", {"strides": (1, 1, 0, 8)}, **kept) is None
 
 
+def test_repeats_may_fold_blocks_onto_those_that_were_read() -> None:
+    # Rows of 16 blocks: even and odd blocks join in the first eight of them, the next row behind these.
+    forward = {"strides": (1, 2, 2, 8, 16, 16)}
+    given = {"count": 64, "repeats": 4}
+    assert fault("vmax", forward, dst=ub(0), src0=ub(0), src1=ub(32), **given) is None
+    # The other way round the first row's result lies on blocks that the second row has yet to read.
+    spread = {"strides": (2, 1, 1, 16, 8, 8)}
+    assert fault("vmax", spread, dst=ub(0), src0=ub(0), src1=ub(4096), **given) is not None
+    behind = {"strides": (1, 1, 1, 8, 8, 8)}
+    assert fault("vmax", behind, dst=ub(32), src0=ub(0), src1=ub(4096), **given) is not None
+
+
 def test_casts_in_place_make_elements_smaller_only() -> None:
     half = ub(0, FP16)
     assert fault("vcast", {"round": Round.RINT}, dst=half, src=ub(0), count=100) is None

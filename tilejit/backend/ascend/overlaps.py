@@ -7,7 +7,7 @@ but for what the documentation allows: the target as second source of a few inst
 up, and a cast in place to smaller elements.
 
 Sources: CANN's general constraints on overlapping addresses; its documentation of Cast (V220). That rows may
-be folded in place, blocks of a repeat onto the first of them, is what pto-isa's row reductions rest on.
+be folded in place, blocks of a repeat onto the first of them, is what pto-isa does (npu/a2a3/TRowReduceOps).
 """
 
 from __future__ import annotations

@@ -56,14 +56,14 @@ def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, .
     if findings.found:
         return findings.found
     checked = CheckedKernel(kernel if kernel.is_mixed else with_trips(kernel))
-    for sample, compares_arguments in _runs(kernel):
+    for sample, compares_arguments in runs_of(kernel):
         run_abstractly(checked, sample, target, findings, compares_arguments=compares_arguments)
         if findings.found:
             break
     return findings.found
 
 
-def _runs(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
+def runs_of(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
     """What to run a kernel for: samples, and whether accesses to arguments are compared."""
     counts = trip_counts(kernel)
     if kernel.is_mixed and not _depends_on_the_launch(kernel):

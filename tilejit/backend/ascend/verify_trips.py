@@ -116,17 +116,10 @@ def _shorten_long_loops(function: Function, is_cut: Value) -> None:
         spared = (trips - least) // period * period
         if trips <= _LONG_TRIPS or spared <= 0:
             continue
-        is_cut_here = is_cut
-        if op.operand("upper").type != is_cut.type:
-            is_cut_here = _insert(op, CAST, {"dtype": op.operand("upper").type.element}, x=is_cut)
-        less = _insert(op, MUL, {}, lhs=is_cut_here, rhs=_constant_like(op, spared * step))
+        bound = op.operand("upper").type.element
+        is_cut_here = is_cut if bound == INT32 else _insert(op, CAST, {"dtype": bound}, x=is_cut)
+        less = _insert(op, MUL, {}, lhs=is_cut_here, rhs=_constant(op, spared * step, bound))
         op.set_operand(1, _insert(op, SUB, {}, lhs=op.operand("upper"), rhs=less))
-
-
-def _constant_like(loop: Op, number: int) -> Value:
-    """A constant of the type of a loop's bounds."""
-    attributes: dict[str, object] = {"value": number, "dtype": loop.operand("upper").type.element}
-    return _insert(loop, CONSTANT, attributes)
 
 
 def _limited(before: Op, trips: Value, limit: int | None) -> Value:
@@ -191,8 +184,8 @@ def _insert(before: Op, record: object, attributes: dict[str, object], **operand
     return before.parent.insert_before(before, op).result
 
 
-def _constant(before: Op, number: int) -> Value:
-    return _insert(before, CONSTANT, {"value": number, "dtype": INT32})
+def _constant(before: Op, number: int, element: DType | PointerType = INT32) -> Value:
+    return _insert(before, CONSTANT, {"value": number, "dtype": element})
 
 
 def _set_upper(loop: Op, trips: Value) -> None:
