@@ -1,35 +1,35 @@
-"""``python -m benchmarks quick | list | run NAME | compile-time | ascend-model | ascend-kernels``."""
+"""``python -m benchmarks list | quick | run NAME | compile-time | ascend-model | ascend-kernels``."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib.util
-import json
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ascend_kernels, ascend_model, compile_time
-from benchmarks.cases import CASES, LAUNCH_BAR_US, LAUNCHES_A_CALL, Case, Prepared
-from benchmarks.limits import Limits, measure_limits
+from benchmarks import ascend_kernels, ascend_model, compile_time, problems, records, report
+from benchmarks.limits import measure_limits
 from benchmarks.machine_programs.constants import constant_lines, fit_lines
-from benchmarks.measure import Comparison, ForeignLoad, compare, keep_freed_memory
+from benchmarks.measure import ForeignLoad, keep_freed_memory
+from benchmarks.problems.record import TILEJIT, Problem, Setting
+from benchmarks.progress import progress
+from benchmarks.runner import Outcome, measure
 
 FOREIGN_LIMIT = 0.25  # CPUs that other processes may use; peers with barriers suffer more from company
 # Thread counts of the peers are read when their libraries load: the process restarts itself with these set.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TILEJIT_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TILEJIT_NUM_THREADS",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where every bar that was measured is reached."""
+    """Run one command; 0 where every result is right and every bar that was measured is reached."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parse(arguments)
     if options.command == "list":
-        for case in CASES:
-            bar = f"bar {case.bar:.1f}x {case.package}" if case.bar else "no bar"
-            print(f"{case.name:20} {case.shape:60} {bar}{', quick' if case.quick else ''}")
+        for problem in problems.PROBLEMS:
+            print(*report.problem_lines(problem), sep="\n")
         return 0
     if options.command == "compile-time":
         return compile_time.report(options.processes, options.json)
@@ -41,19 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ascend_model.report(options.only, options.skip, is_quick=options.quick)
     if options.command == "ascend-kernels":
         return ascend_kernels.report(options.parts or list(ascend_kernels.PARTS), is_quick=options.quick)
+    try:
+        chosen = _settings(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     _restart_with_threads(options.threads)
     keep_freed_memory()
-    if options.command == "quick":
-        cases = [case for case in CASES if case.quick]
-    else:
-        cases = [case for case in CASES if case.name in options.names]
-        unknown = set(options.names) - {case.name for case in cases}
-        if unknown:
-            print(
-                f"no case named {', '.join(sorted(unknown))}; see: python -m benchmarks list", file=sys.stderr
-            )
-            return 2
-    return _run(cases, options)
+    return _run(chosen, options, records.command_line(arguments))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,13 +56,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="Time tilejit beside its peers."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the cases, their shapes and bars")
-    quick = commands.add_parser("quick", help="all cases that have a bar")
-    run = commands.add_parser("run", help="the named cases")
-    run.add_argument("names", nargs="+", metavar="NAME")
+    commands.add_parser("list", help="the problems, their shapes, peers and bars")
+    quick = commands.add_parser("quick", help="one shape of every problem")
+    quick.set_defaults(peers=None)
+    run = commands.add_parser("run", help="the named problems, in all their shapes and dtypes")
+    run.add_argument("names", nargs="+", metavar="NAME", help="a problem or a group of them; all")
+    run.add_argument("--peers", nargs="+", metavar="PEER", help="only these peers; none for tilejit alone")
+    run.add_argument("--shapes", nargs="+", metavar="SHAPE", help="only these shapes")
+    run.add_argument("--dtypes", nargs="+", metavar="DTYPE", help="only these dtypes")
     for command in (quick, run):
         command.add_argument("--threads", type=int, default=2, help="threads of every arm (2)")
-        command.add_argument("--rounds", type=int, default=15, help="blocks of every arm (15)")
+        command.add_argument("--rounds", type=int, help="blocks of every arm (7 to 15, by --seconds)")
+        command.add_argument("--seconds", type=float, default=20.0, help="time for a shape and dtype (20)")
     compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
     compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
     model = commands.add_parser("ascend-model", help="modelled beside published times of Ascend kernels")
@@ -95,60 +95,59 @@ def _restart_with_threads(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def _run(cases: Sequence[Case], options: argparse.Namespace) -> int:
+def _settings(options: argparse.Namespace) -> list[tuple[Problem, Setting]]:
+    """What to measure. Raises: ValueError naming what there is where a name is unknown."""
+    if options.command == "quick":
+        return [
+            (problem, Setting(shape, problem.dtypes[0], options.threads))
+            for problem in problems.PROBLEMS
+            for shape in problem.shapes
+            if shape.quick
+        ]
+    chosen = problems.find(options.names)
+    shapes = {shape.name for problem in chosen for shape in problem.shapes}
+    dtypes = {dtype for problem in chosen for dtype in problem.dtypes}
+    peers = {peer for problem in chosen for peer in problem.peers}
+    wanted_peers = None if options.peers == ["none"] else options.peers
+    for kind, wanted, known in (
+        ("shape", options.shapes, shapes), ("dtype", options.dtypes, dtypes), ("peer", wanted_peers, peers)
+    ):  # fmt: skip
+        if unknown := sorted(set(wanted or ()) - known):
+            raise ValueError(f"no {kind} named {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    return [
+        (problem, setting)
+        for problem in chosen
+        for setting in problem.settings(options.threads)
+        if (not options.shapes or setting.shape.name in options.shapes)
+        and (not options.dtypes or setting.dtype in options.dtypes)
+    ]
+
+
+def _run(chosen: Sequence[tuple[Problem, Setting]], options: argparse.Namespace, command: str) -> int:
     limits = measure_limits(options.threads)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; {limits}")
-    print("ratio = time of the peer / time of tilejit: median of the rounds [95 % interval]")
+    versions = records.package_versions()
+    machine = records.machine_facts()
+    print(f"{machine['cpu']}; {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    print(f"{limits}\nratio = time of the peer / time of {TILEJIT}: median of the rounds [95 % interval]")
+    print(report.HEADER)
     load = ForeignLoad()
-    results, missed = [], []
-    for case in cases:
-        if importlib.util.find_spec(case.package) is None:
-            print(f"{case.name:20} skipped: {case.package} is not installed (pip install 'tilejit[bench]')")
-            continue
-        prepared = case.prepare(options.threads)
-        comparison = compare(prepared.arms, rounds=options.rounds)
-        prepared.check()
-        passed = _print_case(case, prepared, comparison, limits)
-        if not passed:
-            missed.append(case.name)
-        results.append({"case": case.name, "shape": case.shape, **dataclasses.asdict(comparison)})
+    outcomes: list[Outcome] = []
+    for problem, setting in chosen:
+        with progress(f"{problem.name} {setting.shape.name} {setting.dtype}") as shown:
+            outcome = measure(
+                problem, setting, limits, peers=options.peers, rounds=options.rounds, seconds=options.seconds,
+                on_plan=shown.plan, after_block=shown.step,
+            )  # fmt: skip
+        print(*report.outcome_lines(outcome), sep="\n", flush=True)
+        outcomes.append(outcome)
     share = load.share()
     trust = "; do not trust these figures, run again on a quiet machine" if share > FOREIGN_LIMIT else ""
     print(f"other processes used {share:.2f} CPUs during this run{trust}")
-    if missed:
-        print(f"below the bar: {', '.join(missed)}")
+    print(*report.summary_lines(outcomes), sep="\n")
     if options.json is not None:
-        record = {"limits": dataclasses.asdict(limits), "foreign_cpus": share, "results": results}
-        options.json.write_text(json.dumps(record, indent=1))
-    return 1 if missed else 0
-
-
-def _print_case(case: Case, prepared: Prepared, comparison: Comparison, limits: Limits) -> bool:
-    """Print one line; True where the bar is reached."""
-    seconds = comparison.seconds["tilejit"].median
-    ((peer, ratio),) = comparison.ratios.items()
-    if case.name in ("launch", "launch_torch"):
-        launch_us = 1e6 * seconds / LAUNCHES_A_CALL
-        passed = launch_us <= LAUNCH_BAR_US
-        print(f"{case.name:20} {launch_us:.2f} us a launch; bar {LAUNCH_BAR_US:.0f} us  {_verdict(passed)}")
-        return passed
-    passed = ratio.median >= case.bar
-    bar = f"bar {case.bar:.1f}  {_verdict(passed)}" if case.bar else "no bar"
-    extent = []
-    if prepared.work.bytes:
-        extent.append(f"{prepared.work.bytes / seconds / 1e9 / limits.read_gbs:.0%} of streaming")
-    if prepared.work.flops:
-        extent.append(f"{prepared.work.flops / seconds / 1e9 / limits.fma_gflops:.0%} of FMA")
-    restless = f"; {comparison.restless_blocks} blocks not quiet" if comparison.restless_blocks else ""
-    print(
-        f"{case.name:20} tilejit {1e3 * seconds:8.2f} ms, {peer} "
-        f"{1e3 * comparison.seconds[peer].median:8.2f} ms: {ratio}  {bar}; {', '.join(extent)}{restless}"
-    )
-    return passed
-
-
-def _verdict(passed: bool) -> str:
-    return "reached" if passed else "MISSED"
+        facts = records.Circumstances(limits, machine, versions, command, share)
+        records.write(options.json, outcomes, facts)
+    return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import tilejit
-from benchmarks.cases import example
 from benchmarks.machine_programs.published import SimulationResult
+from benchmarks.problems.record import example
 from tests.kernels_ascend import kernels, matmul_kernels
 from tilejit import Kernel
 

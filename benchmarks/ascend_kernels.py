@@ -24,8 +24,8 @@ from numpy.typing import DTypeLike
 
 import tilejit
 from benchmarks.ascend_cases import ROOFLINE, SIGNATURES, Launch, simulated
-from benchmarks.cases import example
 from benchmarks.machine_programs.published import PROGRAMS, modelled, published_figures
+from benchmarks.problems.record import example
 from tests.kernels_ascend.case import Case
 from tests.kernels_ascend.cases import CASES
 from tilejit import Kernel

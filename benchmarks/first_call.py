@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cases import example
+from benchmarks.problems.record import example
 
 REFERENCE = Path(__file__).with_name("reference.ll")
 

@@ -1,7 +1,8 @@
 """How times are taken: arms in alternate blocks, other threads quiet, ratios with intervals.
 
-A ratio is formed inside each round, where the arms run one after the other, so that a machine whose speed
-drifts changes both; the median over the rounds and an interval from its order statistics are reported.
+A block is an untimed call and at least ten timed ones; its time is their median. A ratio is formed of the
+medians of two blocks of one round, which run one after the other, so that a machine whose speed drifts
+changes both; the median over the rounds and an interval from its order statistics are reported.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import platform
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+BLOCK_CALLS = 10
+BLOCK_SECONDS = 0.06
 _QUIET_WINDOW_S = 0.002
 _QUIET_SHARE = 0.05
 _QUIET_TIMEOUT_S = 1.0
@@ -49,18 +52,29 @@ class Comparison:
 
 
 def compare(
-    arms: Mapping[str, Callable[[], object]], *, rounds: int = 15, block_seconds: float = 0.06
+    arms: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 15,
+    block_seconds: float = BLOCK_SECONDS,
+    self_timed: Collection[str] = (),
+    after_block: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Time all arms in alternate blocks; the order of the arms turns round in every second round."""
-    for arm in arms.values():
-        arm()
+    """Time all arms in alternate blocks; the order of the arms turns round in every second round.
+
+    Arms in ``self_timed`` return the seconds to be counted; one call of them is a block.
+    """
     names = list(arms)
+    for name in names:
+        if name not in self_timed:
+            arms[name]()
     times: dict[str, list[float]] = {name: [] for name in names}
     restless = 0
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
             restless += not wait_until_quiet()
-            times[name].append(_block(arms[name], block_seconds))
+            block = _own_seconds(arms[name]) if name in self_timed else _block(arms[name], block_seconds)
+            times[name].append(block)
+            after_block()
     first = times[names[0]]
     ratios = {
         name: interval([other / own for other, own in zip(times[name], first, strict=True)])
@@ -88,11 +102,18 @@ def _block(arm: Callable[[], object], seconds: float) -> float:
     arm()
     times: list[float] = []
     finish = time.perf_counter() + seconds
-    while not times or time.perf_counter() < finish:
+    while len(times) < BLOCK_CALLS or time.perf_counter() < finish:
         started = time.perf_counter()
         arm()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def _own_seconds(arm: Callable[[], object]) -> float:
+    seconds = arm()
+    if not isinstance(seconds, float):
+        raise TypeError(f"an arm that times itself must return seconds, got {seconds!r}")
+    return seconds
 
 
 def wait_until_quiet() -> bool:
