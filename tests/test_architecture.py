@@ -23,7 +23,9 @@ MAX_LINES = 600
 # From the leaves up; parts of one layer do not import each other. `language` and `frontend` are one part.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("tilejit.diagnostics",),
-    ("tilejit.options", "tilejit.target"),
+    ("tilejit.options",),
+    ("tilejit.store",),
+    ("tilejit.target",),
     ("tilejit.ir",),
     ("tilejit.ops",),
     (

@@ -88,9 +88,23 @@ ASCEND_HOME: Option[str] = Option(
     "ascend_home", "ASCEND_HOME_PATH", "", str, changes_code=False,
     doc="folder of the CANN toolkit whose bisheng builds kernels for Ascend; its set_env.sh sets this",
 )  # fmt: skip
+CACHE: Option[bool] = Option(
+    "cache", "TILEJIT_CACHE", True, _parse_flag, changes_code=False,
+    doc="keep compiled kernels on disk, for the next process",
+)  # fmt: skip
+CACHE_DIR: Option[str] = Option(
+    "cache_dir", "TILEJIT_CACHE_DIR", "", str, changes_code=False,
+    doc="folder that keeps results from run to run; by default tilejit in the user's cache folder",
+)  # fmt: skip
+CACHE_SIZE: Option[int] = Option(
+    "cache_size", "TILEJIT_CACHE_SIZE", 512, _parse_count, changes_code=False,
+    doc="MB that compiled kernels may take on disk; the ones used longest ago go first",
+)  # fmt: skip
 
 AnyOption = Option[bool] | Option[int] | Option[str]
-OPTIONS: tuple[AnyOption, ...] = (INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME)
+OPTIONS: tuple[AnyOption, ...] = (
+    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME, CACHE, CACHE_DIR, CACHE_SIZE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
