@@ -23,7 +23,7 @@ from tilejit.diagnostics import InternalError, LaunchError, TilejitError
 from tilejit.options import OPTIONS
 from tilejit.runtime.ascend_names import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.compile import compile
-from tilejit.runtime.config import Heuristics
+from tilejit.runtime.config import DecoratedKernel
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.simulate_command import SimulationRequest, simulate_kernel
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host
@@ -133,7 +133,7 @@ def _request(parsed: argparse.Namespace) -> SimulationRequest:
     )
 
 
-def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | Heuristics:
+def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | DecoratedKernel:
     """The kernel that a place names; with ``only_one`` a file that has no other need not name it."""
     module_name, separator, name = place.rpartition(":")
     if only_one and place.endswith(".py"):
@@ -155,9 +155,9 @@ def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | Heuristics:
     return kernels[name]
 
 
-def _kernels_of(module: ModuleType) -> dict[str, Kernel | Heuristics]:
+def _kernels_of(module: ModuleType) -> dict[str, Kernel | DecoratedKernel]:
     """The kernels at the top of a module, in order."""
-    return {n: value for n, value in vars(module).items() if isinstance(value, (Kernel, Heuristics))}
+    return {n: value for n, value in vars(module).items() if isinstance(value, (Kernel, DecoratedKernel))}
 
 
 def _import(name: str) -> ModuleType:

@@ -75,6 +75,14 @@ def test_heuristics_take_part() -> None:
     assert "end=32" in code.ir("traced")
 
 
+def test_stacked_heuristics_take_part() -> None:
+    inner = tilejit.heuristics({"BLOCK": lambda arguments: 2 * arguments["n"]})(add_kernel)
+    kernel = tilejit.heuristics({"n": lambda arguments: 16})(inner)
+    x = np.zeros(32, np.float32)
+    code = tilejit.compile(kernel, x, x.copy(), x.copy())
+    assert "end=32" in code.ir("traced")
+
+
 def test_errors_of_the_kernel_come_at_once() -> None:
     @tilejit.kernel
     def wrong_kernel(x_ptr):

@@ -7,6 +7,7 @@ is copied.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -106,6 +107,17 @@ def as_array_view(value: object) -> ArrayView | None:
     if isinstance(value, _HasDlpack):
         return _view_dlpack(value)
     return None
+
+
+def as_numpy(view: ArrayView) -> np.ndarray:
+    """A numpy array on the memory of ``view``."""
+    if isinstance(view.owner, np.ndarray):
+        return view.owner
+    low, high = view.extent
+    memory = memoryview((ctypes.c_char * (high - low)).from_address(low)).cast("B")
+    array = np.ndarray(view.shape, view.dtype.numpy, memory, view.address - low, view.strides)
+    array.flags.writeable = view.writable
+    return array
 
 
 def _view_numpy(array: np.ndarray, owner: object) -> ArrayView:

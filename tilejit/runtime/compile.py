@@ -25,7 +25,7 @@ from tilejit.frontend.signature import (
 from tilejit.ir.types import DTYPE_BY_NAME, DType
 from tilejit.runtime.ascend_names import resolve_ascend
 from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
-from tilejit.runtime.config import Heuristics
+from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target
 from tilejit.target.ascend import AscendTarget
@@ -47,7 +47,7 @@ AscendName = Literal["ascend910b", "ascend910b1", "ascend910b2", "ascend910b3", 
 
 @overload
 def compile(
-    kernel: Kernel | Heuristics,
+    kernel: Kernel | DecoratedKernel,
     *args: object,
     target: AscendName | AscendTarget,
     signature: str | Mapping[str, object] | None = None,
@@ -57,7 +57,7 @@ def compile(
 
 @overload
 def compile(
-    kernel: Kernel | Heuristics,
+    kernel: Kernel | DecoratedKernel,
     *args: object,
     signature: str | Mapping[str, object] | None = None,
     target: Literal["cpu", "interpreter"] | CpuTarget = "cpu",
@@ -66,7 +66,7 @@ def compile(
 
 
 def compile(
-    kernel: Kernel | Heuristics,
+    kernel: Kernel | DecoratedKernel,
     *args: object,
     signature: str | Mapping[str, object] | None = None,
     target: str | CpuTarget | AscendTarget = "cpu",
@@ -85,12 +85,9 @@ def compile(
 
     Raises: CompileError where the kernel is wrong, LaunchError where the signature is.
     """
-    plain = kernel
-    while isinstance(plain, Heuristics):
-        plain = plain.fn
+    plain, completed = undecorated(kernel, args, kwargs if signature is None else None)
     is_ascend = isinstance(target, AscendTarget) or (isinstance(target, str) and target.startswith("ascend"))
     if signature is None:
-        completed = kernel.complete(args, kwargs) if isinstance(kernel, Heuristics) else kwargs
         options = plain.settings(completed).options
         arguments = {name: value for name, value in completed.items() if name in plain.arg_names}
         matched = match_arguments(plain.name, plain.source.parameters, args, arguments)

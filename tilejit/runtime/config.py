@@ -4,6 +4,7 @@ arguments.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
@@ -51,18 +52,11 @@ class Config:
         return ", ".join(f"{name}: {value}" for name, value in self.all_kwargs().items())
 
 
-class Heuristics:
-    """A kernel some of whose arguments are computed from the others at each launch."""
+class DecoratedKernel(ABC):
+    """A kernel some of whose arguments are chosen at each launch; ``fn`` is what was decorated."""
 
-    def __init__(self, fn: Kernel | Heuristics, values: Mapping[str, Heuristic]) -> None:
+    def __init__(self, fn: Kernel | DecoratedKernel) -> None:
         self.fn = fn
-        self.values = dict(values)
-        unknown = [name for name in self.values if name not in fn.arg_names]
-        if unknown:
-            raise LaunchError(
-                f"kernel {fn.name} has no parameter {unknown[0]} to compute by a heuristic",
-                f"its parameters are ({', '.join(fn.arg_names)})",
-            )
 
     @property
     def name(self) -> str:
@@ -72,6 +66,10 @@ class Heuristics:
     def arg_names(self) -> list[str]:
         """The names of the kernel's parameters."""
         return self.fn.arg_names
+
+    @abstractmethod
+    def complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """The keywords of a call with those that are chosen here."""
 
     def __getitem__(self, grid: object) -> LaunchFunction:
         inner = self.fn[grid]
@@ -89,6 +87,32 @@ class Heuristics:
         """Compile for these arguments without running."""
         return self.fn.warmup(*args, grid=grid, **self.complete(args, kwargs))
 
+
+def undecorated(
+    kernel: Kernel | DecoratedKernel, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
+) -> tuple[Kernel, dict[str, object]]:
+    """The kernel itself, and the keywords of a call with all that its decorators choose."""
+    completed = dict(kwargs or {})
+    while isinstance(kernel, DecoratedKernel):
+        if kwargs is not None:
+            completed = kernel.complete(args, completed)
+        kernel = kernel.fn
+    return kernel, completed
+
+
+class Heuristics(DecoratedKernel):
+    """A kernel some of whose arguments are computed from the others at each launch."""
+
+    def __init__(self, fn: Kernel | DecoratedKernel, values: Mapping[str, Heuristic]) -> None:
+        super().__init__(fn)
+        self.values = dict(values)
+        unknown = [name for name in self.values if name not in fn.arg_names]
+        if unknown:
+            raise LaunchError(
+                f"kernel {fn.name} has no parameter {unknown[0]} to compute by a heuristic",
+                f"its parameters are ({', '.join(fn.arg_names)})",
+            )
+
     def complete(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
         """The keywords of a call with those that the heuristics compute."""
         given = {**dict(zip(self.arg_names, args, strict=False)), **kwargs}
@@ -98,7 +122,7 @@ class Heuristics:
         return {**kwargs, **computed}
 
 
-def heuristics(values: Mapping[str, Heuristic]) -> Callable[[Kernel | Heuristics], Heuristics]:
+def heuristics(values: Mapping[str, Heuristic]) -> Callable[[Kernel | DecoratedKernel], Heuristics]:
     """Compute arguments of a kernel from the others: ``{name: function of all arguments by name}``.
 
     @tilejit.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
@@ -107,7 +131,7 @@ def heuristics(values: Mapping[str, Heuristic]) -> Callable[[Kernel | Heuristics
         ...
     """
 
-    def decorate(fn: Kernel | Heuristics) -> Heuristics:
+    def decorate(fn: Kernel | DecoratedKernel) -> Heuristics:
         return Heuristics(fn, values)
 
     return decorate

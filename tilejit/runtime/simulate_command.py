@@ -15,7 +15,7 @@ from tilejit.backend.ascend.result import SimulationResult
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPE_BY_NAME, INT1, DType
 from tilejit.runtime.compile import parse_literal, split_signature
-from tilejit.runtime.config import Heuristics
+from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 
 _ARRAY = re.compile(r"(?P<dtype>[a-z]\w*)\[(?P<shape>\d+(?:x\d+)*)\]\Z")
@@ -40,21 +40,18 @@ class SimulationRequest:
     trace: Path | None = None
 
 
-def simulate_kernel(kernel: Kernel | Heuristics, request: SimulationRequest) -> SimulationResult:
+def simulate_kernel(kernel: Kernel | DecoratedKernel, request: SimulationRequest) -> SimulationResult:
     """Run the kernel as asked and return what came of it.
 
     Raises: LaunchError where the request is wrong, CompileError where the kernel cannot run there.
     """
-    plain = kernel
-    while isinstance(plain, Heuristics):
-        plain = plain.fn
     if request.seed < 0:
         raise LaunchError(f"seed is {request.seed}", "use an int from 0")
     if request.trace is not None:
         _check_writable(request.trace)
     generator = np.random.default_rng(request.seed)
     given = {name: _value(text, generator) for name, text in split_signature(request.arguments).items()}
-    arguments = kernel.complete((), given) if isinstance(kernel, Heuristics) else given
+    plain, arguments = undecorated(kernel, (), given)
     result = plain.simulate[_grid(request.grid)](
         **arguments,
         target=request.target,

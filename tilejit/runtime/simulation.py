@@ -6,11 +6,8 @@ the simulator runs exactly what would be emitted. Arrays are changed in place.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from tilejit.ascend_compiler import AscendKernel, compile_for_ascend
 from tilejit.backend.ascend.result import SimulationResult
@@ -18,7 +15,7 @@ from tilejit.backend.ascend.simulator import ArgumentValue, simulate
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import KernelSource
 from tilejit.options import CompileOptions
-from tilejit.runtime.arrays import ArrayView
+from tilejit.runtime.arrays import as_numpy
 from tilejit.runtime.ascend_names import DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.binding import BoundCall
 from tilejit.runtime.launcher import Grid
@@ -130,17 +127,6 @@ class Simulator:
                 f"{cores} {'AI cores' if has_cubes else 'vector cores'}",
                 f"use an int from 1 to {cores}",
             )
-
-
-def as_numpy(view: ArrayView) -> np.ndarray:
-    """A numpy array on the memory of ``view``."""
-    if isinstance(view.owner, np.ndarray):
-        return view.owner
-    low, high = view.extent
-    memory = memoryview((ctypes.c_char * (high - low)).from_address(low)).cast("B")
-    array = np.ndarray(view.shape, view.dtype.numpy, memory, view.address - low, view.strides)
-    array.flags.writeable = view.writable
-    return array
 
 
 def _number(value: object) -> int | float:
