@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tilejit.compiler",),
     ("tilejit.ascend_compiler",),
     ("tilejit.runtime",),
+    ("tilejit.testing",),
     ("tilejit",),
     ("tilejit.triton_shim", "tilejit.__main__"),
 )
@@ -51,8 +52,9 @@ MACHINE_PROGRAMS = ROOT / "benchmarks" / "machine_programs"
 # Packages that a user may lack, and llvmlite, which takes a tenth of a second to load. A function may also
 # import a module of tilejit that loads llvmlite.
 LAZY_PACKAGES = ("llvmlite", "torch", "openvino", "triton")
-# The doors to the Ascend half, which is as much to import as all the rest: runtime opens them when asked to.
-LAZY_DOORS = ("tilejit.ascend_compiler", "tilejit.runtime.simulation")
+# The doors to the Ascend half, which is as much to import as all the rest, and to SQLite: runtime opens them
+# when asked to.
+LAZY_DOORS = ("tilejit.ascend_compiler", "tilejit.runtime.simulation", "tilejit.runtime.tuning_store")
 
 SOURCES = sorted(path for path in (ROOT / "tilejit").rglob("*.py"))
 EVERY_FILE = sorted(
@@ -163,7 +165,7 @@ def test_imports_go_down(path: Path) -> None:
     assert layering_problems(path.read_text(), module_name(path), path.name == "__init__.py") == []
 
 
-def test_programs_that_run_on_the_cpu_load_nothing_of_ascend() -> None:
+def test_programs_that_run_on_the_cpu_load_nothing_of_ascend_or_of_tuning_results() -> None:
     program = "import sys, tilejit; print('\\n'.join(name for name in sys.modules if 'tilejit' in name))"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True

@@ -1,14 +1,16 @@
 """tilejit: Triton-style tile kernels in Python, compiled to native CPU programs."""
 
-from tilejit import language
+from tilejit import language, testing
 from tilejit.backend.cpu.threads import get_num_threads, set_num_threads
 from tilejit.compiler import STAGES, CompiledKernel
 from tilejit.diagnostics import CompileError, InternalError, KernelError, LaunchError, TilejitError
 from tilejit.frontend.constexpr import Constexpr as constexpr
+from tilejit.runtime.autotune import autotune
 from tilejit.runtime.compile import compile
-from tilejit.runtime.config import Config, autotune, cdiv, heuristics, next_power_of_2
+from tilejit.runtime.config import Config, cdiv, heuristics, next_power_of_2
 from tilejit.runtime.kernel import Kernel, jit, kernel
 from tilejit.runtime.launcher import TARGETS
+from tilejit.runtime.tuned import record_tuned, tuned
 from tilejit.target.cpu import CpuTarget
 
 __version__ = "0.1.0"
@@ -35,5 +37,8 @@ __all__ = [
     "kernel",
     "language",
     "next_power_of_2",
+    "record_tuned",
     "set_num_threads",
+    "testing",
+    "tuned",
 ]

@@ -100,10 +100,14 @@ CACHE_SIZE: Option[int] = Option(
     "cache_size", "TILEJIT_CACHE_SIZE", 512, _parse_count, changes_code=False,
     doc="MB that compiled kernels may take on disk; the ones used longest ago go first",
 )  # fmt: skip
+AUTOTUNE: Option[bool] = Option(
+    "autotune", "TILEJIT_AUTOTUNE", True, _parse_flag, changes_code=False,
+    doc="time the configurations of tilejit.autotune; 0 takes the first that compiles",
+)  # fmt: skip
 
 AnyOption = Option[bool] | Option[int] | Option[str]
 OPTIONS: tuple[AnyOption, ...] = (
-    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME, CACHE, CACHE_DIR, CACHE_SIZE,
+    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME, CACHE, CACHE_DIR, CACHE_SIZE, AUTOTUNE,
 )  # fmt: skip
 
 

@@ -396,16 +396,6 @@ def test_kernel_of_something_else() -> None:
     check(raised.value, "a kernel is made of a function, got builtin_function_or_method", "decorate a def")
 
 
-def test_autotune_is_refused() -> None:
-    with pytest.raises(LaunchError) as raised:
-        tilejit.autotune(configs=[], key=[])
-    check(
-        raised.value,
-        "tilejit.autotune is not available yet",
-        "pass the block sizes at the launch, or use tilejit.heuristics",
-    )
-
-
 def test_heuristic_for_an_unknown_parameter() -> None:
     with pytest.raises(LaunchError) as raised:
         tilejit.heuristics({"BLOK": lambda arguments: 16})(add_kernel)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
 
 from tilejit.compiler import CompiledKernel
 from tilejit.diagnostics import LaunchError
@@ -135,14 +134,6 @@ def heuristics(values: Mapping[str, Heuristic]) -> Callable[[Kernel | DecoratedK
         return Heuristics(fn, values)
 
     return decorate
-
-
-def autotune(*args: object, **kwargs: object) -> NoReturn:
-    """Not available yet. Raises: LaunchError."""
-    raise LaunchError(
-        "tilejit.autotune is not available yet",
-        "pass the block sizes at the launch, or use tilejit.heuristics",
-    )
 
 
 def cdiv(x: int, y: int) -> int:

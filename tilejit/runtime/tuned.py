@@ -1,0 +1,137 @@
+"""Choices that a sweep found for a kernel: recorded once, looked up at its launches."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from tilejit.backend.cpu.threads import get_num_threads
+from tilejit.diagnostics import LaunchError
+from tilejit.options import CompileOptions
+from tilejit.runtime.ascend_names import resolve_ascend
+from tilejit.runtime.config import DecoratedKernel, undecorated
+from tilejit.runtime.kernel import Kernel
+from tilejit.runtime.launcher import resolve_target
+from tilejit.runtime.source_digest import stable_text
+from tilejit.runtime.tuning_key import TuningKey, kernel_digest, machine_digest
+from tilejit.store import cache_folder
+from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.runtime.tuning_store import TuningStore
+
+V = TypeVar("V")
+Scalar = bool | int | float | str | None
+
+_FILE_NAME = "tuning.sqlite"
+# What earlier lookups found, by kernel and by what they asked for; None where nothing is recorded.
+_found: weakref.WeakKeyDictionary[Kernel, dict[Hashable, dict[str, object] | None]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def tuned(
+    kernel: Kernel | DecoratedKernel,
+    key: Mapping[str, Scalar],
+    default: Mapping[str, V],
+    *,
+    target: str = "cpu",
+) -> dict[str, V]:
+    """The best values known for ``default``'s names when ``kernel`` is launched as ``key`` says.
+
+    ``key`` describes the call in the terms in which choices were recorded: shapes, dtypes. Names that nothing
+    is recorded for keep their default, and so do all where the kernel, what it calls, the machine or the
+    number of threads is another. Results are read once a process for each key.
+
+        blocks = tilejit.tuned(matmul_kernel, {"m": m, "n": n, "k": k}, {"BLOCK_M": 64, "BLOCK_N": 128})
+        matmul_kernel[grid](a, b, c, m, n, k, **blocks)
+    """
+    plain, _ = undecorated(kernel)
+    asked = (target, get_num_threads(), tuple(key.items()))
+    known = _found.setdefault(plain, {})
+    try:
+        choice = known[asked]
+    except KeyError:
+        choice = known[asked] = _look_up(plain, key, target)
+    if choice is None:
+        return dict(default)
+    # The file holds what JSON has: a value of another type than the default's is none of ours.
+    return {
+        name: choice[name] if name in choice and type(choice[name]) is type(value) else value  # type: ignore[misc]
+        for name, value in default.items()
+    }
+
+
+def record_tuned(
+    kernel: Kernel | DecoratedKernel,
+    key: Mapping[str, Scalar],
+    choice: Mapping[str, Scalar],
+    *,
+    time_us: float,
+    target: str = "cpu",
+) -> Path:
+    """Keep the values that made launches of ``kernel`` fastest, for ``tuned`` to find; return the file.
+
+    Raises: LaunchError where the file cannot be written.
+    """
+    plain, _ = undecorated(kernel)
+    store = open_store()
+    if not store.record(_tuning_key(plain, key, target), dict(choice), time_us):
+        raise LaunchError(
+            f"the choice for kernel {plain.name} cannot be written to {store.path}",
+            "name a folder that can be written in TILEJIT_CACHE_DIR",
+        )
+    _found.pop(plain, None)
+    return store.path
+
+
+def forget() -> None:
+    """Read results anew at the next lookup."""
+    _found.clear()
+
+
+def open_store() -> TuningStore:
+    """The results in the cache folder."""
+    # sqlite3 takes a while to load: programs that tune nothing do without.
+    from tilejit.runtime.tuning_store import TuningStore  # noqa: PLC0415
+
+    return TuningStore(cache_folder() / _FILE_NAME)
+
+
+def has_results() -> bool:
+    """Whether anything was ever recorded."""
+    return (cache_folder() / _FILE_NAME).is_file()
+
+
+def _look_up(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> dict[str, object] | None:
+    if not has_results():
+        return None
+    return open_store().find(_tuning_key(kernel, key, target))
+
+
+def _tuning_key(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> TuningKey:
+    texts = [f"{name}={_text(kernel, name, value)}" for name, value in sorted(key.items())]
+    machine: CpuTarget | str | None
+    machine = resolve_ascend(target).name if target.startswith("ascend") else resolve_target(target)
+    return TuningKey(
+        kernel.name,
+        kernel_digest(kernel),
+        machine_digest("interpreter" if machine is None else machine),
+        repr(CompileOptions.from_environment()),
+        ", ".join(texts),
+        "",
+    )
+
+
+def _text(kernel: Kernel, name: str, value: object) -> str:
+    text = stable_text(value.item() if isinstance(value, np.generic) else value)
+    if text is None:
+        raise LaunchError(
+            f"kernel {kernel.name}: {name} is {type(value).__name__} in a key of tuned choices",
+            "use numbers and texts",
+        )
+    return text

@@ -1,0 +1,84 @@
+"""Which configurations are the fastest, kept from run to run in one SQLite file.
+
+Processes share it: each access is one short transaction, and waits a while for those of others. A result is
+no more than a hint, so whatever is wrong with the file costs only the hint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple
+from pathlib import Path
+
+from tilejit.runtime.tuning_key import TuningKey
+
+LOGGER = logging.getLogger("tilejit.tuning")
+
+_BUSY_SECONDS = 5.0
+# The number in the name changes with the meaning of the columns.
+_CREATE = """
+CREATE TABLE IF NOT EXISTS best_1 (
+    kernel TEXT, source TEXT, machine TEXT, options TEXT, call TEXT, space TEXT,
+    choice TEXT NOT NULL, time_us REAL NOT NULL,
+    PRIMARY KEY (kernel, source, machine, options, call, space))
+"""
+_FIND = (
+    "SELECT choice FROM best_1 "
+    "WHERE kernel = ? AND source = ? AND machine = ? AND options = ? AND call = ? AND space = ?"
+)
+_RECORD = "INSERT OR REPLACE INTO best_1 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class TuningStore:
+    """The results in one file; the file may be missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, key: TuningKey) -> dict[str, object] | None:
+        """The choice that was recorded; None where there is none, or none that can be read."""
+        if not self.path.is_file():
+            return None
+        try:
+            with self._transaction() as connection:
+                row = connection.execute(_FIND, astuple(key)).fetchone()
+            choice = None if row is None else json.loads(row[0])
+        except (sqlite3.Error, ValueError) as error:
+            LOGGER.warning("%s is not used: %s", self.path, error)
+            return None
+        return choice if isinstance(choice, dict) else None
+
+    def record(self, key: TuningKey, choice: Mapping[str, object], time_us: float) -> bool:
+        """Keep a choice in place of the one before; False where that was not possible.
+
+        A file that is no database is set aside under another name.
+        """
+        row = (*astuple(key), json.dumps(choice, sort_keys=True), time_us)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                self._insert(row)
+            except sqlite3.OperationalError:  # busy, read-only, full: not the file's fault
+                raise
+            except sqlite3.DatabaseError:
+                os.replace(self.path, self.path.with_suffix(".broken"))
+                self._insert(row)
+        except (sqlite3.Error, OSError) as error:
+            LOGGER.warning("%s cannot be written: %s", self.path, error)
+            return False
+        return True
+
+    def _insert(self, row: tuple[object, ...]) -> None:
+        with self._transaction() as connection:
+            connection.execute(_CREATE)
+            connection.execute(_RECORD, row)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection, connection:
+            yield connection
