@@ -111,7 +111,7 @@ class CompiledKernel(Compilation):
     @cached_property
     def plan(self) -> LoopPlan:
         """The loops of the CPU program."""
-        return plan_loops(self.tile, self._cpu.vector_bytes)
+        return plan_loops(self.tile, self._cpu.vector_bytes, self.options)
 
     @cached_property
     def object(self) -> engine.CompiledObject:
@@ -119,7 +119,7 @@ class CompiledKernel(Compilation):
         # The emitters import llvmlite, which costs 50 ms: programs that only interpret do not pay for it.
         from tilejit.backend.cpu import emit_llvm  # noqa: PLC0415
 
-        module = emit_llvm.emit(self.plan, self._cpu, fp_fusion=self.options.enable_fp_fusion)
+        module = emit_llvm.emit(self.plan, self._cpu, self.options)
         return engine.compile_module(module, self._cpu)
 
     @property
