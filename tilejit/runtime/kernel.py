@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, overload
 
 from tilejit import options
 from tilejit.backend.cpu import engine
-from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.context import fail, find_active
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
+from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.fast_entry import CallSite, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
@@ -224,7 +224,7 @@ class Kernel(TracedFunction):
                 launcher = self._launchers.get(key)
                 if launcher is None:
                     compiled = compile_kernel(
-                        self.source, call.specialisation, settings.target, settings.options
+                        self.source, call.specialisation, settings.target, settings.options, is_kept=True
                     )
                     launcher = self._launchers[key] = Launcher(compiled)
         return launcher
