@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ascend_kernels, ascend_model, compile_time, problems, records, report
+from benchmarks import ascend_kernels, ascend_model, compile_time, plots, problems, records, report
 from benchmarks.limits import measure_limits
 from benchmarks.machine_programs.constants import constant_lines, fit_lines
 from benchmarks.measure import ForeignLoad, keep_freed_memory
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.plot is not None and not plots.is_available():
+        print("--plot needs matplotlib: pip install 'tilejit[bench]'", file=sys.stderr)
+        return 2
     _restart_with_threads(options.threads)
     keep_freed_memory()
     return _run(chosen, options, records.command_line(arguments))
@@ -82,6 +85,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = commands.add_parser("ascend-kernels", help="kernels from Python on the model, with their bars")
     made.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(ascend_kernels.PARTS)}")
     made.add_argument("--quick", action="store_true", help="fewer sizes, each compilation once")
+    for command in (quick, run):
+        command.add_argument("--plot", type=Path, metavar="DIR", help="also draw PNG files into this folder")
     for command in (quick, run, compile_):
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     return parser.parse_args(arguments)
@@ -147,6 +152,8 @@ def _run(chosen: Sequence[tuple[Problem, Setting]], options: argparse.Namespace,
     if options.json is not None:
         facts = records.Circumstances(limits, machine, versions, command, share)
         records.write(options.json, outcomes, facts)
+    if options.plot is not None:
+        print(*(f"drawn: {file}" for file in plots.write(options.plot, outcomes)), sep="\n")
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 

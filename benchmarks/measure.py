@@ -43,12 +43,26 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Times of the arms. Units: seconds a call; ``ratios`` are time of the arm over time of the first."""
+    """Times of the arms. Units: seconds a call; ``ratios`` are time of the arm over time of the first.
+
+    ``blocks`` are the medians of the blocks, in the order of the rounds.
+    """
 
     seconds: Mapping[str, Interval]
     ratios: Mapping[str, Interval]
     rounds: int
     restless_blocks: int
+    blocks: Mapping[str, Sequence[float]]
+
+    def without(self, names: Collection[str]) -> Comparison:
+        """The same, of the other arms."""
+        return Comparison(
+            {name: seconds for name, seconds in self.seconds.items() if name not in names},
+            {name: ratio for name, ratio in self.ratios.items() if name not in names},
+            self.rounds,
+            self.restless_blocks,
+            {name: blocks for name, blocks in self.blocks.items() if name not in names},
+        )
 
 
 def compare(
@@ -80,7 +94,7 @@ def compare(
         name: interval([other / own for other, own in zip(times[name], first, strict=True)])
         for name in names[1:]
     }
-    return Comparison({name: interval(times[name]) for name in names}, ratios, rounds, restless)
+    return Comparison({name: interval(times[name]) for name in names}, ratios, rounds, restless, times)
 
 
 def interval(samples: Sequence[float]) -> Interval:
@@ -156,13 +170,19 @@ class ForeignLoad:
     """The share of the machine that other processes used between construction and ``share()``."""
 
     def __init__(self) -> None:
-        self._started = self._busy_s(), time.process_time(), time.monotonic()
+        self._started = self._busy_s(), self._own_s(), time.monotonic()
 
     def share(self) -> float:
         """CPU seconds of others a second, in CPUs; 0.0 where ``/proc/stat`` is missing."""
         busy, own, now = self._started
-        others = (self._busy_s() - busy) - (time.process_time() - own)
+        others = (self._busy_s() - busy) - (self._own_s() - own)
         return max(0.0, others / max(time.monotonic() - now, 1e-9))
+
+    @staticmethod
+    def _own_s() -> float:
+        """CPU time of this process and of its children that have ended."""
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
 
     @staticmethod
     def _busy_s() -> float:

@@ -8,6 +8,9 @@ page is a sequence of its own with one page of new tokens, which the op quantise
 from __future__ import annotations
 
 import math
+import statistics
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +33,17 @@ class DecodeShape:
     context: int
 
 
+@dataclass(frozen=True)
+class Precision:
+    """In what OpenVINO keeps its pages (u8, bf16, f32) and which precision it may compute in (f32, bf16)."""
+
+    pages: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.pages} pages, {self.hint} hint"
+
+
 class _Node(Protocol):
     """What is used of an OpenVINO graph node."""
 
@@ -37,20 +51,21 @@ class _Node(Protocol):
 
 
 class OpenVinoDecode:
-    """A decode step of OpenVINO's PagedAttention with u8 pages over normally distributed keys and values.
+    """A decode step of OpenVINO's PagedAttention over normally distributed keys and values.
 
     Call it to run one step; the result stays in memory that OpenVINO owns.
     """
 
-    def __init__(self, shape: DecodeShape, threads: int, seed: int = 0) -> None:
+    def __init__(self, shape: DecodeShape, precision: Precision, threads: int, seed: int = 0) -> None:
         import openvino  # noqa: PLC0415
 
+        self.precision = precision
         self._openvino = openvino
         self._shape = shape
         model = _build_model(shape)
         options = {
-            "KV_CACHE_PRECISION": "u8", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": 1,
+            "KV_CACHE_PRECISION": precision.pages, "INFERENCE_PRECISION_HINT": precision.hint,
+            "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
         }  # fmt: skip
         self._compiled = openvino.Core().compile_model(model, "CPU", options)
         self._request = self._compiled.create_infer_request()
@@ -149,6 +164,20 @@ class OpenVinoDecode:
             self._request.set_tensor(name, self._openvino.Tensor(array))
         for name, tensor in self._caches.items():
             self._request.set_tensor(name, tensor)
+
+
+def fastest(decodes: Iterable[OpenVinoDecode], rounds: int = 9) -> OpenVinoDecode:
+    """The one with the least median time of a step, by turns; the others are dropped."""
+    candidates = list(decodes)
+    times: list[list[float]] = [[] for _ in candidates]
+    for turn in range(rounds + 1):
+        for own, decode in zip(times, candidates, strict=True):
+            started = time.perf_counter()
+            decode()
+            if turn:
+                own.append(time.perf_counter() - started)
+    medians = [statistics.median(own) for own in times]
+    return candidates[medians.index(min(medians))]
 
 
 def _build_model(shape: DecodeShape) -> object:

@@ -58,7 +58,7 @@ def progress(title: str, stream: TextIO | None = None) -> Iterator[Progress]:
         yield _Plain(title, stream)
         return
     bar: _TqdmBar = importlib.import_module("tqdm").tqdm(
-        desc=title, unit="block", leave=False, file=stream, dynamic_ncols=True
+        desc=title, unit="block", leave=False, file=stream, dynamic_ncols=True, mininterval=0.0
     )
     try:
         yield _Bar(bar)

@@ -12,6 +12,7 @@ Every record stands alone, so that files of several runs can be joined:
 | ``seconds`` | by arm: ``median``, ``low``, ``high`` |
 | ``ratios`` | by peer, time of the peer over time of tilejit: ``median``, ``low``, ``high`` |
 | ``fractions`` | by limit (``memory``, ``arithmetic``), time the limit allows over time of tilejit |
+| ``mix`` | arrays read and written by the stream that stands for ``memory`` |
 | ``errors`` | by arm: relative to float64 |
 | ``details`` | by arm: what its factory has chosen |
 | ``absent``, ``wrong`` | by arm: the package that is not installed; why the result is not right |
@@ -112,6 +113,7 @@ def record(outcome: Outcome, circumstances: Circumstances) -> dict[str, Json]:
         "seconds": _intervals({} if comparison is None else comparison.seconds),
         "ratios": _intervals({} if comparison is None else comparison.ratios),
         "fractions": _intervals({limit.value: interval for limit, interval in outcome.fractions.items()}),
+        "mix": outcome.mix,
         "errors": dict(outcome.errors),
         "details": dict(outcome.details),
         "absent": dict(outcome.absent),

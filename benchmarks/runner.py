@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -12,15 +13,16 @@ from benchmarks.measure import BLOCK_CALLS, BLOCK_SECONDS, Comparison, Interval,
 from benchmarks.problems.record import (
     TILEJIT,
     Arm,
+    ArmFactory,
     Bar,
     Limit,
     NotInstalled,
     Problem,
     Setting,
     TimeBar,
-    Unit,
     Work,
 )
+from benchmarks.roof import fractions_of, memory_roof
 
 FEWEST_ROUNDS = 7
 MOST_ROUNDS = 15
@@ -56,7 +58,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one problem gave at one setting; by arm: errors, choices, what is not installed or wrong."""
+    """What one problem gave at one setting; by arm: errors, choices, what is not installed or wrong.
+
+    ``mix`` names the streams that the memory limit is the time of.
+    """
 
     problem: Problem
     setting: Setting
@@ -67,6 +72,7 @@ class Outcome:
     wrong: Mapping[str, str] = field(default_factory=dict)
     comparison: Comparison | None = None
     fractions: Mapping[Limit, Interval] = field(default_factory=dict)
+    mix: str = ""
     verdicts: tuple[Verdict, ...] = ()
 
     @property
@@ -96,41 +102,42 @@ def measure(
         TILEJIT,
         *(name for name in prepared.arms if name != TILEJIT and (peers is None or name in peers)),
     ]
-    arms: dict[str, Arm] = {}
-    absent: dict[str, str] = {}
-    for name in chosen:
-        try:
-            arms[name] = prepared.arms[name]()
-        except NotInstalled as missing:
-            absent[name] = missing.package
-    right, errors, wrong = _check(arms)
-    details = {name: arm.detail for name, arm in arms.items() if arm.detail}
-    base = Outcome(problem, setting, prepared.work, errors, details, absent, wrong)
-    if TILEJIT not in right:
+    checked = _check({name: prepared.arms[name] for name in chosen})
+    details = {name: arm.detail for name, arm in checked.right.items() if arm.detail}
+    base = Outcome(problem, setting, prepared.work, checked.errors, details, checked.absent, checked.wrong)
+    if TILEJIT not in checked.right:
         return base
-    rounds = rounds or _rounds(right, seconds)
-    on_plan(rounds * len(right))
-    comparison = compare(
-        {name: arm.run for name, arm in right.items()},
-        rounds=rounds,
-        self_timed={name for name, arm in right.items() if arm.is_self_timed},
-        after_block=after_block,
-    )
-    fractions = _fractions(prepared.work, comparison.seconds[TILEJIT], limits)
-    verdicts = judge(problem.bars_of(setting), comparison, fractions)
-    return Outcome(
-        problem, setting, prepared.work, errors, details, absent, wrong, comparison, fractions, verdicts
+    bars = problem.bars_of(setting)
+    asks_for_memory = any(isinstance(bar, Bar) and bar.against is Limit.MEMORY for bar in bars)
+    roof = memory_roof(prepared.work, limits, is_wanted=asks_for_memory)
+    streams = {} if roof is None else roof.arms
+    runs = {**{name: arm.run for name, arm in checked.right.items()}, **streams}
+    self_timed = {name for name, arm in checked.right.items() if arm.is_self_timed}
+    rounds = rounds or _rounds(runs, self_timed, seconds)
+    on_plan(rounds * len(runs))
+    comparison = compare(runs, rounds=rounds, self_timed=self_timed, after_block=after_block)
+    fractions = fractions_of(prepared.work, limits, roof, comparison.blocks, TILEJIT)
+    comparison = comparison.without(streams)
+    return dataclasses.replace(
+        base,
+        comparison=comparison,
+        fractions=fractions,
+        mix="" if roof is None else roof.mix,
+        verdicts=judge(bars, comparison, fractions, problem.calls_a_run),
     )
 
 
 def judge(
-    bars: Collection[Bar | TimeBar], comparison: Comparison, fractions: Mapping[Limit, Interval]
+    bars: Collection[Bar | TimeBar],
+    comparison: Comparison,
+    fractions: Mapping[Limit, Interval],
+    calls_a_run: int = 1,
 ) -> tuple[Verdict, ...]:
     """Hold every bar against the end of the interval that is less in tilejit's favour."""
     verdicts = []
     for bar in bars:
         if isinstance(bar, TimeBar):
-            value: float | None = comparison.seconds[TILEJIT].high
+            value: float | None = comparison.seconds[TILEJIT].high / calls_a_run
         elif isinstance(bar.against, Limit):
             value = fractions[bar.against].low if bar.against in fractions else None
         else:
@@ -139,39 +146,44 @@ def judge(
     return tuple(verdicts)
 
 
-def _check(arms: Mapping[str, Arm]) -> tuple[dict[str, Arm], dict[str, float], dict[str, str]]:
-    """Run every arm once: those whose error is within tolerance, all errors, and what is wrong."""
-    right: dict[str, Arm] = {}
-    errors: dict[str, float] = {}
-    wrong: dict[str, str] = {}
-    for name, arm in arms.items():
-        arm.run()
-        errors[name] = error = arm.measured_error()
+@dataclass
+class _Checked:
+    """The arms that gave a right result; errors of all that ran; what is absent or wrong, and why."""
+
+    right: dict[str, Arm] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+
+def _check(factories: Mapping[str, ArmFactory]) -> _Checked:
+    """Make and run every arm once. One that fails is wrong, whatever it raised: the others go on."""
+    checked = _Checked()
+    for name, factory in factories.items():
+        try:
+            arm = factory()
+            arm.run()
+            error = arm.measured_error()
+        except NotInstalled as missing:
+            checked.absent[name] = missing.package
+            continue
+        except Exception as failure:
+            checked.wrong[name] = f"{type(failure).__name__}: {failure}"
+            continue
+        checked.errors[name] = error
         if error <= arm.tolerance:
-            right[name] = arm
+            checked.right[name] = arm
         else:
-            wrong[name] = f"relative error {error:.1e} exceeds {arm.tolerance:.0e}"
-    return right, errors, wrong
+            checked.wrong[name] = f"relative error {error:.1e} exceeds {arm.tolerance:.0e}"
+    return checked
 
 
-def _rounds(arms: Mapping[str, Arm], seconds: float) -> int:
+def _rounds(runs: Mapping[str, Callable[[], object]], self_timed: Collection[str], seconds: float) -> int:
     """As many rounds as fit, by the time of one more call of each arm."""
     round_s = 0.0
-    for arm in arms.values():
+    for name, run in runs.items():
         started = time.perf_counter()
-        arm.run()
+        run()
         call_s = time.perf_counter() - started
-        round_s += call_s if arm.is_self_timed else max(BLOCK_SECONDS, BLOCK_CALLS * call_s) + call_s
+        round_s += call_s if name in self_timed else max(BLOCK_SECONDS, BLOCK_CALLS * call_s) + call_s
     return max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(seconds / round_s)))
-
-
-def _fractions(work: Work, seconds: Interval, limits: Limits) -> dict[Limit, Interval]:
-    """The time that each limit alone allows over the time taken."""
-    least_s = {Limit.MEMORY: 1e-9 * work.bytes / limits.read_gbs}
-    if work.unit is Unit.FMA:
-        least_s[Limit.ARITHMETIC] = 1e-9 * work.operations / limits.fma_gflops
-    return {
-        limit: Interval(bound / seconds.median, bound / seconds.high, bound / seconds.low)
-        for limit, bound in least_s.items()
-        if bound > 0.0
-    }

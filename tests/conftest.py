@@ -1,10 +1,6 @@
-"""Option of the golden tests; compilers are tested, not what they left on disk before."""
-
-import os
+"""Option of the golden tests."""
 
 import pytest
-
-os.environ["TILEJIT_CACHE"] = "0"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

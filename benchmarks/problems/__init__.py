@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.problems import attention, elementwise, launch, matmul, normalisation, paged
+from benchmarks.problems import attention, compile, elementwise, launch, matmul, normalisation, paged
 from benchmarks.problems.record import Problem
 
 PROBLEMS: tuple[Problem, ...] = (
@@ -14,6 +14,7 @@ PROBLEMS: tuple[Problem, ...] = (
     *attention.PROBLEMS,
     *paged.PROBLEMS,
     *launch.PROBLEMS,
+    *compile.PROBLEMS,
 )
 
 

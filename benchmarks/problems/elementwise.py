@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.problems.numba_arms import parallel_add_function
 from benchmarks.problems.record import (
     Arm,
     Bar,
@@ -44,8 +45,14 @@ def _vector_add(setting: Setting) -> Prepared:
         left, right, result = (tensor_of(module, array) for array in (x, y, out))
         return Arm(lambda: module.add(left, right, out=result), lambda: out, expected, tolerance)
 
+    def numba() -> Arm:
+        add = parallel_add_function(setting.threads)
+        out = np.zeros_like(x)
+        return Arm(lambda: add(x, y, out), lambda: out, expected, tolerance)
+
+    arms = {"tilejit": tilejit, "numpy": numpy, "torch": torch, "numba": numba}
     work = Work(read_bytes=2.0 * x.nbytes, written_bytes=float(x.nbytes), operations=float(size))
-    return Prepared({"tilejit": tilejit, "numpy": numpy, "torch": torch}, work)
+    return Prepared(arms, work)
 
 
 PROBLEMS: tuple[Problem, ...] = (
@@ -56,7 +63,7 @@ PROBLEMS: tuple[Problem, ...] = (
             for size, quick in ((16 << 20, True), (128 << 20, False))
         ),
         dtypes=("f32",),
-        peers=("numpy", "torch"),
+        peers=("numpy", "torch", "numba"),
         prepare=_vector_add,
         bars=(Bar("numpy", 0.9), Bar(Limit.MEMORY, 0.85, shapes=("128Mi",))),
     ),

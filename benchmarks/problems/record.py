@@ -153,7 +153,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class TimeBar:
-    """A time that tilejit's upper end of the interval must not pass. Units: seconds a call."""
+    """A time that the upper end of tilejit's interval must not pass. Units: seconds a call."""
 
     at_most_s: float
     shapes: tuple[str, ...] = ()
@@ -164,7 +164,8 @@ class TimeBar:
         return (not self.shapes or shape in self.shapes) and (not self.dtypes or dtype in self.dtypes)
 
     def __str__(self) -> str:
-        return f"<= {1e3 * self.at_most_s:.4g} ms"
+        ms = 1e3 * self.at_most_s
+        return f"<= {ms:.4g} ms" if ms >= 0.1 else f"<= {1e3 * ms:.4g} us"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +14,7 @@ import pytest
 from benchmarks import measure
 from benchmarks.__main__ import main
 from benchmarks.first_call import EXAMPLE_NAMES, FIRST_CALLS
-from benchmarks.measure import compare, interval, wait_until_quiet
+from benchmarks.measure import ForeignLoad, compare, interval, wait_until_quiet
 from benchmarks.problems import PROBLEMS
 from benchmarks.problems.record import Setting
 
@@ -113,3 +115,9 @@ def test_arms_agree_with_float64(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLE_NAMES)
 def test_first_calls_run(name: str) -> None:
     FIRST_CALLS[name]()()
+
+
+def test_children_that_have_ended_are_not_foreign() -> None:
+    before = ForeignLoad._own_s()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    assert ForeignLoad._own_s() > before

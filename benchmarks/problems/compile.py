@@ -1,0 +1,95 @@
+"""Compile time: the first call of a kernel in a new process, and what importing tilejit adds.
+
+Every call of an arm is a new process that times itself; making the data and importing do not count.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from benchmarks.problems.record import Arm, Array, Prepared, Problem, Setting, Shape, TimeBar
+
+_IMPORT = (
+    "import time, numpy; started = time.perf_counter(); import tilejit; print(time.perf_counter() - started)"
+)
+
+
+def _first_call(setting: Setting) -> Prepared:
+    command = ("-m", "benchmarks.first_call", setting.shape.name)
+
+    def seconds() -> float:
+        times = json.loads(_output_of(command))
+        return 1e-3 * float(times["first_ms"])
+
+    return Prepared({"tilejit": lambda: _timed_process(seconds)})
+
+
+def _import(setting: Setting) -> Prepared:
+    del setting
+    return Prepared({"tilejit": lambda: _timed_process(lambda: float(_output_of(("-c", _IMPORT))))})
+
+
+def _timed_process(seconds: Callable[[], float]) -> Arm:
+    """An arm whose result is its time: right where it is a time."""
+    taken = np.zeros(1)
+
+    def run() -> float:
+        taken[0] = value = seconds()
+        return value
+
+    def error(result: Array, expected: Array) -> float:
+        del expected
+        return 0.0 if result[0] > 0.0 else float("inf")
+
+    return Arm(run, lambda: taken, lambda: taken, 0.0, error, is_self_timed=True)
+
+
+def _output_of(arguments: Sequence[str]) -> str:
+    finished = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=_environment()
+    )
+    if finished.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)} failed:\n{finished.stderr}")
+    return finished.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Kernels compiled earlier are not found again, Python's bytecode is."""
+    return {
+        **os.environ,
+        "TILEJIT_CACHE": "0",
+        "PYTHONPYCACHEPREFIX": _bytecode_folder().name,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+@functools.cache
+def _bytecode_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the first process leaves the bytecode of all modules, as installing a package does."""
+    return tempfile.TemporaryDirectory()
+
+
+PROBLEMS: tuple[Problem, ...] = (
+    Problem(
+        "compile", "compile", "first call in a new process, nothing on disk",
+        shapes=(
+            Shape("vector_add", {}, quick=True), Shape("softmax", {}), Shape("layer_norm", {}),
+            Shape("matmul", {}), Shape("flash_attention", {}), Shape("paged_attention", {}, quick=True),
+        ),
+        dtypes=("any",), peers=(), prepare=_first_call,
+        bars=(TimeBar(0.1, shapes=("vector_add",)), TimeBar(0.6, shapes=("paged_attention",))),
+    ),
+    Problem(
+        "import", "compile", "import tilejit after import numpy",
+        shapes=(Shape("tilejit", {}, quick=True),), dtypes=("any",), peers=(), prepare=_import,
+        bars=(TimeBar(0.04),),
+    ),
+)  # fmt: skip
