@@ -1,6 +1,10 @@
-"""Option of the golden tests."""
+"""Option of the golden tests; compilers are tested, not what they left on disk before."""
+
+import os
 
 import pytest
+
+os.environ["TILEJIT_CACHE"] = "0"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -69,3 +69,25 @@ def test_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None
 def test_compile_options_are_marked_in_the_table() -> None:
     marked = {option.name for option in options.OPTIONS if option.changes_code}
     assert set(options.COMPILE_OPTION_NAMES) <= marked
+
+
+def test_steps_of_the_cpu_backend() -> None:
+    chosen = options.CPU_DISABLE.read({"TILEJIT_CPU_DISABLE": " promotion,dot_units, promotion"})
+    assert chosen == ("dot_units", "promotion")
+    assert not CompileOptions(cpu_disable=chosen).enables("dot_units")
+    assert CompileOptions(cpu_disable=chosen).enables("packing")
+    with pytest.raises(LaunchError) as raised:
+        options.CPU_DISABLE.read({"TILEJIT_CPU_DISABLE": "paking"})
+    assert raised.value.message == (
+        "TILEJIT_CPU_DISABLE=paking is not valid: there is no step 'paking'; use some of double_buffering, "
+        "dot_units, packing, promotion"
+    )
+
+
+def test_options_of_a_launch() -> None:
+    start = CompileOptions(debug=True, cpu_disable=("packing",))
+    assert start.changed({"BLOCK": 3}) == start
+    changed = start.changed({"enable_fp_fusion": 1, "cpu_disable": "dot_units"})
+    assert changed == CompileOptions(enable_fp_fusion=True, debug=True, cpu_disable=("dot_units",))
+    with pytest.raises(LaunchError, match="cpu_disable='all' is not valid: there is no step 'all'"):
+        start.changed({"cpu_disable": "all"})

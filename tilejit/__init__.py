@@ -2,11 +2,12 @@
 
 from tilejit import language, testing
 from tilejit.backend.cpu.threads import get_num_threads, set_num_threads
-from tilejit.compiler import STAGES, CompiledKernel
+from tilejit.compiler import STAGES
 from tilejit.diagnostics import CompileError, InternalError, KernelError, LaunchError, TilejitError
 from tilejit.frontend.constexpr import Constexpr as constexpr
 from tilejit.runtime.autotune import autotune
 from tilejit.runtime.compile import compile
+from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.config import Config, cdiv, heuristics, next_power_of_2
 from tilejit.runtime.kernel import Kernel, jit, kernel
 from tilejit.runtime.launcher import TARGETS

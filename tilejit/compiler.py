@@ -6,7 +6,7 @@
     Ascend: "tile" --choose_cores: vector_kernel or cube_kernel--> "buffer"
                 --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"; see ``ascend_compiler``
 
-Every boundary has a name, at which ``CompiledKernel.ir`` and ``python -m tilejit dump --stage`` show the
+Every boundary has a name, at which ``Compilation.ir`` and ``python -m tilejit dump --stage`` show the
 kernel. The interpreter runs the traced form, before any pass, so that it can judge all of them.
 """
 
@@ -16,12 +16,10 @@ import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ctypes import c_double
 from functools import cached_property
 from pathlib import Path
 
-from tilejit import options
-from tilejit.backend.cpu import engine, threads
+from tilejit.backend.cpu import engine
 from tilejit.diagnostics import LaunchError, Location
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.frontend.trace import trace
@@ -87,7 +85,7 @@ class Compilation:
         return tuple(self.context.remarks)
 
 
-class CompiledKernel(Compilation):
+class CpuCompilation(Compilation):
     """A kernel specialised for one kind of call, on its way from traced IR to machine code.
 
     Each form is made when it is first asked for; ``asm["llvm"]`` and ``asm["s"]`` are texts as in Triton.
@@ -106,12 +104,11 @@ class CompiledKernel(Compilation):
         self.asm: Mapping[str, str] = _Texts(
             {"llvm": lambda: self.object.llvm, "s": lambda: self.object.assembly}
         )
-        self._programs: threads.ProgramCode | None = None
 
     @cached_property
     def plan(self) -> LoopPlan:
         """The loops of the CPU program."""
-        return plan_loops(self.tile, self._cpu.vector_bytes)
+        return plan_loops(self.tile, self._cpu.vector_bytes, self.options)
 
     @cached_property
     def object(self) -> engine.CompiledObject:
@@ -119,18 +116,8 @@ class CompiledKernel(Compilation):
         # The emitters import llvmlite, which costs 50 ms: programs that only interpret do not pay for it.
         from tilejit.backend.cpu import emit_llvm  # noqa: PLC0415
 
-        module = emit_llvm.emit(self.plan, self._cpu, fp_fusion=self.options.enable_fp_fusion)
+        module = emit_llvm.emit(self.plan, self._cpu, self.options)
         return engine.compile_module(module, self._cpu)
-
-    @property
-    def programs(self) -> threads.ProgramCode:
-        """What a launch calls; one object for all launches, which share what they learn of the cost."""
-        if self._programs is None:
-            with engine.LOCK:
-                address = self.object.address(f"{self.tile.name}.programs")
-                made = threads.ProgramCode(address, self.plan.scratch_bytes, c_double(0.0))
-                self._programs = self._programs or made
-        return self._programs
 
     @property
     def runnable(self) -> Function:
@@ -170,25 +157,6 @@ class CompiledKernel(Compilation):
 def unknown_stage(stage: str, stages: Sequence[str]) -> LaunchError:
     """The error for a stage that a target does not have."""
     return LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(stages)}")
-
-
-def compile_kernel(
-    source: KernelSource, specialisation: Specialisation, target: CpuTarget | None, chosen: CompileOptions
-) -> CompiledKernel:
-    """Compile a kernel as far as it takes to run it; ``target`` None is the interpreter.
-
-    Raises: CompileError where the kernel is wrong.
-    """
-    kernel = CompiledKernel(source, specialisation, target, chosen)
-    folder = options.DUMP.read()
-    with engine.LOCK, without_collections():
-        if folder:
-            dump_stages(kernel, target, STAGES if target is not None else ("traced",), Path(folder))
-        if target is None:
-            kernel.traced  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
-        else:
-            kernel.object  # noqa: B018
-    return kernel
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
 from tilejit.diagnostics import LaunchError
@@ -60,6 +60,22 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
+CPU_STEPS: tuple[str, ...] = ("double_buffering", "dot_units", "packing", "promotion")
+"""Parts of the CPU backend that an ablation can turn off. What the kernel computes stays the same."""
+
+
+def parse_cpu_steps(text: str) -> tuple[str, ...]:
+    """Names of ``CPU_STEPS`` separated by commas, in the order of the table, each once.
+
+    Raises: ValueError for an unknown name.
+    """
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in CPU_STEPS]
+    if unknown:
+        raise ValueError(f"there is no step '{unknown[0]}'; use some of {', '.join(CPU_STEPS)}")
+    return tuple(name for name in CPU_STEPS if name in asked)
+
+
 INTERPRET: Option[bool] = Option(
     "interpret", "TILEJIT_INTERPRET", False, _parse_flag, changes_code=False,
     doc="run kernels in the interpreter, with bounds checks, instead of as native code",
@@ -74,7 +90,7 @@ DUMP: Option[str] = Option(
 )  # fmt: skip
 CPU: Option[str] = Option(
     "cpu", "TILEJIT_CPU", "host", str, changes_code=True,
-    doc="machine to generate code for: host, avx2, avx512 or neon",
+    doc="machine to generate code for: host, avx2, avxvnni, avx512, amx or neon",
 )  # fmt: skip
 FP_FUSION: Option[bool] = Option(
     "enable_fp_fusion", "TILEJIT_ENABLE_FP_FUSION", False, _parse_flag, changes_code=True,
@@ -83,6 +99,12 @@ FP_FUSION: Option[bool] = Option(
 DEBUG: Option[bool] = Option(
     "debug", "TILEJIT_DEBUG", False, _parse_flag, changes_code=True,
     doc="keep device_assert in native code",
+)  # fmt: skip
+CPU_DISABLE: Option[tuple[str, ...]] = Option(
+    "cpu_disable", "TILEJIT_CPU_DISABLE", (), parse_cpu_steps, changes_code=True,
+    doc="parts of the CPU backend to leave out, with commas: double_buffering (fetching the next tile in a "
+    "dot), dot_units (instructions for bf16 and int8 products), packing (of operands that could be "
+    "read in place), promotion (reading operands from memory without a copy, keeping invariant ones packed)",
 )  # fmt: skip
 ASCEND_HOME: Option[str] = Option(
     "ascend_home", "ASCEND_HOME_PATH", "", str, changes_code=False,
@@ -105,9 +127,10 @@ AUTOTUNE: Option[bool] = Option(
     doc="time the configurations of tilejit.autotune; 0 takes the first that compiles",
 )  # fmt: skip
 
-AnyOption = Option[bool] | Option[int] | Option[str]
+AnyOption = Option[bool] | Option[int] | Option[str] | Option[tuple[str, ...]]
 OPTIONS: tuple[AnyOption, ...] = (
-    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, ASCEND_HOME, CACHE, CACHE_DIR, CACHE_SIZE, AUTOTUNE,
+    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, CPU_DISABLE, ASCEND_HOME, CACHE, CACHE_DIR,
+    CACHE_SIZE, AUTOTUNE,
 )  # fmt: skip
 
 
@@ -117,13 +140,39 @@ class CompileOptions:
 
     enable_fp_fusion: bool = False
     debug: bool = False
+    cpu_disable: tuple[str, ...] = ()
 
     @staticmethod
     def from_environment() -> CompileOptions:
         """The values the environment gives."""
-        return CompileOptions(enable_fp_fusion=FP_FUSION.read(), debug=DEBUG.read())
+        return CompileOptions(
+            enable_fp_fusion=FP_FUSION.read(), debug=DEBUG.read(), cpu_disable=CPU_DISABLE.read()
+        )
+
+    def changed(self, asked: Mapping[str, object]) -> CompileOptions:
+        """These options with those that a launch's keywords or a decorator ask for.
+
+        Raises: LaunchError for a value that an option does not take.
+        """
+        values: dict[str, bool | tuple[str, ...]] = {}
+        for name, value in asked.items():
+            if name not in COMPILE_OPTION_NAMES:
+                continue
+            if name != CPU_DISABLE.name:
+                values[name] = bool(value)
+                continue
+            try:
+                values[name] = parse_cpu_steps(str(value))
+            except ValueError as error:
+                raise LaunchError(f"{name}={value!r} is not valid: {error}") from None
+        return replace(self, **values)  # type: ignore[arg-type]
+
+    def enables(self, step: str) -> bool:
+        """Whether a part of the CPU backend, one of ``CPU_STEPS``, is at work."""
+        return step not in self.cpu_disable
 
 
+DEFAULT_OPTIONS = CompileOptions()
 COMPILE_OPTION_NAMES: tuple[str, ...] = tuple(field.name for field in fields(CompileOptions))
 
 # Launch keywords of Triton and its vendors' forks that steer GPU code generation and mean nothing here.

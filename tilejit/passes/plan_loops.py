@@ -30,6 +30,7 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.types import BF16, FP16, FP32
 from tilejit.ops import control, memory, reduce, shape
+from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.fetch_next_program import fetch_next_program
@@ -42,22 +43,24 @@ from tilejit.passes.stream_stores import stream_stores
 _ACCESSES = (memory.LOAD.name, memory.STORE.name, memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name)
 
 
-def plan_loops(function: Function, vector_bytes: int) -> LoopPlan:
-    """Plan the loops of a function for vectors of ``vector_bytes``.
+def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = DEFAULT_OPTIONS) -> LoopPlan:
+    """Plan the loops of a function for vectors of ``vector_bytes``; ``chosen`` says which steps are at work.
 
     Raises: CompileError for combine functions with control flow.
     """
-    values = plan_values(function)
+    values = plan_values(function, promotes=chosen.enables("promotion"))
     planner = _StepPlanner(values)
     steps = planner.block(function.body)
     fuse_nests(steps, function, values.buffers, values.analysis)
     accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
     plan = LoopPlan(function, steps, values.buffers, accesses)
     place_buffers(plan)
-    double_buffer(plan, values.analysis)
+    if chosen.enables("double_buffering"):
+        double_buffer(plan, values.analysis)
     shape_nests(plan, values.analysis, vector_bytes)
     stream_stores(plan)
-    fetch_next_program(plan)
+    if chosen.enables("double_buffering"):
+        fetch_next_program(plan)
     return plan
 
 

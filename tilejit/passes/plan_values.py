@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Buffer
 from tilejit.ir.opdef import Effects
-from tilejit.ir.types import BF16, FP16, FP32, DType, Element
+from tilejit.ir.types import FP16, FP32, DType, Element
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
@@ -83,9 +83,9 @@ class ValuePlan:
     ]  # dot operands that the dot reads from memory itself, with the load they come from
 
 
-def plan_values(function: Function) -> ValuePlan:
-    """Give a buffer to every tile value that needs one."""
-    return _Planner(function).run()
+def plan_values(function: Function, *, promotes: bool = True) -> ValuePlan:
+    """Give a buffer to every tile value that needs one; unless it ``promotes``, to every dot operand."""
+    return _Planner(function, promotes).run()
 
 
 def dot_source(operand: Value) -> tuple[Value, bool]:
@@ -99,8 +99,9 @@ def dot_source(operand: Value) -> tuple[Value, bool]:
 
 
 class _Planner:
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, promotes: bool) -> None:
         self.function = function
+        self.promotes = promotes
         self.analysis = AccessAnalysis(function)
         self.buffers: dict[Value, Buffer] = {}
         self.ops = [op for op in function.walk() if not _in_combine_region(op)]
@@ -135,7 +136,7 @@ class _Planner:
         )
 
     def _plan_dot_operand(self, dot: Op, source: Value) -> None:
-        load = self._streamable_load(dot, source)
+        load = self._streamable_load(dot, source) if self.promotes else None
         if load is not None:
             self.streamed[source] = load
         else:
@@ -304,7 +305,7 @@ class _Planner:
         if (
             value in self.dot_operands
             and isinstance(element, DType)
-            and (element in (FP16, BF16) or element.is_fp8())
+            and (element == FP16 or element.is_fp8())
         ):
             stored = FP32
         self.buffers[value] = Buffer("", value.type.shape, stored)

@@ -19,9 +19,9 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 
 from tilejit import options
-from tilejit.compiler import CompiledKernel
 from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS
+from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.config import Config, DecoratedKernel, undecorated
 from tilejit.runtime.kernel import LAUNCH_OPTIONS, Kernel, LaunchFunction
 from tilejit.runtime.launcher import Settings

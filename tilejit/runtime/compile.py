@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, overload
 
-from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.signature import (
@@ -25,6 +24,7 @@ from tilejit.frontend.signature import (
 from tilejit.ir.types import DTYPE_BY_NAME, DType
 from tilejit.runtime.ascend_names import resolve_ascend
 from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
+from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target

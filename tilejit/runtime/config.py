@@ -7,8 +7,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from tilejit.compiler import CompiledKernel
 from tilejit.diagnostics import LaunchError
+from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.kernel import Kernel, LaunchFunction
 
 Heuristic = Callable[[dict[str, object]], object]

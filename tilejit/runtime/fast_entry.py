@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilejit.backend.cpu import engine, threads
-from tilejit.compiler import CompiledKernel
 from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
-from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.binding import SpecialisationRules
+from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
+from tilejit.runtime.program import ProgramSlot, SlotSource
 from tilejit.runtime.tensors import reader_of
 from tilejit.target.cpu import host
 
@@ -40,9 +40,9 @@ _PYTHON_TYPES: dict[ParamKind, tuple[type, ...]] = {
     ParamKind.FLOAT32: (float, np.float64),
 }
 _SLOT_KINDS = {
-    ArgumentSource.VALUE: SlotKind.VALUE,
-    ArgumentSource.SHAPE: SlotKind.SHAPE,
-    ArgumentSource.STRIDE: SlotKind.STRIDE,
+    SlotSource.VALUE: SlotKind.VALUE,
+    SlotSource.SHAPE: SlotKind.SHAPE,
+    SlotSource.STRIDE: SlotKind.STRIDE,
 }
 
 
@@ -107,7 +107,7 @@ def make_launch_function(
         return None
     try:
         params, order, constants = _describe(compiled, site)
-        slots = [_slot(argument, params, order) for argument in compiled.runnable.arguments]
+        slots = [_slot(slot, params, order) for slot in compiled.program.slots]
     except _Ineligible:
         return None
     if max(len(params), len(constants), len(slots)) > MAX_ENTRIES:
@@ -117,7 +117,7 @@ def make_launch_function(
     constant_table = (entry_tables.Constant * len(constants))(*constants)
     slot_table = (entry_tables.Slot * len(slots))(*slots)
     classes = [param.alias_class for param in params if param.kind in (ParamKind.ARRAY, ParamKind.TENSOR)]
-    programs, entry = compiled.programs, _entry()
+    programs, entry = compiled.program.programs, _entry()
     call = entry_tables.Call(
         positional=len(site.args),
         keywords=len(site.kwargs),
@@ -146,7 +146,7 @@ def make_launch_function(
     method = _MethodDef(compiled.name.encode(), entry.address, _METH_FASTCALL | _METH_KEYWORDS, None)
     tables = (names, param_table, constant_table, slot_table, method, entry)
     kept = [_kept_of(value) for value in (*site.kwargs, *site.given, *site.matched.values())]
-    objects = (compiled, programs, fallback, kept)
+    objects = (compiled, compiled.program, programs, fallback, kept)
     return _builtin(method, call, _Holder(call, tables, objects))
 
 
@@ -180,7 +180,7 @@ def _describe(
             continue
         order[name] = len(params)
         if isinstance(param, PointerParam):
-            params.append(_array_param(param, index, argument, name in compiled.written))
+            params.append(_array_param(param, index, argument, name in compiled.written_names))
         elif isinstance(param, ScalarParam):
             params.append(_number_param(param, index, argument))
         else:
@@ -238,16 +238,16 @@ def _number_param(param: ScalarParam, index: int, argument: object) -> entry_tab
 
 
 def _slot(
-    argument: Argument, params: Sequence[entry_tables.Param], order: Mapping[str, int]
+    slot: ProgramSlot, params: Sequence[entry_tables.Param], order: Mapping[str, int]
 ) -> entry_tables.Slot:
-    param = order.get(argument.name)
+    param = order.get(slot.name)
     if param is None:
         raise _Ineligible
-    kind = _SLOT_KINDS[argument.source]
+    kind = _SLOT_KINDS[slot.source]
     entry = params[param]
     in_bytes = kind is SlotKind.STRIDE and entry.kind == ParamKind.ARRAY  # tensors count elements
     shift = entry.itemsize.bit_length() - 1 if in_bytes else 0
-    return entry_tables.Slot(kind, param, argument.dimension, shift)
+    return entry_tables.Slot(kind, param, slot.dimension, shift)
 
 
 def _kept_of(value: object) -> object:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, overload
 
 from tilejit import options
 from tilejit.backend.cpu import engine
-from tilejit.compiler import CompiledKernel, compile_kernel
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.context import fail, find_active
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.source import TracedFunction
-from tilejit.options import COMPILE_OPTION_NAMES, IGNORED_LAUNCH_KEYWORDS, CompileOptions
+from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
+from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.fast_entry import CallSite, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
@@ -35,8 +35,8 @@ class Kernel(TracedFunction):
     """A kernel: ``kernel[grid](*arguments)`` runs it, calling it inside another kernel inlines it.
 
     ``grid`` is an int, a tuple of one to three ints, or a function that gets all arguments by name and
-    returns one. A launch takes the options ``target``, ``interpret``, ``enable_fp_fusion`` and ``debug`` as
-    keywords; they come before those of the decorator.
+    returns one. A launch takes the options ``target``, ``interpret``, ``enable_fp_fusion``, ``debug`` and
+    ``cpu_disable`` as keywords; they come before those of the decorator.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class Kernel(TracedFunction):
                 launcher = self._launchers.get(key)
                 if launcher is None:
                     compiled = compile_kernel(
-                        self.source, call.specialisation, settings.target, settings.options
+                        self.source, call.specialisation, settings.target, settings.options, is_kept=True
                     )
                     launcher = self._launchers[key] = Launcher(compiled)
         return launcher
@@ -243,8 +243,7 @@ class Kernel(TracedFunction):
         if not isinstance(target, (str, CpuTarget)):
             raise LaunchError(f"kernel {self.name}: target is {target!r}", "use target='cpu'")
         machine = resolve_target(target)
-        asked = {name: bool(chosen[name]) for name in COMPILE_OPTION_NAMES if name in chosen}
-        return Settings(None if interpret else machine, replace(CompileOptions.from_environment(), **asked))
+        return Settings(None if interpret else machine, CompileOptions.from_environment().changed(chosen))
 
 
 # A call site that alternates between more kinds of call than this gains nothing from native functions.

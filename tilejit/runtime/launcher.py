@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from tilejit import interpreter, options
 from tilejit.backend.cpu import threads
-from tilejit.compiler import CompiledKernel
-from tilejit.diagnostics import InternalError, LaunchError
+from tilejit.diagnostics import LaunchError
 from tilejit.ir.core import Argument, ArgumentSource
-from tilejit.ir.types import FP32, FP64, Element
 from tilejit.options import CompileOptions
 from tilejit.runtime.binding import BoundCall
+from tilejit.runtime.compiled import CompiledKernel
+from tilejit.runtime.program import ProgramSlot, SlotKind, SlotSource
 from tilejit.runtime.reports import Reporter
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host, runs_here
 
@@ -118,12 +118,8 @@ class Launcher:
         self.compiled = compiled
         self.launches = 0
         self._reporter = None if compiled.target is None else Reporter(compiled)
-        self._slots: tuple[Slot, ...] = tuple(
-            _slot(argument, value.type.element)
-            for argument, value in zip(
-                compiled.runnable.arguments, compiled.runnable.body.arguments, strict=True
-            )
-        )
+        slots = () if compiled.target is None else compiled.program.slots
+        self._slots: tuple[Slot, ...] = tuple(map(_slot, slots))
         self._slot_array = ctypes.c_uint64 * max(1, len(self._slots))
 
     def launch(self, call: BoundCall, grid: Grid) -> None:
@@ -148,7 +144,7 @@ class Launcher:
         else:
             slots = self._slot_array(*[slot(call) for slot in self._slots])
             address = ctypes.addressof(slots)
-            threads.launch(self.compiled.programs, address, grid)
+            threads.launch(self.compiled.program.programs, address, grid)
             if self._reporter is not None:
                 self._reporter.raise_failures(address)
 
@@ -158,8 +154,9 @@ class Launcher:
         return self._reporter is not None and not self._reporter.is_used
 
     def _check_writable(self, call: BoundCall) -> None:
-        for name, location in self.compiled.written.items():
+        for name in sorted(self.compiled.written_names):
             if not call.arrays[name].writable:
+                location = self.compiled.written[name]
                 where = f" (line {location.line} of {location.file})" if location is not None else ""
                 raise LaunchError(
                     f"kernel {self.compiled.name}: argument {name} is a read-only array, "
@@ -173,21 +170,19 @@ class Launcher:
         interpreter.run(function, arguments, grid, kernel_name=self.compiled.name)
 
 
-def _slot(argument: Argument, element: Element) -> Slot:
+def _slot(slot: ProgramSlot) -> Slot:
     """How to read an argument's 8-byte slot off a call."""
-    name, dimension = argument.name, argument.dimension
-    if argument.source is ArgumentSource.SHAPE:
+    name, dimension = slot.name, slot.dimension
+    if slot.source is SlotSource.SHAPE:
         return lambda call: call.arrays[name].shape[dimension]
-    if argument.source is ArgumentSource.STRIDE:
+    if slot.source is SlotSource.STRIDE:
         return lambda call: call.arrays[name].element_stride(dimension) & _SLOT_MASK
-    if element.is_ptr():
+    if slot.kind is SlotKind.ADDRESS:
         return lambda call: call.arrays[name].address
-    if element == FP32:
+    if slot.kind is SlotKind.FP32:
         return lambda call: int.from_bytes(ctypes.c_float(call.numbers[name]), "little")
-    if element == FP64:
+    if slot.kind is SlotKind.FP64:
         return lambda call: int.from_bytes(ctypes.c_double(call.numbers[name]), "little")
-    if element.is_floating():
-        raise InternalError(f"argument {name} is passed as {element}")
     return lambda call: int(call.numbers[name]) & _SLOT_MASK
 
 

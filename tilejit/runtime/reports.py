@@ -9,16 +9,18 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import defaultdict
+from functools import cached_property
 
 import numpy as np
 
 from tilejit import interpreter
-from tilejit.compiler import CompiledKernel
+from tilejit.backend.cpu import engine
 from tilejit.diagnostics import KernelError
 from tilejit.ir.core import Op
 from tilejit.ir.opdef import Effects
 from tilejit.ir.types import PointerType
 from tilejit.ops.control import DEVICE_ASSERT, printed_lines
+from tilejit.runtime.compiled import CompiledKernel
 
 _CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32,
@@ -31,19 +33,24 @@ class Reporter:
     """Receives the reports of one compiled kernel. It must live as long as the kernel may run."""
 
     def __init__(self, compiled: CompiledKernel) -> None:
+        self._compiled = compiled
         self._name = compiled.name
-        self._sites: list[Op] = [op for op in compiled.tile.walk() if Effects.IO in op.definition.effects]
         self._failures: defaultdict[int, list[_Failure]] = defaultdict(list)  # by the slots of their launch
         self._callback = _CALLBACK(self._report)
-        if self._sites:
-            address = compiled.object.address(f"{compiled.tile.name}.reporter")
+        if self.is_used:
             pointer = ctypes.cast(self._callback, ctypes.c_void_p).value
-            ctypes.c_int64.from_address(address).value = pointer or 0
+            ctypes.c_int64.from_address(compiled.program.reporter_address).value = pointer or 0
 
     @property
     def is_used(self) -> bool:
         """True where the kernel prints or asserts."""
-        return bool(self._sites)
+        return self._compiled.program.reports
+
+    @cached_property
+    def _sites(self) -> list[Op]:
+        """The ops that report, by number. A program from disk has none: they are traced when one reports."""
+        with engine.LOCK:
+            return [op for op in self._compiled.tile.walk() if Effects.IO in op.definition.effects]
 
     def raise_failures(self, slots: int) -> None:
         """Raise the failed assertion of the first program that had one in the launch with these slots.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from tilejit.target.amx import AMX_FEATURES, may_use_tiles
 
 _KB = 1024
 _MB = 1024 * 1024
@@ -65,6 +67,12 @@ class CpuTarget:
         """Elements of ``element_bytes`` bytes in one vector register."""
         return max(1, self.vector_bytes // element_bytes)
 
+    def without_dot_units(self) -> CpuTarget:
+        """The same machine without instructions for products of bf16 and int8."""
+        kept = tuple(name for name in self.features if name not in _DOT_FEATURES)
+        gone = tuple(name for name in self.features if name in _DOT_FEATURES)
+        return replace(self, features=kept, absent_features=(*self.absent_features, *gone))
+
     def __str__(self) -> str:
         return self.name
 
@@ -77,6 +85,9 @@ _AVX2_FEATURES = (
 )  # fmt: skip
 # x86-64-v4 (Skylake-SP, 2017).
 _AVX512_FEATURES = (*_AVX2_FEATURES, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+# Products of narrow types: Intel Architecture Instruction Set Extensions reference, 319433, and Arm's Armv8.2
+# to 8.6 extensions.
+_DOT_FEATURES = (*AMX_FEATURES, "avx512bf16", "avx512vnni", "avxvnni", "bf16", "dotprod", "i8mm")
 
 
 def generic_avx2() -> CpuTarget:
@@ -101,6 +112,29 @@ def generic_avx512() -> CpuTarget:
     )  # fmt: skip
 
 
+def alder_lake() -> CpuTarget:
+    """A desktop core of 2021 and later: AVX2 with products of int8 (AVX-VNNI), no AVX-512.
+
+    Source: caches of a Golden Cove core: 48 KB L1d, 1.25 MB L2, 30 MB L3 of the chip.
+    """
+    return CpuTarget(
+        "avxvnni", "x86_64-unknown-linux-gnu", "x86-64-v3", (*_AVX2_FEATURES, "avxvnni"),
+        vector_bytes=32, vector_registers=16, l1_bytes=48 * _KB, l2_bytes=1280 * _KB, l3_bytes=30 * _MB,
+    )  # fmt: skip
+
+
+def sapphire_rapids() -> CpuTarget:
+    """A server core of 2023 and later: AVX-512 with products of bf16 and int8, and AMX.
+
+    Source: caches of an Intel Xeon of the fourth generation: 48 KB L1d, 2 MB L2, 1.875 MB L3 a core.
+    """
+    return CpuTarget(
+        "amx", "x86_64-unknown-linux-gnu", "x86-64-v4",
+        (*_AVX512_FEATURES, *AMX_FEATURES, "avx512bf16", "avx512vnni", "avxvnni"),
+        vector_bytes=64, vector_registers=32, l1_bytes=48 * _KB, l2_bytes=2 * _MB, l3_bytes=60 * _MB,
+    )  # fmt: skip
+
+
 def aarch64_neon() -> CpuTarget:
     """A 64-bit Arm server core with NEON, half precision, dot products and bfloat16.
 
@@ -118,6 +152,8 @@ def aarch64_neon() -> CpuTarget:
 PREDEFINED: dict[str, Callable[[], CpuTarget]] = {
     "avx2": generic_avx2,
     "avx512": generic_avx512,
+    "avxvnni": alder_lake,
+    "amx": sapphire_rapids,
     "neon": aarch64_neon,
 }
 
@@ -126,12 +162,15 @@ PREDEFINED: dict[str, Callable[[], CpuTarget]] = {
 def host() -> CpuTarget:
     """The machine this process runs on.
 
+    Its tiles (AMX) count where the operating system lets this process use them.
     Source: LLVM's detection (CPUID) and the caches that the operating system reports.
     """
     from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
 
     triple = binding.get_process_triple()
-    flags = binding.get_host_cpu_features()
+    flags = dict(binding.get_host_cpu_features())
+    if flags.get("amx-tile") and not may_use_tiles():
+        flags.update((name, False) for name in flags if name.startswith("amx-"))
     features = tuple(sorted(name for name, present in flags.items() if present))
     absent = tuple(sorted(name for name, present in flags.items() if not present))
     vector_bytes, registers = _vector_registers(triple, features)
@@ -145,7 +184,7 @@ def host() -> CpuTarget:
 
 def runs_here(target: CpuTarget) -> bool:
     """True where code made for ``target`` can run in this process."""
-    machine = host()
+    machine = host()  # where it has tiles, this process may use them from here on
     return target.architecture == machine.architecture and set(target.features) <= set(machine.features)
 
 

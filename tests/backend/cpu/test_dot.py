@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,12 +13,22 @@ from llvm_harness import assembly, compile_function
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot import emit_dot, plan_for
+from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import BF16, FP8E4NV, FP8E5, FP16, FP32, FP64, INT8, INT32, UINT8, DType, Kind
-from tilejit.target.cpu import CpuTarget, aarch64_neon, generic_avx2, generic_avx512, host, runs_here
+from tilejit.target.cpu import (
+    CpuTarget,
+    aarch64_neon,
+    alder_lake,
+    generic_avx2,
+    generic_avx512,
+    host,
+    runs_here,
+    sapphire_rapids,
+)
 
 ARGUMENTS = [POINTER, POINTER, POINTER, I64]
 
@@ -54,6 +64,9 @@ class Case:
                     ]
                 return Operand(pointer, dtype, strides[0], strides[1])
 
+            begin = ir.IRBuilder(builder.block)
+            builder.position_at_end(builder.append_basic_block("dot"))
+            dot = builder.block
             emit_dot(
                 builder,
                 self.shape,
@@ -63,6 +76,8 @@ class Case:
                 target,
                 zero_init=self.zero_init,
             )
+            enclose_tiles(begin, builder)
+            begin.branch(dot)
 
         return build
 
@@ -148,6 +163,59 @@ def test_dtypes(m: int, n: int, k: int, b_transposed: bool, a: DType, b: DType, 
     check(Case(DotShape(m, n, k), a, b, c, a_transposed=b_transposed, b_transposed=b_transposed, padding=1))
 
 
+NARROW = [
+    (BF16, BF16, FP32), (INT8, INT8, INT32), (UINT8, INT8, INT32), (INT8, UINT8, INT32),
+    (UINT8, UINT8, INT32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b", "c"), NARROW)
+@pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(16, 16, 64), (16, 80, 128), (48, 48, 1088), (64, 96, 64), (2, 7, 12), (37, 70, 130)]
+)
+def test_narrow_units(
+    m: int, n: int, k: int, a_transposed: bool, b_transposed: bool, a: DType, b: DType, c: DType
+) -> None:
+    shape = DotShape(m, n, k)
+    check(Case(shape, a, b, c, a_transposed=a_transposed, b_transposed=b_transposed, padding=3))
+    check(Case(shape, a, b, c, b_transposed=b_transposed, zero_init=True, runtime_strides=True))
+
+
+@pytest.mark.parametrize("target", [generic_avx2(), alder_lake(), generic_avx512()], ids=str)
+@pytest.mark.parametrize(("a", "b", "c"), NARROW)
+def test_narrow_types_on_other_cpus(a: DType, b: DType, c: DType, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip(f"this machine has no {target}")
+    check(Case(DotShape(20, 33, 68), a, b, c, b_transposed=True), target)
+
+
+NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx512bf16", "avx512vnni"))
+
+
+@pytest.mark.parametrize(
+    ("a", "target", "instruction"),
+    [
+        (BF16, sapphire_rapids(), "tdpbf16ps"),
+        (INT8, sapphire_rapids(), "tdpbssd"),
+        (UINT8, sapphire_rapids(), "tdpbuud"),
+        (BF16, NO_TILES, r"vdpbf16ps\s.*zmm"),
+        (INT8, NO_TILES, r"vpdpwssd\s.*zmm"),
+        (INT8, alder_lake(), r"vpdpwssd\s.*ymm"),
+        (INT8, generic_avx512(), r"vpmaddwd\s.*zmm"),
+        (INT8, generic_avx2(), r"vpmaddwd\s.*ymm"),
+        (BF16, aarch64_neon(), r"bfdot\s+v"),
+        (INT8, aarch64_neon(), r"sdot\s+v"),
+        (UINT8, aarch64_neon(), r"udot\s+v"),
+    ],
+    ids=str,
+)
+def test_narrow_instructions(a: DType, target: CpuTarget, instruction: str) -> None:
+    case = Case(DotShape(64, 64, 256), a, a, FP32 if a == BF16 else INT32)
+    text = assembly(ARGUMENTS, case.build(target), target)
+    assert len(re.findall(instruction, text)) >= 4
+
+
 @pytest.mark.parametrize("b_transposed", [False, True])
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 33, 40), (6, 10, 50), (30, 40, 50), (13, 20, 900)])
 def test_zero_init_overwrites(m: int, n: int, k: int, b_transposed: bool) -> None:
@@ -205,7 +273,7 @@ def micro_kernels(text: str) -> list[str]:
     return [
         body
         for name, body in zip(parts[1::2], parts[2::2], strict=True)
-        if re.match(r"tilejit.dot.(outer|inner)", name)
+        if re.match(r"tilejit.dot.(outer|inner|tiles)", name)
     ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tilejit.backend.cpu.dot_kernels import Unit
-from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly, unit_for
-from tilejit.ir.types import BF16, FP32, DType
-from tilejit.target.cpu import generic_avx2, generic_avx512
+from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly
+from tilejit.backend.cpu.dot_units import Unit, unit_for
+from tilejit.ir.types import BF16, FP32, INT8, INT32, DType
+from tilejit.target.cpu import generic_avx2, generic_avx512, sapphire_rapids
 
 ROW_MAJOR, TRANSPOSED = False, True
 PLANS = [
@@ -45,7 +45,9 @@ def test_plans(shape: str, dtype: DType, transposed: bool, expected: str) -> Non
     size = shape_of(shape)
     a = MatrixFacts(dtype, size.k, 1)
     b = MatrixFacts(dtype, 1, size.k) if transposed else MatrixFacts(dtype, size.n, 1)
-    plan = plan_dot(size, unit_for(FP32, dtype, dtype), a, b, generic_avx512())
+    plan = plan_dot(
+        size, unit_for(FP32, dtype, dtype, (size.m, size.n, size.k), generic_avx512()), a, b, generic_avx512()
+    )
     assert str(plan) == f"dot {shape} fp32 {expected}"
     assert (plan.scratch_bytes > 0) == (plan.pack_a or plan.pack_b)
 
@@ -83,3 +85,29 @@ def test_packing_space_is_bounded() -> None:
 )
 def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> None:
     assert split_evenly(size, largest) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        (
+            "128x256x512",
+            BF16,
+            "bf16 tiles tiles: rows 4x32, columns 8x32 by 16, sets 1, k by 256, packs b",
+        ),
+        ("16x64x64", INT8, "int8 tiles tiles: rows 1x16, columns 1x64 by 16, sets 1, k by 64, packs b"),
+        (
+            "48x48x64",
+            BF16,
+            "bf16 tiles tiles: rows 1x32+1x16, columns 1x16+1x32 by 16, sets 1, k by 64, packs b",
+        ),
+        ("20x64x64", BF16, "bf16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs b"),
+        ("20x64x64", INT8, "int16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs ab"),
+        ("1x64x64", BF16, "fp32 outer: rows 1x1, columns 1x64 by 16, sets 2, k by 64, packs a"),
+    ],
+)
+def test_units_for_narrow_types(shape: str, dtype: DType, expected: str) -> None:
+    size, accumulator = shape_of(shape), FP32 if dtype == BF16 else INT32
+    unit = unit_for(accumulator, dtype, dtype, (size.m, size.n, size.k), sapphire_rapids())
+    a, b = MatrixFacts(dtype, size.k, 1), MatrixFacts(dtype, size.n, 1)
+    assert str(plan_dot(size, unit, a, b, sapphire_rapids())) == f"dot {shape} {expected}"

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_amx import TileKernel, tile_function
 from tilejit.backend.cpu.dot_kernels import InnerKernel, OuterKernel, inner_function, outer_function
-from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot, unit_for
+from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, unit_for
 from tilejit.backend.cpu.loops import FetchStep, emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import FetchRows, Operand, advance, is_unit, static
+from tilejit.backend.cpu.operand import FetchRows, Operand, advance, is_unit, scale, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
+from tilejit.backend.cpu.pack_words import emit_pack_words
 from tilejit.backend.cpu.values import I1, I8, I64, POINTER
 from tilejit.diagnostics import InternalError
+from tilejit.ir.types import Kind
 from tilejit.target.cpu import CpuTarget
 
 _SCRATCH_ALIGNMENT = 64  # bytes: a cache line
@@ -26,7 +30,7 @@ _SCRATCH_ALIGNMENT = 64  # bytes: a cache line
 
 def plan_for(shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget) -> DotPlan:
     """The plan ``emit_dot`` follows for these operands; packing needs its ``scratch_bytes``."""
-    unit = unit_for(c.dtype, a.dtype, b.dtype)
+    unit = unit_for(c.dtype, a.dtype, b.dtype, (shape.m, shape.n, shape.k), target)
     facts = [MatrixFacts(x.dtype, static(x.row_stride), static(x.column_stride)) for x in (a, b)]
     return plan_dot(shape, unit, facts[0], facts[1], target)
 
@@ -122,7 +126,7 @@ class _Driver:
         builder, plan = self.builder, self.plan
         a = self.a.at(builder, 0, first)
         if plan.pack_a:
-            packed = Operand(self.scratch, plan.unit.word, depth, 1)
+            packed = Operand(self.scratch, plan.a_element, depth, 1)
             emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
             a = packed
         b = self.b.at(builder, first, 0)
@@ -154,9 +158,7 @@ class _Driver:
             b_panel = b.at(builder, 0, column).at(builder, 0, step)
             if plan.pack_b:
                 place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
-                packed = Operand(place, plan.unit.word, panels.size, 1)
-                emit_pack(builder, b_panel, packed, depth, panels.size, self.target)
-                b_panel = packed
+                b_panel = self._pack_panel(b_panel, Operand(place, plan.unit.word, panels.size, 1), depth)
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
             part = None
             if fetch is not None:
@@ -168,6 +170,32 @@ class _Driver:
 
         emit_loop(builder, panels.count, [], panel)
 
+    def _pack_panel(self, b: Operand, packed: Operand, depth: int) -> Operand:
+        """Bring a panel of B together; its columns fill the rows of ``packed``."""
+        plan, columns = self.plan, static(packed.row_stride)
+        if columns is None:
+            raise InternalError("a panel of unknown width")
+        if plan.unit.group > 1:
+            emit_pack_words(self.builder, b, packed, plan.b_element, depth, columns, self.target)
+        else:
+            emit_pack(self.builder, b, packed, depth, columns, self.target)
+        return packed
+
+    def _tile_blocks(
+        self, a: Operand, b: Operand, c: Operand, panels: Blocks, depth: int, accumulate: ir.Value
+    ) -> None:
+        builder, plan = self.builder, self.plan
+        steps = depth * plan.a_element.itemsize // TILE_ROW_BYTES
+        rows = [index(scale(builder, x.dtype.itemsize, x.row_stride)) for x in (a, b, c)]
+        row = 0
+        for blocks in plan.row_blocks:
+            size = (blocks.size // TILE_ROWS, panels.size // TILE_ROWS)
+            kernel = TileKernel(plan.unit, *size, plan.a_element, plan.b_element)
+            places = [a.at(builder, row, 0).pointer, b.pointer, c.at(builder, row, 0).pointer]
+            numbers = [index(blocks.count), index(steps), accumulate]
+            builder.call(tile_function(builder.module, kernel), places + numbers + rows)
+            row += blocks.size * blocks.count
+
     def _row_blocks(
         self,
         a: Operand,
@@ -178,11 +206,15 @@ class _Driver:
         accumulate: ir.Value,
         fetch: FetchRows | None,
     ) -> None:
+        if self.plan.form is Form.TILES:
+            self._tile_blocks(a, b, c, panels, depth, accumulate)
+            return
+        a, words = self._words(a), depth // self.plan.unit.group
         row, columns = 0, panels.size
         for blocks in self.plan.row_blocks:
             step = FetchStep()
             if fetch is not None and row == 0:
-                steps = depth * blocks.count
+                steps = words * blocks.count
                 lines = -(-fetch.lines // panels.count)
                 step = FetchStep(-(-fetch.rows // steps), lines, self.target.cache_line_bytes * panels.count)
             kernel = OuterKernel(
@@ -196,15 +228,27 @@ class _Driver:
                 static(a.column_stride),
                 static(b.row_stride),
                 static(c.row_stride),
+                self.target,
                 step,
+                self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
             )
             function = outer_function(self.builder.module, kernel)
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride, self._fetch_step)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
             places.append(fetch.pointer if fetch is not None else a.pointer)
-            numbers = [index(blocks.count), index(depth), accumulate]
+            numbers = [index(blocks.count), index(words), accumulate]
             self.builder.call(function, places + numbers + [index(stride) for stride in strides])
             row += blocks.size * blocks.count
+
+    def _words(self, a: Operand) -> Operand:
+        """A as a matrix of the unit's words."""
+        group = self.plan.unit.group
+        if group == 1:
+            return a
+        stride = static(a.row_stride)
+        if stride is None:
+            raise InternalError("rows of words at a stride that is not known")
+        return Operand(a.pointer, self.plan.unit.word, stride // group, 1)
 
     def _inner_blocks(self, a: Operand, b: Operand, depth: int, accumulate: ir.Value) -> None:
         builder = self.builder
@@ -243,6 +287,7 @@ class _Driver:
                 static(a.row_stride),
                 static(b.column_stride),
                 static(c.row_stride),
+                self.target,
                 step if number == 0 else FetchStep(),
             )
             function = inner_function(builder.module, kernel)

@@ -9,29 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_units import Unit, add_values, multiply_add
 from tilejit.backend.cpu.loops import NO_FETCH, FetchStep, emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, advance, lanes_type, load_vector, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
-from tilejit.backend.cpu.values import I1, I64, POINTER, intrinsic, number, splat
-from tilejit.ir.types import FP32, FP64, INT32, DType
+from tilejit.backend.cpu.values import I1, I64, POINTER, number, splat
+from tilejit.ir.types import DType
+from tilejit.target.cpu import CpuTarget
 
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
-
-
-class Unit(Enum):
-    """How a step of k is computed; ``word`` is what an element of A is when it is broadcast."""
-
-    FP32 = "fp32"
-    FP64 = "fp64"
-    INT32 = "int32"
-
-    @property
-    def word(self) -> DType:
-        return {Unit.FP32: FP32, Unit.FP64: FP64}.get(self, INT32)
 
 
 @dataclass(frozen=True)
@@ -40,8 +29,8 @@ class OuterKernel:
 
     Computes blocks of rows x columns below each other. Columns come as vectors of ``lanes``; the last one
     overlaps the one before where columns is not a multiple. With several accumulator sets, successive k go to
-    different ones, so that short chains of additions do not wait for each other. Units: strides in words, C's
-    in elements; None where known only at run time.
+    different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
+    words. Units: strides in words, C's in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -54,7 +43,9 @@ class OuterKernel:
     a_depth_stride: int | None
     b_stride: int | None
     c_stride: int | None
+    target: CpuTarget
     fetch: FetchStep = NO_FETCH
+    is_signed: bool = True
 
     @property
     def offsets(self) -> list[int]:
@@ -68,7 +59,7 @@ class OuterKernel:
         unit = self.unit.value.replace(" ", "")
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
-            f".sets{self.sets}.{text}{self.fetch.name}"
+            f".sets{self.sets}.{text}{self.fetch.name}{'' if self.is_signed else '.unsigned'}"
         )
 
 
@@ -88,6 +79,7 @@ class InnerKernel:
     a_row_stride: int | None
     b_column_stride: int | None
     c_stride: int | None
+    target: CpuTarget
     fetch: FetchStep = NO_FETCH
 
     @property
@@ -111,22 +103,22 @@ def outer_function(module: ir.Module, kernel: OuterKernel) -> ir.Function:
         a, b, c, fetch, blocks, depth, accumulate, *strides, fetch_step = arguments
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
         chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
-        word = kernel.unit.word
+        word, accumulator = kernel.unit.word, kernel.unit.accumulator
         a_matrix = Operand(a, word, chosen[0], chosen[1])
         b_matrix = Operand(b, kernel.b_dtype, chosen[2], 1)
-        c_matrix = Operand(c, word, chosen[3], 1)
+        c_matrix = Operand(c, accumulator, chosen[3], 1)
         a_step = scale(builder, kernel.rows, chosen[0])
         c_step = scale(builder, kernel.rows, chosen[3])
 
         def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(pointers[0], word, chosen[0], chosen[1])
-            c_block = Operand(pointers[1], word, chosen[3], 1)
+            c_block = Operand(pointers[1], accumulator, chosen[3], 1)
             fetched = _outer_block(
                 builder, kernel, a_block, b_matrix, c_block, depth, accumulate, pointers[2], fetch_step
             )
             return [
                 advance(builder, pointers[0], a_step, word.itemsize),
-                advance(builder, pointers[1], c_step, word.itemsize),
+                advance(builder, pointers[1], c_step, accumulator.itemsize),
                 fetched,
             ]
 
@@ -177,7 +169,7 @@ def _outer_block(
 ) -> ir.Value:
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
-    zero = number(lanes_type(kernel.unit.word, kernel.lanes), 0)
+    zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     carried = [*sums, a.pointer, b.pointer, fetch]
 
@@ -198,7 +190,7 @@ def _outer_block(
         carried = emit_loop(builder, builder.urem(depth, sets), carried, steps(1))
     for position, place in enumerate(places):
         total = _tree_sum(builder, kernel.unit, carried[:-3][position :: len(places)])
-        builder.store(total, place, align=kernel.unit.word.itemsize)
+        builder.store(total, place, align=kernel.unit.accumulator.itemsize)
     return carried[-1]
 
 
@@ -229,7 +221,15 @@ def _outer_steps(
             broadcast = splat(builder, scalar, kernel.lanes if kernel.lanes > 1 else None)
             for piece, vector in enumerate(b_row):
                 target = step * per_set + row * len(b_row) + piece
-                sums[target] = multiply_add(builder, kernel.unit, broadcast, vector, sums[target])
+                sums[target] = multiply_add(
+                    builder,
+                    kernel.unit,
+                    broadcast,
+                    vector,
+                    sums[target],
+                    kernel.target,
+                    is_signed=kernel.is_signed,
+                )
     following_a = advance(builder, a_pointer, scale(builder, count, a.column_stride), a.dtype.itemsize)
     following_b = advance(builder, b_pointer, scale(builder, count, b.row_stride), b.dtype.itemsize)
     return [*sums, following_a, following_b]
@@ -280,7 +280,9 @@ def _inner_step(
         vector = load_vector(builder, place, b.dtype, kernel.lanes, word, live_lanes)
         for row in range(kernel.rows):
             target = row * kernel.columns + column
-            result[target] = multiply_add(builder, kernel.unit, rows[row], vector, result[target])
+            result[target] = multiply_add(
+                builder, kernel.unit, rows[row], vector, result[target], kernel.target
+            )
     return result
 
 
@@ -324,7 +326,7 @@ def _load_or_zero(
     builder.cbranch(accumulate, loading, after)
     builder.position_at_end(loading)
     loaded = [
-        load_vector(builder, place, unit.word, count, unit.word)
+        load_vector(builder, place, unit.accumulator, count, unit.accumulator)
         for place, count in zip(places, lanes, strict=True)
     ]
     builder.branch(after)
@@ -332,22 +334,10 @@ def _load_or_zero(
     phis = []
     for value, count in zip(loaded, lanes, strict=True):
         phi = builder.phi(value.type)
-        phi.add_incoming(number(lanes_type(unit.word, count), 0), before)
+        phi.add_incoming(number(lanes_type(unit.accumulator, count), 0), before)
         phi.add_incoming(value, loading)
         phis.append(phi)
     return phis
-
-
-def add_values(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value) -> ir.Value:
-    """x + y in the unit's accumulator type."""
-    return builder.fadd(x, y) if unit in (Unit.FP32, Unit.FP64) else builder.add(x, y)
-
-
-def multiply_add(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
-    """total + x * y, as the unit does it."""
-    if unit in (Unit.FP32, Unit.FP64):
-        return intrinsic(builder, "llvm.fma", total.type, [x, y, total], [total.type])
-    return builder.add(total, builder.mul(x, y))
 
 
 def _tree_sum(builder: ir.IRBuilder, unit: Unit, values: Sequence[ir.Value]) -> ir.Value:

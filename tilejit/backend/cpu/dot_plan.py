@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from tilejit.backend.cpu.dot_kernels import Unit
-from tilejit.diagnostics import InternalError
-from tilejit.ir.types import FP32, FP64, INT32, DType, Kind
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit
+from tilejit.ir.types import DType
 from tilejit.target.cpu import CpuTarget
 
 
@@ -38,10 +37,11 @@ class MatrixFacts:
 
 
 class Form(Enum):
-    """Which micro-kernel: see ``dot_kernels``."""
+    """Which micro-kernel: see ``dot_kernels``, of tiles ``dot_amx``."""
 
     OUTER = "outer"
     INNER = "inner"
+    TILES = "tiles"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class DotPlan:
     """The way a dot is computed.
 
     ``lanes`` are those of the vectors of the micro-kernel, ``sets`` its accumulator sets, ``depth_block`` the
-    k that are done before the next panel of B is taken.
+    k that are done before the next panel of B is taken. ``a_element`` and ``b_element`` are what operands
+    are packed as. What is packed of B for a unit of words is a matrix of words.
     """
 
     shape: DotShape
@@ -70,6 +71,8 @@ class DotPlan:
     depth_block: int
     pack_a: bool
     pack_b: bool
+    a_element: DType
+    b_element: DType
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
@@ -87,35 +90,21 @@ class DotPlan:
 
     @property
     def packed_a_bytes(self) -> int:
-        size = self.shape.m * self.depth_block * self.unit.word.itemsize if self.pack_a else 0
+        size = self.shape.m * self.depth_block * self.a_element.itemsize if self.pack_a else 0
         return -(-size // 64) * 64
 
     @property
     def packed_b_bytes(self) -> int:
         widest = max(blocks.size for blocks in self.column_blocks)
-        size = widest * self.depth_block * self.unit.word.itemsize if self.pack_b else 0
+        size = widest * self.depth_block * self.b_element.itemsize if self.pack_b else 0
         return -(-size // 64) * 64
-
-
-def unit_for(accumulator: DType, a: DType, b: DType) -> Unit:
-    """The unit that computes products of ``a`` and ``b`` into ``accumulator``."""
-    if accumulator == FP32 and _converts_exactly(a) and _converts_exactly(b):
-        return Unit.FP32
-    if accumulator == FP64 and a.kind is Kind.FLOAT and b.kind is Kind.FLOAT:
-        return Unit.FP64
-    if accumulator == INT32 and a.kind is not Kind.FLOAT and b.kind is not Kind.FLOAT:
-        return Unit.INT32
-    raise InternalError(f"no dot of {a} and {b} into {accumulator}")
-
-
-def _converts_exactly(dtype: DType) -> bool:
-    """True for floats up to fp32, and for integers all of which fp32 can hold."""
-    return dtype.kind is Kind.FLOAT or dtype.bits <= FP32.mantissa_bits
 
 
 def plan_dot(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
     """Choose how to compute a dot; the rules stand with the helpers below."""
-    if _prefers_inner(shape, b, target.vector_lanes(unit.word.itemsize)):
+    if unit.is_tiles:
+        return _plan_tiles(shape, unit, a, b, target)
+    if unit.group == 1 and _prefers_inner(shape, b, target.vector_lanes(unit.word.itemsize)):
         plan = _plan_inner(shape, unit, a, target)
         if plan.packed_a_bytes <= target.l2_bytes // 4:
             return plan
@@ -152,7 +141,33 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, target: CpuTarget) 
     column_blocks = (Blocks(columns, whole),) + ((Blocks(rest, 1),) if rest else ())
     lanes = target.vector_lanes(unit.word.itemsize)
     pack_a = a.dtype != unit.word or a.column_stride != 1
-    return DotPlan(shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, shape.k, pack_a, False)
+    return DotPlan(
+        shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, shape.k, pack_a, False,
+        unit.element(a.dtype), unit.word,
+    )  # fmt: skip
+
+
+def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
+    """Blocks of two by two tiles of sums, of one by four where there are few rows; B's panel in half of
+    L1.
+    """
+    rows, rest = divmod(shape.m, 2 * TILE_ROWS)
+    row_blocks = tuple(
+        blocks
+        for blocks in (Blocks(2 * TILE_ROWS, rows), Blocks(TILE_ROWS, rest // TILE_ROWS))
+        if blocks.count
+    )
+    widest = TILE_ROWS * (2 if rows else 4)
+    column_blocks = _split_columns(shape.n, min(widest, shape.n), TILE_ROWS)
+    step = TILE_ROW_BYTES // unit.element(a.dtype).itemsize
+    limit = max(1, target.l1_bytes // 2 // (widest * TILE_ROW_BYTES))
+    steps = shape.k // step
+    depth_block = -(-steps // -(-steps // limit)) * step
+    pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
+    return DotPlan(
+        shape, unit, Form.TILES, row_blocks, column_blocks, TILE_ROWS, 1, depth_block, pack_a, True,
+        unit.element(a.dtype), unit.element(b.dtype),
+    )  # fmt: skip
 
 
 def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
@@ -160,17 +175,20 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     row_blocks, columns = _choose_block(shape.m, target)
     column_blocks = _split_columns(shape.n, columns * lanes, lanes)
     widest = max(blocks.size for blocks in column_blocks)
-    sets = _accumulator_sets(shape.k, row_blocks[0].size * -(-widest // lanes))
+    sets = _accumulator_sets(shape.k // unit.group, row_blocks[0].size * -(-widest // lanes))
     pack_a = _packs_a(shape, unit, a, row_blocks, lanes)
+    a_element, b_element = unit.element(a.dtype), unit.element(b.dtype)
     # A panel of B stays in half of L1, what is packed of A in a quarter of L2.
-    limit = max(64, target.l1_bytes // 2 // (widest * unit.word.itemsize))
+    limit = max(64, target.l1_bytes // 2 // (widest * b_element.itemsize))
     if pack_a:
-        limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * unit.word.itemsize)))
-    depth_block = -(-shape.k // -(-shape.k // limit))
+        limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * a_element.itemsize)))
+    words = shape.k // unit.group
+    depth_block = -(-words // -(-words // (limit // unit.group))) * unit.group
     pack_b = _packs_b(unit, b, row_blocks)
     return DotPlan(
-        shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b
-    )
+        shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b,
+        a_element, b_element,
+    )  # fmt: skip
 
 
 def _accumulator_sets(k: int, accumulators: int) -> int:
@@ -186,7 +204,9 @@ def _packs_a(shape: DotShape, unit: Unit, a: MatrixFacts, row_blocks: tuple[Bloc
     are brought together. Measured on Zen 4: 12 rows at a stride of 4 KB or one known only at run time, 1.5
     times.
     """
-    if a.dtype != unit.word:
+    if a.dtype != unit.element(a.dtype):
+        return True
+    if unit.group > 1 and (a.column_stride != 1 or a.row_stride is None or a.row_stride % unit.group):
         return True
     if a.row_stride == 1 or row_blocks[0].size < 8 or shape.n < 2 * lanes:
         return False
@@ -195,8 +215,10 @@ def _packs_a(shape: DotShape, unit: Unit, a: MatrixFacts, row_blocks: tuple[Bloc
 
 def _packs_b(unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...]) -> bool:
     """B must come as rows; it is converted once if it is used twice, and brought together if used very
-    often.
+    often. Words have to be made.
     """
+    if unit.group > 1:
+        return True
     uses = sum(blocks.count for blocks in row_blocks)
     return b.column_stride != 1 or (b.dtype != unit.word and uses > 1) or uses >= 12
 

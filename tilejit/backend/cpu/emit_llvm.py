@@ -13,6 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.dot import emit_dot
+from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
@@ -45,23 +46,26 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.types import DType, TileType, product
 from tilejit.ops import control, memory, shape
+from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
 
 
-def emit(plan: LoopPlan, target: CpuTarget, *, fp_fusion: bool = False) -> ir.Module:
+def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> ir.Module:
     """Return the module of a plan for a target."""
     module = ir.Module(plan.function.name)
     module.triple = target.triple
-    _ProgramEmitter(module, plan, target, fp_fusion).emit()
+    _ProgramEmitter(module, plan, target, chosen).emit()
     return module
 
 
 class _ProgramEmitter:
-    def __init__(self, module: ir.Module, plan: LoopPlan, target: CpuTarget, fp_fusion: bool) -> None:
+    def __init__(self, module: ir.Module, plan: LoopPlan, target: CpuTarget, chosen: CompileOptions) -> None:
         self.plan = plan
         self.target = target
+        self.chosen = chosen
+        self.dot_target = target if chosen.enables("dot_units") else target.without_dot_units()
         signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64, I32, I32, I32, POINTER])
         self.function = ir.Function(module, signature, f"{plan.function.name}.programs")
         for argument, name in zip(
@@ -70,7 +74,6 @@ class _ProgramEmitter:
             strict=True,
         ):
             argument.name = name
-        self.fp_fusion = fp_fusion
         self.next_index: list[
             tuple[Value, ir.Value]
         ] = []  # of each open loop: its index and that of the next trip
@@ -90,7 +93,7 @@ class _ProgramEmitter:
         self.scope = Scope(
             self.plan,
             self.target,
-            self.fp_fusion,
+            self.chosen.enable_fp_fusion,
             scratch,
             dummy,
             scalars,
@@ -104,6 +107,9 @@ class _ProgramEmitter:
         builder.cbranch(builder.icmp_signed("<", following, last), program, done)
         ending = ir.IRBuilder(done)
         emit_fence(ending, self.plan, self.target)
+        begin = ir.IRBuilder()
+        begin.position_before(self.function.entry_basic_block.terminator)
+        enclose_tiles(begin, ending)
         ending.ret_void()
 
     def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:
@@ -223,9 +229,8 @@ class _ProgramEmitter:
             accumulator = DotOperand(step.accumulator, False)
             c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), number)
             fetch = self._fetch(step) if batch == 1 else None
-            emit_dot(
-                builder, DotShape(m, n, k), a, b, c, self.target, zero_init=step.starts_at_zero, fetch=fetch
-            )
+            shape, target = DotShape(m, n, k), self.dot_target
+            emit_dot(builder, shape, a, b, c, target, zero_init=step.starts_at_zero, fetch=fetch)
 
         if batch == 1:
             one(0)

@@ -64,11 +64,17 @@ GLUE_PIPELINE = Pipeline(Effort.NONE, codegen_level=0)
 class CompiledObject:
     """The code of one module.
 
-    The addresses are valid as long as this object lives: whoever calls them holds it.
+    The addresses are valid as long as this object lives: whoever calls them holds it. ``source`` is the IR
+    text, empty where the object was compiled by another process.
     """
 
     def __init__(
-        self, target: CpuTarget, source: str, image: bytes, symbols: tuple[str, ...], pipeline: Pipeline
+        self,
+        target: CpuTarget,
+        source: str,
+        image: bytes,
+        symbols: tuple[str, ...],
+        pipeline: Pipeline = KERNEL_PIPELINE,
     ) -> None:
         self.target = target
         self.source = source
@@ -186,7 +192,11 @@ def _link(compiled: CompiledObject) -> binding.ResourceTracker:
 
 
 def _missing_symbols(compiled: CompiledObject) -> str:
-    """The functions that the module calls and the process does not have; empty where all are there."""
+    """The functions that the module calls and the process does not have; empty where all are there, or where
+    that is not known.
+    """
+    if not compiled.source:
+        return ""
     module = _optimised(compiled.source, compiled.target, compiled.pipeline)
     declared = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
     missing = [name for name in declared if _llvm().address_of_symbol(name) is None]

@@ -1,0 +1,166 @@
+"""Dots on the matrix registers of AMX.
+
+Eight registers hold 16 rows of 64 bytes each. One instruction adds, to 16 x 16 sums of 32 bits, the products
+of 16 rows of A, 64 bytes along k, and 16 rows of B's words, which are 16 columns wide. A block of 2 x 2 tiles
+of sums takes four loads for four products; products take twice as long as loads that hit L1.
+
+The registers' shapes are set once for all programs that a thread runs together (``enclose_tiles``): all of
+them full. Where tiles were left in use, the system would save them at every switch of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import advance, scale
+from tilejit.backend.cpu.values import I1, I8, I64, POINTER, intrinsic
+from tilejit.ir.types import DType
+
+_REGISTERS = 8
+_SHAPES_NAME = "tilejit.tiles"
+_PRODUCTS = {
+    (True, True): "llvm.x86.tdpbssd",
+    (True, False): "llvm.x86.tdpbsud",
+    (False, True): "llvm.x86.tdpbusd",
+    (False, False): "llvm.x86.tdpbuud",
+}
+
+
+@dataclass(frozen=True)
+class TileKernel:
+    """Blocks of ``rows`` x ``columns`` tiles of sums below each other, over a depth given at run time.
+
+    Units: ``rows`` and ``columns`` in tiles.
+    """
+
+    unit: Unit
+    rows: int
+    columns: int
+    a_dtype: DType
+    b_dtype: DType
+
+    @property
+    def name(self) -> str:
+        return f"tilejit.dot.tiles.{self.a_dtype}.{self.b_dtype}.{self.rows}x{self.columns}"
+
+    @property
+    def product(self) -> str:
+        if self.unit is Unit.BF16_TILES:
+            return "llvm.x86.tdpbf16ps"
+        return _PRODUCTS[self.a_dtype.is_int_signed(), self.b_dtype.is_int_signed()]
+
+    def sums(self, row: int, column: int) -> int:
+        """The register of a tile of sums."""
+        return row * self.columns + column
+
+    def a_tile(self, row: int) -> int:
+        """The register of a tile of A."""
+        return self.rows * self.columns + row
+
+    def b_tile(self, column: int) -> int:
+        """The register of a tile of B; they take turns in what is left."""
+        first = self.rows * (self.columns + 1)
+        return first + column % (_REGISTERS - first)
+
+
+def tile_function(module: ir.Module, kernel: TileKernel) -> ir.Function:
+    """The function ``(a, b, c, blocks, steps, accumulate, a_row_bytes, b_row_bytes, c_row_bytes)``.
+
+    ``steps``: depth in tiles, 64 bytes of A's rows each. ``accumulate`` 0: C is not read.
+    """
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        a, b, c, blocks, steps, accumulate, a_row, b_row, c_row = arguments
+
+        def block(_: ir.Value, places: Sequence[ir.Value]) -> list[ir.Value]:
+            _start(builder, kernel, places[1], c_row, accumulate)
+
+            def step(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
+                _multiply(builder, kernel, pointers[0], a_row, pointers[1], b_row)
+                following = advance(builder, pointers[1], scale(builder, TILE_ROWS, b_row), 1)
+                return [advance(builder, pointers[0], TILE_ROW_BYTES, 1), following]
+
+            emit_loop(builder, steps, [places[0], b], step)
+            for row, column, place in _places(builder, kernel, places[1], c_row):
+                _call(builder, "llvm.x86.tilestored64", kernel.sums(row, column), place, c_row)
+            rows = kernel.rows * TILE_ROWS
+            return [
+                advance(builder, place, scale(builder, rows, stride), 1)
+                for place, stride in zip(places, (a_row, c_row), strict=True)
+            ]
+
+        emit_loop(builder, blocks, [a, c], block)
+
+    return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I64, I1] + [I64] * 3, build)
+
+
+def enclose_tiles(begin: ir.IRBuilder, end: ir.IRBuilder) -> None:
+    """Where the module uses tiles, set their shapes at ``begin`` and free them at ``end``."""
+    module = begin.module
+    if not any(name.startswith("tilejit.dot.tiles.") for name in module.globals):
+        return
+    shapes = ir.GlobalVariable(module, ir.ArrayType(I8, 64), _SHAPES_NAME)
+    shapes.linkage, shapes.global_constant, shapes.align = "internal", True, 64
+    shapes.initializer = ir.Constant(shapes.value_type, bytearray(_configuration()))
+    intrinsic(begin, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
+    intrinsic(end, "llvm.x86.tilerelease", ir.VoidType(), [])
+
+
+def _configuration() -> bytes:
+    """The operand of ``ldtilecfg``: palette 1; from byte 16 on the bytes of a row, from 48 on the rows."""
+    widths = TILE_ROW_BYTES.to_bytes(2, "little") * _REGISTERS
+    text = bytes([1]).ljust(16, b"\0") + widths
+    return (text.ljust(48, b"\0") + bytes([TILE_ROWS]) * _REGISTERS).ljust(64, b"\0")
+
+
+def _places(
+    builder: ir.IRBuilder, kernel: TileKernel, c: ir.Value, c_row: ir.Value
+) -> list[tuple[int, int, ir.Value]]:
+    """Row, column and address of each tile of sums."""
+    found = []
+    for row in range(kernel.rows):
+        start = advance(builder, c, scale(builder, row * TILE_ROWS, c_row), 1)
+        for column in range(kernel.columns):
+            found.append((row, column, advance(builder, start, column * TILE_ROW_BYTES, 1)))
+    return found
+
+
+def _start(
+    builder: ir.IRBuilder, kernel: TileKernel, c: ir.Value, c_row: ir.Value, accumulate: ir.Value
+) -> None:
+    loading, clearing, after = (builder.append_basic_block(name) for name in ("c.load", "c.zero", "c.ready"))
+    builder.cbranch(accumulate, loading, clearing)
+    builder.position_at_end(loading)
+    for row, column, place in _places(builder, kernel, c, c_row):
+        _call(builder, "llvm.x86.tileloadd64", kernel.sums(row, column), place, c_row)
+    builder.branch(after)
+    builder.position_at_end(clearing)
+    for number in range(kernel.rows * kernel.columns):
+        intrinsic(builder, "llvm.x86.tilezero", ir.VoidType(), [ir.Constant(I8, number)])
+    builder.branch(after)
+    builder.position_at_end(after)
+
+
+def _multiply(
+    builder: ir.IRBuilder, kernel: TileKernel, a: ir.Value, a_row: ir.Value, b: ir.Value, b_row: ir.Value
+) -> None:
+    """One step of depth; each tile is loaded just before its first product."""
+    for row in range(kernel.rows):
+        place = advance(builder, a, scale(builder, row * TILE_ROWS, a_row), 1)
+        _call(builder, "llvm.x86.tileloadd64", kernel.a_tile(row), place, a_row)
+        for column in range(kernel.columns):
+            if row == 0:
+                place = advance(builder, b, column * TILE_ROW_BYTES, 1)
+                _call(builder, "llvm.x86.tileloadd64", kernel.b_tile(column), place, b_row)
+            registers = (kernel.sums(row, column), kernel.a_tile(row), kernel.b_tile(column))
+            operands = [ir.Constant(I8, number) for number in registers]
+            intrinsic(builder, kernel.product, ir.VoidType(), operands)
+
+
+def _call(builder: ir.IRBuilder, name: str, register: int, place: ir.Value, row_bytes: ir.Value) -> None:
+    intrinsic(builder, name, ir.VoidType(), [ir.Constant(I8, register), place, index(row_bytes)])

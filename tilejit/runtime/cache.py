@@ -1,0 +1,163 @@
+"""Where a kernel's program is kept on disk: under a key of all that it was made from.
+
+The key is a checksum over the kernel's text, what it reads outside (``outside_digest``), its specialisation,
+the options, the machine, tilejit's own sources, and the versions of Python, numpy, llvmlite and LLVM. No
+time, path or address is part of it, and the program holds none: the same key means the same program. A kernel
+of which something cannot be told is not kept, and a remark says what.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from tilejit.diagnostics import InternalError
+from tilejit.frontend.signature import (
+    ConstantParam,
+    KernelSource,
+    Param,
+    PointerParam,
+    ScalarParam,
+    Specialisation,
+)
+from tilejit.options import CompileOptions
+from tilejit.runtime.outside_digest import UndigestableError, digest_outside
+from tilejit.runtime.program import Program, program_from_bytes
+from tilejit.store import Store, StoreError, open_store
+from tilejit.target.cpu import CpuTarget
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = "1"  # of programs as bytes
+_LIBRARY_HEAD_BYTES = 4096  # of a shared library: its headers, with the identity of the build
+# What has no part in compiling for the CPU.
+_OTHER_SOURCES = (os.path.join("backend", "ascend"), os.path.join("target", "ascend"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on disk for one program. ``problem`` says why there is none."""
+
+    store: Store
+    key: str
+    problem: str | None
+    make_key: functools.partial[str]
+
+    def read(self, target: CpuTarget) -> Program | None:
+        """The program, ready to run; None where none was kept."""
+        if self.problem is not None:
+            return None
+        try:
+            content = self.store.read(self.key)
+        except StoreError as error:
+            _LOG.info("%s", error)
+            return None
+        if content is None:
+            return None
+        try:
+            program = program_from_bytes(content, target)
+            program.programs  # noqa: B018 - a program that does not link is none
+        except (InternalError, ValueError, KeyError) as error:
+            _LOG.info("%s", error)
+            return None
+        return program
+
+    def write(self, program: Program) -> str | None:
+        """Keep a program that was compiled just now; what prevented it, or None."""
+        if self.problem is not None:
+            return self.problem
+        if self.make_key() != self.key:  # another thread, or the trace itself, changed what it reads
+            return "what it reads outside changed while it was compiled"
+        try:
+            self.store.write(self.key, program.to_bytes())
+        except StoreError as error:
+            return str(error)
+        return None
+
+
+def place_of(
+    source: KernelSource, specialisation: Specialisation, target: CpuTarget, chosen: CompileOptions
+) -> Place | None:
+    """Where the program for a kind of call belongs; None where nothing is to be kept."""
+    store = open_store()
+    if store is None:
+        return None
+    make_key = functools.partial(program_key, source, specialisation, target, chosen)
+    try:
+        return Place(store, make_key(), None, make_key)
+    except UndigestableError as error:
+        return Place(store, "", str(error), make_key)
+
+
+def program_key(
+    source: KernelSource, specialisation: Specialisation, target: CpuTarget, chosen: CompileOptions
+) -> str:
+    """The key of a program. Raises: UndigestableError where it depends on what cannot be told."""
+    kinds = tuple((name, _facts(param)) for name, param in specialisation)
+    checksum = hashlib.sha256(digest_outside(source, kinds))
+    for part in (_FORMAT, sources_digest(), *_versions(), repr(target), repr(chosen)):
+        checksum.update(f"{len(part)}:{part}".encode())
+    return checksum.hexdigest()
+
+
+def _facts(param: Param) -> tuple[object, ...]:
+    """A parameter's specialisation as plain values."""
+    match param:
+        case PointerParam():
+            return (
+                "pointer", param.element, param.const, param.divisible_by_16, param.alias_class, param.rank
+            )  # fmt: skip
+        case ScalarParam():
+            return "scalar", param.dtype, param.divisible_by_16
+        case ConstantParam():
+            return "constant", param.value
+    return "tuple", None if param.kind is tuple else param.kind, *map(_facts, param.items)
+
+
+@functools.cache
+def sources_digest() -> str:
+    """The digest of the sources of tilejit that take part in compiling for the CPU."""
+    folder = Path(__file__).parents[1]
+    checksum = hashlib.sha256()
+    for name in _source_names(folder):
+        content = (folder / name).read_bytes()
+        checksum.update(f"{name} {len(content)}:".encode())
+        checksum.update(content)
+    return checksum.hexdigest()
+
+
+def _source_names(folder: Path) -> Iterator[str]:
+    """The paths of the sources below the package, in order, the same on every system."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        inside = os.path.relpath(parent, folder)
+        for file in sorted(files):
+            name = os.path.normpath(os.path.join(inside, file))
+            if file.endswith(".py") and not name.startswith(_OTHER_SOURCES):
+                yield name.replace(os.sep, "/")
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    """What compiles: Python, numpy and LLVM, which is told by the head of llvmlite's library."""
+    spec = importlib.util.find_spec("llvmlite")
+    if spec is None or spec.origin is None:
+        raise InternalError("llvmlite is not installed")
+    libraries = sorted((Path(spec.origin).parent / "binding").glob("*llvmlite.*"))
+    identities = []
+    for library in libraries:
+        with library.open("rb") as file:
+            head = hashlib.sha256(file.read(_LIBRARY_HEAD_BYTES)).hexdigest()
+        identities.append(f"{library.name} {library.stat().st_size} {head}")
+    python = f"{sys.implementation.cache_tag} {sys.hexversion:x} {sys.platform} {platform.machine()}"
+    return (python, np.__version__, ml_dtypes.__version__, *identities)
