@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tilejit.backend.cpu import engine, threads
@@ -64,13 +63,19 @@ class Program:
     scratch_bytes: int
     reports: bool
     code: engine.CompiledObject
+    _linked: list[threads.ProgramCode] = field(default_factory=list, repr=False)
 
-    @cached_property
+    @property
     def programs(self) -> threads.ProgramCode:
         """What a launch calls; one object for all launches, which share what they learn of the cost."""
-        with engine.LOCK:
-            address = self.code.address(f"{self.name}.programs")
-            return threads.ProgramCode(address, self.scratch_bytes, ctypes.c_double(0.0))
+        if not self._linked:  # no cached_property: its lock would be held in a child that is forked meanwhile
+            with engine.LOCK:
+                if not self._linked:
+                    address = self.code.address(f"{self.name}.programs")
+                    self._linked.append(
+                        threads.ProgramCode(address, self.scratch_bytes, ctypes.c_double(0.0))
+                    )
+        return self._linked[0]
 
     @property
     def reporter_address(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import defaultdict
-from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +34,7 @@ class Reporter:
     def __init__(self, compiled: CompiledKernel) -> None:
         self._compiled = compiled
         self._name = compiled.name
+        self._sites: list[Op] = []
         self._failures: defaultdict[int, list[_Failure]] = defaultdict(list)  # by the slots of their launch
         self._callback = _CALLBACK(self._report)
         if self.is_used:
@@ -46,11 +46,13 @@ class Reporter:
         """True where the kernel prints or asserts."""
         return self._compiled.program.reports
 
-    @cached_property
-    def _sites(self) -> list[Op]:
-        """The ops that report, by number. A program from disk has none: they are traced when one reports."""
-        with engine.LOCK:
-            return [op for op in self._compiled.tile.walk() if Effects.IO in op.definition.effects]
+    def _site(self, number: int) -> Op:
+        """An op that reports. A program from disk has none: they are traced when the first one reports."""
+        if not self._sites:
+            with engine.LOCK:
+                walk = self._compiled.tile.walk()
+                self._sites = [op for op in walk if Effects.IO in op.definition.effects]
+        return self._sites[number]
 
     def raise_failures(self, slots: int) -> None:
         """Raise the failed assertion of the first program that had one in the launch with these slots.
@@ -65,7 +67,7 @@ class Reporter:
     def _report(
         self, slots: int, site: int, operand: int, elements: int | None, x: int, y: int, z: int
     ) -> None:
-        op, program = self._sites[site], (x, y, z)
+        op, program = self._site(site), (x, y, z)
         if op.name == DEVICE_ASSERT.name:
             error = interpreter.assertion_error(op, self._name, program, str(op.attributes["message"]))
             self._failures[slots].append((program, error))
