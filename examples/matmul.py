@@ -44,11 +44,12 @@ def matmul(
     b: NDArray[np.generic],
     out: NDArray[np.generic] | None = None,
     *,
-    blocks: tuple[int, int, int] = (128, 256, 256),
+    blocks: tuple[int, int, int] | None = None,
 ) -> NDArray[np.generic]:
     """Return ``a @ b`` in the dtype of ``a``, accumulated in fp32.
 
-    Shapes: a is [M, K], b is [K, N], out is [M, N], rows contiguous; ``blocks`` are the tile sizes (M, N, K).
+    Shapes: a is [M, K], b is [K, N], out is [M, N], rows contiguous; ``blocks`` are the tile sizes (M, N, K),
+            by default the best known for these shapes.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"cannot multiply shapes {a.shape} and {b.shape}")
@@ -59,7 +60,7 @@ def matmul(
     (m, k), n = a.shape, b.shape[1]
     if out is None:
         out = np.empty((m, n), dtype=a.dtype)
-    block_m, block_n, block_k = blocks
+    block_m, block_n, block_k = blocks or _tuned_blocks(m, n, k, str(a.dtype))
     grid = (tilejit.cdiv(m, block_m), tilejit.cdiv(n, block_n))
     matmul_kernel[grid](
         a, b, out, m, n, k,
@@ -67,6 +68,13 @@ def matmul(
         BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k,
     )  # fmt: skip
     return out
+
+
+def _tuned_blocks(m: int, n: int, k: int, dtype: str) -> tuple[int, int, int]:
+    """The tile sizes that a sweep found for such products, else ones that suit most."""
+    default = {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 256}
+    blocks = tilejit.tuned(matmul_kernel, {"m": m, "n": n, "k": k, "dtype": dtype}, default)
+    return blocks["BLOCK_M"], blocks["BLOCK_N"], blocks["BLOCK_K"]
 
 
 def main() -> None:

@@ -248,8 +248,11 @@ def launch_arguments(
     group = q.shape[1] // n_kv_heads
     longest = int(q_lens.max(initial=0))
     # 64 rows a tile fill the registers of the product; decode has G rows and no more.
-    block_q = block_q or max(1, min(longest, 64 // group))
-    block_n = block_n or _keys_per_tile(page_size)
+    default = {"block_q": max(1, min(longest, 64 // group)), "block_n": _keys_per_tile(page_size)}
+    key = _tuning_key(q, k_pages, len(q_lens), longest, int(context_lens.max(initial=0)))
+    tuned = tilejit.tuned(paged_attention_kernel, key, default)
+    block_q = block_q or tuned["block_q"]
+    block_n = block_n or tuned["block_n"]
     starts = np.concatenate(([0], np.cumsum(q_lens))).astype(np.int32)
     parameters: tuple[Array | None, ...] = (None, None, None)
     if quantisation is not None:
@@ -262,6 +265,15 @@ def launch_arguments(
         "CAUSAL": causal,
     }  # fmt: skip
     return (n_kv_heads, tilejit.cdiv(longest, block_q), len(q_lens)), arguments, constants
+
+
+def _tuning_key(q: Array, k_pages: Array, sequences: int, longest: int, context: int) -> dict[str, int | str]:
+    """What the best tile sizes depend on; numbers that change from call to call count by powers of two."""
+    return {
+        "q": str(q.dtype), "kv": str(k_pages.dtype), "heads": q.shape[1], "kv_heads": k_pages.shape[2],
+        "head_dim": q.shape[2], "page": k_pages.shape[1], "sequences": tilejit.next_power_of_2(sequences),
+        "queries": tilejit.next_power_of_2(longest), "context": tilejit.next_power_of_2(context),
+    }  # fmt: skip
 
 
 def _keys_per_tile(page_size: int) -> int:

@@ -11,7 +11,7 @@ from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.config import Config, cdiv, heuristics, next_power_of_2
 from tilejit.runtime.kernel import Kernel, jit, kernel
 from tilejit.runtime.launcher import TARGETS
-from tilejit.runtime.tuned import record_tuned, tuned
+from tilejit.runtime.tuned import record_tuned, try_choice, tuned
 from tilejit.target.cpu import CpuTarget
 
 __version__ = "0.1.0"
@@ -41,5 +41,6 @@ __all__ = [
     "record_tuned",
     "set_num_threads",
     "testing",
+    "try_choice",
     "tuned",
 ]

@@ -73,6 +73,18 @@ def test_a_choice_depends_on_target_threads_and_options(monkeypatch: pytest.Monk
     assert tilejit.tuned(add_kernel, KEY, DEFAULT) == DEFAULT
 
 
+def test_a_choice_is_tried() -> None:
+    tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
+    with tilejit.try_choice(add_kernel, {"BLOCK": 32}) as outer:
+        assert tilejit.tuned(add_kernel, KEY, DEFAULT) == {"BLOCK": 32, "EVEN": False}
+        with tilejit.try_choice(add_kernel, {"BLOCK": 16}):
+            assert tilejit.tuned(add_kernel, {"n": 1}, DEFAULT)["BLOCK"] == 16
+        assert tilejit.tuned(add_kernel, KEY, DEFAULT)["BLOCK"] == 32
+        assert tilejit.tuned(fresh(add_kernel), KEY, DEFAULT)["BLOCK"] == 256  # another kernel
+    assert (outer.key, outer.default, outer.target) == (KEY, DEFAULT, "cpu")
+    assert tilejit.tuned(add_kernel, KEY, DEFAULT)["BLOCK"] == 256
+
+
 def test_another_process_finds_it() -> None:
     tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
     program = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +36,24 @@ _found: weakref.WeakKeyDictionary[Kernel, dict[Hashable, dict[str, object] | Non
 )
 
 
+@dataclass
+class Trial:
+    """A choice being tried, and with which key, default and target it was asked for last."""
+
+    choice: Mapping[str, Scalar]
+    key: Mapping[str, Scalar] = field(default_factory=dict)
+    default: Mapping[str, object] = field(default_factory=dict)
+    target: str = "cpu"
+
+    def answer(self, key: Mapping[str, Scalar], default: Mapping[str, V], target: str) -> dict[str, V]:
+        """What ``tuned`` returns."""
+        self.key, self.default, self.target = dict(key), dict(default), target
+        return _overlaid(default, self.choice)
+
+
+_trials: weakref.WeakKeyDictionary[Kernel, Trial] = weakref.WeakKeyDictionary()
+
+
 def tuned(
     kernel: Kernel | DecoratedKernel,
     key: Mapping[str, Scalar],
@@ -51,19 +71,35 @@ def tuned(
         matmul_kernel[grid](a, b, c, m, n, k, **blocks)
     """
     plain, _ = undecorated(kernel)
+    if _trials and plain in _trials:
+        return _trials[plain].answer(key, default, target)
     asked = (target, get_num_threads(), tuple(key.items()))
     known = _found.setdefault(plain, {})
     try:
         choice = known[asked]
     except KeyError:
         choice = known[asked] = _look_up(plain, key, target)
-    if choice is None:
-        return dict(default)
-    # The file holds what JSON has: a value of another type than the default's is none of ours.
-    return {
-        name: choice[name] if name in choice and type(choice[name]) is type(value) else value  # type: ignore[misc]
-        for name, value in default.items()
-    }
+    return dict(default) if choice is None else _overlaid(default, choice)
+
+
+@contextmanager
+def try_choice(kernel: Kernel | DecoratedKernel, choice: Mapping[str, Scalar]) -> Iterator[Trial]:
+    """Let ``tuned`` answer with ``choice`` for a kernel, whatever is recorded.
+
+    with tilejit.try_choice(matmul_kernel, {"BLOCK_M": 32}) as trial:
+        matmul(a, b)
+    tilejit.record_tuned(matmul_kernel, trial.key, {"BLOCK_M": 32}, time_us=...)
+    """
+    plain, _ = undecorated(kernel)
+    before = _trials.get(plain)
+    trial = _trials[plain] = Trial(choice)
+    try:
+        yield trial
+    finally:
+        if before is None:
+            del _trials[plain]
+        else:
+            _trials[plain] = before
 
 
 def record_tuned(
@@ -105,6 +141,14 @@ def open_store() -> TuningStore:
 def has_results() -> bool:
     """Whether anything was ever recorded."""
     return (cache_folder() / _FILE_NAME).is_file()
+
+
+def _overlaid(default: Mapping[str, V], choice: Mapping[str, object]) -> dict[str, V]:
+    """The defaults, and in their place what was chosen; a value of another type is none of ours."""
+    return {
+        name: choice[name] if name in choice and type(choice[name]) is type(value) else value  # type: ignore[misc]
+        for name, value in default.items()
+    }
 
 
 def _look_up(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> dict[str, object] | None:

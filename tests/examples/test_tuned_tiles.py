@@ -1,0 +1,68 @@
+"""The examples use the tile sizes that were recorded for their shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matmul
+import numpy as np
+import paged_attention
+import pytest
+import serving_batch
+
+import tilejit
+from tilejit.runtime import tuned as tuned_module
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("TILEJIT_CACHE_DIR", str(tmp_path))
+    tuned_module.forget()
+
+
+def launched(patch: pytest.MonkeyPatch, contexts: list[int]) -> dict[str, int]:
+    """The constants with which the flagship launches its kernel for a batch that decodes."""
+    batch = serving_batch.make_batch(
+        contexts, [1] * len(contexts), heads=4, kv_heads=2, head_dim=16, block_size=16,
+        dtype=np.float32, kv_dtype=np.float32,
+    )  # fmt: skip
+    seen: dict[str, int] = {}
+    plain = paged_attention.launch_arguments
+
+    def watched(*args: object) -> object:
+        grid, arguments, constants = plain(*args)
+        seen.update(constants)
+        return grid, arguments, constants
+
+    patch.setattr(paged_attention, "launch_arguments", watched)
+    out = paged_attention.paged_attention(*batch.arguments)
+    expected = serving_batch.reference(*batch.arguments)
+    assert serving_batch.largest_error(out, expected, batch.q_lens) < 2e-5
+    return seen
+
+
+def test_paged_attention_uses_what_was_recorded() -> None:
+    def block_n(contexts: list[int]) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            return launched(patch, contexts)["BLOCK_N"]
+
+    kernel = paged_attention.paged_attention_kernel
+    assert block_n([40, 33]) == 16
+    with tilejit.try_choice(kernel, {"block_n": 8}) as trial:
+        assert block_n([40, 33]) == 8
+    assert trial.default == {"block_q": 1, "block_n": 16}
+    tilejit.record_tuned(kernel, trial.key, {"block_n": 32, "block_q": 1}, time_us=1.0)
+    assert block_n([40, 33]) == 32
+    assert block_n([64, 50]) == 32  # the same power of two
+    assert block_n([65, 50]) == 16
+    assert block_n([40, 33, 20]) == 16
+
+
+def test_matmul_uses_what_was_recorded() -> None:
+    a, b = np.ones((64, 48), np.float32), np.ones((48, 32), np.float32)
+    choice = {"BLOCK_M": 32, "BLOCK_N": 32, "BLOCK_K": 16}
+    with tilejit.try_choice(matmul.matmul_kernel, choice) as trial:
+        np.testing.assert_array_equal(matmul.matmul(a, b), np.full((64, 32), 48.0))
+    assert trial.key == {"m": 64, "n": 32, "k": 48, "dtype": "float32"}
+    assert trial.default == {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 256}
