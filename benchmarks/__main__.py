@@ -1,4 +1,4 @@
-"""``python -m benchmarks list | quick | run NAME | compile-time | ascend-model | ascend-kernels``."""
+"""``python -m benchmarks list | quick | run | sweep | compile-time | ascend-model | ascend-kernels``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.measure import ForeignLoad, keep_freed_memory
 from benchmarks.problems.record import TILEJIT, Problem, Setting
 from benchmarks.progress import progress
 from benchmarks.runner import Outcome, measure
+from benchmarks.sweep import command as sweep
 
 FOREIGN_LIMIT = 0.25  # CPUs that other processes may use; peers with barriers suffer more from company
 # Thread counts of the peers are read when their libraries load: the process restarts itself with these set.
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in problems.PROBLEMS:
             print(*report.problem_lines(problem), sep="\n")
         return 0
+    if options.command == "sweep":
+        return sweep.run(options)
     if options.command == "compile-time":
         return compile_time.report(options.processes, options.json)
     if options.command == "ascend-model":
@@ -71,6 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("--threads", type=int, default=2, help="threads of every arm (2)")
         command.add_argument("--rounds", type=int, help="blocks of every arm (7 to 15, by --seconds)")
         command.add_argument("--seconds", type=float, default=20.0, help="time for a shape and dtype (20)")
+    sweep.add_parser(commands)
     compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
     compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
     model = commands.add_parser("ascend-model", help="modelled beside published times of Ascend kernels")
