@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from tilejit.store import open_store
+from tilejit.target import cpu
 from tilejit.target.amx import may_use_tiles
 from tilejit.target.cpu import (
     PREDEFINED,
@@ -58,3 +63,54 @@ def test_without_dot_units() -> None:
 def test_tiles_count_where_they_may_be_used() -> None:
     assert not host().has("amx-tile") or may_use_tiles()
     assert may_use_tiles() or "amx-bf16" not in host().features
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not host().is_x86, reason="reads /proc/cpuinfo of x86-64")
+def test_the_machine_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detected = cpu._detect()
+    monkeypatch.setenv("TILEJIT_CACHE", "1")
+    monkeypatch.setenv("TILEJIT_CACHE_DIR", str(tmp_path))
+    assert cpu._detect() == detected
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "llvmlite", None)
+        assert cpu._detect() == detected
+        patched.setattr(cpu, "llvm_identity", lambda: "another build")
+        with pytest.raises(ImportError):
+            cpu._detect()
+    store = open_store()
+    assert store is not None and len(store.entries()) == 1
+
+
+def test_another_cpu_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "vendor_id : V\ncpu family : 6\nmodel : 1\nmodel name : N\nstepping : 1\nmicrocode : 1\nflags : avx\n"
+    )
+
+    class Processors:
+        content = text
+
+        def __init__(self, *_: object) -> None: ...
+
+        def open(self, *_: object, **__: object) -> Processors:
+            return self
+
+        def __enter__(self) -> Processors:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def read(self, _: int) -> bytes:
+            return self.content.encode()
+
+    monkeypatch.setattr(cpu, "Path", Processors)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    keys = set()
+    for changed in ("", "cpu MHz : 1\n", "cpu MHz : 2\n"):
+        Processors.content = text + changed
+        keys.add(cpu._machine_key())
+    assert len(keys) == 1 and None not in keys
+    Processors.content = text.replace("avx", "avx avx2")
+    assert cpu._machine_key() not in keys
+    Processors.content = "processor : 0\n"
+    assert cpu._machine_key() is None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import logging
 import os
 import platform
@@ -36,10 +35,10 @@ from tilejit.runtime.outside_digest import UndigestableError, digest_outside
 from tilejit.runtime.program import Program, program_from_bytes
 from tilejit.store import Store, StoreError, open_store
 from tilejit.target.cpu import CpuTarget
+from tilejit.target.llvm import llvm_identity
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "1"  # of programs as bytes
-_LIBRARY_HEAD_BYTES = 4096  # of a shared library: its headers, with the identity of the build
 # What has no part in compiling for the CPU.
 _OTHER_SOURCES = (os.path.join("backend", "ascend"), os.path.join("target", "ascend"))
 
@@ -149,15 +148,6 @@ def _source_names(folder: Path) -> Iterator[str]:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """What compiles: Python, numpy and LLVM, which is told by the head of llvmlite's library."""
-    spec = importlib.util.find_spec("llvmlite")
-    if spec is None or spec.origin is None:
-        raise InternalError("llvmlite is not installed")
-    libraries = sorted((Path(spec.origin).parent / "binding").glob("*llvmlite.*"))
-    identities = []
-    for library in libraries:
-        with library.open("rb") as file:
-            head = hashlib.sha256(file.read(_LIBRARY_HEAD_BYTES)).hexdigest()
-        identities.append(f"{library.name} {library.stat().st_size} {head}")
+    """What compiles: Python, numpy and LLVM."""
     python = f"{sys.implementation.cache_tag} {sys.hexversion:x} {sys.platform} {platform.machine()}"
-    return (python, np.__version__, ml_dtypes.__version__, *identities)
+    return (python, np.__version__, ml_dtypes.__version__, llvm_identity())

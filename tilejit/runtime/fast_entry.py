@@ -266,7 +266,7 @@ class _Entry:
 
 @functools.cache
 def _entry() -> _Entry:
-    code = engine.compile_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
+    code = engine.compile_fixed_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
     environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_checks_ir.ENVIRONMENT))
     return _Entry(code.address(entry_ir.ENTER), environment, code)
 

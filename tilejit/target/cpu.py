@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import json
 import os
+import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tilejit.store import Store, StoreError, open_store
 from tilejit.target.amx import AMX_FEATURES, may_use_tiles
+from tilejit.target.llvm import llvm_identity
 
 _KB = 1024
 _MB = 1024 * 1024
@@ -165,10 +172,7 @@ def host() -> CpuTarget:
     Its tiles (AMX) count where the operating system lets this process use them.
     Source: LLVM's detection (CPUID) and the caches that the operating system reports.
     """
-    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
-
-    triple = binding.get_process_triple()
-    flags = dict(binding.get_host_cpu_features())
+    triple, cpu, flags = _detect()
     if flags.get("amx-tile") and not may_use_tiles():
         flags.update((name, False) for name in flags if name.startswith("amx-"))
     features = tuple(sorted(name for name, present in flags.items() if present))
@@ -176,10 +180,60 @@ def host() -> CpuTarget:
     vector_bytes, registers = _vector_registers(triple, features)
     l1, l2, l3 = _caches()
     return CpuTarget(
-        "host", triple, binding.get_host_cpu_name(), features,
+        "host", triple, cpu, features,
         vector_bytes=vector_bytes, vector_registers=registers, l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
         absent_features=absent,
     )  # fmt: skip
+
+
+def _detect() -> tuple[str, str, dict[str, bool]]:
+    """Triple, name and features of this machine; kept on disk for processes that do without LLVM."""
+    store, key = open_store(), _machine_key()
+    kept = _read_kept(store, key)
+    if kept is not None:
+        return kept
+    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
+
+    found = (
+        binding.get_process_triple(), binding.get_host_cpu_name(), dict(binding.get_host_cpu_features())
+    )  # fmt: skip
+    if store is not None and key is not None:
+        with contextlib.suppress(StoreError):
+            store.write(key, json.dumps(found).encode())
+    return found
+
+
+def _read_kept(store: Store | None, key: str | None) -> tuple[str, str, dict[str, bool]] | None:
+    if store is None or key is None:
+        return None
+    try:
+        content = store.read(key)
+    except StoreError:
+        return None
+    if content is None:
+        return None
+    triple, cpu, flags = json.loads(content)
+    return triple, cpu, flags
+
+
+# The lines of /proc/cpuinfo that tell one kind of CPU, and what its kernel allows, from another.
+_TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
+_FIRST_CPU_BYTES = 8192
+
+
+def _machine_key() -> str | None:
+    """A key that differs between kinds of CPU and builds of LLVM; None where the system does not tell."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return None
+    try:
+        with Path("/proc/cpuinfo").open("rb", buffering=0) as file:
+            first = file.read(_FIRST_CPU_BYTES).decode(errors="replace").split("\n\n")[0]
+    except OSError:
+        return None
+    lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in _TELLING]
+    if len(lines) != len(_TELLING):
+        return None
+    return hashlib.sha256("\n".join(["cpu", llvm_identity(), *lines]).encode()).hexdigest()
 
 
 def runs_here(target: CpuTarget) -> bool:

@@ -1,13 +1,15 @@
 """LLVM IR in, machine code out: optimise, generate an object, link it into the process.
 
 IR is verified and optimised (``Pipeline`` says how), turned into an object file, and - for code that can run
-here - linked by ORC. Nothing may be needed that the process does not offer: an object that calls a routine
-of compiler-rt, which is not part of a Python process, is refused before it is linked.
+here - put into the process, by ``object_loader`` or, in the forms that it does not know, by LLVM's linker.
+Nothing may be needed that the process does not offer: an object that calls a routine of compiler-rt, which is
+not part of a Python process, is refused before it is linked.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import re
@@ -17,8 +19,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from tilejit.backend.cpu.object_loader import LoadedObject, load_object
 from tilejit.diagnostics import InternalError
+from tilejit.store import StoreError, open_store
 from tilejit.target.cpu import CpuTarget, runs_here
+from tilejit.target.llvm import llvm_identity
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -81,7 +86,7 @@ class CompiledObject:
         self.object = image
         self.symbols = symbols
         self.pipeline = pipeline
-        self._library: binding.ResourceTracker | None = None
+        self._library: LoadedObject | binding.ResourceTracker | None = None
 
     @functools.cached_property
     def llvm(self) -> str:
@@ -128,6 +133,25 @@ def compile_module(
         image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
     _refuse_compiler_routines(image)
     return CompiledObject(target, source, image, symbols, pipeline)
+
+
+def compile_fixed_module(source: str, target: CpuTarget, pipeline: Pipeline) -> CompiledObject:
+    """The code of a module that is the same in every process: compiled by the first, kept on disk by it."""
+    store = open_store()
+    if store is None:
+        return compile_module(source, target, pipeline)
+    parts = ("module", llvm_identity(), repr(target), repr(pipeline), source)
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    try:
+        kept = store.read(key)
+        if kept is not None:
+            names, _, image = kept.partition(b"\0")
+            return CompiledObject(target, source, image, tuple(names.decode().split()), pipeline)
+        compiled = compile_module(source, target, pipeline)
+        store.write(key, " ".join(compiled.symbols).encode() + b"\0" + compiled.object)
+        return compiled
+    except StoreError:
+        return compile_module(source, target, pipeline)
 
 
 def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.ModuleRef:
@@ -177,11 +201,15 @@ def _refuse_compiler_routines(image: bytes) -> None:
 _library_numbers = itertools.count()
 
 
-def _link(compiled: CompiledObject) -> binding.ResourceTracker:
+def _link(compiled: CompiledObject) -> LoadedObject | binding.ResourceTracker:
     if not runs_here(compiled.target):
         raise InternalError(
             f"code for {compiled.target.name} ({compiled.target.cpu}) cannot run on this machine"
         )
+    return load_object(compiled.object) or _link_by_llvm(compiled)
+
+
+def _link_by_llvm(compiled: CompiledObject) -> binding.ResourceTracker:
     builder = _llvm().JITLibraryBuilder().add_object_img(compiled.object).add_current_process()
     for symbol in compiled.symbols:
         builder.export_symbol(symbol)

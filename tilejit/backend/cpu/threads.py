@@ -62,7 +62,7 @@ class _NativePool:
     """The pool of this process: compiled once, reset in forked children."""
 
     def __init__(self) -> None:
-        compiled = engine.compile_module(
+        compiled = engine.compile_fixed_module(
             pool_ir.pool_module(host().architecture), host(), engine.GLUE_PIPELINE
         )
         symbols = pool_ir.SYMBOLS
