@@ -8,8 +8,11 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tilejit
+from tests.runtime.kernels import add_kernel
 from tilejit.__main__ import main
 
 KERNELS = """
@@ -233,3 +236,41 @@ def test_emit_and_build_without_bisheng(
     assert main(arguments) == 1
     assert "ASCEND_HOME_PATH" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
+
+
+def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TILEJIT_CACHE", "1")
+    monkeypatch.setenv("TILEJIT_CACHE_DIR", str(tmp_path))
+    x, out = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
+    tilejit.kernel(add_kernel.fn)[(1,)](x, x, out, 64, BLOCK=64)
+    entries = sorted(path.name for path in (tmp_path / "code").iterdir())
+    assert main(["cache", "list"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"{tmp_path}/code: {len(entries)} entries, 0.0 of 512 MB")
+    assert sorted(line.split()[0] for line in lines) == [key[:12] for key in entries]
+    assert [line.split()[-1] for line in lines if "tilejit" not in line] == ["add_kernel"]
+    damaged = tmp_path / "code" / entries[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main(["cache", "verify"]) == 0
+    said = f"damaged, removed: {entries[0]}\n{len(entries) - 1} entries are sound\n"
+    assert capsys.readouterr().out == said
+    assert main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == f"{len(entries) - 1} files removed from {tmp_path}/code\n"
+    assert list((tmp_path / "code").iterdir()) == []
+
+
+def test_cache_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TILEJIT_CACHE", "0")
+    check_error(
+        ["cache", "list"], "tilejit: nothing is kept on disk: TILEJIT_CACHE=0\nfix: unset it\n", capsys
+    )
+    monkeypatch.setenv("TILEJIT_CACHE", "1")
+    monkeypatch.setenv("TILEJIT_CACHE_DIR", str(tmp_path))
+    (tmp_path / "code").mkdir(mode=0o755)
+    expected = (
+        f"tilejit: {tmp_path}/code is open to other users: its mode must be 0700\n"
+        "fix: name another folder with TILEJIT_CACHE_DIR\n"
+    )
+    check_error(["cache", "verify"], expected, capsys)

@@ -22,6 +22,7 @@ from tilejit.compiler import STAGES
 from tilejit.diagnostics import InternalError, LaunchError, TilejitError
 from tilejit.options import OPTIONS
 from tilejit.runtime.ascend_names import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
+from tilejit.runtime.cache_command import CACHE_ACTIONS, run_cache_command
 from tilejit.runtime.compile import compile
 from tilejit.runtime.config import DecoratedKernel
 from tilejit.runtime.kernel import Kernel
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = simulate_kernel(_find_kernel(parsed.kernel), _request(parsed))
             print(result.summary(), end="")
             return 1 if result.findings else 0
+        elif parsed.command == "cache":
+            print(run_cache_command(parsed.action))
         else:
             print(_describe())
     except TilejitError as error:
@@ -81,6 +84,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     simulate.add_argument("--seed", type=int, default=0, help="of the arrays' contents")
     simulate.add_argument("--time-only", action="store_true", help="simulate time without values")
     simulate.add_argument("--trace", metavar="FILE", help="write a timeline for Perfetto or chrome://tracing")
+    kept = commands.add_parser("cache", help="compiled kernels on disk: list them, look for damage, remove")
+    kept.add_argument("action", choices=CACHE_ACTIONS)
     commands.add_parser(
         "info", help="print what tilejit knows of this machine, and its environment variables"
     )

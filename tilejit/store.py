@@ -51,14 +51,15 @@ class Store:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, *, is_use: bool = True) -> bytes | None:
         """The bytes kept under ``key``; None where there are none or they are damaged, which removes them.
 
+        ``is_use`` False leaves the entry as old as it was.
         Raises: StoreError where the folder must not be used.
         """
         try:
             with self._open(create=False) as folder:
-                return _read(folder, key)
+                return _read(folder, key, is_use)
         except FileNotFoundError:
             return None
 
@@ -88,7 +89,7 @@ class Store:
 
     def verify(self) -> list[str]:
         """Read every entry and remove those that are damaged; their keys. Raises: StoreError."""
-        return [entry.key for entry in self.entries() if self.read(entry.key) is None]
+        return [entry.key for entry in self.entries() if self.read(entry.key, is_use=False) is None]
 
     def clear(self) -> int:
         """Remove every entry and every file left by a process that died; how many. Raises: StoreError."""
@@ -168,8 +169,8 @@ def _digest(key: str, content: bytes) -> bytes:
     return checksum.digest()
 
 
-def _read(folder: int, key: str) -> bytes | None:
-    """The content of an entry, which counts as used now."""
+def _read(folder: int, key: str, is_use: bool) -> bytes | None:
+    """The content of an entry, which counts as used now where ``is_use`` says so."""
     try:
         file = os.open(key, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
     except FileNotFoundError:
@@ -179,7 +180,7 @@ def _read(folder: int, key: str) -> bytes | None:
         return None
     try:
         content = _read_file(file)
-        if content is not None:
+        if content is not None and is_use:
             os.utime(file)
     except OSError:
         content = None

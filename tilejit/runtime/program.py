@@ -10,7 +10,7 @@ import ctypes
 import json
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tilejit.backend.cpu import engine, threads
 from tilejit.diagnostics import InternalError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tilejit.ir.types import Element
 
 _LENGTH_BYTES = 8
+_MAGIC = b"program\0"
 
 
 class SlotSource(Enum):
@@ -93,7 +94,7 @@ class Program:
             "symbols": self.code.symbols,
         }
         head = json.dumps(facts, separators=(",", ":")).encode()
-        return len(head).to_bytes(_LENGTH_BYTES, "little") + head + self.code.object
+        return _MAGIC + len(head).to_bytes(_LENGTH_BYTES, "little") + head + self.code.object
 
 
 def program_of(compilation: CpuCompilation) -> Program:
@@ -116,8 +117,7 @@ def program_of(compilation: CpuCompilation) -> Program:
 
 def program_from_bytes(content: bytes, target: CpuTarget) -> Program:
     """Read what ``to_bytes`` wrote."""
-    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    facts = json.loads(content[_LENGTH_BYTES:end])
+    facts, end = _read_facts(content)
     slots = tuple(
         ProgramSlot(name, SlotSource(source), dimension, SlotKind(kind))
         for name, source, dimension, kind in facts["slots"]
@@ -125,6 +125,21 @@ def program_from_bytes(content: bytes, target: CpuTarget) -> Program:
     code = engine.CompiledObject(target, "", content[end:], tuple(facts["symbols"]))
     written = frozenset(facts["written"])
     return Program(facts["name"], slots, written, facts["scratch_bytes"], facts["reports"], code)
+
+
+def program_name(content: bytes) -> str | None:
+    """The kernel's name in what ``to_bytes`` wrote; None where that is something else."""
+    return str(_read_facts(content)[0]["name"]) if content.startswith(_MAGIC) else None
+
+
+def _read_facts(content: bytes) -> tuple[dict[str, Any], int]:
+    """What stands before the object code, and where that begins."""
+    if not content.startswith(_MAGIC):
+        raise ValueError("these bytes are no program")
+    start = len(_MAGIC) + _LENGTH_BYTES
+    end = start + int.from_bytes(content[len(_MAGIC) : start], "little")
+    facts: dict[str, Any] = json.loads(content[start:end])
+    return facts, end
 
 
 def _kind(element: Element) -> SlotKind:
