@@ -34,6 +34,7 @@ _PRODUCT_EPSILON: dict[InputPrecision, float] = {
     InputPrecision.TF32X3: 2.0**-20,
     InputPrecision.BF16X3: 2.0**-15,
     InputPrecision.BF16X6: 2.0**-21,
+    InputPrecision.INT8X2: 0.0,
 }
 _MOVES = frozenset(
     op.name
@@ -179,7 +180,12 @@ def _dot_leeway(call: EvaluationCall, result: np.ndarray) -> np.ndarray:
     out, precision = call.op.results[0].type.element, call.op.attributes["input_precision"]
     assert isinstance(out, DType) and isinstance(precision, InputPrecision)
     relative = (a.shape[-1] + 1) * _accumulator_epsilon(out) + 2.0**-out.mantissa_bits
-    return np.asarray((relative + 2 * _PRODUCT_EPSILON[precision]) * magnitude)
+    leeway = (relative + 2 * _PRODUCT_EPSILON[precision]) * magnitude
+    if precision is InputPrecision.INT8X2:
+        # Rows of a are rounded by up to 2 ** -15 of their largest magnitude.
+        largest = np.abs(a.astype(np.float64)).max(axis=-1, keepdims=True)
+        leeway = leeway + 2.0**-15 * largest * np.abs(b.astype(np.float64)).sum(axis=-2, keepdims=True)
+    return np.asarray(leeway)
 
 
 # Which values are not exact

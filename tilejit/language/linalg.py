@@ -30,7 +30,14 @@ def dot(
     Shapes: [M, K] and [K, N], or [B, M, K] and [B, K, N]. Types: both int8, fp16, bf16, fp32 or fp64, or
     any fp8. The result is fp32 for floats, fp64 for fp64, int32 for int8, and fp16 for fp16 operands with
     ``out_dtype=tl.float16`` or an fp16 ``acc``; ``out_dtype`` chooses nothing else. ``input_precision``
-    names the least precision allowed; the CPU computes fp32 in fp32 for all of them.
+    names the least precision allowed. The CPU computes fp32 in fp32 for all of them but ``int8x2``, and
+    ``bf16x3`` where ``other`` holds bf16 values.
+
+    ``int8x2``: ``input`` is fp32, and ``other`` was loaded as int8 (or bf16) and converted to fp32. Each row
+    of ``input`` may be rounded to a fixed-point number of 16 bits: an element is off by at most 2 ** -15 of
+    the largest magnitude in its row, and the dot units for int8 (bf16) do the rest without converting
+    ``other``. A row whose largest magnitude is below 1e-34 counts as zero. Operands of other types, and
+    other targets, are computed as ``ieee`` says.
     """
     a, b = as_tile(input, "input of tl.dot"), as_tile(other, "other of tl.dot")
     _check_types(a, b)

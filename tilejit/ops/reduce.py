@@ -38,13 +38,19 @@ class ReduceKind(Enum):
 
 
 class InputPrecision(Enum):
-    """The least precision in which ``dot`` may read its operands."""
+    """The least precision in which ``dot`` may read its operands.
+
+    INT8X2: where one operand is fp32 and the other holds int8 or bf16 values, each row of the fp32 one (that
+    of the first operand, or column of the second) may be rounded to 16 bits of fixed point, which is off by
+    at most 2 ** -15 of its largest magnitude. Other operands are read as they are.
+    """
 
     IEEE = "ieee"
     TF32 = "tf32"
     TF32X3 = "tf32x3"
     BF16X3 = "bf16x3"
     BF16X6 = "bf16x6"
+    INT8X2 = "int8x2"
 
 
 _ARITHMETIC = (ReduceKind.SUM, ReduceKind.MAX, ReduceKind.MIN)

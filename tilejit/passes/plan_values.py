@@ -161,7 +161,7 @@ class _Planner:
         load = value.defining_op
         if load is None or load.name != memory.LOAD.name or load.parent is not dot.parent:
             return None
-        if value.use_count != 1 or value.type.rank != 2:
+        if value.use_count != 1 or value.type.rank not in (2, 3):
             return None
         if source.users[0] is not dot and source.users[0].result.use_count != 1:
             return None

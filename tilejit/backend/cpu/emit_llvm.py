@@ -15,14 +15,16 @@ from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
 from tilejit.backend.cpu.emit_report import emit_report
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
+from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.nest_loops import loop
-from tilejit.backend.cpu.operand import FetchRows, Operand
+from tilejit.backend.cpu.operand import Operand, advance
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.streaming import emit_fence
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
@@ -45,7 +47,7 @@ from tilejit.ir.loop_plan import (
     WhileStep,
 )
 from tilejit.ir.types import DType, TileType, product
-from tilejit.ops import control, memory, shape
+from tilejit.ops import InputPrecision, control, memory, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.target.cpu import CpuTarget
 
@@ -221,6 +223,7 @@ class _ProgramEmitter:
         a_type, b_type = (step.op.operand(name).type for name in ("a", "b"))
         batch = product(a_type.shape[:-2])
         m, k, n = a_type.shape[-2], a_type.shape[-1], b_type.shape[-1]
+        tile = self._fetch(step)
 
         def one(number: ir.Value | int) -> None:
             builder = self.scope.builder
@@ -228,9 +231,8 @@ class _ProgramEmitter:
             b = self._operand(step.b, b_type, number)
             accumulator = DotOperand(step.accumulator, False)
             c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), number)
-            fetch = self._fetch(step) if batch == 1 else None
-            shape, target = DotShape(m, n, k), self.dot_target
-            emit_dot(builder, shape, a, b, c, target, zero_init=step.starts_at_zero, fetch=fetch)
+            part = tile if tile is None or batch == 1 else tile.share(builder, index(number), batch)
+            self._multiply(step, DotShape(m, n, k), a, b, c, part)
 
         if batch == 1:
             one(0)
@@ -242,9 +244,25 @@ class _ProgramEmitter:
 
         loop(self.scope, batch, [], body)
 
+    def _multiply(
+        self, step: DotStep, shape: DotShape, a: Operand, b: Operand, c: Operand, fetch: FetchTile | None
+    ) -> None:
+        """Emit the product of two matrices in the way that the op's precision and the target allow."""
+        target, zero_init = self.dot_target, step.starts_at_zero
+        precision = step.op.attributes["input_precision"]
+        assert isinstance(precision, InputPrecision)
+        split = plan_split_dot(shape, a, b, c, precision, target)
+        if split is not None:
+            emit_split_dot(
+                self.scope.builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch
+            )
+        else:
+            rows = None if fetch is None else fetch.as_rows
+            emit_dot(self.scope.builder, shape, a, b, c, target, zero_init=zero_init, fetch=rows)
+
     def _operand(self, operand: DotOperand, type: TileType, number: ir.Value | int) -> Operand:
         if operand.load is not None:
-            return self._streamed_operand(operand.load, operand.transposed)
+            return self._streamed_operand(operand.load, operand.transposed, number)
         assert operand.buffer is not None
         builder = self.scope.builder
         rows, columns = type.shape[-2:]
@@ -260,34 +278,48 @@ class _ProgramEmitter:
             return Operand(pointer, element, 1, rows)
         return Operand(pointer, element, columns, 1)
 
-    def _streamed_operand(self, load: Op, transposed: bool) -> Operand:
+    def _streamed_operand(self, load: Op, transposed: bool, number: ir.Value | int) -> Operand:
         """An operand in the caller's memory: the address of its first element and its strides."""
         pointer = load.operand("pointer")
-        address = Evaluator(self.scope).at(pointer, (START, START)).value
+        address = Evaluator(self.scope).at(pointer, (START,) * pointer.type.rank).value
         element = load.result.type.element
         if not isinstance(element, DType):
             raise InternalError("a dot of pointers", load.location)
-        row, column = (self._stride(stride) for stride in self.plan.accesses[load].strides)
+        *batch, row, column = (self._stride(stride) for stride in self.plan.accesses[load].strides)
+        if batch:
+            skipped = self.scope.builder.mul(index(number), index(batch[0]))
+            address = advance(self.scope.builder, address, skipped, element.itemsize)
         operand = Operand(address, element, row, column)
         return operand.transposed if transposed else operand
 
-    def _fetch(self, step: DotStep) -> FetchRows | None:
-        """The rows that the dot brings into the cache for the next one."""
+    def _fetch(self, step: DotStep) -> FetchTile | None:
+        """The tile that the dot brings into the cache for the next one."""
         chosen = step.prefetch
         if chosen is None:
             return None
-        pointer, (rows, columns) = chosen.load.operand("pointer"), chosen.load.result.type.shape
+        pointer, shape_ = chosen.load.operand("pointer"), chosen.load.result.type.shape
         values: Evaluator = Evaluator(self.scope)
         if chosen.next_trip:
             argument, following = self.next_index[-1]
             values = NextTripEvaluator(self.scope, {argument: following})
-        address = values.at(pointer, (START, START)).value
+        address = values.at(pointer, (START,) * len(shape_)).value
         element = chosen.load.result.type.element
-        row, _ = self.plan.accesses[chosen.load].strides
-        builder = self.scope.builder
-        row_bytes = builder.mul(index(self._stride(row)), ir.Constant(I64, element.itemsize))
-        line = self.target.cache_line_bytes
-        return FetchRows(address, row_bytes, rows, -(-columns * element.itemsize // line))
+        builder, line = self.scope.builder, self.target.cache_line_bytes
+        *pieces, row = (
+            builder.mul(index(self._stride(stride)), index(element.itemsize))
+            for stride in self.plan.accesses[chosen.load].strides[:-1]
+        )
+        is_small = chosen.load.result.type.size * element.itemsize <= self.target.l1_bytes // 2
+        return FetchTile(
+            address,
+            row,
+            pieces[0] if pieces else index(0),
+            rows=shape_[-2],
+            pieces=shape_[0] if pieces else 1,
+            lines=-(-shape_[-1] * element.itemsize // line),
+            line_bytes=line,
+            locality=3 if is_small else 2,
+        )
 
     def _stride(self, stride: Stride | None) -> ir.Value | int:
         if stride is None:

@@ -28,7 +28,7 @@ def transpose_square(builder: ir.IRBuilder, rows: Sequence[ir.Value], element_bi
     groups = [_transpose_in_blocks(builder, rows[g : g + per_block]) for g in range(0, lanes, per_block)]
     result: list[ir.Value] = [None] * lanes
     for column in range(per_block):
-        spread = _transpose_blocks(builder, [group[column] for group in groups], per_block)
+        spread = transpose_blocks(builder, [group[column] for group in groups], per_block)
         for block, vector in enumerate(spread):
             result[block * per_block + column] = vector
     return result
@@ -78,19 +78,31 @@ def _sum_group(
     """
     per_block = min(lanes, BLOCK_BITS // element_bits)
     level = list(vectors)
-    tuple_size = 1
+    depth = 0
     while len(level) > 1:
         undefined = unset_lanes(level[0].type.element, lanes)
         padded = level + [undefined] * (len(level) % 2)
-        low, high = _halves(lanes, per_block, tuple_size)
-        low_mask = _interleave(low, lanes, per_block, tuple_size)
-        high_mask = _interleave(high, lanes, per_block, tuple_size)
         level = [
-            add(shuffle(builder, x, y, low_mask), shuffle(builder, x, y, high_mask))
+            sum_pair(builder, x, y, depth, element_bits, add)
             for x, y in zip(padded[::2], padded[1::2], strict=True)
         ]
-        tuple_size *= 2
-    return _fold_copies(builder, level[0], lanes, per_block, tuple_size, add)
+        depth += 1
+    return _fold_copies(builder, level[0], lanes, per_block, 1 << depth, add)
+
+
+def sum_pair(
+    builder: ir.IRBuilder, x: ir.Value, y: ir.Value, depth: int, element_bits: int, add: Add
+) -> ir.Value:
+    """One step of ``sum_lanes``: merge two vectors that hold 2 ** depth sums each, those of x first.
+
+    After log2(lanes) steps each lane is one sum; before, a sum is spread over several lanes.
+    """
+    lanes = x.type.count
+    per_block = min(lanes, BLOCK_BITS // element_bits)
+    masks = [
+        _interleave(half, lanes, per_block, 1 << depth) for half in _halves(lanes, per_block, 1 << depth)
+    ]
+    return add(shuffle(builder, x, y, masks[0]), shuffle(builder, x, y, masks[1]))
 
 
 def _halves(lanes: int, per_block: int, tuple_size: int) -> tuple[list[int], list[int]]:
@@ -148,7 +160,7 @@ def _transpose_in_blocks(builder: ir.IRBuilder, rows: Sequence[ir.Value]) -> lis
     return current
 
 
-def _transpose_blocks(builder: ir.IRBuilder, vectors: Sequence[ir.Value], per_block: int) -> list[ir.Value]:
+def transpose_blocks(builder: ir.IRBuilder, vectors: Sequence[ir.Value], per_block: int) -> list[ir.Value]:
     """Block b of vector i becomes block i of vector b."""
     if len(vectors) == 1:
         return list(vectors)
@@ -158,5 +170,5 @@ def _transpose_blocks(builder: ir.IRBuilder, vectors: Sequence[ir.Value], per_bl
         half = [lane for lane in range(lanes) if (lane // per_block) % 2 == parity]
         mask = half + [lane + lanes for lane in half]
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        halves.append(_transpose_blocks(builder, [shuffle(builder, x, y, mask) for x, y in pairs], per_block))
+        halves.append(transpose_blocks(builder, [shuffle(builder, x, y, mask) for x, y in pairs], per_block))
     return [vector for pair in zip(*halves, strict=True) for vector in pair]

@@ -1,0 +1,226 @@
+"""Dots of split rows against float64, over sizes, layouts, units and targets; the instructions chosen."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from llvm_harness import assembly, compile_function
+from llvmlite import ir
+
+from tilejit.backend.cpu.dot_amx import enclose_tiles
+from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
+from tilejit.backend.cpu.fetch import FetchTile
+from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.values import I64, POINTER
+from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, UINT8, DType
+from tilejit.ops import InputPrecision
+from tilejit.target.cpu import (
+    CpuTarget,
+    aarch64_neon,
+    generic_avx2,
+    generic_avx512,
+    runs_here,
+    sapphire_rapids,
+)
+
+ARGUMENTS = [POINTER, POINTER, POINTER, I64]
+INT8X2 = InputPrecision.INT8X2
+NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx512vnni"))
+EPSILON = {INT8: 2.0**-15, BF16: 2.0**-15}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dot of fp32 rows with a matrix of ``b``; strided by ``padding`` elements that are not to be used."""
+
+    shape: DotShape
+    b: DType = INT8
+    b_transposed: bool = False
+    a_transposed: bool = False
+    zero_init: bool = False
+    padding: int = 0
+    runtime_strides: bool = False
+    fetch: bool = False
+
+    def operands(
+        self, arguments: Sequence[ir.Value], builder: ir.IRBuilder
+    ) -> tuple[Operand, Operand, Operand]:
+        m, n, k = self.shape.m, self.shape.n, self.shape.k
+
+        def stride(number: int) -> int | ir.Value:
+            if number == 1 or not self.runtime_strides:
+                return number
+            return builder.add(arguments[3], ir.Constant(I64, number))
+
+        a = (1, m) if self.a_transposed else (k, 1)
+        b = (1, k + self.padding) if self.b_transposed else (n + self.padding, 1)
+        return (
+            Operand(arguments[0], FP32, stride(a[0]), stride(a[1])),
+            Operand(arguments[1], self.b, stride(b[0]), stride(b[1])),
+            Operand(arguments[2], FP32, stride(n), 1),
+        )
+
+    def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
+        def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+            a, b, c = self.operands(arguments, builder)
+            plan = plan_split_dot(self.shape, a, b, c, INT8X2, target)
+            assert plan is not None
+            step = ir.Constant(I64, 64)
+            fetch = FetchTile(arguments[1], step, step, 4, 3, 2, 64, 2) if self.fetch else None
+            start = builder.block
+            after = builder.append_basic_block("body")
+            builder.branch(after)
+            builder.position_at_end(after)
+            emit_split_dot(
+                builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch
+            )  # fmt: skip
+            begin = ir.IRBuilder()
+            begin.position_before(start.terminator)
+            enclose_tiles(begin, builder)
+
+        return build
+
+
+def check(case: Case, target: CpuTarget) -> None:
+    """Run the case twice on one C and compare with float64."""
+    m, n, k = case.shape.m, case.shape.n, case.shape.k
+    generator = np.random.default_rng(m * 10007 + n * 101 + k)
+    a = generator.standard_normal((m, k), dtype=np.float32) * generator.uniform(0, 100, (m, 1)).astype("f")
+    memory = np.ascontiguousarray(a.T) if case.a_transposed else a
+    b_shape = (n, k) if case.b_transposed else (k, n)
+    if case.b == INT8:
+        padded = np.full((b_shape[0], b_shape[1] + case.padding), 77, np.int8)
+        padded[:, : b_shape[1]] = generator.integers(-128, 128, b_shape)
+    else:
+        padded = np.full((b_shape[0], b_shape[1] + case.padding), np.nan, case.b.numpy)
+        padded[:, : b_shape[1]] = generator.standard_normal(b_shape)
+    b = padded[:, : b_shape[1]].astype(np.float64)
+    b = b.T if case.b_transposed else b
+    c = generator.standard_normal((m, n), dtype=np.float32)
+    start = c.astype(np.float64)
+    function = compile_function(ARGUMENTS, case.build(target), target)
+    for _ in range(2):
+        function(memory.ctypes.data, padded.ctypes.data, c.ctypes.data, ctypes.c_int64(0))
+    product = a.astype(np.float64) @ b
+    expected = product if case.zero_init else start + 2 * product
+    rounding = EPSILON[case.b] * np.abs(a).max(axis=1)[:, None] * np.abs(b).sum(axis=0)[None, :]
+    magnitude = np.abs(a).astype(np.float64) @ np.abs(b) + np.abs(start)
+    sums = float(np.finfo(np.float32).eps) * (k + 4) * magnitude
+    assert (np.abs(c - expected) <= 2 * (rounding + sums)).all()
+
+
+SIZES = [(4, 64, 128), (1, 17, 65), (8, 100, 3), (9, 48, 64), (16, 130, 600), (5, 32, 1024)]
+UNITS = [(INT8, NO_TILES), (INT8, sapphire_rapids()), (BF16, sapphire_rapids())]
+
+
+@pytest.mark.parametrize(("b", "target"), UNITS)
+@pytest.mark.parametrize("b_transposed", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+def test_sizes(m: int, n: int, k: int, b_transposed: bool, b: DType, target: CpuTarget) -> None:
+    case = Case(DotShape(m, n, k), b, b_transposed, padding=3)
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    if b == BF16 and b_transposed and (n % 16 or k % 32 or (k > 512 and k % 512)):
+        pytest.skip("computed as floats: the matrix is not whole tiles")
+    check(case, target)
+    if m < 8:
+        check(
+            replace(case, zero_init=True, runtime_strides=True, a_transposed=n % 2 == 0, fetch=True), target
+        )
+
+
+def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> str:
+    """The plan in a few letters."""
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), ARGUMENTS), "f")
+    builder = ir.IRBuilder(function.append_basic_block())
+    plan = plan_split_dot(case.shape, *case.operands(function.args, builder), precision, target)
+    if plan is None:
+        return "floats"
+    form = "inner" if plan.inner else "outer"
+    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}"
+
+
+def test_plans() -> None:
+    decode = Case(DotShape(4, 64, 128), b_transposed=True)
+    values = Case(DotShape(4, 128, 64))
+    assert _plan(decode, sapphire_rapids()) == "int8 inner tiles"
+    assert _plan(values, sapphire_rapids()) == "int8 outer tiles"
+    assert _plan(decode, NO_TILES) == "int8 inner vectors"
+    assert _plan(values, NO_TILES) == "int8 outer vectors"
+    assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
+    assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
+    # Columns that fill no tile, and depths that would be read past their end.
+    assert _plan(Case(DotShape(4, 24, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
+    assert _plan(Case(DotShape(4, 32, 80), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
+
+
+@pytest.mark.parametrize("precision", [p for p in InputPrecision if p is not INT8X2])
+def test_int8_is_split_only_where_that_is_allowed(precision: InputPrecision) -> None:
+    assert _plan(Case(DotShape(4, 64, 128)), sapphire_rapids(), precision) == "floats"
+
+
+@pytest.mark.parametrize("b", [FP32, FP16, UINT8, INT32])
+def test_other_matrices_are_multiplied_as_floats(b: DType) -> None:
+    assert _plan(Case(DotShape(4, 64, 128), b), sapphire_rapids()) == "floats"
+
+
+@pytest.mark.parametrize("target", [generic_avx2(), generic_avx512(), aarch64_neon()], ids=str)
+def test_other_cpus_multiply_floats(target: CpuTarget) -> None:
+    assert _plan(Case(DotShape(4, 64, 128)), target) == "floats"
+
+
+def test_many_rows_are_multiplied_as_floats() -> None:
+    assert _plan(Case(DotShape(128, 64, 128)), sapphire_rapids()) == "floats"
+
+
+@pytest.mark.parametrize(
+    ("b", "target", "instruction"),
+    [
+        (INT8, sapphire_rapids(), "tdpbssd"),
+        (BF16, sapphire_rapids(), "tdpbf16ps"),
+        (INT8, NO_TILES, r"vpdpbusd\s.*zmm"),
+    ],
+)
+@pytest.mark.parametrize("b_transposed", [False, True])
+def test_instructions(b: DType, target: CpuTarget, b_transposed: bool, instruction: str) -> None:
+    text = assembly(ARGUMENTS, Case(DotShape(4, 64, 128), b, b_transposed).build(target), target)
+    assert len(re.findall(instruction, text)) >= 2
+
+
+@pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_rows_that_are_not_finite_stay_so(odd: float, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    a = np.ones((3, 64), np.float32)
+    a[1, 5] = odd
+    a[2] = 0
+    b, c = np.ones((64, 32), np.int8), np.full((3, 32), 7, np.float32)
+    case = Case(DotShape(3, 32, 64), zero_init=True)
+    compile_function(ARGUMENTS, case.build(target), target)(
+        a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
+    )
+    assert np.allclose(c[0], 64, rtol=1e-4) and not np.isfinite(c[1]).any() and (c[2] == 0).all()
+
+
+@pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
+@pytest.mark.parametrize("b_transposed", [False, True])
+def test_extremes_do_not_overflow(b_transposed: bool, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    depth = 1024
+    a, b = np.full((2, depth), -3.0, np.float32), np.full(depth * 16, -128, np.int8)
+    a[1] = 5.0
+    c = np.zeros((2, 16), np.float32)
+    case = Case(DotShape(2, 16, depth), b_transposed=b_transposed)
+    compile_function(ARGUMENTS, case.build(target), target)(
+        a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
+    )
+    np.testing.assert_allclose(c, np.repeat([[384.0 * depth], [-640.0 * depth]], 16, axis=1), rtol=1e-6)

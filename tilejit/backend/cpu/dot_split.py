@@ -1,0 +1,272 @@
+"""Dots of a few rows of floats with a matrix of int8 or bf16, on the dot unit of that type.
+
+The rows are split into two parts that the unit multiplies (``split_rows``), the matrix stays as it is: it is
+not converted, and most of the work of a dot with few rows is reading it. The precision is that of 16 bits of
+the largest element of a row, which ``input_precision`` must allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tilejit.backend.cpu import split_tiles
+from tilejit.backend.cpu.dot_plan import DotShape, split_evenly
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index
+from tilejit.backend.cpu.operand import Operand, is_unit, static
+from tilejit.backend.cpu.pack import emit_pack
+from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
+from tilejit.backend.cpu.split_rows import (
+    DEEPEST,
+    LANES,
+    VECTOR_BYTES,
+    SplitRows,
+    SplitUnit,
+    emit_split,
+    padded_depth,
+    rows_bytes,
+    rows_in,
+)  # fmt: skip
+from tilejit.backend.cpu.values import I8
+from tilejit.ir.types import BF16, FP32, INT8
+from tilejit.ops import InputPrecision
+from tilejit.target.cpu import CpuTarget
+
+MOST_ROWS = 64
+"""More rows are worth converting the matrix for."""
+_INNER_ROWS, _OUTER_ROWS = 1, 2
+_UNITS = {
+    (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
+    (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
+    (BF16, InputPrecision.BF16X3): SplitUnit.BF16,
+}
+_TILE_FEATURES = {SplitUnit.INT8: "amx-int8", SplitUnit.BF16: "amx-bf16"}
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k."""
+
+    unit: SplitUnit
+    inner: bool
+    tiles: bool
+
+
+def plan_split_dot(
+    shape: DotShape, a: Operand, b: Operand, c: Operand, precision: InputPrecision, target: CpuTarget
+) -> SplitPlan | None:
+    """The plan that ``emit_split_dot`` may follow for a dot, None where it is to be computed as floats."""
+    unit = _UNITS.get((b.dtype, precision))
+    if (
+        unit is None
+        or a.dtype != FP32
+        or c.dtype != FP32
+        or shape.m > MOST_ROWS
+        or not is_unit(c.column_stride)
+    ):
+        return None
+    is_inner = is_unit(b.row_stride)
+    if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
+        return None
+    depth = min(shape.k, DEEPEST)
+    is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
+    if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner):
+        return SplitPlan(unit, is_inner, tiles=True)
+    # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
+    return (
+        SplitPlan(unit, is_inner, tiles=False)
+        if unit is SplitUnit.INT8 and target.has("avx512vnni")
+        else None
+    )
+
+
+def emit_split_dot(
+    builder: ir.IRBuilder,
+    shape: DotShape,
+    plan: SplitPlan,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    target: CpuTarget,
+    *,
+    zero_init: bool = False,
+    fetch: FetchTile | None = None,
+) -> None:
+    """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten. See ``plan_split_dot``."""
+    strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        values = zip(strides, arguments[3:], strict=True)
+        known = [stride if isinstance(stride, int) else value for stride, value in values]
+        driver = _Driver(
+            inner,
+            shape,
+            plan,
+            Operand(arguments[0], a.dtype, known[0], known[1]),
+            Operand(arguments[1], b.dtype, known[2], known[3]),
+            Operand(arguments[2], c.dtype, known[4], 1),
+            target,
+            zero_init,
+            own_fetch,
+        )
+        driver.emit()
+
+    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    flags = ".tiles" * plan.tiles + ".zero" * zero_init
+    name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{text}{flags}"
+    values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides)]
+    call_fetching(builder, name, values, fetch, build)
+
+
+class _Driver:
+    """The loops around the micro-kernels, emitted into the function of one dot."""
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        shape: DotShape,
+        plan: SplitPlan,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        target: CpuTarget,
+        zero_init: bool,
+        fetch: FetchTile | None,
+    ) -> None:
+        self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
+        self.a, self.b, self.c = a, b, c
+        self.zero_init, self.fetch = zero_init, fetch
+        unit, self.depth = plan.unit, min(DEEPEST, shape.k)
+        together = split_tiles.ROWS if plan.tiles else shape.m
+        self.groups = -(-shape.m // together)  # of rows that are split together
+        self.group_bytes = rows_bytes(unit, together, self.depth)
+        self.together = together
+        self.rows_scratch = self._stack(self.groups * self.group_bytes)
+        panel_bytes = padded_depth(unit, self.depth) * group_columns(unit) * unit.element.itemsize
+        needs_panel = not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
+        self.panel = self._stack(panel_bytes) if needs_panel else None
+        if plan.tiles:
+            self.sums = self._stack(unit.per_word * split_tiles.TILE_BYTES)
+        if plan.tiles and plan.inner:
+            self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
+            self.turned = self._stack(self.groups * self.turned_bytes)
+
+    def emit(self) -> None:
+        """Blocks of k one after the other, each split anew: a block has a scale of its own."""
+        builder, a = self.builder, self._rows_of_floats()
+        for first in range(0, self.shape.k, self.depth):
+            size = min(self.depth, self.shape.k - first)
+            rows = [
+                rows_in(
+                    builder,
+                    self.plan.unit,
+                    self.together,
+                    size,
+                    self._place(self.rows_scratch, i, self.group_bytes),
+                )
+                for i in range(self.groups)
+            ]
+            for number, group in enumerate(rows):
+                top = number * self.together
+                count = min(self.together, self.shape.m - top)
+                emit_split(builder, a.at(builder, top, first), group, count, for_columns=not self.plan.inner)
+                if self.plan.tiles and self.plan.inner:
+                    split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
+            accumulate = first > 0 or not self.zero_init
+            multiply = self._inner if self.plan.inner else self._outer
+            multiply(rows, self.b.at(builder, first, 0), accumulate, self.fetch if first == 0 else None)
+
+    def _stack(self, size_bytes: int) -> ir.Value:
+        buffer = self.builder.alloca(ir.ArrayType(I8, size_bytes))
+        buffer.align = VECTOR_BYTES
+        return buffer
+
+    def _place(self, start: ir.Value, number: int, size_bytes: int) -> ir.Value:
+        return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)
+
+    def _rows_of_floats(self) -> Operand:
+        """A with elements side by side."""
+        if is_unit(self.a.column_stride):
+            return self.a
+        copy = Operand(self._stack(4 * self.shape.m * self.shape.k), FP32, self.shape.k, 1)
+        emit_pack(self.builder, self.a, copy, self.shape.m, self.shape.k, self.target)
+        return copy
+
+    def _inner(
+        self, rows: Sequence[SplitRows], b: Operand, accumulate: bool, fetch: FetchTile | None
+    ) -> None:
+        builder, n = self.builder, self.shape.n
+        for number, group in enumerate(rows if self.plan.tiles else []):
+            top = number * self.together
+            split_tiles.call_inner_tiles(
+                builder, group, min(self.together, self.shape.m - top),
+                self._place(self.turned, number, self.turned_bytes), self.sums, b, self.c.at(builder, top, 0),
+                n, accumulate=accumulate, fetch=fetch if number == 0 else None,
+            )  # fmt: skip
+        for first, size in [] if self.plan.tiles else self._row_blocks(_INNER_ROWS):
+            call_inner(
+                builder, rows[0].at(builder, first), size, b, self.c.at(builder, first, 0), n,
+                accumulate=accumulate, fetch=fetch if first == 0 else None,
+            )  # fmt: skip
+
+    def _row_blocks(self, largest: int) -> list[tuple[int, int]]:
+        """First row and size of each block."""
+        found, first = [], 0
+        for blocks in split_evenly(self.shape.m, largest):
+            for _ in range(blocks.count):
+                found.append((first, blocks.size))
+                first += blocks.size
+        return found
+
+    def _outer(
+        self, rows: Sequence[SplitRows], b: Operand, accumulate: bool, fetch: FetchTile | None
+    ) -> None:
+        """Blocks of columns: interleaved where that serves several blocks of rows."""
+        builder, width = self.builder, group_columns(self.plan.unit)
+        whole, rest = divmod(self.shape.n, width)
+        parts = whole + bool(rest)
+
+        def group(i: ir.Value, _: Sequence[ir.Value], columns: int = width) -> list[ir.Value]:
+            first = builder.mul(i, index(width))
+            part = None if fetch is None else fetch.share(builder, i, parts)
+            self._outer_block(
+                rows, b.at(builder, 0, first), self.c.at(builder, 0, first), columns, accumulate, part
+            )
+            return []
+
+        emit_loop(builder, whole, [], group)
+        if rest:
+            group(index(whole), [], rest)
+
+    def _outer_block(
+        self,
+        rows: Sequence[SplitRows],
+        b: Operand,
+        c: Operand,
+        columns: int,
+        accumulate: bool,
+        fetch: FetchTile | None,
+    ) -> None:
+        builder, plan = self.builder, self.plan
+        source = b
+        if self.panel is not None:
+            words = rows[0].padded if plan.tiles else rows[0].k
+            call_pack(
+                builder, plan.unit, b, rows[0].k, columns, self.panel, unsigned=not plan.tiles,
+                words=-(-words // plan.unit.per_word), fetch=fetch,
+            )  # fmt: skip
+            source, fetch = Operand(self.panel, b.dtype, 0, 1), None
+        for number, group in enumerate(rows if plan.tiles else []):
+            top = number * self.together
+            split_tiles.call_outer_tiles(
+                builder, group, min(self.together, self.shape.m - top), source.pointer, self.sums,
+                c.at(builder, top, 0), columns, accumulate=accumulate,
+            )  # fmt: skip
+        for row, size in [] if plan.tiles else self._row_blocks(_OUTER_ROWS):
+            call_outer(
+                builder, rows[0].at(builder, row), size, source, c.at(builder, row, 0), columns,
+                packed=self.panel is not None, accumulate=accumulate, fetch=fetch if row == 0 else None,
+            )  # fmt: skip

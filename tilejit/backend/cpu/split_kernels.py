@@ -1,0 +1,406 @@
+"""Micro-kernels that multiply split rows (``split_rows``) by a matrix of the dot unit's own element type.
+
+``inner``: the matrix is contiguous along k. Sixteen columns at a time, the products of each stay in a vector
+of their own, and all are summed across lanes together. ``outer``: its rows are contiguous. Rows are
+interleaved so that a word holds the elements of one column that follow each other along k; a block of columns
+comes in an order of its own, which the sums are put back from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index
+from tilejit.backend.cpu.operand import Operand, load_vector, static
+from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks
+from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
+from tilejit.backend.cpu.values import (
+    F32,
+    I1,
+    I8,
+    I32,
+    POINTER,
+    intrinsic,
+    number,
+    splat,
+    unset_lanes,
+    vector_of,
+)  # fmt: skip
+from tilejit.ir.types import FP32
+
+COLUMNS = 16
+_INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a micro-kernel is made for: ``rows`` rows at a time, ``columns`` columns.
+
+    Units: strides in elements; None where known only at run time.
+    """
+
+    unit: SplitUnit
+    rows: int
+    columns: int
+    k: int
+    b_stride: int | None
+    c_stride: int | None
+    accumulate: bool
+
+    def name(self, form: str) -> str:
+        strides = "x".join("r" if s is None else str(s) for s in (self.b_stride, self.c_stride))
+        return (
+            f"tilejit.dot.split.{form}.{self.unit.value}.{self.rows}x{self.columns}x{self.k}.{strides}"
+            f"{'.add' * self.accumulate}"
+        )
+
+
+def group_columns(unit: SplitUnit) -> int:
+    """Columns that one vector of a row-major matrix holds: the block of the outer form."""
+    return unit.vector_elements
+
+
+def call_inner(
+    builder: ir.IRBuilder, rows: SplitRows, count: int, b: Operand, c: Operand, n: int, *,
+    accumulate: bool, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """Call the inner form on ``count`` rows and n columns of ``b``, whose column stride is their distance."""
+    kernel = Kernel(rows.unit, count, n, rows.k, static(b.column_stride), static(c.row_stride), accumulate)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
+        own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
+        own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
+        _inner_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
+
+    values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
+    call_fetching(builder, kernel.name("inner"), values, fetch, build)
+
+
+def call_outer(
+    builder: ir.IRBuilder, rows: SplitRows, count: int, b: Operand, c: Operand, columns: int, *,
+    packed: bool, accumulate: bool, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """Call the outer form on ``count`` rows and one block of columns, packed or as rows of the matrix."""
+    stride = None if packed else static(b.row_stride)
+    kernel = Kernel(rows.unit, count, columns, rows.k, stride, static(c.row_stride), accumulate)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
+        own_b = Operand(b_pointer, b.dtype, b_stride if stride is None else stride, 1)
+        own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
+        _outer_block(inner, kernel, own_rows, own_b, own_c, packed, own_fetch)
+
+    form = "outer.packed" if packed else "outer"
+    values = [*rows.values, b.pointer, c.pointer, index(b.row_stride), index(c.row_stride)]
+    call_fetching(builder, kernel.name(form), values, fetch, build)
+
+
+def call_pack(
+    builder: ir.IRBuilder, unit: SplitUnit, b: Operand, k: int, columns: int, into: ir.Value, *,
+    unsigned: bool, words: int, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """Interleave k rows of one block of columns into scratch, as ``packed`` outer kernels read them.
+
+    ``words``: down to how many words along k; those past the end are zero. ``unsigned``: bytes plus 128.
+    """
+    fixed = static(b.row_stride)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        pointer, target, row_stride = arguments
+        source = Operand(pointer, b.dtype, row_stride if fixed is None else fixed, 1)
+        whole, rest = divmod(k, unit.per_word)
+
+        def store(word: ir.Value, vectors: Sequence[ir.Value]) -> None:
+            for number_, vector in enumerate(vectors):
+                position = inner.add(inner.mul(word, index(unit.per_word)), index(number_))
+                place = inner.gep(target, [inner.mul(position, index(VECTOR_BYTES))], source_etype=I8)
+                inner.store(vector, place, align=VECTOR_BYTES)
+
+        def step(word: ir.Value, _: Sequence[ir.Value], live: int = unit.per_word) -> list[ir.Value]:
+            if own_fetch is not None:
+                own_fetch.emit_part(inner, word, -(-k // unit.per_word))
+            store(word, _interleaved(inner, unit, source, word, columns, live, unsigned))
+            return []
+
+        emit_loop(inner, whole, [], step)
+        if rest:
+            step(index(whole), [], rest)
+        for word in range(whole + bool(rest), words):
+            store(index(word), [number(_INTEGERS, 0)] * unit.per_word)
+
+    name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{fixed or 'r'}{'.unsigned' * unsigned}"
+    call_fetching(builder, name, [b.pointer, into, index(b.row_stride)], fetch, build)
+
+
+def _multiply(builder: ir.IRBuilder, memory: ir.Value, row: ir.Value, total: ir.Value) -> ir.Value:
+    """total + the products of the unsigned bytes of ``memory`` and the signed ones of ``row``, by words."""
+    return intrinsic(builder, "llvm.x86.avx512.vpdpbusd.512", _INTEGERS, [total, memory, row])
+
+
+def _load_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
+    """A vector of the matrix as words; elements from ``live`` on are zero."""
+    loaded = load_vector(builder, place, unit.element, unit.vector_elements, unit.element, live)
+    return builder.bitcast(loaded, _INTEGERS)
+
+
+def _as_unsigned(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
+    """Bytes plus 128."""
+    return builder.xor(words, number(_INTEGERS, 0x80808080))
+
+
+# Inner form
+
+
+def _inner_blocks(
+    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None
+) -> None:
+    whole, rest = divmod(kernel.columns, COLUMNS)
+
+    def block(i: ir.Value, _: Sequence[ir.Value], count: int = COLUMNS) -> list[ir.Value]:
+        first = builder.mul(i, index(COLUMNS))
+        fetching = None if fetch is None else (fetch, first, kernel.columns)
+        _inner_block(builder, kernel, rows, b.at(builder, 0, first), c.at(builder, 0, first), count, fetching)
+        return []
+
+    emit_loop(builder, whole, [], block)
+    if rest:
+        block(index(whole), [], rest)
+
+
+def _inner_block(
+    builder: ir.IRBuilder,
+    kernel: Kernel,
+    rows: SplitRows,
+    b: Operand,
+    c: Operand,
+    columns: int,
+    fetching: tuple[FetchTile, ir.Value, int] | None,
+) -> None:
+    """``columns`` columns: their sums, one vector a row."""
+
+    def products(column: int) -> list[ir.Value]:
+        if fetching is not None:
+            fetch, first, parts = fetching
+            fetch.emit_part(builder, builder.add(first, index(column)), parts)
+        return _column_products(builder, kernel, rows, b.at(builder, 0, column))
+
+    def tree(level: int, first: int) -> list[ir.Value] | None:
+        """The sums of 2 ** level columns, for each row: as early as their parts are there."""
+        if first >= columns:
+            return None
+        if level == 0:
+            return products(first)
+        left, right = tree(level - 1, first), tree(level - 1, first + (1 << (level - 1)))
+        assert left is not None
+        others = right or [unset_lanes(left[0].type.element, LANES)] * kernel.rows
+        return [
+            sum_pair(builder, x, y, level - 1, 32, builder.add) for x, y in zip(left, others, strict=True)
+        ]
+
+    sums = tree(COLUMNS.bit_length() - 1, 0)
+    assert sums is not None
+    for row, total in enumerate(sums):
+        finish_row(builder, rows, row, total, c.at(builder, row, 0).pointer, columns, kernel.accumulate)
+
+
+def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand) -> list[ir.Value]:
+    """For each row the products with one column, summed down to a vector."""
+    unit, size = kernel.unit, kernel.unit.vector_elements
+    words = [
+        _as_unsigned(
+            builder, _load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start))
+        )
+        for start in range(0, kernel.k, size)
+    ]
+    result = []
+    for row in range(kernel.rows):
+        sums = _starts(builder, rows.at(builder, row))
+        for step, memory in enumerate(words):
+            place = rows.at(builder, row, step * size)
+            for part, pointer in enumerate((place.high, place.low)):
+                vector = builder.load(pointer, typ=_INTEGERS, align=4)
+                sums[part] = _multiply(builder, memory, vector, sums[part])
+        result.append(join(builder, unit, sums))
+    return result
+
+
+def _starts(builder: ir.IRBuilder, rows: SplitRows) -> list[ir.Value]:
+    """What the sums of the high and of the low part of a row begin with."""
+    return [number(_INTEGERS, 0), builder.load(rows.starts, typ=_INTEGERS, align=4)]
+
+
+def join(builder: ir.IRBuilder, unit: SplitUnit, sums: Sequence[ir.Value]) -> ir.Value:
+    """The sum of the products from those of the parts."""
+    if unit is SplitUnit.BF16:
+        return builder.fadd(sums[0], sums[1])
+    return builder.add(builder.shl(sums[0], number(_INTEGERS, 8)), sums[1])
+
+
+def finish_row(
+    builder: ir.IRBuilder,
+    rows: SplitRows,
+    row: int,
+    total: ir.Value,
+    place: ir.Value,
+    live: int,
+    accumulate: bool,
+) -> None:
+    """Scale the sums of a row and store the first ``live`` to C, or add them to what is there."""
+    start = load_vector(builder, place, FP32, LANES, FP32, live) if accumulate else None
+    value = total
+    if rows.unit is SplitUnit.INT8:
+        factor = splat(builder, builder.load(rows.at(builder, row).scales, typ=F32, align=4), LANES)
+        value = builder.sitofp(total, _FLOATS)
+        if start is not None:
+            value = intrinsic(builder, "llvm.fma", _FLOATS, [value, factor, start], [_FLOATS])
+        else:
+            value = builder.fmul(value, factor)
+    elif start is not None:
+        value = builder.fadd(start, value)
+    if live == LANES:
+        builder.store(value, place, align=4)
+        return
+    mask = ir.Constant(ir.VectorType(I1, LANES), [lane < live for lane in range(LANES)])
+    operands = [value, place, ir.Constant(I32, 4), mask]
+    intrinsic(builder, "llvm.masked.store", ir.VoidType(), operands, [_FLOATS, POINTER])
+
+
+# Outer form
+
+
+def _outer_block(
+    builder: ir.IRBuilder,
+    kernel: Kernel,
+    rows: SplitRows,
+    b: Operand,
+    c: Operand,
+    packed: bool,
+    fetch: FetchTile | None,
+) -> None:
+    unit = kernel.unit
+    starts = [
+        start
+        for row in range(kernel.rows)
+        for _ in range(unit.per_word)
+        for start in _starts(builder, rows.at(builder, row))
+    ]
+    whole, rest = divmod(kernel.k, unit.per_word)
+
+    def step(word: ir.Value, sums: Sequence[ir.Value], live: int = unit.per_word) -> list[ir.Value]:
+        if fetch is not None:
+            fetch.emit_part(builder, word, -(-kernel.k // unit.per_word))
+        if packed:
+            vectors = _packed_words(builder, unit, b.pointer, word)
+        else:
+            vectors = _interleaved(builder, unit, b, word, kernel.columns, live, unsigned=True)
+        result = list(sums)
+        for row in range(kernel.rows):
+            place = rows.at(builder, row, builder.mul(word, index(unit.per_word)))
+            parts = [
+                splat(builder, builder.load(pointer, typ=I32, align=4), LANES)
+                for pointer in (place.high, place.low)
+            ]
+            for number_, vector in enumerate(vectors):
+                for part, factor in enumerate(parts):
+                    at = 2 * (row * len(vectors) + number_) + part
+                    result[at] = _multiply(builder, vector, factor, result[at])
+        return result
+
+    sums = emit_loop(builder, whole, starts, step)
+    if rest:
+        sums = step(index(whole), sums, rest)
+    joined = [join(builder, unit, sums[i : i + 2]) for i in range(0, len(sums), 2)]
+    for row in range(kernel.rows):
+        own = joined[row * unit.per_word : (row + 1) * unit.per_word]
+        for number_, total in enumerate(natural_order(builder, own)):
+            live = min(LANES, kernel.columns - number_ * LANES)
+            if live > 0:
+                place = c.at(builder, row, number_ * LANES).pointer
+                finish_row(builder, rows, row, total, place, live, kernel.accumulate)
+
+
+def _packed_words(
+    builder: ir.IRBuilder, unit: SplitUnit, pointer: ir.Value, word: ir.Value
+) -> list[ir.Value]:
+    step = builder.mul(word, index(unit.per_word * VECTOR_BYTES))
+    base = builder.gep(pointer, [step], source_etype=I8)
+    places = [builder.gep(base, [index(i * VECTOR_BYTES)], source_etype=I8) for i in range(unit.per_word)]
+    return [builder.load(place, typ=_INTEGERS, align=VECTOR_BYTES) for place in places]
+
+
+def _interleaved(
+    builder: ir.IRBuilder,
+    unit: SplitUnit,
+    b: Operand,
+    word: ir.Value,
+    columns: int,
+    live: int,
+    unsigned: bool,
+) -> list[ir.Value]:
+    """The rows of one step along k as words; block l of vector j holds the columns 4 * (per_word * l + j) + 0
+    to 3.
+    """
+    first = b.at(builder, builder.mul(word, index(unit.per_word)), 0)
+    bits, lanes = unit.element.bits, unit.vector_elements
+    zero = number(_INTEGERS, 0)
+    vectors = [
+        _load_words(builder, unit, first.at(builder, row, 0).pointer, columns) if row < live else zero
+        for row in range(unit.per_word)
+    ]
+    while bits < 32:
+        type_ = vector_of(ir.IntType(bits), lanes)
+        per_block = 128 // bits
+        merged: list[ir.Value] = []
+        # Pairs of neighbours first, then pairs of pairs: low halves of blocks, then high ones.
+        groups = [vectors] if bits == 16 else [vectors[:2], vectors[2:]]
+        halves = []
+        for group in groups:
+            low, high = (
+                _unpack(
+                    builder, builder.bitcast(group[0], type_), builder.bitcast(group[-1], type_), per_block, h
+                )
+                for h in (0, 1)
+            )
+            halves.append((low, high))
+        if bits == 16:
+            merged = list(halves[0])
+        else:
+            wide = vector_of(ir.IntType(16), lanes // 2)
+            pairs = [[builder.bitcast(v, wide) for v in half] for half in halves]
+            merged = [
+                _unpack(builder, pairs[0][half], pairs[1][half], per_block // 2, part)
+                for half in (0, 1)
+                for part in (0, 1)
+            ]
+            bits = 16
+        vectors = [builder.bitcast(vector, _INTEGERS) for vector in merged]
+        bits *= 2
+    return [_as_unsigned(builder, vector) if unsigned else vector for vector in vectors]
+
+
+def _unpack(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, per_block: int, half: int) -> ir.Value:
+    """Interleave the low or high halves of the 128-bit blocks of two vectors."""
+    count = x.type.count
+    mask: list[int] = []
+    for block in range(0, count, per_block):
+        start = block + half * (per_block // 2)
+        for lane in range(start, start + per_block // 2):
+            mask += [lane, lane + count]
+    return shuffle(builder, x, y, mask)
+
+
+def natural_order(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> list[ir.Value]:
+    """Undo the order of columns that ``_interleaved`` gives."""
+    if len(vectors) == 4:
+        return transpose_blocks(builder, vectors, 4)
+    x, y = vectors
+    masks = [[block * 4 + lane + side * LANES for block in blocks for side in (0, 1) for lane in range(4)]
+             for blocks in ((0, 1), (2, 3))]  # fmt: skip
+    return [shuffle(builder, x, y, mask) for mask in masks]

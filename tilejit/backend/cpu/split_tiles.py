@@ -1,0 +1,211 @@
+"""Split rows (``split_rows``) times a matrix on the tiles of AMX.
+
+Eight rows at a time fill a tile: their high parts above their low ones. Where the matrix is contiguous along
+k, sixteen of its columns are a tile as they lie in memory, and the rows are turned round once; the sums come
+out turned round too. Where its rows are contiguous, they are interleaved as for the other dot units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import Operand, static
+from tilejit.backend.cpu.shuffles import transpose_square
+from tilejit.backend.cpu.split_kernels import finish_row, join, natural_order
+from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
+from tilejit.backend.cpu.values import F32, I8, I32, POINTER, intrinsic, vector_of
+from tilejit.ir.types import FP32
+
+ROWS = 8
+"""Rows whose two parts fill a tile."""
+TILE_BYTES = 16 * VECTOR_BYTES
+_RESIDENT = 4
+"""Tiles of the rows that stay in registers: what four tiles of sums and columns leave of eight."""
+_PREFIX = "tilejit.dot.tiles.split"
+
+
+def call_turn(builder: ir.IRBuilder, rows: SplitRows, into: ir.Value) -> None:
+    """Turn eight split rows round: word w of all parts, in order, becomes line w of ``into``."""
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        row_bytes = rows.padded * rows.unit.element.itemsize
+
+        def step(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            start = inner.gep(arguments[0], [inner.mul(i, index(VECTOR_BYTES))], source_etype=I8)
+            lines = [_load_line(inner, start, row * row_bytes, F32) for row in range(2 * ROWS)]
+            target = inner.gep(arguments[1], [inner.mul(i, index(TILE_BYTES))], source_etype=I8)
+            for number, line in enumerate(transpose_square(inner, lines, 32)):
+                place = inner.gep(target, [index(number * VECTOR_BYTES)], source_etype=I8)
+                inner.store(line, place, align=VECTOR_BYTES)
+            return []
+
+        emit_loop(inner, _steps(rows), [], step)
+
+    name = f"{_PREFIX}.turn.{rows.unit.value}.{rows.k}"
+    function = internal_function(builder.module, name, [POINTER, POINTER], build)
+    builder.call(function, [rows.high, into])
+
+
+def call_inner_tiles(
+    builder: ir.IRBuilder, rows: SplitRows, count: int, turned: ir.Value, scratch: ir.Value, b: Operand,
+    c: Operand, n: int, *, accumulate: bool, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """C += rows * B for ``count`` rows; n columns of B, a multiple of 16, and k whole tiles.
+
+    ``turned``: what ``call_turn`` made of the rows; ``scratch`` takes a tile.
+    """
+    b_stride, c_stride = static(b.column_stride), static(c.row_stride)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        scales, turned_, scratch_, b_pointer, c_pointer, b_step, c_step = arguments
+        own_b = Operand(b_pointer, b.dtype, 1, b_step if b_stride is None else b_stride)
+        own_c = Operand(c_pointer, FP32, c_step if c_stride is None else c_stride, 1)
+        steps = _steps(rows)
+        resident = steps <= _RESIDENT
+        for number in range(steps if resident else 0):
+            _tile(
+                inner, "tileloadd64", 4 + number, _offset(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
+            )
+        b_bytes = inner.mul(index(own_b.column_stride), index(b.dtype.itemsize))
+
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, scales, scales, scales, scales)
+
+        def blocks(i: ir.Value, _: Sequence[ir.Value], together: int = 2, start: int = 0) -> list[ir.Value]:
+            """Tiles of columns next to each other, whose products do not wait for each other."""
+            first = inner.add(inner.mul(i, index(together * LANES)), index(start))
+            for block in range(together):
+                intrinsic(inner, "llvm.x86.tilezero", ir.VoidType(), [ir.Constant(I8, block)])
+            for number in range(steps):
+                if not resident:
+                    _tile(inner, "tileloadd64", 4, _offset(inner, turned_, number * TILE_BYTES), VECTOR_BYTES)
+                for block in range(together):
+                    depth = number * rows.unit.vector_elements
+                    place = own_b.at(inner, depth, inner.add(first, index(block * LANES))).pointer
+                    _tile(inner, "tileloadd64", 2 + block, place, b_bytes)
+                    _product(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
+            for block in range(together):
+                _tile(
+                    inner, "tilestored64", block, _offset(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
+                )
+            for block in range(together):
+                position = inner.add(first, index(block * LANES))
+                part = None if own_fetch is None else (own_fetch, position, n)
+                sums = _offset(inner, scratch_, block * TILE_BYTES)
+                _store_turned(inner, own_rows, count, sums, own_c.at(inner, 0, position), accumulate, part)
+            return []
+
+        emit_loop(inner, n // (2 * LANES), [], blocks)
+        if n % (2 * LANES):
+            blocks(index(0), [], 1, n - LANES)
+
+    strides = "x".join("r" if s is None else str(s) for s in (b_stride, c_stride))
+    name = f"{_PREFIX}.inner.{rows.unit.value}.{count}x{n}x{rows.k}.{strides}{'.add' * accumulate}"
+    values = [rows.scales, turned, scratch, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
+    call_fetching(builder, name, values, fetch, build)
+
+
+def call_outer_tiles(
+    builder: ir.IRBuilder, rows: SplitRows, count: int, panel: ir.Value, scratch: ir.Value, c: Operand,
+    columns: int, *, accumulate: bool,
+) -> None:  # fmt: skip
+    """C += rows * B for ``count`` rows and a block of columns, interleaved in ``panel`` down to whole tiles.
+
+    ``scratch`` takes as many tiles as a word has elements.
+    """
+    c_stride, unit = static(c.row_stride), rows.unit
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], _: FetchTile | None) -> None:
+        parts, scales, panel_, scratch_, c_pointer, c_step = arguments
+        own_c = Operand(c_pointer, FP32, c_step if c_stride is None else c_stride, 1)
+        own_rows = SplitRows(unit, rows.m, rows.k, parts, parts, scales, scales)
+        for number in range(unit.per_word):
+            intrinsic(inner, "llvm.x86.tilezero", ir.VoidType(), [ir.Constant(I8, number)])
+        line = unit.per_word * VECTOR_BYTES
+
+        def step(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            place = inner.gep(parts, [inner.mul(i, index(VECTOR_BYTES))], source_etype=I8)
+            _tile(inner, "tileloadd64", 4, place, rows.padded * unit.element.itemsize)
+            start = inner.gep(panel_, [inner.mul(i, index(LANES * line))], source_etype=I8)
+            for number in range(unit.per_word):
+                _tile(
+                    inner, "tileloadd64", 5 + number % 3, _offset(inner, start, number * VECTOR_BYTES), line
+                )
+                _product(inner, unit, number, 4, 5 + number % 3)
+            return []
+
+        emit_loop(inner, _steps(rows), [], step)
+        for number in range(unit.per_word):
+            _tile(inner, "tilestored64", number, _offset(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES)
+        for row in range(count):
+            sums = [_joined(inner, unit, scratch_, number, row) for number in range(unit.per_word)]
+            for number, total in enumerate(natural_order(inner, sums)):
+                live = min(LANES, columns - number * LANES)
+                if live > 0:
+                    place = own_c.at(inner, row, number * LANES).pointer
+                    finish_row(inner, own_rows, row, total, place, live, accumulate)
+
+    name = f"{_PREFIX}.outer.{unit.value}.{count}x{columns}x{rows.k}.{c_stride or 'r'}{'.add' * accumulate}"
+    values = [rows.high, rows.scales, panel, scratch, c.pointer, index(c.row_stride)]
+    call_fetching(builder, name, values, None, build)
+
+
+def _steps(rows: SplitRows) -> int:
+    """Tiles along k."""
+    return rows.padded // rows.unit.vector_elements
+
+
+def _tile(
+    builder: ir.IRBuilder, name: str, register: int, place: ir.Value, row_bytes: int | ir.Value
+) -> None:
+    operands = [ir.Constant(I8, register), place, index(row_bytes)]
+    intrinsic(builder, f"llvm.x86.{name}", ir.VoidType(), operands)
+
+
+def _product(builder: ir.IRBuilder, unit: SplitUnit, sums: int, a: int, b: int) -> None:
+    name = "llvm.x86.tdpbssd" if unit is SplitUnit.INT8 else "llvm.x86.tdpbf16ps"
+    intrinsic(builder, name, ir.VoidType(), [ir.Constant(I8, register) for register in (sums, a, b)])
+
+
+def _offset(builder: ir.IRBuilder, pointer: ir.Value, size_bytes: int) -> ir.Value:
+    return builder.gep(pointer, [index(size_bytes)], source_etype=I8)
+
+
+def _load_line(builder: ir.IRBuilder, pointer: ir.Value, offset: int, element: ir.Type) -> ir.Value:
+    """A line of a tile as 16 lanes."""
+    return builder.load(_offset(builder, pointer, offset), typ=vector_of(element, LANES), align=4)
+
+
+def _sum_type(unit: SplitUnit) -> ir.Type:
+    return I32 if unit is SplitUnit.INT8 else F32
+
+
+def _joined(builder: ir.IRBuilder, unit: SplitUnit, scratch: ir.Value, tile: int, row: int) -> ir.Value:
+    """The sums of a row from those of its high and low part."""
+    offsets = [tile * TILE_BYTES + line * VECTOR_BYTES for line in (row, ROWS + row)]
+    return join(builder, unit, [_load_line(builder, scratch, offset, _sum_type(unit)) for offset in offsets])
+
+
+def _store_turned(
+    builder: ir.IRBuilder,
+    rows: SplitRows,
+    count: int,
+    scratch: ir.Value,
+    c: Operand,
+    accumulate: bool,
+    fetching: tuple[FetchTile, ir.Value, int] | None,
+) -> None:
+    """Turn the sums of sixteen columns round, and store those of each row."""
+    lines = []
+    for line in range(LANES):
+        if fetching is not None:
+            fetch, first, parts = fetching
+            fetch.emit_part(builder, builder.add(first, index(line)), parts)
+        lines.append(_load_line(builder, scratch, line * VECTOR_BYTES, _sum_type(rows.unit)))
+    turned = transpose_square(builder, lines, 32)
+    for row in range(count):
+        total = join(builder, rows.unit, [turned[row], turned[ROWS + row]])
+        finish_row(builder, rows, row, total, c.at(builder, row, 0).pointer, LANES, accumulate)
