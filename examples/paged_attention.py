@@ -4,9 +4,12 @@ The cache is a pool of pages ``[num_blocks, block_size, Hkv, D]``; a block table
 sequence in order, so pages may lie anywhere, be shared by sequences, and be filled in part. Queries of all
 sequences are concatenated ("ragged"): one token each in decode, many in prefill.
 
-Algorithm. One program owns one KV head of one block of query tokens. The G query heads that share a KV head
-are packed into the rows of one query tile (row = token * G + head), so that each page is read once for all
-of them. The program walks the keys in tiles with the online softmax, in fp32.
+Algorithm. The G query heads that share a KV head are packed into the rows of one query tile (row = token * G
++ head), so that each page is read once for all of them. A program walks the keys in tiles with the online
+softmax, in fp32. In decode it owns all KV heads of a sequence, or as many as have small enough tiles, so that
+pages are read as they lie in memory; in prefill it owns one KV head of one block of query tokens. Where
+sequences are too few, or too unlike in length, to keep all threads busy, the keys of a sequence are dealt out
+to several programs, and a second kernel puts their parts together.
 
 int8 pages hold ``(x + offset) * scale`` with a scale and an offset per channel, for K and V separately.
 Nothing of that touches the cache elements one by one; it is exact algebra on the small side of each
@@ -20,8 +23,10 @@ weights p that sum to l,
 
     sum_j p_j * (v8_j + off) * sc / l = (sum_j p_j * v8_j / l + off) * sc
 
-goes into the epilogue. The inner loop is left with int8 -> fp32 and two products. In fp32, adding V's offset
-after the sum loses bits only where the offset is large beside the spread of the stored values.
+goes into the epilogue. The inner loop is left with int8 -> fp32 and two products, which for 16-bit outputs
+may be computed with 16 bits of Q and of the weights (``int8x2``): then int8 elements are not converted at
+all. In fp32, adding V's offset after the sum loses bits only where the offset is large beside the spread of
+the stored values.
 
     python examples/paged_attention.py --help
 """
@@ -33,21 +38,28 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+from paged_arguments import check_arrays, check_out, check_table, query_lengths
 from serving_batch import Batch, Quantisation, largest_error, make_batch, reference
 
 import tilejit
 import tilejit.language as tl
 
 Array = NDArray[np.generic]
-FLOAT_DTYPES = tuple(np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32))
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 # Below every score but -inf: exp2(-inf - LOWEST) is 0 and never NaN.
 LOWEST = tl.constexpr(-3.0e38)
+
+MOST_TILE_BYTES = 64 * 1024
+"""Of the keys that a program multiplies at a time: those, the values and the next of both fit in 256 KB."""
+PARTS_A_THREAD = 4
+"""Programs for each thread that are enough to keep all busy to the end."""
+FEWEST_TILES = 8
+"""Tiles of keys that are worth a program of their own."""
 
 
 @tilejit.kernel
@@ -68,7 +80,7 @@ def _row_offsets(table, start, end, strides, PAGE: tl.constexpr, BLOCK_N: tl.con
 @tilejit.kernel
 def _attend_keys(
     q, k_base, v_base, table, k_strides, v_strides, start, end, last_visible, accumulator, row_max, row_sum,
-    PAGE: tl.constexpr, BLOCK_N: tl.constexpr, D: tl.constexpr, MASKED: tl.constexpr,
+    PAGE: tl.constexpr, BLOCK_N: tl.constexpr, D: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One step of the online softmax, over the keys start .. start + BLOCK_N - 1."""
     keys = start + tl.arange(0, BLOCK_N)
@@ -81,37 +93,52 @@ def _attend_keys(
     else:
         k = tl.load(k_ptrs).to(tl.float32)
         v = tl.load(v_ptrs).to(tl.float32)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+    turned = tl.trans(k) if len(k.shape) == 2 else tl.permute(k, (0, 2, 1))
+    scores = tl.dot(q, turned, input_precision=PRECISION)
     if MASKED:
         visible = (keys[None, :] <= last_visible[:, None]) & (keys[None, :] < end)
         scores = tl.where(visible, scores, -float("inf"))
-    new_max = tl.maximum(row_max, tl.max(scores, axis=1))
-    weights = tl.exp2(scores - new_max[:, None])
+    new_max = tl.maximum(row_max, tl.max(scores, axis=-1))
+    weights = tl.exp2(scores - tl.expand_dims(new_max, -1))
     correction = tl.exp2(row_max - new_max)
-    row_sum = row_sum * correction + tl.sum(weights, axis=1)
-    accumulator = tl.dot(weights, v, accumulator * correction[:, None], input_precision="ieee")
+    row_sum = row_sum * correction + tl.sum(weights, axis=-1)
+    kept = accumulator * tl.expand_dims(correction, -1)
+    accumulator = tl.dot(weights, v, kept, input_precision=PRECISION)
     return accumulator, new_max, row_sum
 
 
 @tilejit.kernel
 def _attend_queries(
-    out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, table,
-    scale, kv_head, q_start, first, q_length, context,
-    GROUP: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr, PAGE: tl.constexpr, D: tl.constexpr,
-    CAUSAL: tl.constexpr,
+    out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr, table,
+    scale, first_head, q_start, first, q_length, context, low, high, split,
+    GROUP: tl.constexpr, HEADS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr,
+    PAGE: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The queries first .. first + BLOCK_Q - 1 of one sequence and all heads of one group."""
+    """The queries first .. first + BLOCK_Q - 1 of one sequence and all heads of HEADS groups, on the keys
+    low .. high - 1.
+
+    Tiles are [rows, ...], with the KV heads as a dimension in front where there are several.
+    """
     rows = tl.arange(0, BLOCK_Q * GROUP)
     token = first + rows // GROUP
-    head = (kv_head * GROUP + rows % GROUP).to(tl.int64)
     channels = tl.arange(0, D)
     in_rows = (token < q_length)[:, None]
     q_token = (q_start + token).to(tl.int64)
-    q_rows = q_token * q_ptr.stride(0) + head * q_ptr.stride(1)
-    q = tl.load(q_ptr + (q_rows[:, None] + channels[None, :]), mask=in_rows, other=0.0).to(tl.float32)
+    in_group = (rows % GROUP).to(tl.int64)
+    if HEADS == 1:
+        kv_head = first_head
+        head = first_head * GROUP + in_group
+        per_row = (BLOCK_Q * GROUP,)
+    else:
+        kv_heads = first_head + tl.arange(0, HEADS).to(tl.int64)
+        kv_head = kv_heads[:, None, None]
+        head = kv_heads[:, None] * GROUP + in_group[None, :]
+        per_row = (HEADS, BLOCK_Q * GROUP)
+    q_rows = tl.expand_dims(q_token * q_ptr.stride(0) + head * q_ptr.stride(1), -1)
+    q = tl.load(q_ptr + (q_rows + channels), mask=in_rows, other=0.0).to(tl.float32)
     q = q * (scale * LOG2_E)
     if k_scale_ptr is not None:
-        q = q * tl.load(k_scale_ptr + kv_head * D + channels)[None, :]
+        q = q * tl.load(k_scale_ptr + (kv_head * D + channels))
 
     # Keys 0 .. last_visible of a row count; steps that end at or before full_end need no mask.
     if CAUSAL:
@@ -127,60 +154,114 @@ def _attend_queries(
     v_base = v_ptr + kv_head * v_ptr.stride(2)
     k_strides = (k_ptr.stride(0), k_ptr.stride(1))
     v_strides = (v_ptr.stride(0), v_ptr.stride(1))
-    accumulator = tl.zeros((BLOCK_Q * GROUP, D), dtype=tl.float32)
-    row_max = tl.full((BLOCK_Q * GROUP,), LOWEST, dtype=tl.float32)
-    row_sum = tl.zeros((BLOCK_Q * GROUP,), dtype=tl.float32)
-    for start in range(0, full_end, BLOCK_N):
+    accumulator = tl.zeros((*per_row, D), dtype=tl.float32)
+    row_max = tl.full(per_row, LOWEST, dtype=tl.float32)
+    row_sum = tl.zeros(per_row, dtype=tl.float32)
+    for start in range(low, tl.minimum(full_end, high), BLOCK_N):
         accumulator, row_max, row_sum = _attend_keys(
             q, k_base, v_base, table, k_strides, v_strides, start, end, last_visible,
-            accumulator, row_max, row_sum, PAGE, BLOCK_N, D, False,
+            accumulator, row_max, row_sum, PAGE, BLOCK_N, D, False, PRECISION,
         )  # fmt: skip
-    for start in range(full_end, end, BLOCK_N):
+    for start in range(tl.maximum(full_end, low), tl.minimum(end, high), BLOCK_N):
         accumulator, row_max, row_sum = _attend_keys(
             q, k_base, v_base, table, k_strides, v_strides, start, end, last_visible,
-            accumulator, row_max, row_sum, PAGE, BLOCK_N, D, True,
+            accumulator, row_max, row_sum, PAGE, BLOCK_N, D, True, PRECISION,
         )  # fmt: skip
 
+    if sums_ptr is not None:
+        part = split.to(tl.int64)
+        stat_ptrs = stats_ptr + (part * stats_ptr.stride(0) + q_token * stats_ptr.stride(2) + head)
+        tl.store(stat_ptrs, row_max, mask=token < q_length)
+        tl.store(stat_ptrs + stats_ptr.stride(1), row_sum, mask=token < q_length)
+        sum_rows = tl.expand_dims(q_token * sums_ptr.stride(1) + head * D, -1)
+        tl.store(sums_ptr + part * sums_ptr.stride(0) + (sum_rows + channels), accumulator, mask=in_rows)
+    else:
+        out = _finished(accumulator, row_sum, v_scale_ptr, v_offset_ptr, kv_head * D + channels)
+        out_rows = tl.expand_dims(q_token * out_ptr.stride(0) + head * out_ptr.stride(1), -1)
+        tl.store(out_ptr + (out_rows + channels), out.to(out_ptr.dtype.element_ty), mask=in_rows)
+
+
+@tilejit.kernel
+def _finished(accumulator, row_sum, v_scale_ptr, v_offset_ptr, v_places):
+    """Divide by the sum of the weights, and undo the quantisation of V, whose parameters lie at v_places."""
     # A row that saw no key has sum 0: its output is zero.
-    saw_keys = (row_sum > 0.0)[:, None]
-    out = accumulator / tl.where(saw_keys, row_sum[:, None], 1.0)
+    total = tl.expand_dims(row_sum, -1)
+    out = accumulator / tl.where(total > 0.0, total, 1.0)
     if v_scale_ptr is not None:
-        v_scale = tl.load(v_scale_ptr + kv_head * D + channels)[None, :]
-        v_offset = tl.load(v_offset_ptr + kv_head * D + channels)[None, :]
-        out = tl.where(saw_keys, (out + v_offset) * v_scale, 0.0)
-    out_rows = q_token * out_ptr.stride(0) + head * out_ptr.stride(1)
-    out_ptrs = out_ptr + (out_rows[:, None] + channels[None, :])
-    tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty), mask=in_rows)
+        out = (out + tl.load(v_offset_ptr + v_places)) * tl.load(v_scale_ptr + v_places)
+        out = tl.where(total > 0.0, out, 0.0)
+    return out
 
 
 @tilejit.kernel
 def paged_attention_kernel(
-    out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr,
-    table_ptr, q_start_ptr, context_ptr, scale,
-    GROUP: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr, PAGE: tl.constexpr, D: tl.constexpr,
-    CAUSAL: tl.constexpr,
+    out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr,
+    table_ptr, q_start_ptr, context_ptr, scale, splits, split_keys,
+    GROUP: tl.constexpr, HEADS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr,
+    PAGE: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (KV heads, query blocks, sequences); KV heads run next to each other because they share pages."""
-    kv_head = tl.program_id(0)
+    """Grid: (KV heads / HEADS, query blocks, sequences * splits).
+
+    Each of the ``splits`` programs of a sequence attends to split_keys keys, a multiple of BLOCK_N; with more
+    than one the sums go to ``sums_ptr`` and ``stats_ptr``, to be put together by ``combine_splits_kernel``.
+    """
+    first_head = tl.program_id(0).to(tl.int64) * HEADS
     first = tl.program_id(1) * BLOCK_Q
-    sequence = tl.program_id(2)
+    sequence = tl.program_id(2) // splits
+    split = tl.program_id(2) % splits
     q_start = tl.load(q_start_ptr + sequence)
     q_length = tl.load(q_start_ptr + sequence + 1) - q_start
     if first >= q_length:
         return
     context = tl.load(context_ptr + sequence)
     table = table_ptr + sequence * table_ptr.stride(0)
+    low = split * split_keys
+    high = low + split_keys
     # A sequence that decodes in a batch with prompts must not pay for a whole block of queries.
     if BLOCK_Q > 1 and q_length - first > 1:
         _attend_queries(
-            out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, table,
-            scale, kv_head, q_start, first, q_length, context, GROUP, BLOCK_Q, BLOCK_N, PAGE, D, CAUSAL,
+            out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr, table,
+            scale, first_head, q_start, first, q_length, context, low, high, split,
+            GROUP, HEADS, BLOCK_Q, BLOCK_N, PAGE, D, CAUSAL, PRECISION,
         )  # fmt: skip
     else:
         _attend_queries(
-            out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, table,
-            scale, kv_head, q_start, first, q_length, context, GROUP, 1, BLOCK_N, PAGE, D, CAUSAL,
+            out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr, table,
+            scale, first_head, q_start, first, q_length, context, low, high, split,
+            GROUP, HEADS, 1, BLOCK_N, PAGE, D, CAUSAL, PRECISION,
         )  # fmt: skip
+
+
+@tilejit.kernel
+def combine_splits_kernel(
+    out_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr, splits,
+    GROUP: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Put the parts of ``paged_attention_kernel`` together. Grid: (KV heads, queries)."""
+    kv_head = tl.program_id(0).to(tl.int64)
+    token = tl.program_id(1).to(tl.int64)
+    rows = kv_head * GROUP + tl.arange(0, GROUP)
+    channels = tl.arange(0, D)
+    stat_ptrs = stats_ptr + (token * stats_ptr.stride(2) + rows)
+    sum_ptrs = sums_ptr + (token * sums_ptr.stride(1) + rows[:, None] * D + channels[None, :])
+    accumulator = tl.zeros((GROUP, D), dtype=tl.float32)
+    row_max = tl.full((GROUP,), LOWEST, dtype=tl.float32)
+    row_sum = tl.zeros((GROUP,), dtype=tl.float32)
+    for split in range(splits):
+        part = split.to(tl.int64)
+        part_max = tl.load(stat_ptrs + part * stats_ptr.stride(0))
+        part_sum = tl.load(stat_ptrs + part * stats_ptr.stride(0) + stats_ptr.stride(1))
+        new_max = tl.maximum(row_max, part_max)
+        correction = tl.exp2(row_max - new_max)
+        weight = tl.exp2(part_max - new_max)
+        part_rows = tl.load(sum_ptrs + part * sums_ptr.stride(0))
+        accumulator = accumulator * correction[:, None] + part_rows * weight[:, None]
+        row_sum = row_sum * correction + part_sum * weight
+        row_max = new_max
+    out = _finished(accumulator, row_sum, v_scale_ptr, v_offset_ptr, kv_head * D + channels)
+    out_rows = token * out_ptr.stride(0) + rows * out_ptr.stride(1)
+    out_ptrs = out_ptr + (out_rows[:, None] + channels[None, :])
+    tl.store(out_ptrs, out.to(out_ptr.dtype.element_ty))
 
 
 def paged_attention(
@@ -199,6 +280,8 @@ def paged_attention(
     backend: str = "cpu",
     block_q: int | None = None,
     block_n: int | None = None,
+    heads: int | None = None,
+    split_keys: int | None = None,
 ) -> Array:
     """Return attention of ragged queries over paged keys and values.
 
@@ -211,25 +294,37 @@ def paged_attention(
             read; context_lens is [B]; the query lengths come as q_lens [B], or cumulative as cu_q_lens
             [B + 1] from 0 to T; without either every sequence has one query. Arrays may be strided, except
             in their last axis.
+    Tuning: ``block_q`` queries and ``block_n`` keys a tile, ``heads`` KV heads a program, ``split_keys`` keys
+            of a sequence a program, a multiple of block_n; chosen from the batch where not given.
     Raises: TypeError or ValueError that names the argument, before anything is written.
     """
-    lengths = _query_lengths(q, block_table, q_lens, cu_q_lens)
-    _check_arrays(q, k_pages, v_pages, quantisation)
-    _check_table(block_table, context_lens, k_pages.shape[0], k_pages.shape[1])
+    lengths = query_lengths(q, block_table, q_lens, cu_q_lens)
+    check_arrays(q, k_pages, v_pages, quantisation)
+    check_table(block_table, context_lens, k_pages.shape[0], k_pages.shape[1])
     if softmax_scale is not None and not math.isfinite(softmax_scale):
         raise ValueError(f"softmax_scale must be finite, got {softmax_scale}")
     if out is None:
         out = np.empty(q.shape, dtype=q.dtype)
-    _check_out(out, q)
-    grid, arguments, constants = launch_arguments(
+    check_out(out, q)
+    for launch in plan_launches(
         out, q, k_pages, v_pages, block_table, context_lens, lengths, quantisation, softmax_scale, causal,
-        block_q, block_n,
-    )  # fmt: skip
-    paged_attention_kernel[grid](*arguments, **constants, target=backend)
+        block_q, block_n, heads, split_keys,
+    ):  # fmt: skip
+        launch.kernel[launch.grid](*launch.arguments, **launch.constants, target=backend)
     return out
 
 
-def launch_arguments(
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with its grid, arguments and constants."""
+
+    kernel: tilejit.Kernel
+    grid: tuple[int, ...]
+    arguments: tuple[object, ...]
+    constants: dict[str, object]
+
+
+def plan_launches(
     out: Array,
     q: Array,
     k_pages: Array,
@@ -242,29 +337,60 @@ def launch_arguments(
     causal: bool,
     block_q: int | None = None,
     block_n: int | None = None,
-) -> tuple[tuple[int, int, int], tuple[object, ...], dict[str, int]]:
-    """Return grid, arguments and constants of the kernel for checked arrays."""
+    heads: int | None = None,
+    split_keys: int | None = None,
+) -> list[Launch]:
+    """Return what to launch, one after the other, for checked arrays."""
     _, page_size, n_kv_heads, head_dim = k_pages.shape
-    group = q.shape[1] // n_kv_heads
+    n_queries, n_heads, _ = q.shape
+    group = n_heads // n_kv_heads
     longest = int(q_lens.max(initial=0))
     # 64 rows a tile fill the registers of the product; decode has G rows and no more.
     default = {"block_q": max(1, min(longest, 64 // group)), "block_n": _keys_per_tile(page_size)}
-    key = _tuning_key(q, k_pages, len(q_lens), longest, int(context_lens.max(initial=0)))
+    context = int(context_lens.max(initial=0))
+    key = _tuning_key(q, k_pages, len(q_lens), longest, context)
     tuned = tilejit.tuned(paged_attention_kernel, key, default)
     block_q = block_q or tuned["block_q"]
     block_n = block_n or tuned["block_n"]
+    if heads is None:
+        heads = _heads_per_program(n_kv_heads, block_q, block_n * head_dim * k_pages.itemsize)
+    if split_keys is None:
+        work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
+        split_keys = _keys_per_split(work, context, block_n)
+    splits = max(1, tilejit.cdiv(context, split_keys))
     starts = np.concatenate(([0], np.cumsum(q_lens))).astype(np.int32)
     parameters: tuple[Array | None, ...] = (None, None, None)
     if quantisation is not None:
         parameters = (quantisation.k_scale, quantisation.v_scale, quantisation.v_offset)
     contexts = np.ascontiguousarray(context_lens, dtype=np.int32)
     scale = 1.0 / math.sqrt(head_dim) if softmax_scale is None else float(softmax_scale)
-    arguments = (out, q, k_pages, v_pages, *parameters, block_table, starts, contexts, scale)
-    constants = {
-        "GROUP": group, "BLOCK_Q": block_q, "BLOCK_N": block_n, "PAGE": page_size, "D": head_dim,
-        "CAUSAL": causal,
-    }  # fmt: skip
-    return (n_kv_heads, tilejit.cdiv(longest, block_q), len(q_lens)), arguments, constants
+    sums, stats = None, None
+    if splits > 1:
+        sums = np.empty((splits, n_queries, n_heads, head_dim), dtype=np.float32)
+        stats = np.empty((splits, 2, n_queries, n_heads), dtype=np.float32)
+    # A 16-bit output shows nothing of products with 16 bits of the float operand.
+    precision = "ieee" if out.dtype == np.float32 else "int8x2"
+    attend = Launch(
+        paged_attention_kernel,
+        (n_kv_heads // heads, tilejit.cdiv(longest, block_q), len(q_lens) * splits),
+        (
+            out, q, k_pages, v_pages, *parameters, sums, stats, block_table, starts, contexts, scale,
+            splits, split_keys,
+        ),
+        {
+            "GROUP": group, "HEADS": heads, "BLOCK_Q": block_q, "BLOCK_N": block_n, "PAGE": page_size,
+            "D": head_dim, "CAUSAL": causal, "PRECISION": precision,
+        },
+    )  # fmt: skip
+    if splits == 1:
+        return [attend]
+    combine = Launch(
+        combine_splits_kernel,
+        (n_kv_heads, n_queries),
+        (out, *parameters[1:], sums, stats, splits),
+        {"GROUP": group, "D": head_dim},
+    )
+    return [attend, combine]
 
 
 def _tuning_key(q: Array, k_pages: Array, sequences: int, longest: int, context: int) -> dict[str, int | str]:
@@ -283,107 +409,27 @@ def _keys_per_tile(page_size: int) -> int:
     return page_size if 16 <= page_size <= 256 else 64
 
 
-def _query_lengths(
-    q: Array, block_table: Array, q_lens: Array | None, cu_q_lens: Array | None
-) -> NDArray[np.int64]:
-    """Return the query length of every sequence from whichever form the caller gave."""
-    if block_table.ndim != 2:
-        raise ValueError(f"block_table must be [B, max_blocks], got shape {block_table.shape}")
-    n_sequences = block_table.shape[0]
-    if q_lens is not None and cu_q_lens is not None:
-        raise ValueError("give q_lens or cu_q_lens, not both")
-    if cu_q_lens is not None:
-        _check_integers("cu_q_lens", cu_q_lens, (n_sequences + 1,))
-        if cu_q_lens[0] != 0:
-            raise ValueError(f"cu_q_lens must start at 0, got {cu_q_lens[0]}")
-        lengths = np.diff(cu_q_lens).astype(np.int64)
-    elif q_lens is not None:
-        _check_integers("q_lens", q_lens, (n_sequences,))
-        lengths = q_lens.astype(np.int64)
-    else:
-        lengths = np.ones(n_sequences, dtype=np.int64)
-    if (lengths < 0).any():
-        raise ValueError(f"sequence {int(np.argmax(lengths < 0))} has a negative query length")
-    if q.ndim != 3 or int(lengths.sum()) != q.shape[0]:
-        raise ValueError(f"q must be [T, Hq, D] with T = {int(lengths.sum())} queries, got shape {q.shape}")
-    return lengths
+def _heads_per_program(n_kv_heads: int, block_q: int, tile_bytes: int) -> int:
+    """In decode, as many KV heads as have tiles that fit in a cache together: pages are read as they lie.
+
+    With more queries each tile is used so often that how it is read matters less than that it stays in L1.
+    """
+    if block_q > 1:
+        return 1
+    fitting = max(1, MOST_TILE_BYTES // max(tile_bytes, 1))
+    return max(n for n in range(1, n_kv_heads + 1) if n_kv_heads % n == 0 and n <= fitting)
 
 
-def _check_integers(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers of shape {shape}, got {array.dtype} {array.shape}")
+def _keys_per_split(work: int, longest: int, block_n: int) -> int:
+    """How many keys of a sequence a program takes, whole tiles: all, unless that leaves threads without work.
 
-
-def _check_arrays(q: Array, k_pages: Array, v_pages: Array, quantisation: Quantisation | None) -> None:
-    """Check dtypes and shapes of queries, pages and quantisation parameters against each other."""
-    if q.dtype not in FLOAT_DTYPES:
-        raise TypeError(f"q must be float16, bfloat16 or float32, got {q.dtype}")
-    if k_pages.ndim != 4 or k_pages.shape != v_pages.shape:
-        raise ValueError(
-            "k_pages and v_pages must both be [num_blocks, block_size, Hkv, D], "
-            f"got {k_pages.shape} and {v_pages.shape}"
-        )
-    if k_pages.dtype != v_pages.dtype or k_pages.dtype not in (np.dtype(np.int8), *FLOAT_DTYPES):
-        raise TypeError(
-            "k_pages and v_pages must both be int8, float16, bfloat16 or float32, "
-            f"got {k_pages.dtype} and {v_pages.dtype}"
-        )
-    n_kv_heads, head_dim = k_pages.shape[2:]
-    if q.shape[2] != head_dim or head_dim == 0:
-        raise ValueError(f"q and the pages must have one head size, got {q.shape[2]} and {head_dim}")
-    if n_kv_heads == 0 or q.shape[1] % n_kv_heads:
-        raise ValueError(f"{q.shape[1]} query heads cannot share {n_kv_heads} KV heads evenly")
-    for name, array in (("q", q), ("k_pages", k_pages), ("v_pages", v_pages)):
-        if array.size and array.strides[-1] != array.itemsize:
-            raise ValueError(
-                f"the last axis of {name} must be contiguous, its stride is {array.strides[-1]} bytes"
-            )
-    if (quantisation is not None) != (k_pages.dtype == np.int8):
-        raise ValueError(
-            f"quantisation goes with int8 pages and only with them; the pages are {k_pages.dtype}"
-        )
-    if quantisation is not None:
-        for name, array in vars(quantisation).items():
-            if (
-                array.shape != (n_kv_heads, head_dim)
-                or array.dtype != np.float32
-                or not array.flags.c_contiguous
-            ):
-                raise ValueError(
-                    f"{name} must be contiguous float32 [{n_kv_heads}, {head_dim}], "
-                    f"got {array.dtype} {array.shape}"
-                )
-
-
-def _check_table(block_table: Array, context_lens: Array, n_blocks: int, block_size: int) -> None:
-    """Check that every key of every sequence lies in a page of the pool."""
-    n_sequences, max_blocks = block_table.shape
-    if block_table.dtype != np.int32 or (block_table.size and block_table.strides[1] != 4):
-        raise ValueError(f"block_table must be int32 with contiguous rows, got {block_table.dtype}")
-    _check_integers("context_lens", context_lens, (n_sequences,))
-    capacity = max_blocks * block_size
-    for sequence in np.flatnonzero((context_lens < 0) | (context_lens > capacity))[:1]:
-        raise ValueError(
-            f"context_lens[{sequence}] is {context_lens[sequence]}; "
-            f"{max_blocks} table entries of {block_size} tokens hold 0 to {capacity}"
-        )
-    used = np.arange(max_blocks)[None, :] < -(-context_lens.astype(np.int64)[:, None] // max(block_size, 1))
-    wrong = used & ((block_table < 0) | (block_table >= n_blocks))
-    for sequence, entry in np.argwhere(wrong)[:1]:
-        raise ValueError(
-            f"block_table[{sequence}, {entry}] is {block_table[sequence, entry]}; "
-            f"the pool has {n_blocks} pages"
-        )
-
-
-def _check_out(out: Array, q: Array) -> None:
-    strided = out.size and out.strides[-1] != out.itemsize
-    if out.shape != q.shape or out.dtype != q.dtype or strided:
-        raise ValueError(
-            f"out must be {q.dtype} {q.shape} with contiguous last axis, got {out.dtype} {out.shape}"
-        )
-    if not out.flags.writeable:
-        raise ValueError("out is read-only")
+    Units: ``work`` in pairs of a block of queries and a key.
+    """
+    parts = PARTS_A_THREAD * tilejit.get_num_threads()
+    even = tilejit.cdiv(max(work, 1), parts)
+    fewest = FEWEST_TILES * block_n
+    split = tilejit.cdiv(max(even, fewest), block_n) * block_n
+    return split if split < longest else tilejit.cdiv(max(longest, 1), block_n) * block_n
 
 
 ERROR_LIMITS = {"float16": 1e-3, "bfloat16": 5e-3, "float32": 2e-5}
@@ -473,10 +519,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _stage(stage: str, batch: Batch, causal: bool, backend: str) -> str:
     """Return the text of the kernel for this batch at a stage of its compilation."""
     out = np.empty_like(batch.arguments[0])
-    grid, arguments, constants = launch_arguments(
-        out, *batch.arguments, batch.q_lens, batch.quantisation, None, causal
-    )
-    compiled = paged_attention_kernel.warmup(*arguments, **constants, grid=grid, target=backend)
+    attend = plan_launches(out, *batch.arguments, batch.q_lens, batch.quantisation, None, causal)[0]
+    compiled = attend.kernel.warmup(*attend.arguments, **attend.constants, grid=attend.grid, target=backend)
     return compiled.ir(stage)
 
 

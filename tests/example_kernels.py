@@ -17,11 +17,13 @@ _ATTENTION = (
     "stride_vs=i32:16, stride_oh=i32:16, stride_os=i32:16, GROUP=1, BLOCK_M=64, BLOCK_N=64, D=64"
 )
 _PAGED = (
-    "table_ptr=*i32[2], q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, GROUP=4, BLOCK_N=64, D=128, "
-    "CAUSAL=True, out_ptr=*bf16[3]:16, q_ptr=*bf16[3]:16"
+    "table_ptr=*i32[2], q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, splits=i32, split_keys=i32:16, "
+    "GROUP=4, BLOCK_N=64, D=128, CAUSAL=True, PRECISION='int8x2', out_ptr=*bf16[3]:16, q_ptr=*bf16[3]:16"
 )
 _INT8 = "k_ptr=*i8[4]:16, v_ptr=*i8[4]:16, k_scale_ptr=*fp32[2], v_scale_ptr=*fp32[2], v_offset_ptr=*fp32[2]"
 _FP16 = "k_ptr=*fp16[4]:16, v_ptr=*fp16[4]:16, k_scale_ptr=None, v_scale_ptr=None, v_offset_ptr=None"
+_SPLIT = "sums_ptr=*fp32[4]:16, stats_ptr=*fp32[4]:16"
+_WHOLE = "sums_ptr=None, stats_ptr=None"
 
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "vector_add.vector_add_kernel": (
@@ -40,9 +42,9 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     ),
     "flash_attention.flash_attention_kernel": (_ATTENTION + ", CAUSAL=True", _ATTENTION + ", CAUSAL=False"),
     "paged_attention.paged_attention_kernel": (
-        f"{_PAGED}, {_INT8}, BLOCK_Q=1, PAGE=128",
-        f"{_PAGED}, {_INT8}, BLOCK_Q=16, PAGE=16",
-        f"{_PAGED}, {_FP16}, BLOCK_Q=16, PAGE=128",
+        f"{_PAGED}, {_INT8}, {_SPLIT}, HEADS=8, BLOCK_Q=1, PAGE=128",
+        f"{_PAGED}, {_INT8}, {_WHOLE}, HEADS=1, BLOCK_Q=16, PAGE=16",
+        f"{_PAGED}, {_FP16}, {_WHOLE}, HEADS=1, BLOCK_Q=16, PAGE=128",
     ),
 }
 CASES = [(name, signature) for name, signatures in SIGNATURES.items() for signature in signatures]

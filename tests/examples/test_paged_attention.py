@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from paged_attention import ERROR_LIMITS, paged_attention
+from paged_attention import ERROR_LIMITS, paged_attention, plan_launches
 from serving_batch import Batch, largest_error, make_batch, reference
+
+import tilejit
 
 CONTEXTS = (4096, 0, 1, 15, 16, 17, 127, 128, 129, 1000)
 PAGE_SIZES = (16, 32, 64, 128, 256)
@@ -113,6 +115,39 @@ def test_tiles_and_pages_need_not_divide_each_other(page_size: int, block_n: int
         kv_dtype="int8",
     )
     assert _error(batch, causal=True, block_n=block_n) <= ERROR_LIMITS["float32"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kv_dtype"), [("bfloat16", "int8"), ("float32", "int8"), ("bfloat16",) * 2]
+)
+@pytest.mark.parametrize(("heads", "q_len"), [(1, 1), (2, 1), (4, 1), (2, 3)])
+def test_keys_may_be_split_over_programs(heads: int, q_len: int, dtype: str, kv_dtype: str) -> None:
+    """Parts without keys, with some of them masked, of one sequence more than of another."""
+    batch = make_batch(
+        [700, 0, 1, 130, 64], [q_len, 1, 1, 1, 1], heads=8, kv_heads=4, head_dim=64, block_size=32,
+        dtype=dtype, kv_dtype=kv_dtype,
+    )  # fmt: skip
+    assert _error(batch, causal=True, heads=heads, split_keys=128) <= ERROR_LIMITS[dtype]
+
+
+def test_long_or_uneven_sequences_are_split() -> None:
+    pages = np.zeros((1, 64, 8, 128), np.int8)
+    threads = tilejit.get_num_threads()
+
+    def splits(contexts: list[int]) -> int:
+        count = len(contexts)
+        q = np.zeros((count, 32, 128), np.float32)
+        launches = plan_launches(
+            np.empty_like(q), q, pages, pages, np.zeros((count, 1), np.int32), np.array(contexts, np.int32),
+            np.ones(count, np.int64), None, None, causal=False,
+        )  # fmt: skip
+        assert len(launches) == (1 if launches[0].grid[2] == count else 2)
+        return int(launches[0].grid[2]) // count
+
+    assert splits([65536]) == 4 * threads
+    assert splits([4096] * 8 * threads) == 1
+    assert splits([64] * 40 * threads + [65536]) > 1
+    assert splits([300]) == 1
 
 
 def test_one_token_blocks_serve_prompts() -> None:

@@ -24,8 +24,9 @@ _SIGNATURES: dict[str, str] = {
     ),
     "paged_attention": (
         "out_ptr=*bf16[3], q_ptr=*bf16[3], k_ptr=*i8[4], v_ptr=*i8[4], k_scale_ptr=*fp32[2], "
-        "v_scale_ptr=*fp32[2], v_offset_ptr=*fp32[2], table_ptr=*i32[2], q_start_ptr=*i32[1], "
-        "context_ptr=*i32[1], scale=fp32, GROUP=2, BLOCK_Q=1, BLOCK_N=32, PAGE=32, D=16, CAUSAL=True"
+        "v_scale_ptr=*fp32[2], v_offset_ptr=*fp32[2], sums_ptr=None, stats_ptr=None, table_ptr=*i32[2], "
+        "q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, splits=1, split_keys=i32, GROUP=2, HEADS=2, "
+        "BLOCK_Q=1, BLOCK_N=32, PAGE=32, D=16, CAUSAL=True, PRECISION='int8x2'"
     ),
 }
 NAMES: tuple[str, ...] = tuple(_SIGNATURES)

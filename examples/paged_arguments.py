@@ -1,0 +1,116 @@
+"""What the paged attention example checks of its arguments before it launches anything."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+from serving_batch import Quantisation
+
+Array = NDArray[np.generic]
+FLOAT_DTYPES = tuple(np.dtype(name) for name in (np.float16, ml_dtypes.bfloat16, np.float32))
+
+
+def query_lengths(
+    q: Array, block_table: Array, q_lens: Array | None, cu_q_lens: Array | None
+) -> NDArray[np.int64]:
+    """Return the query length of every sequence from whichever form the caller gave."""
+    if block_table.ndim != 2:
+        raise ValueError(f"block_table must be [B, max_blocks], got shape {block_table.shape}")
+    n_sequences = block_table.shape[0]
+    if q_lens is not None and cu_q_lens is not None:
+        raise ValueError("give q_lens or cu_q_lens, not both")
+    if cu_q_lens is not None:
+        _check_integers("cu_q_lens", cu_q_lens, (n_sequences + 1,))
+        if cu_q_lens[0] != 0:
+            raise ValueError(f"cu_q_lens must start at 0, got {cu_q_lens[0]}")
+        lengths = np.diff(cu_q_lens).astype(np.int64)
+    elif q_lens is not None:
+        _check_integers("q_lens", q_lens, (n_sequences,))
+        lengths = q_lens.astype(np.int64)
+    else:
+        lengths = np.ones(n_sequences, dtype=np.int64)
+    if (lengths < 0).any():
+        raise ValueError(f"sequence {int(np.argmax(lengths < 0))} has a negative query length")
+    if q.ndim != 3 or int(lengths.sum()) != q.shape[0]:
+        raise ValueError(f"q must be [T, Hq, D] with T = {int(lengths.sum())} queries, got shape {q.shape}")
+    return lengths
+
+
+def _check_integers(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers of shape {shape}, got {array.dtype} {array.shape}")
+
+
+def check_arrays(q: Array, k_pages: Array, v_pages: Array, quantisation: Quantisation | None) -> None:
+    """Check dtypes and shapes of queries, pages and quantisation parameters against each other."""
+    if q.dtype not in FLOAT_DTYPES:
+        raise TypeError(f"q must be float16, bfloat16 or float32, got {q.dtype}")
+    if k_pages.ndim != 4 or k_pages.shape != v_pages.shape:
+        raise ValueError(
+            "k_pages and v_pages must both be [num_blocks, block_size, Hkv, D], "
+            f"got {k_pages.shape} and {v_pages.shape}"
+        )
+    if k_pages.dtype != v_pages.dtype or k_pages.dtype not in (np.dtype(np.int8), *FLOAT_DTYPES):
+        raise TypeError(
+            "k_pages and v_pages must both be int8, float16, bfloat16 or float32, "
+            f"got {k_pages.dtype} and {v_pages.dtype}"
+        )
+    n_kv_heads, head_dim = k_pages.shape[2:]
+    if q.shape[2] != head_dim or head_dim == 0:
+        raise ValueError(f"q and the pages must have one head size, got {q.shape[2]} and {head_dim}")
+    if n_kv_heads == 0 or q.shape[1] % n_kv_heads:
+        raise ValueError(f"{q.shape[1]} query heads cannot share {n_kv_heads} KV heads evenly")
+    for name, array in (("q", q), ("k_pages", k_pages), ("v_pages", v_pages)):
+        if array.size and array.strides[-1] != array.itemsize:
+            raise ValueError(
+                f"the last axis of {name} must be contiguous, its stride is {array.strides[-1]} bytes"
+            )
+    if (quantisation is not None) != (k_pages.dtype == np.int8):
+        raise ValueError(
+            f"quantisation goes with int8 pages and only with them; the pages are {k_pages.dtype}"
+        )
+    if quantisation is not None:
+        for name, array in vars(quantisation).items():
+            if (
+                array.shape != (n_kv_heads, head_dim)
+                or array.dtype != np.float32
+                or not array.flags.c_contiguous
+            ):
+                raise ValueError(
+                    f"{name} must be contiguous float32 [{n_kv_heads}, {head_dim}], "
+                    f"got {array.dtype} {array.shape}"
+                )
+
+
+def check_table(block_table: Array, context_lens: Array, n_blocks: int, block_size: int) -> None:
+    """Check that every key of every sequence lies in a page of the pool."""
+    n_sequences, max_blocks = block_table.shape
+    if block_table.dtype != np.int32 or (block_table.size and block_table.strides[1] != 4):
+        raise ValueError(f"block_table must be int32 with contiguous rows, got {block_table.dtype}")
+    _check_integers("context_lens", context_lens, (n_sequences,))
+    capacity = max_blocks * block_size
+    contexts, entries = context_lens.astype(np.int64), block_table.astype(np.int32, copy=False)
+    for sequence in np.flatnonzero((contexts < 0) | (contexts > capacity))[:1]:
+        raise ValueError(
+            f"context_lens[{sequence}] is {context_lens[sequence]}; "
+            f"{max_blocks} table entries of {block_size} tokens hold 0 to {capacity}"
+        )
+    used = np.arange(max_blocks)[None, :] < -(-contexts[:, None] // max(block_size, 1))
+    wrong = used & ((entries < 0) | (entries >= n_blocks))
+    for sequence, entry in np.argwhere(wrong)[:1]:
+        raise ValueError(
+            f"block_table[{sequence}, {entry}] is {block_table[sequence, entry]}; "
+            f"the pool has {n_blocks} pages"
+        )
+
+
+def check_out(out: Array, q: Array) -> None:
+    """Check that the output can be written where the caller wants it."""
+    strided = out.size and out.strides[-1] != out.itemsize
+    if out.shape != q.shape or out.dtype != q.dtype or strided:
+        raise ValueError(
+            f"out must be {q.dtype} {q.shape} with contiguous last axis, got {out.dtype} {out.shape}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
