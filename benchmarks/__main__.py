@@ -1,4 +1,4 @@
-"""``python -m benchmarks list | quick | run | sweep | compile-time | ascend-model | ascend-kernels``."""
+"""``python -m benchmarks COMMAND``: time kernels beside peers, ablate, sweep; model an Ascend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ascend_kernels, ascend_model, compile_time, plots, problems, records, report
+from benchmarks import ablation, ascend_kernels, ascend_model, compile_time, plots, problems, records, report
 from benchmarks.limits import measure_limits
 from benchmarks.machine_programs.constants import constant_lines, fit_lines
 from benchmarks.measure import ForeignLoad, keep_freed_memory
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.command == "ablation":
+        _restart_with_threads(options.threads)
+        return _ablate(chosen, options, records.command_line(arguments))
     if options.plot is not None and not plots.is_available():
         print("--plot needs matplotlib: pip install 'tilejit[bench]'", file=sys.stderr)
         return 2
@@ -62,21 +65,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description="Time tilejit beside its peers."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the problems, their shapes, peers and bars")
-    quick = commands.add_parser("quick", help="one shape of every problem")
-    quick.set_defaults(peers=None)
-    run = commands.add_parser("run", help="the named problems, in all their shapes and dtypes")
-    run.add_argument("names", nargs="+", metavar="NAME", help="a problem or a group of them; all")
-    run.add_argument("--peers", nargs="+", metavar="PEER", help="only these peers; none for tilejit alone")
-    run.add_argument("--shapes", nargs="+", metavar="SHAPE", help="only these shapes")
-    run.add_argument("--dtypes", nargs="+", metavar="DTYPE", help="only these dtypes")
-    for command in (quick, run):
-        command.add_argument("--threads", type=int, default=2, help="threads of every arm (2)")
-        command.add_argument("--rounds", type=int, help="blocks of every arm (7 to 15, by --seconds)")
-        command.add_argument("--seconds", type=float, default=20.0, help="time for a shape and dtype (20)")
+    _add_measuring(commands)
     sweep.add_parser(commands)
-    compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
-    compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
     model = commands.add_parser("ascend-model", help="modelled beside published times of Ascend kernels")
     model.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="programs that contain a text")
     model.add_argument("--skip", nargs="+", default=[], metavar="TEXT", help="programs to leave out")
@@ -89,11 +79,33 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = commands.add_parser("ascend-kernels", help="kernels from Python on the model, with their bars")
     made.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(ascend_kernels.PARTS)}")
     made.add_argument("--quick", action="store_true", help="fewer sizes, each compilation once")
+    return parser.parse_args(arguments)
+
+
+def _add_measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands that time kernels on this machine."""
+    commands.add_parser("list", help="the problems, their shapes, peers and bars")
+    quick = commands.add_parser("quick", help="one shape of every problem")
+    quick.set_defaults(peers=None)
+    run = commands.add_parser("run", help="the named problems, in all their shapes and dtypes")
+    run.add_argument("names", nargs="+", metavar="NAME", help="a problem or a group of them; all")
+    run.add_argument("--peers", nargs="+", metavar="PEER", help="only these peers; none for tilejit alone")
+    ablate = commands.add_parser("ablation", help="problems with each pass of the CPU backend off in turn")
+    ablate.add_argument("names", nargs="*", metavar="NAME", help="problems or groups; quick shapes of all")
+    ablate.add_argument("--passes", nargs="+", default=ablation.PASSES, choices=ablation.PASSES)
+    compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
+    compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
+    for command in (run, ablate):
+        command.add_argument("--shapes", nargs="+", metavar="SHAPE", help="only these shapes")
+        command.add_argument("--dtypes", nargs="+", metavar="DTYPE", help="only these dtypes")
     for command in (quick, run):
         command.add_argument("--plot", type=Path, metavar="DIR", help="also draw PNG files into this folder")
-    for command in (quick, run, compile_):
+    for command in (quick, run, ablate):
+        command.add_argument("--threads", type=int, default=2, help="threads of every arm (2)")
+        command.add_argument("--rounds", type=int, help="blocks of every arm (7 to 15, by --seconds)")
+        command.add_argument("--seconds", type=float, default=20.0, help="time for a shape and dtype (20)")
+    for command in (quick, run, ablate, compile_):
         command.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
-    return parser.parse_args(arguments)
 
 
 def _restart_with_threads(threads: int) -> None:
@@ -106,18 +118,19 @@ def _restart_with_threads(threads: int) -> None:
 
 def _settings(options: argparse.Namespace) -> list[tuple[Problem, Setting]]:
     """What to measure. Raises: ValueError naming what there is where a name is unknown."""
-    if options.command == "quick":
+    if options.command == "quick" or (options.command == "ablation" and not options.names):
         return [
             (problem, Setting(shape, problem.dtypes[0], options.threads))
             for problem in problems.PROBLEMS
             for shape in problem.shapes
-            if shape.quick
+            if shape.quick and (options.command == "quick" or problem.group not in ablation.LEFT_OUT_GROUPS)
         ]
     chosen = problems.find(options.names)
     shapes = {shape.name for problem in chosen for shape in problem.shapes}
     dtypes = {dtype for problem in chosen for dtype in problem.dtypes}
     peers = {peer for problem in chosen for peer in problem.peers}
-    wanted_peers = None if options.peers == ["none"] else options.peers
+    asked_peers = options.peers if options.command == "run" else None
+    wanted_peers = None if asked_peers == ["none"] else asked_peers
     for kind, wanted, known in (
         ("shape", options.shapes, shapes), ("dtype", options.dtypes, dtypes), ("peer", wanted_peers, peers)
     ):  # fmt: skip
@@ -159,6 +172,30 @@ def _run(chosen: Sequence[tuple[Problem, Setting]], options: argparse.Namespace,
     if options.plot is not None:
         print(*(f"drawn: {file}" for file in plots.write(options.plot, outcomes)), sep="\n")
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
+
+
+def _ablate(chosen: Sequence[tuple[Problem, Setting]], options: argparse.Namespace, command: str) -> int:
+    """Print what each pass is worth; 0 where every problem runs with all of them on."""
+    print("ratio = time without the pass / time with it: median of the rounds [95 % interval]")
+    load = ForeignLoad()
+    costs: list[ablation.Cost] = []
+    failed = False
+    for problem, setting in chosen:
+        try:
+            found = ablation.ablate(
+                problem, setting, options.passes, rounds=options.rounds, seconds=options.seconds
+            )
+        except ablation.WorkerFailed as failure:
+            print(f"{problem.name} {setting.shape.name} {setting.dtype} is WRONG: {failure}")
+            failed = True
+            continue
+        print(*(ablation.cost_line(cost) for cost in found), sep="\n", flush=True)
+        costs += found
+    print(f"other processes used {load.share():.2f} CPUs during this run")
+    print(*ablation.summary_lines(costs), sep="\n")
+    if options.json is not None:
+        ablation.write(options.json, costs, command)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def compare(
     for turn in range(rounds):
         for name in names if turn % 2 == 0 else reversed(names):
             restless += not wait_until_quiet()
-            block = _own_seconds(arms[name]) if name in self_timed else _block(arms[name], block_seconds)
+            block = _own_seconds(arms[name]) if name in self_timed else time_block(arms[name], block_seconds)
             times[name].append(block)
             after_block()
     first = times[names[0]]
@@ -111,7 +111,7 @@ def interval(samples: Sequence[float]) -> Interval:
     return Interval(statistics.median(ordered), ordered[rank], ordered[count - 1 - rank])
 
 
-def _block(arm: Callable[[], object], seconds: float) -> float:
+def time_block(arm: Callable[[], object], seconds: float = BLOCK_SECONDS) -> float:
     """Return the median time of a call over a block; the first fills the caches and does not count."""
     arm()
     times: list[float] = []

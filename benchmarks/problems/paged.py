@@ -33,6 +33,7 @@ _OPENVINO = {"int8": _ALL, "int8/f32": _ALL, "bf16": (_BF16,), "f32": (_F32,)}
 # OpenVINO's values lie near zero, where its u8 pages cost most.
 _OPENVINO_TOLERANCE = 5e-2
 _PAGE_TOKENS = 64
+SPLIT_KV = "split_kv"
 
 
 def _decode(setting: Setting) -> Prepared:
@@ -49,9 +50,11 @@ def _decode(setting: Setting) -> Prepared:
     def tilejit() -> Arm:
         out = np.zeros(batch.arguments[0].shape, dtype=out_dtype)
         paged_attention = example("paged_attention").paged_attention
+        # All keys of a sequence are one part.
+        choices = {"split_keys": sizes["S"]} if SPLIT_KV in setting.without else {}
 
         def run() -> None:
-            paged_attention(*batch.arguments, quantisation=batch.quantisation, out=out)
+            paged_attention(*batch.arguments, quantisation=batch.quantisation, out=out, **choices)
 
         def error(result: Array, wanted: Array) -> float:
             return float(batches.largest_error(result, wanted, batch.q_lens))
@@ -86,6 +89,7 @@ PROBLEMS: tuple[Problem, ...] = (
         dtypes=("int8", "int8/f32", "bf16", "f32"),
         peers=("openvino",),
         prepare=_decode,
+        host_passes=(SPLIT_KV,),
         bars=(
             Bar("openvino", 3.5, shapes=("b8",), dtypes=("int8",)),
             Bar("openvino", 2.5, shapes=("g8", "b1"), dtypes=("int8",)),

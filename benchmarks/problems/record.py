@@ -81,11 +81,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Setting:
-    """One measurement: a shape and the name of a dtype, with the threads that every arm may use."""
+    """One measurement: a shape and the name of a dtype, with the threads that every arm may use.
+
+    ``without`` names the ``host_passes`` of the problem that tilejit's arm is to do without.
+    """
 
     shape: Shape
     dtype: str
     threads: int
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,10 @@ class TimeBar:
 
 @dataclass(frozen=True)
 class Problem:
-    """A named problem; ``peers`` are the arms beside tilejit, of which a dtype may use a part."""
+    """A named problem; ``peers`` are the arms beside tilejit, of which a dtype may use a part.
+
+    ``host_passes`` are decisions of the host function that an ablation can take back.
+    """
 
     name: str
     group: str
@@ -181,6 +188,7 @@ class Problem:
     prepare: Callable[[Setting], Prepared]
     bars: tuple[Bar | TimeBar, ...] = ()
     calls_a_run: int = 1
+    host_passes: tuple[str, ...] = ()
 
     def settings(self, threads: int) -> tuple[Setting, ...]:
         """Every shape in every dtype."""
