@@ -22,6 +22,7 @@ from tilejit.compiler import STAGES
 from tilejit.diagnostics import InternalError, LaunchError, TilejitError
 from tilejit.options import OPTIONS
 from tilejit.runtime.ascend_names import ASCEND_NAMES, DEFAULT_ASCEND, resolve_ascend
+from tilejit.runtime.build_command import build_library, portable_host
 from tilejit.runtime.cache_command import CACHE_ACTIONS, run_cache_command
 from tilejit.runtime.compile import compile
 from tilejit.runtime.config import DecoratedKernel
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = simulate_kernel(_find_kernel(parsed.kernel), _request(parsed))
             print(result.summary(), end="")
             return 1 if result.findings else 0
+        elif parsed.command == "build":
+            print(_build(parsed))
         elif parsed.command == "cache":
             print(run_cache_command(parsed.action))
         else:
@@ -84,6 +87,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     simulate.add_argument("--seed", type=int, default=0, help="of the arrays' contents")
     simulate.add_argument("--time-only", action="store_true", help="simulate time without values")
     simulate.add_argument("--trace", metavar="FILE", help="write a timeline for Perfetto or chrome://tracing")
+    built = commands.add_parser(
+        "build", help="compile a kernel for C programs: object or library, and header"
+    )
+    built.add_argument("kernel", metavar="FILE.py[:KERNEL]", help="KERNEL where there are several")
+    built.add_argument("--signature", default="", help="as for dump")
+    built.add_argument("--cpu", choices=("host", *PREDEFINED), default="host", help="machine to compile for")
+    built.add_argument("--out", metavar="DIR", required=True, help="folder to write into")
+    built.add_argument("--shared", action="store_true", help="a shared library instead of an object file")
     kept = commands.add_parser("cache", help="compiled kernels on disk: list them, look for damage, remove")
     kept.add_argument("action", choices=CACHE_ACTIONS)
     commands.add_parser(
@@ -114,6 +125,14 @@ def _emit(parsed: argparse.Namespace) -> str:
         build(package.launcher, package.library)
         return f"{package.library}"
     return f"{package.folder}"
+
+
+def _build(parsed: argparse.Namespace) -> str:
+    """Write a library and its header, and say where they lie."""
+    kernel = _find_kernel(parsed.kernel, only_one=True)
+    machine = portable_host() if parsed.cpu == "host" else PREDEFINED[parsed.cpu]()
+    compiled = compile(kernel, signature=parsed.signature, target=machine)
+    return "\n".join(map(str, build_library(compiled, Path(parsed.out), is_shared=parsed.shared)))
 
 
 def _dump(place: str, signature: str, stage: str, target: str, cpu: str) -> str:

@@ -356,7 +356,11 @@ def test_unknown_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILEJIT_CPU", "z80")
     with pytest.raises(LaunchError) as raised:
         grid_kernel[(1,)](np.zeros(1, np.int32))
-    check(raised.value, "TILEJIT_CPU=z80 is not a known CPU", "use one of host, avx2, avx512, avxvnni, amx, neon")
+    check(
+        raised.value,
+        "TILEJIT_CPU=z80 is not a known CPU",
+        "use one of host, avx2, avx512, avxvnni, amx, neon",
+    )
 
 
 def test_code_for_another_machine_is_not_launched(monkeypatch: pytest.MonkeyPatch) -> None:

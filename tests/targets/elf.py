@@ -23,3 +23,11 @@ def undefined_symbols(image: bytes) -> set[str]:
         if name and not section:
             found.add(names[name : names.index(b"\0", name)].decode())
     return found
+
+
+def machine_of(image: bytes) -> str:
+    """The architecture that an object is for.
+
+    Source: System V Application Binary Interface, e_machine: 62 is x86-64, 183 AArch64.
+    """
+    return {62: "x86_64", 183: "aarch64"}[int.from_bytes(image[18:20], "little")]
