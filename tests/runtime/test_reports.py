@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import ml_dtypes
@@ -100,3 +101,29 @@ def test_assertions_are_dropped_without_debug() -> None:
         kernel[(4,)](np.arange(16, dtype=np.int32), 10, debug=True)
     with pytest.raises(KernelError):
         kernel[(4,)](np.arange(16, dtype=np.int32), 10, interpret=True)
+
+
+def test_a_launch_while_another_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, inner = np.arange(8, dtype=np.int32), np.zeros(8, np.int32)
+    said: list[str] = []
+
+    class Launching:
+        def write(self, text: str) -> int:
+            said.append(text)
+            inner_kernel[(8,)](inner)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Launching())
+    printing_kernel[(8,)](x)
+    assert len(said) == 8
+    np.testing.assert_array_equal(inner, np.full(8, 8))
+
+
+@tilejit.kernel
+def inner_kernel(x_ptr):
+    tl.store(x_ptr + tl.program_id(0), tl.load(x_ptr + tl.program_id(0)) + 1)
+
+
+@tilejit.kernel
+def printing_kernel(x_ptr):
+    tl.device_print("x", tl.load(x_ptr + tl.program_id(0)))

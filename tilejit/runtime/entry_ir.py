@@ -6,6 +6,9 @@ compiled kernel to be right for it. Arguments are read where CPython and numpy k
 checks these places before it uses them); tensors describe themselves (``tensors``). Anything unexpected -
 another type, shape or alignment, a read-only array, new overlaps, other variables of ours in the
 environment - is handed on, with all arguments, to ``fallback``.
+
+``tilejit.run_bound`` is a ``METH_NOARGS`` function over a ``Bound``: a call whose arguments were checked and
+put into slots before.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from tilejit.runtime.entry_checks_ir import CHECKS, TYPES
 
 ENTER = "tilejit.enter"
+RUN_BOUND = "tilejit.run_bound"
 
 _ENTER = """
 define ptr @tilejit.enter(ptr %self, ptr %args, i64 %nargs, ptr %names) {
@@ -232,15 +236,31 @@ run:
   %cost = load ptr, ptr %cost_at
   %bytes_at = getelementptr %call, ptr %call, i32 0, i32 16
   %bytes = load i64, ptr %bytes_at
-  %total_at = getelementptr %call, ptr %call, i32 0, i32 17
-  %total = load i64, ptr %total_at
-  %gx_at = getelementptr %call, ptr %call, i32 0, i32 18
+  %grid_at = getelementptr %call, ptr %call, i32 0, i32 17
+  %result_at = getelementptr %call, ptr %call, i32 0, i32 12
+  %result = load ptr, ptr %result_at
+  %done = call ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost, ptr %result)
+  ret ptr %done
+miss:
+  %fallback_at = getelementptr %call, ptr %call, i32 0, i32 11
+  %fallback = load ptr, ptr %fallback_at
+  %slow = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr %names)
+  ret ptr %slow
+}
+"""
+
+# Both ways end here. %grid_at points to the number of programs and the three sizes of the grid.
+_RUN = """
+define internal ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost,
+                         ptr %result) {
+  %total = load i64, ptr %grid_at
+  %gx_at = getelementptr i64, ptr %grid_at, i64 1
   %gx_64 = load i64, ptr %gx_at
   %gx = trunc i64 %gx_64 to i32
-  %gy_at = getelementptr %call, ptr %call, i32 0, i32 19
+  %gy_at = getelementptr i64, ptr %grid_at, i64 2
   %gy_64 = load i64, ptr %gy_at
   %gy = trunc i64 %gy_64 to i32
-  %gz_at = getelementptr %call, ptr %call, i32 0, i32 20
+  %gz_at = getelementptr i64, ptr %grid_at, i64 3
   %gz_64 = load i64, ptr %gz_at
   %gz = trunc i64 %gz_64 to i32
   %known = load double, ptr %cost
@@ -265,22 +285,44 @@ finish:
   %is_failed = icmp ne i32 %failed, 0
   br i1 %is_failed, label %out_of_memory, label %return
 return:
-  %result_at = getelementptr %call, ptr %call, i32 0, i32 12
-  %result = load ptr, ptr %result_at
   call void @Py_IncRef(ptr %result)
   ret ptr %result
 out_of_memory:
   %nothing = call ptr @PyErr_NoMemory()
   ret ptr null
-miss:
-  %fallback_at = getelementptr %call, ptr %call, i32 0, i32 11
+}
+"""
+
+_RUN_BOUND = """
+define ptr @tilejit.run_bound(ptr %self, ptr %unused) {
+  %bound = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %cell = load ptr, ptr %bound
+  %launch = load ptr, ptr %cell
+  %is_off = icmp eq ptr %launch, null
+  br i1 %is_off, label %slow, label %run
+run:
+  %code_at = getelementptr %bound, ptr %bound, i32 0, i32 1
+  %code = load ptr, ptr %code_at
+  %slots_at = getelementptr %bound, ptr %bound, i32 0, i32 2
+  %slots = load ptr, ptr %slots_at
+  %cost_at = getelementptr %bound, ptr %bound, i32 0, i32 3
+  %cost = load ptr, ptr %cost_at
+  %bytes_at = getelementptr %bound, ptr %bound, i32 0, i32 4
+  %bytes = load i64, ptr %bytes_at
+  %grid_at = getelementptr %bound, ptr %bound, i32 0, i32 5
+  %result_at = getelementptr %bound, ptr %bound, i32 0, i32 9
+  %result = load ptr, ptr %result_at
+  %done = call ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost, ptr %result)
+  ret ptr %done
+slow:
+  %fallback_at = getelementptr %bound, ptr %bound, i32 0, i32 10
   %fallback = load ptr, ptr %fallback_at
-  %slow = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr %names)
-  ret ptr %slow
+  %slow_result = call ptr @PyObject_Vectorcall(ptr %fallback, ptr null, i64 0, ptr null)
+  ret ptr %slow_result
 }
 """
 
 
 def entry_module() -> str:
-    """The IR of ``ENTER`` and of ``ENVIRONMENT``."""
-    return TYPES + CHECKS + _ENTER
+    """The IR of ``ENTER``, ``RUN_BOUND`` and ``ENVIRONMENT``."""
+    return TYPES + CHECKS + _RUN + _ENTER + _RUN_BOUND

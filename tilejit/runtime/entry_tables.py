@@ -100,3 +100,21 @@ class Call(ctypes.Structure):
         ("float64_type", ctypes.c_void_p),
         ("environment", ctypes.c_int64),  # the number of the variables that the code was chosen under
     )
+
+
+class Bound(ctypes.Structure):
+    """One call, its arguments in slots."""
+
+    _fields_ = (
+        ("cell", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("slots", ctypes.c_void_p),
+        ("cost", ctypes.c_void_p),
+        ("scratch_bytes", ctypes.c_int64),
+        ("total", ctypes.c_int64),
+        ("grid_x", ctypes.c_int64),
+        ("grid_y", ctypes.c_int64),
+        ("grid_z", ctypes.c_int64),
+        ("result", ctypes.c_void_p),
+        ("fallback", ctypes.c_void_p),
+    )

@@ -27,9 +27,10 @@ from tilejit.runtime.tensors import reader_of
 from tilejit.target.cpu import host
 
 LaunchFunction = Callable[..., CompiledKernel]
+BoundFunction = Callable[[], CompiledKernel]
 Grid = tuple[int, int, int]
 
-_METH_FASTCALL, _METH_KEYWORDS = 0x80, 0x02  # CPython's methodobject.h
+_METH_FASTCALL, _METH_KEYWORDS, _METH_NOARGS = 0x80, 0x02, 0x04  # CPython's methodobject.h
 _EITHER = 2
 _KINDS = {
     "int32": ParamKind.INT32, "int64": ParamKind.INT64, "uint64": ParamKind.UINT64, "int1": ParamKind.BOOL,
@@ -143,14 +144,46 @@ def make_launch_function(
         float64_type=id(np.float64),
         environment=entry.environment(),
     )
-    method = _MethodDef(compiled.name.encode(), entry.address, _METH_FASTCALL | _METH_KEYWORDS, None)
+    method = _MethodDef(compiled.name.encode(), entry.enter, _METH_FASTCALL | _METH_KEYWORDS, None)
     tables = (names, param_table, constant_table, slot_table, method, entry)
     kept = [_kept_of(value) for value in (*site.kwargs, *site.given, *site.matched.values())]
     objects = (compiled, compiled.program, programs, fallback, kept)
     return _builtin(method, call, _Holder(call, tables, objects))
 
 
-def _builtin(method: _MethodDef, call: entry_tables.Call, holder: _Holder) -> LaunchFunction:
+def make_bound_function(
+    compiled: CompiledKernel,
+    slots: ctypes.Array[ctypes.c_uint64],
+    grid: Grid,
+    fallback: BoundFunction,
+    kept: object,
+) -> BoundFunction:
+    """A function without arguments that launches with these slots and returns ``compiled``.
+
+    ``fallback`` does the same where there is no thread pool; ``kept`` owns what the slots point to.
+    """
+    if 0 in grid or not threads.has_native_pool() or not _layout_is_known():
+        return fallback
+    programs, entry = compiled.program.programs, _entry()
+    bound = entry_tables.Bound(
+        cell=threads.launch_cell_address(),
+        code=programs.address,
+        slots=ctypes.addressof(slots),
+        cost=ctypes.addressof(programs.cost),
+        scratch_bytes=programs.scratch_bytes,
+        total=grid[0] * grid[1] * grid[2],
+        grid_x=grid[0],
+        grid_y=grid[1],
+        grid_z=grid[2],
+        result=id(compiled),
+        fallback=id(fallback),
+    )
+    method = _MethodDef(compiled.name.encode(), entry.run_bound, _METH_NOARGS, None)
+    objects = (compiled, compiled.program, programs, fallback, kept, slots, method, entry)
+    return _builtin(method, bound, _Holder(bound, objects))
+
+
+def _builtin(method: _MethodDef, call: ctypes.Structure, holder: _Holder) -> LaunchFunction:
     new_capsule = ctypes.pythonapi.PyCapsule_New
     new_capsule.restype = ctypes.py_object
     new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
@@ -257,9 +290,10 @@ def _kept_of(value: object) -> object:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The native function's address, how to read the environment as it does, and the code of both."""
+    """The native functions' addresses, how to read the environment as they do, and the code of all."""
 
-    address: int
+    enter: int
+    run_bound: int
     environment: Callable[[], int]
     code: engine.CompiledObject
 
@@ -268,7 +302,7 @@ class _Entry:
 def _entry() -> _Entry:
     code = engine.compile_fixed_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
     environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_checks_ir.ENVIRONMENT))
-    return _Entry(code.address(entry_ir.ENTER), environment, code)
+    return _Entry(code.address(entry_ir.ENTER), code.address(entry_ir.RUN_BOUND), environment, code)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from tilejit.frontend.source import TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
-from tilejit.runtime.fast_entry import CallSite, make_launch_function
+from tilejit.runtime.fast_entry import BoundFunction, CallSite, make_bound_function, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
 
@@ -116,6 +116,38 @@ class Kernel(TracedFunction):
         """Compile for these arguments without running."""
         return self.launch(grid, args, kwargs, compile_only=True)
 
+    def bind(self, grid: object, *args: object, **kwargs: object) -> BoundFunction:
+        """Check a call once and return a function without arguments that launches it, again and again.
+
+        The function keeps the arrays alive and runs on the memory that they have now; it sees what is written
+        into them, but not what becomes of globals, options or the environment after this. It costs less than
+        ``kernel[grid](...)``, which checks each time. The kernel is compiled here and does not run yet.
+
+            step = add_kernel.bind((grid,), x, y, out, n, BLOCK=1024)
+            for _ in range(100):
+                step()
+
+        Raises: LaunchError where the call is wrong, CompileError where the kernel is.
+        """
+        prepared = self._prepare(grid, args, kwargs)
+        launcher, call, sizes = prepared.launcher, prepared.call, prepared.sizes
+        launcher.check(call)
+        compiled = launcher.compiled
+        if not launcher.has_native_launches:
+
+            def launch() -> CompiledKernel:
+                launcher.launch(call, sizes)
+                return compiled
+
+            return launch
+        slots = launcher.fill_slots(call)
+
+        def run() -> CompiledKernel:
+            launcher.run(slots, sizes)
+            return compiled
+
+        return make_bound_function(compiled, slots, sizes, run, call.arrays)
+
     def launch(
         self,
         grid: object,
@@ -127,6 +159,29 @@ class Kernel(TracedFunction):
         """Check the call, compile where this kind of call is new, run: the long way, open to every call.
 
         Raises: LaunchError before anything is written; CompileError where the kernel is wrong.
+        """
+        prepared = self._prepare(grid, args, kwargs)
+        launcher, sizes = prepared.launcher, prepared.sizes
+        if compile_only:
+            return launcher.compiled
+        launcher.launch(prepared.call, sizes)
+        chosen = prepared.grid
+        if launcher.launches > 1 and launcher.has_native_launches and isinstance(chosen, (tuple, int)):
+            site = CallSite(
+                self.arg_names,
+                args,
+                kwargs,
+                prepared.matched,
+                [name for name in kwargs if name not in self._names and name in LAUNCH_OPTIONS],
+                self.rules,
+            )
+            self._add_fast_launch(chosen, launcher.compiled, site, sizes)
+        return launcher.compiled
+
+    def _prepare(self, grid: object, args: Sequence[object], kwargs: Mapping[str, object]) -> _Prepared:
+        """Check the call, and compile where this kind of call is new.
+
+        Raises: LaunchError, CompileError.
         """
         if find_active() is not None:
             fail("a kernel cannot launch kernels", f"call it like a function: {self.name}(...)")
@@ -142,21 +197,7 @@ class Kernel(TracedFunction):
             grid = grid({**keywords, **matched})
         sizes = normalise_grid(self.name, grid)
         call = bind(self.name, self.source.parameters, matched, self.rules)
-        launcher = self._launcher(settings, call)
-        if compile_only:
-            return launcher.compiled
-        launcher.launch(call, sizes)
-        if launcher.launches > 1 and launcher.has_native_launches and isinstance(grid, (tuple, int)):
-            site = CallSite(
-                self.arg_names,
-                args,
-                kwargs,
-                matched,
-                [name for name in keywords if name in LAUNCH_OPTIONS],
-                self.rules,
-            )
-            self._add_fast_launch(grid, launcher.compiled, site, sizes)
-        return launcher.compiled
+        return _Prepared(self._launcher(settings, call), call, grid, sizes, matched)
 
     @cached_property
     def simulate(self) -> Simulate:
@@ -249,6 +290,17 @@ class Kernel(TracedFunction):
 # A call site that alternates between more kinds of call than this gains nothing from native functions.
 _MAX_KINDS = 4
 _MAX_GRIDS = 1024
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A call that was checked and compiled: ``grid`` as it was given, ``sizes`` its three dimensions."""
+
+    launcher: Launcher
+    call: BoundCall
+    grid: object
+    sizes: Grid
+    matched: Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,17 @@ class Launcher:
         Raises: LaunchError before anything is written; KernelError where the interpreter finds the kernel at
                 fault, or an assertion of the kernel fails.
         """
+        self.check(call)
+        self.launches += 1
+        if 0 in grid:
+            return
+        if self.compiled.target is None:
+            self._interpret(call, grid)
+        else:
+            self.run(self.fill_slots(call), grid)
+
+    def check(self, call: BoundCall) -> None:
+        """Check what only the compiled kernel can tell. Raises: LaunchError."""
         target = self.compiled.target
         if target is not None and target is not host() and not runs_here(target):
             raise LaunchError(
@@ -136,17 +147,17 @@ class Launcher:
                 "tilejit.compile makes code for other machines",
             )
         self._check_writable(call)
-        self.launches += 1
-        if 0 in grid:
-            return
-        if target is None:
-            self._interpret(call, grid)
-        else:
-            slots = self._slot_array(*[slot(call) for slot in self._slots])
-            address = ctypes.addressof(slots)
-            threads.launch(self.compiled.program.programs, address, grid)
-            if self._reporter is not None:
-                self._reporter.raise_failures(address)
+
+    def fill_slots(self, call: BoundCall) -> ctypes.Array[ctypes.c_uint64]:
+        """The argument slots of a call."""
+        return self._slot_array(*[slot(call) for slot in self._slots])
+
+    def run(self, slots: ctypes.Array[ctypes.c_uint64], grid: Grid) -> None:
+        """Run the native programs. Raises: KernelError where an assertion of the kernel fails."""
+        address = ctypes.addressof(slots)
+        threads.launch(self.compiled.program.programs, address, grid)
+        if self._reporter is not None:
+            self._reporter.raise_failures(address)
 
     @property
     def has_native_launches(self) -> bool:
