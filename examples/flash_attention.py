@@ -2,7 +2,8 @@
 
 One program owns ``BLOCK_M`` queries of one head and walks the keys in steps of ``BLOCK_N``, carrying the
 running maximum and sum of the softmax. Under the causal mask it stops at its last visible key, and only the
-steps that cross the diagonal or the end of the keys pay for a mask.
+steps that cross the diagonal or the end of the keys pay for a mask. Both products take their operands in the
+dtype of the arrays - the weights of the softmax are rounded to it - and sum in fp32.
 
     python examples/flash_attention.py
 """
@@ -24,7 +25,7 @@ LOWEST = tl.constexpr(-3.0e38)
 
 @tilejit.kernel
 def _attend(
-    q, k_base, v_base, stride_k, stride_v, start, end, last_visible, accumulator, row_max, row_sum,
+    q, k_base, v_base, scale, stride_k, stride_v, start, end, last_visible, accumulator, row_max, row_sum,
     BLOCK_N: tl.constexpr, D: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """One step of the online softmax: the keys start .. start + BLOCK_N - 1."""
@@ -32,12 +33,12 @@ def _attend(
     offsets_k = keys[:, None].to(tl.int64) * stride_k + tl.arange(0, D)[None, :]
     offsets_v = keys[:, None].to(tl.int64) * stride_v + tl.arange(0, D)[None, :]
     if MASKED:
-        k = tl.load(k_base + offsets_k, mask=keys[:, None] < end, other=0.0).to(tl.float32)
-        v = tl.load(v_base + offsets_v, mask=keys[:, None] < end, other=0.0).to(tl.float32)
+        k = tl.load(k_base + offsets_k, mask=keys[:, None] < end, other=0.0)
+        v = tl.load(v_base + offsets_v, mask=keys[:, None] < end, other=0.0)
     else:
-        k = tl.load(k_base + offsets_k).to(tl.float32)
-        v = tl.load(v_base + offsets_v).to(tl.float32)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        k = tl.load(k_base + offsets_k)
+        v = tl.load(v_base + offsets_v)
+    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
     if MASKED:
         visible = (keys[None, :] <= last_visible[:, None]) & (keys[None, :] < end)
         scores = tl.where(visible, scores, -float("inf"))
@@ -45,7 +46,7 @@ def _attend(
     weights = tl.exp2(scores - new_max[:, None])
     correction = tl.exp2(row_max - new_max)
     row_sum = row_sum * correction + tl.sum(weights, axis=1)
-    accumulator = tl.dot(weights, v, accumulator * correction[:, None], input_precision="ieee")
+    accumulator = tl.dot(weights.to(v.dtype), v, accumulator * correction[:, None], input_precision="ieee")
     return accumulator, new_max, row_sum
 
 
@@ -63,7 +64,6 @@ def flash_attention_kernel(
     in_rows = rows[:, None] < n_queries
     q_base = q_ptr + head * stride_qh
     q = tl.load(q_base + rows[:, None].to(tl.int64) * stride_qs + columns[None, :], mask=in_rows, other=0.0)
-    q = q.to(tl.float32) * (scale * LOG2_E)
     k_base = k_ptr + head // GROUP * stride_kh
     v_base = v_ptr + head // GROUP * stride_vh
 
@@ -82,13 +82,13 @@ def flash_attention_kernel(
     row_sum = tl.zeros((BLOCK_M,), dtype=tl.float32)
     for start in range(0, full_end, BLOCK_N):
         accumulator, row_max, row_sum = _attend(
-            q, k_base, v_base, stride_ks, stride_vs, start, end, last_visible, accumulator, row_max, row_sum,
-            BLOCK_N, D, False,
+            q, k_base, v_base, scale * LOG2_E, stride_ks, stride_vs, start, end, last_visible, accumulator,
+            row_max, row_sum, BLOCK_N, D, False,
         )  # fmt: skip
     for start in range(full_end, end, BLOCK_N):
         accumulator, row_max, row_sum = _attend(
-            q, k_base, v_base, stride_ks, stride_vs, start, end, last_visible, accumulator, row_max, row_sum,
-            BLOCK_N, D, True,
+            q, k_base, v_base, scale * LOG2_E, stride_ks, stride_vs, start, end, last_visible, accumulator,
+            row_max, row_sum, BLOCK_N, D, True,
         )  # fmt: skip
 
     # A row that saw no key has sum 0 and accumulator 0: dividing by 1 gives 0.
