@@ -82,6 +82,10 @@ def _exp(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
 
 
 def _exp2(context: EmitContext, lanes: LaneBuilder, x: ir.Value) -> ir.Value:
+    """AVX-512 has the distance to the nearest integer as an instruction, which gives 0 for infinities."""
+    if _has_avx512(context, lanes):
+        r = _reduce_by_instruction(lanes.builder, x)
+        return _scale_by_instruction(lanes.builder, lanes.horner(r, _EXP2), lanes.sub(x, r))
     return _exp2_finite(context, lanes, _clamp(lanes, x, -151.0, 129.0))
 
 
@@ -105,30 +109,65 @@ def _scale(
 
     AVX-512 has an instruction for it. Elsewhere two factors, normal numbers, are made from halves of n.
     """
-    count = lanes.lanes or 1
-    if context.target.is_x86 and context.target.has("avx512vl") and (count in (4, 8) or count % 16 == 0):
-        return _scale_by_instruction(lanes.builder, mantissa, n, count)
+    if _has_avx512(context, lanes):
+        return _scale_by_instruction(lanes.builder, mantissa, n)
     exponent = lanes.sub(lanes.bits(shifted), _ROUNDER_F32_BITS)
     half = lanes.ashr(exponent, 1)
     scaled = lanes.mul(mantissa, _power_of_two(lanes, half))
     return lanes.mul(scaled, _power_of_two(lanes, lanes.sub(exponent, half)))
 
 
-def _scale_by_instruction(builder: ir.IRBuilder, mantissa: ir.Value, n: ir.Value, count: int) -> ir.Value:
-    """vscalefps; vectors longer than a register are taken apart, which costs nothing."""
+def _has_avx512(context: EmitContext, lanes: LaneBuilder) -> bool:
+    """Whether there are instructions of AVX-512 for vectors of so many lanes."""
+    count, target = lanes.lanes or 1, context.target
+    has = target.is_x86 and target.has("avx512vl") and target.has("avx512dq")
+    return has and (count in (4, 8) or count % 16 == 0)
+
+
+def _scale_by_instruction(builder: ir.IRBuilder, mantissa: ir.Value, n: ir.Value) -> ir.Value:
+    """vscalefps: mantissa * 2**n."""
+
+    def scale(parts: Sequence[ir.Value], size: int) -> ir.Value:
+        operands = [*parts, number(parts[0].type, 0.0), *_mask_and_rounding(size)]
+        name = f"llvm.x86.avx512.mask.scalef.ps.{32 * size}"
+        return intrinsic(builder, name, parts[0].type, operands)
+
+    return _in_registers(builder, [mantissa, n], scale)
+
+
+def _reduce_by_instruction(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """vreduceps: x less the nearest integer, even where two are; 0 for infinities, NaN for NaN."""
+
+    def reduce(parts: Sequence[ir.Value], size: int) -> ir.Value:
+        operands = [*parts, ir.Constant(I32, 0), number(parts[0].type, 0.0), *_mask_and_rounding(size)]
+        name = f"llvm.x86.avx512.mask.reduce.ps.{32 * size}"
+        return intrinsic(builder, name, parts[0].type, operands)
+
+    return _in_registers(builder, [x], reduce)
+
+
+def _mask_and_rounding(size: int) -> list[ir.Value]:
+    """All lanes; and, which only the widest form takes, the rounding mode of the control register."""
+    return [ir.Constant(ir.IntType(max(8, size)), -1), *([ir.Constant(I32, 4)] if size == 16 else [])]
+
+
+def _in_registers(
+    builder: ir.IRBuilder, values: Sequence[ir.Value], body: Callable[[Sequence[ir.Value], int], ir.Value]
+) -> ir.Value:
+    """Apply an instruction to vectors that may be longer than a register: taking these apart costs
+    nothing.
+    """
+    count = values[0].type.count
     size = min(count, 16)
     part_type = vector_of(F32, size)
-    # The second constant asks for the rounding mode of the control register.
-    mask, rounding = ir.Constant(ir.IntType(max(8, size)), -1), [ir.Constant(I32, 4)] if size == 16 else []
     result: ir.Value = unset_lanes(F32, count)
     for start in range(0, count, size):
         position = ir.Constant(I64, start)
         parts = [
             intrinsic(builder, "llvm.vector.extract", part_type, [whole, position], [part_type, whole.type])
-            for whole in (mantissa, n)
+            for whole in values
         ]
-        operands = [*parts, number(part_type, 0.0), mask, *rounding]
-        part = intrinsic(builder, f"llvm.x86.avx512.mask.scalef.ps.{32 * size}", part_type, operands)
+        part = body(parts, size)
         result = intrinsic(
             builder, "llvm.vector.insert", result.type, [result, part, position], [result.type, part_type]
         )
