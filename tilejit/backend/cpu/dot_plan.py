@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit
-from tilejit.ir.types import DType
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, unit_for
+from tilejit.ir.core import Op
+from tilejit.ir.loop_plan import LoopPlan
+from tilejit.ir.types import BF16, FP32, DType
+from tilejit.ops import elementwise, reduce
 from tilejit.target.cpu import CpuTarget
 
 
@@ -98,6 +101,33 @@ class DotPlan:
         widest = max(blocks.size for blocks in self.column_blocks)
         size = widest * self.depth_block * self.b_element.itemsize if self.pack_b else 0
         return -(-size // 64) * 64
+
+
+def casts_for_dots(plan: LoopPlan, target: CpuTarget) -> frozenset[Op]:
+    """The casts from fp32 to bf16 whose results only a dot reads, of which the unit takes denormals for zero.
+
+    Such a cast may flush them as well; x86 has an instruction for that.
+    """
+    if not (target.is_x86 and target.has("avx512bf16") and target.has("avx512vl")):
+        return frozenset()
+    found: set[Op] = set()
+    for op in plan.function.walk():
+        if op.name != reduce.DOT.name or op.result.type.element != FP32:
+            continue
+        a, b = op.operand("a"), op.operand("b")
+        shape = (a.type.shape[-2], b.type.shape[-1], a.type.shape[-1])
+        if a.type.element != BF16 or b.type.element != BF16:
+            continue
+        if unit_for(FP32, BF16, BF16, shape, target) not in (Unit.BF16_PAIRS, Unit.BF16_TILES):
+            continue
+        for value in (a, b):
+            cast = value.defining_op
+            if cast is None or cast.name != elementwise.CAST.name or value.use_count != 1:
+                continue
+            is_nearest = cast.attributes["rounding"] is not elementwise.Rounding.RTZ
+            if is_nearest and cast.operands[0].type.element == FP32:
+                found.add(cast)
+    return frozenset(found)
 
 
 def plan_dot(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.values import I8, I16, intrinsic
+from tilejit.backend.cpu.values import BFLOAT, I8, I16, intrinsic
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import BF16, FP32, FP64, INT8, INT16, INT32, UINT8, DType, Kind
 from tilejit.target.cpu import CpuTarget
@@ -153,7 +153,7 @@ def multiply_add(
             if target.is_x86
             else "llvm.aarch64.neon.bfdot.v4f32.v8bf16"
         )
-        member: ir.Type = _BFloat()
+        member: ir.Type = BFLOAT
     elif unit is Unit.INT8_QUADS:
         name = f"llvm.aarch64.neon.{'sdot' if is_signed else 'udot'}.v4i32.v16i8"
         member = I8
@@ -179,16 +179,3 @@ def _add_int16_pairs(
         512: "llvm.x86.avx512.pmaddw.d.512",
     }
     return builder.add(total, intrinsic(builder, names[bits], total.type, [x, y]))
-
-
-class _BFloat(ir.Type):  # type: ignore[misc]
-    """LLVM's bfloat, which its dot intrinsics take and llvmlite lacks."""
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)

@@ -14,7 +14,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_amx import enclose_tiles
-from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_plan import DotShape, casts_for_dots
 from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
@@ -102,6 +102,7 @@ class _ProgramEmitter:
             self._grid(builder, linear, grid),
             [builder],
         )
+        self.scope.casts_for_dots = casts_for_dots(self.plan, self.dot_target)
         self.scope.next_ids = self._next_ids(builder, linear, last, grid)
         self.steps(self.plan.steps)
         following = builder.add(linear, ir.Constant(I64, 1))

@@ -13,6 +13,7 @@ from llvmlite import ir
 from tilejit.backend.cpu import division
 from tilejit.backend.cpu.accesses import emit_load
 from tilejit.backend.cpu.buffers import read_buffer
+from tilejit.backend.cpu.casts import narrow_for_dot
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.mask_bounds import Holding
 from tilejit.backend.cpu.scope import START, TRUE, Coordinate, Emitted, Point, Scope
@@ -136,6 +137,8 @@ class Evaluator:
         if op.name == ew.DIV.name and lanes is not None and self._is_invariant_divisor(operands[1], level):
             return Emitted(self._divide(operands[0], operands[1], lanes, level), level)
         values = [self.splat(operand, lanes) for operand in operands]
+        if op in self.scope.casts_for_dots:
+            return Emitted(narrow_for_dot(self.scope.builders[level], values[0]), level)
         return Emitted(emit_elementwise(self.scope.context(level), op, values), level)
 
     def _is_invariant_divisor(self, divisor: Emitted, level: int) -> bool:

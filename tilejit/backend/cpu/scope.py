@@ -69,6 +69,7 @@ class Scope:
     next_ids: dict[Value, ir.Value] = field(default_factory=dict)  # the ids that the next program will have
     # Of stores that may pass the caches: whether they are to, and the alignment that they have then.
     past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
+    casts_for_dots: frozenset[Op] = frozenset()  # to bf16, of operands whose units flush denormals
 
     @property
     def builder(self) -> ir.IRBuilder:

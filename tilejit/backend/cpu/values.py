@@ -21,6 +21,21 @@ I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32, F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 POINTER = ir.PointerType()
 
+
+class _BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's bfloat, which intrinsics for products of bf16 take and llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+BFLOAT = _BFloat()
 _FLOATS: dict[DType, ir.Type] = {FP16: F16, FP32: F32, FP64: F64}
 _HALVES: dict[int, ir.Type] = {16: F16, 32: F32, 64: F64}
 
