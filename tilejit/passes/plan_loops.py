@@ -33,6 +33,7 @@ from tilejit.ops import control, memory, reduce, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
+from tilejit.passes.drop_local_buffers import drop_local_buffers
 from tilejit.passes.fetch_next_program import fetch_next_program
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
@@ -52,6 +53,8 @@ def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = D
     planner = _StepPlanner(values)
     steps = planner.block(function.body)
     fuse_nests(steps, function, values.buffers, values.analysis)
+    if chosen.enables("promotion"):
+        drop_local_buffers(steps, values)
     accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
     plan = LoopPlan(function, steps, values.buffers, accesses)
     place_buffers(plan)

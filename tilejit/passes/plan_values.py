@@ -81,6 +81,7 @@ class ValuePlan:
     streamed: dict[
         Value, Op
     ]  # dot operands that the dot reads from memory itself, with the load they come from
+    too_deep: frozenset[Value] = frozenset()  # values that have a buffer so that none is computed from many
 
 
 def plan_values(function: Function, *, promotes: bool = True) -> ValuePlan:
@@ -131,9 +132,8 @@ class _Planner:
             for result in op.results:
                 if result.type.rank:
                     self._decide(op, result)
-        return ValuePlan(
-            dict(sorted(self.buffers.items(), key=self._definition_order)), self.analysis, self.streamed
-        )
+        ordered = dict(sorted(self.buffers.items(), key=self._definition_order))
+        return ValuePlan(ordered, self.analysis, self.streamed, frozenset(self.too_deep))
 
     def _plan_dot_operand(self, dot: Op, source: Value) -> None:
         load = self._streamable_load(dot, source) if self.promotes else None
