@@ -30,14 +30,16 @@ def _attend(
 ):  # fmt: skip
     """One step of the online softmax: the keys start .. start + BLOCK_N - 1."""
     keys = start + tl.arange(0, BLOCK_N)
-    offsets_k = keys[:, None].to(tl.int64) * stride_k + tl.arange(0, D)[None, :]
-    offsets_v = keys[:, None].to(tl.int64) * stride_v + tl.arange(0, D)[None, :]
+    # From the first key on by numbers that cannot wrap: unmasked, the products read the rows where they are.
+    steps, columns = tl.arange(0, BLOCK_N)[:, None].to(tl.int64), tl.arange(0, D)[None, :]
+    k_ptrs = k_base + start.to(tl.int64) * stride_k + (steps * stride_k + columns)
+    v_ptrs = v_base + start.to(tl.int64) * stride_v + (steps * stride_v + columns)
     if MASKED:
-        k = tl.load(k_base + offsets_k, mask=keys[:, None] < end, other=0.0)
-        v = tl.load(v_base + offsets_v, mask=keys[:, None] < end, other=0.0)
+        k = tl.load(k_ptrs, mask=keys[:, None] < end, other=0.0)
+        v = tl.load(v_ptrs, mask=keys[:, None] < end, other=0.0)
     else:
-        k = tl.load(k_base + offsets_k)
-        v = tl.load(v_base + offsets_v)
+        k = tl.load(k_ptrs)
+        v = tl.load(v_ptrs)
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
     if MASKED:
         visible = (keys[None, :] <= last_visible[:, None]) & (keys[None, :] < end)
@@ -101,6 +103,17 @@ def _strides(array: NDArray[np.generic]) -> tuple[int, int]:
     return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
+def choose_blocks(n_queries: int, head_dim: int, itemsize: int) -> tuple[int, int]:
+    """Tile sizes (queries, keys): 128 queries, fewer where there are fewer; more keys where products are
+    short.
+
+    Source: 16 heads of 1024 x 64, 32 of 2048 x 128, causal, fp32 and bf16. More queries bring keys in less
+    often, and compute more scores in vain along the diagonal.
+    """
+    block_m = min(128, max(16, 1 << (n_queries - 1).bit_length()))
+    return block_m, 128 if itemsize == 2 and head_dim > 64 else 64
+
+
 def flash_attention(
     q: NDArray[np.generic],
     k: NDArray[np.generic],
@@ -109,12 +122,12 @@ def flash_attention(
     *,
     causal: bool = True,
     scale: float | None = None,
-    blocks: tuple[int, int] = (64, 64),
+    blocks: tuple[int, int] | None = None,
 ) -> NDArray[np.generic]:
     """Return ``softmax(scale * q @ k.T) @ v`` of every head; ``causal`` aligns last query and last key.
 
     Shapes: q and out are [Hq, M, D]; k and v are [Hkv, N, D] with Hq a multiple of Hkv; the last axis is
-            contiguous; ``blocks`` are the tile sizes (queries, keys).
+            contiguous; ``blocks`` are the tile sizes (queries, keys), chosen by dtype and shape unless given.
     """
     if q.ndim != 3 or k.ndim != 3 or k.shape != v.shape or q.shape[2] != k.shape[2]:
         raise ValueError(f"expected q [Hq, M, D], k and v [Hkv, N, D]; got {q.shape}, {k.shape}, {v.shape}")
@@ -126,10 +139,11 @@ def flash_attention(
     scale = 1.0 / math.sqrt(head_dim) if scale is None else scale
     if out is None:
         out = np.empty_like(q)
-    flash_attention_kernel[(tilejit.cdiv(n_queries, blocks[0]), n_heads)](
+    block_m, block_n = choose_blocks(n_queries, head_dim, q.itemsize) if blocks is None else blocks
+    flash_attention_kernel[(tilejit.cdiv(n_queries, block_m), n_heads)](
         q, k, v, out, scale, n_queries, k.shape[1],
         *_strides(q), *_strides(k), *_strides(v), *_strides(out),
-        GROUP=n_heads // k.shape[0], BLOCK_M=blocks[0], BLOCK_N=blocks[1], D=head_dim, CAUSAL=causal,
+        GROUP=n_heads // k.shape[0], BLOCK_M=block_m, BLOCK_N=block_n, D=head_dim, CAUSAL=causal,
     )  # fmt: skip
     return out
 
