@@ -345,16 +345,21 @@ def plan_launches(
     n_queries, n_heads, _ = q.shape
     group = n_heads // n_kv_heads
     longest = int(q_lens.max(initial=0))
-    # 64 rows a tile fill the registers of the product; decode has G rows and no more.
-    default = {"block_q": max(1, min(longest, 64 // group)), "block_n": _keys_per_tile(page_size)}
+    # 64 rows a tile fill the registers of the product; decode has G rows and no more. 0: chosen below.
+    default = {
+        "block_q": max(1, min(longest, 64 // group)), "block_n": _keys_per_tile(page_size),
+        "heads": 0, "split_keys": 0,
+    }  # fmt: skip
     context = int(context_lens.max(initial=0))
     key = _tuning_key(q, k_pages, len(q_lens), longest, context)
     tuned = tilejit.tuned(paged_attention_kernel, key, default)
     block_q = block_q or tuned["block_q"]
     block_n = block_n or tuned["block_n"]
-    if heads is None:
+    heads = heads or tuned["heads"]
+    if not heads:
         heads = _heads_per_program(n_kv_heads, block_q, block_n * head_dim * k_pages.itemsize)
-    if split_keys is None:
+    split_keys = split_keys or tilejit.cdiv(tuned["split_keys"], block_n) * block_n
+    if not split_keys:
         work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
         split_keys = _keys_per_split(work, context, block_n)
     splits = max(1, tilejit.cdiv(context, split_keys))

@@ -84,6 +84,7 @@ class Child:
             return Outcome(candidate, State.TIMED, time_us, time_us)
         bench = self._bench
         with self._turn(COMPILE):
+            bench.spoil()
             bench.call(choice)()
             error = bench.measured_error()
         if not error <= bench.tolerance:  # NaN is wrong too

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import tilejit
 from benchmarks.problems.record import TILEJIT, Problem, Setting, Shape
 from benchmarks.sweep.space import Value
@@ -19,13 +21,14 @@ Choice = Mapping[str, Value]
 class Bench:
     """One setting of a tunable problem, its data made.
 
-    ``call`` returns a call with a choice, not made yet; ``measured_error`` compares what the last call wrote
-    with float64, and ``tolerance`` bounds it. ``keep`` records a choice and its time in microseconds where
-    launches look, and returns the file.
+    ``call`` returns a call with a choice, not made yet; ``spoil`` makes what the last call wrote wrong;
+    ``measured_error`` compares it with float64, and ``tolerance`` bounds that. ``keep`` records a choice and
+    its time in microseconds where launches look, and returns the file.
     """
 
     default: Choice
     call: Callable[[Choice], Callable[[], object]]
+    spoil: Callable[[], object]
     measured_error: Callable[[], float]
     tolerance: float
     keep: Callable[[Choice, float], Path]
@@ -96,7 +99,11 @@ def bench_of(problem: Problem, kernel: Callable[[], Kernel]) -> Callable[[Settin
         def keep(choice: Choice, time_us: float) -> Path:
             return tilejit.record_tuned(kernel(), trial.key, choice, time_us=time_us)
 
-        return Bench(default, call, arm.measured_error, arm.tolerance, keep)
+        def spoil() -> None:
+            result = arm.result()
+            result[...] = np.frombuffer(b"\xff" * result.itemsize, result.dtype)[0]  # NaN or -1
+
+        return Bench(default, call, spoil, arm.measured_error, arm.tolerance, keep)
 
     return open_setting
 

@@ -60,7 +60,11 @@ MATMUL = Tunable(
 )
 PAGED_DECODE = Tunable(
     "paged_decode",
-    Place("block_n=8:512:8; block_q=1,2,4,8", _PAGED_DECODE.shapes, _PAGED_DECODE.dtypes),
+    Place(
+        "block_n=8,16,32,48,64,96,128,192,256; heads=0,1,2,4,8; split_keys=0,256,512,1024,2048",
+        _PAGED_DECODE.shapes,
+        _PAGED_DECODE.dtypes,
+    ),
     bench_of(_PAGED_DECODE, _paged_attention_kernel),
 )
 NAMES = tuple(sorted(value.name for value in list(vars().values()) if isinstance(value, Tunable)))

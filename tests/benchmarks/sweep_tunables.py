@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import signal
 import time
@@ -52,7 +53,7 @@ def _bench(setting: Setting) -> Bench:
     def keep(choice: Choice, time_us: float) -> Path:
         return tilejit.record_tuned(kernel, KEY, choice, time_us=time_us)
 
-    return Bench(DEFAULT, call, lambda: float(tried[-1] == {"x": 0, "y": 4}), 0.5, keep)
+    return Bench(DEFAULT, call, tried.clear, lambda: float(tried[-1] == {"x": 0, "y": 4}), 0.5, keep)
 
 
 def _raise_error() -> None:
@@ -84,13 +85,13 @@ def _faulty_decode(setting: Setting) -> Bench:
     bench = PAGED_DECODE.open(setting)
 
     def call(choice: Choice) -> Callable[[], object]:
-        if choice == {"block_n": 24, "block_q": 2}:
+        if choice == {"block_n": 48, "heads": 2, "split_keys": 512}:
             return lambda: ctypes.string_at(0)
-        if choice == {"block_n": 200, "block_q": 4}:
+        if choice == {"block_n": 96, "heads": 4, "split_keys": 1024}:
             return lambda: time.sleep(600)
         return bench.call(choice)
 
-    return Bench(bench.default, call, bench.measured_error, bench.tolerance, bench.keep)
+    return dataclasses.replace(bench, call=call)
 
 
 FAULTY_DECODE = Tunable("faulty_decode", PAGED_DECODE.on_cpu, _faulty_decode)

@@ -15,10 +15,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tilejit
 from benchmarks.__main__ import main
+from benchmarks.problems.record import Arm, Prepared, Problem, Setting
 from benchmarks.sweep import worker
 from benchmarks.sweep.driver import Budget, Findings, Sweep
 from benchmarks.sweep.journal import open_journal
@@ -27,6 +29,7 @@ from benchmarks.sweep.outcome import Job, Outcome, State, SweepError
 from benchmarks.sweep.search import SEARCHES
 from benchmarks.sweep.space import Space
 from benchmarks.sweep.timers import seeded_cost
+from benchmarks.sweep.tunable import bench_of
 from tests.benchmarks import sweep_tunables
 from tilejit.runtime import tuned as tuned_module
 
@@ -243,6 +246,37 @@ def test_a_problem_that_cannot_be_opened(tunable: str, message: str) -> None:
 def test_wrong_commands(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", *arguments]) == 2
     assert capsys.readouterr().err == message + "\n"
+
+
+def test_a_problem_whose_example_asks_for_its_choices() -> None:
+    out = np.zeros(2, np.float32)
+    blocks = []
+
+    def run() -> None:
+        key, default = {"n": 2}, {"x": 1, "y": 1}
+        blocks.append(tilejit.tuned(sweep_tunables.kernel, key, default))
+        out[:] = 3.0
+
+    arm = Arm(run, lambda: out, lambda: np.full(2, 3.0), 1e-6)
+    problem = Problem(
+        "threes",
+        "none",
+        "",
+        (sweep_tunables.SHAPE,),
+        ("f32",),
+        (),
+        lambda _: Prepared({"tilejit": lambda: arm}),
+    )
+    bench = bench_of(problem, lambda: sweep_tunables.kernel)(Setting(sweep_tunables.SHAPE, "f32", 1))
+    assert bench.default == {"x": 1, "y": 1}
+    bench.call({"x": 5})()
+    assert blocks[-1] == {"x": 5, "y": 1}
+    assert bench.measured_error() == 0.0
+    bench.spoil()
+    assert not bench.measured_error() <= bench.tolerance
+    bench.keep({"x": 7, "y": 2}, 1.0)
+    run()
+    assert blocks[-1] == {"x": 7, "y": 2}
 
 
 def test_who_measures_is_alone(tmp_path: Path) -> None:

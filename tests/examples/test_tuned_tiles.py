@@ -22,20 +22,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launched(patch: pytest.MonkeyPatch, contexts: list[int]) -> dict[str, int]:
-    """The constants with which the flagship launches its kernel for a batch that decodes."""
+    """The constants and the splits with which the flagship launches its kernel for a batch that decodes."""
     batch = serving_batch.make_batch(
         contexts, [1] * len(contexts), heads=4, kv_heads=2, head_dim=16, block_size=16,
         dtype=np.float32, kv_dtype=np.float32,
     )  # fmt: skip
     seen: dict[str, int] = {}
-    plain = paged_attention.launch_arguments
+    plain = paged_attention.plan_launches
 
-    def watched(*args: object) -> object:
-        grid, arguments, constants = plain(*args)
-        seen.update(constants)
-        return grid, arguments, constants
+    def watched(*args: object) -> list[paged_attention.Launch]:
+        launches: list[paged_attention.Launch] = plain(*args)
+        seen.update(launches[0].constants, launches=len(launches))
+        return launches
 
-    patch.setattr(paged_attention, "launch_arguments", watched)
+    patch.setattr(paged_attention, "plan_launches", watched)
     out = paged_attention.paged_attention(*batch.arguments)
     expected = serving_batch.reference(*batch.arguments)
     assert serving_batch.largest_error(out, expected, batch.q_lens) < 2e-5
@@ -51,9 +51,13 @@ def test_paged_attention_uses_what_was_recorded() -> None:
     assert block_n([40, 33]) == 16
     with tilejit.try_choice(kernel, {"block_n": 8}) as trial:
         assert block_n([40, 33]) == 8
-    assert trial.default == {"block_q": 1, "block_n": 16}
-    tilejit.record_tuned(kernel, trial.key, {"block_n": 32, "block_q": 1}, time_us=1.0)
-    assert block_n([40, 33]) == 32
+    assert trial.default == {"block_q": 1, "block_n": 16, "heads": 0, "split_keys": 0}
+    best = {"block_n": 32, "block_q": 1, "heads": 1, "split_keys": 16}
+    tilejit.record_tuned(kernel, trial.key, best, time_us=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = launched(patch, [40, 33])
+    # Parts of keys are whole tiles: 32 of 40 keys, and the rest.
+    assert (seen["BLOCK_N"], seen["HEADS"], seen["launches"]) == (32, 1, 2)
     assert block_n([64, 50]) == 32  # the same power of two
     assert block_n([65, 50]) == 16
     assert block_n([40, 33, 20]) == 16
