@@ -69,4 +69,5 @@ def test_matmul_uses_what_was_recorded() -> None:
     with tilejit.try_choice(matmul.matmul_kernel, choice) as trial:
         np.testing.assert_array_equal(matmul.matmul(a, b), np.full((64, 32), 48.0))
     assert trial.key == {"m": 64, "n": 32, "k": 48, "dtype": "float32"}
-    assert trial.default == {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 256}
+    blocks = matmul.choose_blocks(64, 32, 48, 4)
+    assert trial.default == dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), blocks, strict=True))
