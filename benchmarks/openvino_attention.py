@@ -1,4 +1,4 @@
-"""OpenVINO's PagedAttention on the CPU, as a peer of the flagship in decode.
+"""OpenVINO's PagedAttention on the CPU, as a peer of the flagship in decode and prefill.
 
 The op is experimental and undocumented in Python. It takes 28 inputs; the layout of the caches and their
 block size are chosen by the plugin and read off the compiled model. They are filled through the op: every
@@ -23,14 +23,15 @@ _SUBLAYER_STRIDE = 8
 
 
 @dataclass(frozen=True)
-class DecodeShape:
-    """One decode step: every sequence has one query and ``context`` keys, the newest one included."""
+class PagedShape:
+    """One step: every sequence has its newest ``queries`` tokens and ``context`` keys, those included."""
 
     batch: int
     heads: int
     kv_heads: int
     head_dim: int
     context: int
+    queries: int = 1
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,15 @@ class _Node(Protocol):
     def output(self, index: int) -> object: ...
 
 
-class OpenVinoDecode:
-    """A decode step of OpenVINO's PagedAttention over normally distributed keys and values.
+class OpenVinoAttention:
+    """A causal step of OpenVINO's PagedAttention over normally distributed keys and values.
+
+    A step also quantises and stores the newest keys and values, which the op does not leave out.
 
     Call it to run one step; the result stays in memory that OpenVINO owns.
     """
 
-    def __init__(self, shape: DecodeShape, precision: Precision, threads: int, seed: int = 0) -> None:
+    def __init__(self, shape: PagedShape, precision: Precision, threads: int, seed: int = 0) -> None:
         import openvino  # noqa: PLC0415
 
         self.precision = precision
@@ -77,20 +80,21 @@ class OpenVinoDecode:
         width = shape.kv_heads * shape.head_dim
         self.keys = generator.standard_normal((n_pages, self.block_size, width), dtype=np.float32)
         self.values = generator.standard_normal((n_pages, self.block_size, width), dtype=np.float32)
-        self.query = generator.standard_normal((shape.batch, shape.heads * shape.head_dim), dtype=np.float32)
+        rows = shape.batch * shape.queries
+        self.query = generator.standard_normal((rows, shape.heads * shape.head_dim), dtype=np.float32)
         self.pages = generator.permutation(n_pages).astype(np.int32)
         self._caches = {name: self._empty_cache(name, n_pages) for name in ("key_cache", "value_cache")}
         self._fill(n_pages)
-        self._set_decode()
+        self._set_step()
 
     def __call__(self) -> None:
         self._request.infer()
 
     def output(self) -> NDArray[np.float32]:
-        """Run one step and return [batch, heads, head_dim]."""
+        """Run one step and return [batch * queries, heads, head_dim]."""
         self()
         flat: NDArray[np.float32] = np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
-        return flat.reshape(self._shape.batch, self._shape.heads, self._shape.head_dim)
+        return flat.reshape(-1, self._shape.heads, self._shape.head_dim)
 
     def expected(self) -> NDArray[np.float64]:
         """The same in float64 from the values before quantisation."""
@@ -103,11 +107,16 @@ class OpenVinoDecode:
             .transpose(0, 2, 1, 3)
             for cache in (self.keys, self.values)
         )
-        q = self.query.reshape(s.batch, s.kv_heads, -1, s.head_dim).astype(np.float64)
+        group = s.heads // s.kv_heads
+        q = self.query.reshape(s.batch, s.queries, s.kv_heads, group, s.head_dim).astype(np.float64)
+        q = q.transpose(0, 2, 3, 1, 4).reshape(s.batch, s.kv_heads, group * s.queries, s.head_dim)
         scores = q @ k.transpose(0, 1, 3, 2) / math.sqrt(s.head_dim)
+        last_visible = np.tile(np.arange(s.queries) + s.context - s.queries, group)
+        scores = np.where(np.arange(s.context) <= last_visible[:, None], scores, -np.inf)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         result: NDArray[np.float64] = (weights / weights.sum(axis=-1, keepdims=True)) @ v
-        return result.reshape(s.batch, s.heads, s.head_dim)
+        result = result.reshape(s.batch, s.kv_heads, group, s.queries, s.head_dim)
+        return result.transpose(0, 3, 1, 2, 4).reshape(-1, s.heads, s.head_dim)
 
     def _empty_cache(self, name: str, n_pages: int) -> object:
         port = self._compiled.input(name)
@@ -131,13 +140,17 @@ class OpenVinoDecode:
             )  # fmt: skip
             self._request.infer()
 
-    def _set_decode(self) -> None:
+    def _set_step(self) -> None:
         s = self._shape
-        newest = self.pages.reshape(s.batch, -1)[:, -1]
+        table = self.pages.reshape(s.batch, -1)
+        newest = [
+            cache[table].reshape(s.batch, s.context, -1)[:, -s.queries :].reshape(s.batch * s.queries, -1)
+            for cache in (self.keys, self.values)
+        ]
         sequence_numbers = np.arange(s.batch + 1)
         self._set(
-            self.query, self.keys[newest, -1], self.values[newest, -1],
-            past=np.full(s.batch, s.context - 1), begins=sequence_numbers,
+            self.query, *newest,
+            past=np.full(s.batch, s.context - s.queries), begins=sequence_numbers * s.queries,
             pages=self.pages, page_begins=sequence_numbers * (s.context // self.block_size),
             longest=s.context,
         )  # fmt: skip
@@ -166,7 +179,7 @@ class OpenVinoDecode:
             self._request.set_tensor(name, tensor)
 
 
-def fastest(decodes: Iterable[OpenVinoDecode], rounds: int = 9) -> OpenVinoDecode:
+def fastest(decodes: Iterable[OpenVinoAttention], rounds: int = 9) -> OpenVinoAttention:
     """The one with the least median time of a step, by turns; the others are dropped."""
     candidates = list(decodes)
     times: list[list[float]] = [[] for _ in candidates]
@@ -180,7 +193,7 @@ def fastest(decodes: Iterable[OpenVinoDecode], rounds: int = 9) -> OpenVinoDecod
     return candidates[medians.index(min(medians))]
 
 
-def _build_model(shape: DecodeShape) -> object:
+def _build_model(shape: PagedShape) -> object:
     """Return a model of one PagedAttention op; what it does not use are empty constants."""
     import openvino  # noqa: PLC0415
     from openvino import op  # noqa: PLC0415

@@ -31,6 +31,7 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
         "f16": np.dtype(np.float16),
         "bf16": np.dtype(ml_dtypes.bfloat16),
         "int8": np.dtype(np.int8),
+        "int32": np.dtype(np.int32),
     }
 )
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
