@@ -103,3 +103,69 @@ def test_page_from_a_reduction_is_not_computed_ahead() -> None:
     text = _sum_of_tiles(find_page)
     assert "fetching" not in plan_of(text)
     _check(text, np.zeros(4, np.int64))
+
+
+def _two_operands(rows: int) -> str:
+    """A loop whose dot reads ``rows`` x 16 elements of x and 16 x 32 of y, further on in every trip."""
+    return f"""
+        func @two(%x: ptr<fp32> {{alias_class=0}}, %y: ptr<fp32> {{alias_class=1}},
+                  %out: ptr<fp32> {{alias_class=2}}, %trips: int32) {{
+          %zero = constant() {{value=0, dtype=int32}} : int32
+          %one = constant() {{value=1, dtype=int32}} : int32
+          %size = constant() {{value=512, dtype=int32}} : int32
+          %nothing = constant() {{value=0.0, dtype=fp32}} : fp32
+          %start = splat(%nothing) {{shape=[{rows}, 32]}} : tile<{rows}x32xfp32>
+          %i16 = arange() {{start=0, end=16}} : tile<16xint32>
+          %i32 = arange() {{start=0, end=32}} : tile<32xint32>
+          %ir = arange() {{start=0, end={rows}}} : tile<{rows}xint32>
+          %c16 = constant() {{value=16, dtype=int32}} : int32
+          %c32 = constant() {{value=32, dtype=int32}} : int32
+          %s16 = splat(%c16) {{shape=[{rows}]}} : tile<{rows}xint32>
+          %s32 = splat(%c32) {{shape=[16]}} : tile<16xint32>
+          %xr = mul(%ir, %s16) : tile<{rows}xint32>
+          %yr = mul(%i16, %s32) : tile<16xint32>
+          %xr1 = reshape(%xr) {{shape=[{rows}, 1]}} : tile<{rows}x1xint32>
+          %xr2 = broadcast(%xr1) {{shape=[{rows}, 16]}} : tile<{rows}x16xint32>
+          %xc1 = reshape(%i16) {{shape=[1, 16]}} : tile<1x16xint32>
+          %xc2 = broadcast(%xc1) {{shape=[{rows}, 16]}} : tile<{rows}x16xint32>
+          %x_place = add(%xr2, %xc2) : tile<{rows}x16xint32>
+          %yr1 = reshape(%yr) {{shape=[16, 1]}} : tile<16x1xint32>
+          %yr2 = broadcast(%yr1) {{shape=[16, 32]}} : tile<16x32xint32>
+          %yc1 = reshape(%i32) {{shape=[1, 32]}} : tile<1x32xint32>
+          %yc2 = broadcast(%yc1) {{shape=[16, 32]}} : tile<16x32xint32>
+          %y_place = add(%yr2, %yc2) : tile<16x32xint32>
+          %sum = for(%zero, %trips, %one, inits=[%start]) : tile<{rows}x32xfp32> {{
+            body(%i: int32, %so_far: tile<{rows}x32xfp32>):
+            %skip = mul(%i, %size) : int32
+            %x_now = addptr(%x, %skip) : ptr<fp32>
+            %y_now = addptr(%y, %skip) : ptr<fp32>
+            %x_base = splat(%x_now) {{shape=[{rows}, 16]}} : tile<{rows}x16xptr<fp32>>
+            %y_base = splat(%y_now) {{shape=[16, 32]}} : tile<16x32xptr<fp32>>
+            %x_at = addptr(%x_base, %x_place) : tile<{rows}x16xptr<fp32>>
+            %y_at = addptr(%y_base, %y_place) : tile<16x32xptr<fp32>>
+            %x_tile = load(%x_at) : tile<{rows}x16xfp32>
+            %y_tile = load(%y_at) : tile<16x32xfp32>
+            %more = dot(%x_tile, %y_tile, acc=%so_far) {{out_dtype=fp32}} : tile<{rows}x32xfp32>
+            yield(values=[%more])
+          }}
+          %o_base = splat(%out) {{shape=[{rows}, 32]}} : tile<{rows}x32xptr<fp32>>
+          %or1 = reshape(%ir) {{shape=[{rows}, 1]}} : tile<{rows}x1xint32>
+          %or2 = broadcast(%or1) {{shape=[{rows}, 32]}} : tile<{rows}x32xint32>
+          %oc1 = reshape(%i32) {{shape=[1, 32]}} : tile<1x32xint32>
+          %oc2 = broadcast(%oc1) {{shape=[{rows}, 32]}} : tile<{rows}x32xint32>
+          %os = splat(%c32) {{shape=[{rows}, 32]}} : tile<{rows}x32xint32>
+          %om = mul(%or2, %os) : tile<{rows}x32xint32>
+          %o_place = add(%om, %oc2) : tile<{rows}x32xint32>
+          %o_at = addptr(%o_base, %o_place) : tile<{rows}x32xptr<fp32>>
+          store(%o_at, %sum)
+          return()
+        }}
+        """
+
+
+def test_the_larger_operand_is_fetched() -> None:
+    assert "fetching %y_tile of the next trip" in plan_of(_two_operands(2))
+    assert "fetching %x_tile of the next trip" in plan_of(_two_operands(64))
+    generator = np.random.default_rng(0)
+    x, y = (generator.integers(-3, 4, 4 * 512).astype(np.float32) for _ in range(2))
+    check_run(_two_operands(2), x, y, np.zeros(64, np.float32), 4)

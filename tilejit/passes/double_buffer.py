@@ -5,7 +5,7 @@ whose rows the next streaming dot will read, in this trip or, after the last dot
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
 addresses come from computing the scalars they depend on again; where that is not possible - they depend on
 values that the loop carries, or on memory that it writes - nothing is fetched. Of two operands that could be
-fetched, the first is.
+fetched, the larger is, and the first of equal ones.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
     for number, step in enumerate(streaming):
         is_last = number + 1 == len(streaming)
         following = streaming[0] if is_last else streaming[number + 1]
-        for load in _loads(following):
+        # The smaller of two operands is the likelier to be in the cache already.
+        for load in sorted(_loads(following), key=_size_bytes, reverse=True):
             if step.prefetch is not None or not _has_rows(plan, load):
                 continue
             if not is_last and _is_computed_before(load, step.op):
@@ -58,6 +59,10 @@ def _loads(step: DotStep) -> Iterator[Op]:
     for side in (step.a, step.b):
         if side.load is not None:
             yield side.load
+
+
+def _size_bytes(load: Op) -> int:
+    return load.result.type.size * load.result.type.element.itemsize
 
 
 def _has_rows(plan: LoopPlan, load: Op) -> bool:

@@ -115,14 +115,25 @@ class _Driver:
         def block(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             first = self.builder.mul(i, index(size)) if whole > 1 else 0
             accumulate = self.builder.icmp_signed("!=", i, index(0)) if self.zero_init else ir.Constant(I1, 1)
-            self._depth_block(first, size, accumulate)
+            self._depth_block(first, size, accumulate, self._fetch_share(i))
             return []
 
         emit_loop(self.builder, whole, [], block)
         if rest:
-            self._depth_block(whole * size, rest, ir.Constant(I1, 1))
+            self._depth_block(whole * size, rest, ir.Constant(I1, 1), self._fetch_share(index(whole)))
 
-    def _depth_block(self, first: int | ir.Value, depth: int, accumulate: ir.Value) -> None:
+    def _fetch_share(self, number: ir.Value) -> FetchRows | None:
+        """The rows that a block of k fetches."""
+        fetch, blocks = self.fetch, -(-self.plan.shape.k // self.plan.depth_block)
+        if fetch is None or blocks == 1:
+            return fetch
+        rows = -(-fetch.rows // blocks)
+        skipped = self.builder.mul(fetch.row_step, self.builder.mul(number, index(rows)))
+        return FetchRows(advance(self.builder, fetch.pointer, skipped, 1), fetch.row_step, rows, fetch.lines)
+
+    def _depth_block(
+        self, first: int | ir.Value, depth: int, accumulate: ir.Value, fetch: FetchRows | None
+    ) -> None:
         builder, plan = self.builder, self.plan
         a = self.a.at(builder, 0, first)
         if plan.pack_a:
@@ -135,7 +146,7 @@ class _Driver:
             return
         column = 0
         for number, panels in enumerate(plan.column_blocks):
-            self._panels(a, b, column, panels, depth, accumulate, self.fetch if number == 0 else None)
+            self._panels(a, b, column, panels, depth, accumulate, fetch if number == 0 else None)
             column += panels.size * panels.count
 
     def _panels(

@@ -143,12 +143,11 @@ def inner_function(module: ir.Module, kernel: InnerKernel) -> ir.Function:
         def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
             c_block = Operand(pointers[1], word, chosen[2], 1)
-            fetched = kernel.fetch.emit(builder, pointers[2], fetch_step)
-            _inner_block(builder, kernel, a_matrix, b_block, c_block, accumulate)
+            _inner_block(builder, kernel, a_matrix, b_block, c_block, accumulate, pointers[2], fetch_step)
             return [
                 advance(builder, pointers[0], b_step, kernel.b_dtype.itemsize),
                 advance(builder, pointers[1], kernel.columns, word.itemsize),
-                fetched,
+                advance(builder, pointers[2], scale(builder, kernel.fetch.rows, fetch_step), 1),
             ]
 
         emit_loop(builder, blocks, [b, c, fetch], block)
@@ -236,7 +235,14 @@ def _outer_steps(
 
 
 def _inner_block(
-    builder: ir.IRBuilder, kernel: InnerKernel, a: Operand, b: Operand, c: Operand, accumulate: ir.Value
+    builder: ir.IRBuilder,
+    kernel: InnerKernel,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    accumulate: ir.Value,
+    fetch: ir.Value,
+    fetch_step: ir.Value,
 ) -> None:
     word = kernel.unit.word
     zero = number(lanes_type(word, kernel.lanes), 0)
@@ -245,6 +251,7 @@ def _inner_block(
 
     def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         position = builder.mul(i, index(kernel.lanes))
+        kernel.fetch.emit_part(builder, fetch, fetch_step, i, whole)
         return _inner_step(
             builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
         )

@@ -215,10 +215,19 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     words = shape.k // unit.group
     depth_block = -(-words // -(-words // (limit // unit.group))) * unit.group
     pack_b = _packs_b(unit, b, row_blocks)
+    if not pack_b and b.column_stride == 1 and shape.m <= _FEW_ROWS and shape.n >= _MANY_PANELS * widest:
+        depth_block = min(depth_block, _STREAMS)
     return DotPlan(
         shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b,
         a_element, b_element,
     )  # fmt: skip
+
+
+_FEW_ROWS, _MANY_PANELS, _STREAMS = 4, 4, 16
+"""A wide matrix for few rows comes from memory, and is read faster the longer the pieces are: this many of
+its rows pass by side by side, all panels of them, before the next. Measured on a Sapphire Rapids with one row
+of A and 64 rows of B of 4 KB: see ``benchmarks/problems/skinny.py``.
+"""
 
 
 def _accumulator_sets(k: int, accumulators: int) -> int:

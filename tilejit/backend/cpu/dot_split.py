@@ -21,6 +21,7 @@ from tilejit.backend.cpu.pack import emit_pack
 from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
 from tilejit.backend.cpu.split_rows import (
     DEEPEST,
+    DEEPEST_TILES,
     LANES,
     VECTOR_BYTES,
     SplitRows,
@@ -38,6 +39,7 @@ from tilejit.target.cpu import CpuTarget
 MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
 _INNER_ROWS, _OUTER_ROWS = 1, 2
+_PANELS_BYTES = 64 * 1024
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
     (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
@@ -71,9 +73,11 @@ def plan_split_dot(
     is_inner = is_unit(b.row_stride)
     if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
         return None
-    depth = min(shape.k, DEEPEST)
+    # One or two rows leave tiles nearly empty; vectors then read a column to its end before the next.
+    is_sparse = is_inner and unit is SplitUnit.INT8 and shape.m <= 2 and target.has("avx512vnni")
+    depth = _depth(shape, is_inner, tiles=True)
     is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
-    if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner):
+    if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner) and not is_sparse:
         return SplitPlan(unit, is_inner, tiles=True)
     # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
     return (
@@ -121,6 +125,12 @@ def emit_split_dot(
     call_fetching(builder, name, values, fetch, build)
 
 
+def _depth(shape: DotShape, inner: bool, tiles: bool) -> int:
+    """How much of k is done at a time."""
+    groups = -(-shape.m // split_tiles.ROWS)
+    return min(shape.k, max(DEEPEST, DEEPEST_TILES // groups) if inner and tiles else DEEPEST)
+
+
 class _Driver:
     """The loops around the micro-kernels, emitted into the function of one dot."""
 
@@ -139,7 +149,7 @@ class _Driver:
         self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
         self.a, self.b, self.c = a, b, c
         self.zero_init, self.fetch = zero_init, fetch
-        unit, self.depth = plan.unit, min(DEEPEST, shape.k)
+        unit, self.depth = plan.unit, _depth(shape, plan.inner, plan.tiles)
         together = split_tiles.ROWS if plan.tiles else shape.m
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
@@ -147,7 +157,11 @@ class _Driver:
         self.rows_scratch = self._stack(self.groups * self.group_bytes)
         panel_bytes = padded_depth(unit, self.depth) * group_columns(unit) * unit.element.itemsize
         needs_panel = not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
-        self.panel = self._stack(panel_bytes) if needs_panel else None
+        self.panel_bytes = panel_bytes
+        blocks = shape.n // group_columns(unit)
+        fitting = [n for n in range(1, blocks + 1) if blocks % n == 0 and n * panel_bytes <= _PANELS_BYTES]
+        self.panels = max(fitting, default=1)  # packed together
+        self.panel = self._stack(self.panels * panel_bytes) if needs_panel else None
         if plan.tiles:
             self.sums = self._stack(unit.per_word * split_tiles.TILE_BYTES)
         if plan.tiles and plan.inner:
@@ -227,43 +241,63 @@ class _Driver:
         """Blocks of columns: interleaved where that serves several blocks of rows."""
         builder, width = self.builder, group_columns(self.plan.unit)
         whole, rest = divmod(self.shape.n, width)
-        parts = whole + bool(rest)
+        count = whole // self.panels
+        parts = count + bool(rest)
 
-        def group(i: ir.Value, _: Sequence[ir.Value], columns: int = width) -> list[ir.Value]:
-            first = builder.mul(i, index(width))
+        def panels(
+            i: ir.Value, _: Sequence[ir.Value], first: int = 0, columns: int = width
+        ) -> list[ir.Value]:
+            start = builder.add(builder.mul(i, index(self.panels * width)), index(first))
+            source, c = b.at(builder, 0, start), self.c.at(builder, 0, start)
             part = None if fetch is None else fetch.share(builder, i, parts)
-            self._outer_block(
-                rows, b.at(builder, 0, first), self.c.at(builder, 0, first), columns, accumulate, part
-            )
+            blocks = self.panels if columns == width else 1
+            if self.panel is not None:
+                packing = None if part is None else part.share(builder, index(0), 2)
+                self._pack(source, rows[0], columns, blocks, packing)
+                part = None if part is None else part.share(builder, index(1), 2)
+
+            def block(j: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+                offset = builder.mul(j, index(width))
+                own = source.at(builder, 0, offset)
+                if self.panel is not None:
+                    place = builder.gep(
+                        self.panel, [builder.mul(j, index(self.panel_bytes))], source_etype=I8
+                    )
+                    own = Operand(place, b.dtype, 0, 1)
+                share = None if part is None else part.share(builder, j, blocks)
+                self._outer_block(rows, own, c.at(builder, 0, offset), columns, accumulate, share)
+                return []
+
+            emit_loop(builder, blocks, [], block)
             return []
 
-        emit_loop(builder, whole, [], group)
+        emit_loop(builder, count, [], panels)
         if rest:
-            group(index(whole), [], rest)
+            panels(index(0), [], whole * width, rest)
+
+    def _pack(self, b: Operand, rows: SplitRows, columns: int, blocks: int, fetch: FetchTile | None) -> None:
+        plan = self.plan
+        words = padded_depth(plan.unit, self.depth) // plan.unit.per_word
+        call_pack(
+            self.builder, plan.unit, b, rows.k, columns, self.panel, unsigned=not plan.tiles,
+            words=words, groups=blocks, fetch=fetch,
+        )  # fmt: skip
 
     def _outer_block(
         self,
         rows: Sequence[SplitRows],
-        b: Operand,
+        source: Operand,
         c: Operand,
         columns: int,
         accumulate: bool,
         fetch: FetchTile | None,
     ) -> None:
         builder, plan = self.builder, self.plan
-        source = b
-        if self.panel is not None:
-            words = rows[0].padded if plan.tiles else rows[0].k
-            call_pack(
-                builder, plan.unit, b, rows[0].k, columns, self.panel, unsigned=not plan.tiles,
-                words=-(-words // plan.unit.per_word), fetch=fetch,
-            )  # fmt: skip
-            source, fetch = Operand(self.panel, b.dtype, 0, 1), None
         for number, group in enumerate(rows if plan.tiles else []):
             top = number * self.together
             split_tiles.call_outer_tiles(
                 builder, group, min(self.together, self.shape.m - top), source.pointer, self.sums,
-                c.at(builder, top, 0), columns, accumulate=accumulate,
+                c.at(builder, top, 0), columns, accumulate=accumulate, fetch=fetch if number == 0 else None,
             )  # fmt: skip
         for row, size in [] if plan.tiles else self._row_blocks(_OUTER_ROWS):
             call_outer(

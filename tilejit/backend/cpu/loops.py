@@ -77,11 +77,25 @@ class FetchStep:
         """Ask for the lines from ``pointer`` on and return where the next step begins."""
         for _ in range(self.rows):
             for line in range(self.lines):
-                place = builder.gep(pointer, [index(line * self.line_step)], source_etype=ir.IntType(8))
-                numbers = [ir.Constant(ir.IntType(32), n) for n in (0, self.locality, 1)]  # read, ..., data
-                intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
+                offset = index(line * self.line_step)
+                self._fetch(builder, builder.gep(pointer, [offset], source_etype=ir.IntType(8)))
             pointer = builder.gep(pointer, [row_step], source_etype=ir.IntType(8))
         return pointer
+
+    def emit_part(
+        self, builder: ir.IRBuilder, pointer: ir.Value, row_step: ir.Value, part: ir.Value, parts: int
+    ) -> None:
+        """Ask for those of the lines that belong to step ``part`` of ``parts`` equal ones."""
+        size = -(-self.rows * self.lines // parts)
+        for number in range(size):
+            line = builder.add(builder.mul(part, index(size)), index(number))
+            row, column = builder.udiv(line, index(self.lines)), builder.urem(line, index(self.lines))
+            offset = builder.add(builder.mul(row, row_step), builder.mul(column, index(self.line_step)))
+            self._fetch(builder, builder.gep(pointer, [offset], source_etype=ir.IntType(8)))
+
+    def _fetch(self, builder: ir.IRBuilder, place: ir.Value) -> None:
+        numbers = [ir.Constant(ir.IntType(32), n) for n in (0, self.locality, 1)]  # read, ..., data
+        intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
 from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks
-from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
+from tilejit.backend.cpu.split_rows import DEEPEST, LANES, VECTOR_BYTES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import (
     F32,
     I1,
@@ -104,11 +104,13 @@ def call_outer(
 
 def call_pack(
     builder: ir.IRBuilder, unit: SplitUnit, b: Operand, k: int, columns: int, into: ir.Value, *,
-    unsigned: bool, words: int, fetch: FetchTile | None,
+    unsigned: bool, words: int, groups: int, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
-    """Interleave k rows of one block of columns into scratch, as ``packed`` outer kernels read them.
+    """Interleave k rows of blocks of columns into scratch, as ``packed`` outer kernels read them.
 
-    ``words``: down to how many words along k; those past the end are zero. ``unsigned``: bytes plus 128.
+    ``groups`` blocks next to each other become panels one after the other; the rows are read to their ends
+    before the next. ``words``: down to how many words along k; those past the end are zero. ``unsigned``:
+    bytes plus 128.
     """
     fixed = static(b.row_stride)
 
@@ -117,25 +119,36 @@ def call_pack(
         source = Operand(pointer, b.dtype, row_stride if fixed is None else fixed, 1)
         whole, rest = divmod(k, unit.per_word)
 
-        def store(word: ir.Value, vectors: Sequence[ir.Value]) -> None:
+        panel_bytes = words * unit.per_word * VECTOR_BYTES
+
+        def store(word: ir.Value, group: ir.Value, vectors: Sequence[ir.Value]) -> None:
+            panel = inner.gep(target, [inner.mul(group, index(panel_bytes))], source_etype=I8)
             for number_, vector in enumerate(vectors):
                 position = inner.add(inner.mul(word, index(unit.per_word)), index(number_))
-                place = inner.gep(target, [inner.mul(position, index(VECTOR_BYTES))], source_etype=I8)
+                place = inner.gep(panel, [inner.mul(position, index(VECTOR_BYTES))], source_etype=I8)
                 inner.store(vector, place, align=VECTOR_BYTES)
 
         def step(word: ir.Value, _: Sequence[ir.Value], live: int = unit.per_word) -> list[ir.Value]:
-            if own_fetch is not None:
-                own_fetch.emit_part(inner, word, -(-k // unit.per_word))
-            store(word, _interleaved(inner, unit, source, word, columns, live, unsigned))
+            def block(group: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+                if own_fetch is not None:
+                    position = inner.add(inner.mul(word, index(groups)), group)
+                    own_fetch.emit_part(inner, position, -(-k // unit.per_word) * groups)
+                columns_ = source.at(inner, 0, inner.mul(group, index(group_columns(unit))))
+                store(word, group, _interleaved(inner, unit, columns_, word, columns, live, unsigned))
+                return []
+
+            emit_loop(inner, groups, [], block)
             return []
 
         emit_loop(inner, whole, [], step)
         if rest:
             step(index(whole), [], rest)
         for word in range(whole + bool(rest), words):
-            store(index(word), [number(_INTEGERS, 0)] * unit.per_word)
+            for group in range(groups):
+                store(index(word), index(group), [number(_INTEGERS, 0)] * unit.per_word)
 
-    name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{fixed or 'r'}{'.unsigned' * unsigned}"
+    name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{groups}.{fixed or 'r'}"
+    name += ".unsigned" * unsigned
     call_fetching(builder, name, [b.pointer, into, index(b.row_stride)], fetch, build)
 
 
@@ -227,7 +240,7 @@ def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: 
             for part, pointer in enumerate((place.high, place.low)):
                 vector = builder.load(pointer, typ=_INTEGERS, align=4)
                 sums[part] = _multiply(builder, memory, vector, sums[part])
-        result.append(join(builder, unit, sums))
+        result.append(join(builder, unit, sums, kernel.k))
     return result
 
 
@@ -236,11 +249,14 @@ def _starts(builder: ir.IRBuilder, rows: SplitRows) -> list[ir.Value]:
     return [number(_INTEGERS, 0), builder.load(rows.starts, typ=_INTEGERS, align=4)]
 
 
-def join(builder: ir.IRBuilder, unit: SplitUnit, sums: Sequence[ir.Value]) -> ir.Value:
-    """The sum of the products from those of the parts."""
+def join(builder: ir.IRBuilder, unit: SplitUnit, sums: Sequence[ir.Value], k: int) -> ir.Value:
+    """The sum of k products from those of the parts; a sum of more than ``DEEPEST`` may need a float."""
     if unit is SplitUnit.BF16:
         return builder.fadd(sums[0], sums[1])
-    return builder.add(builder.shl(sums[0], number(_INTEGERS, 8)), sums[1])
+    if k <= DEEPEST:
+        return builder.add(builder.shl(sums[0], number(_INTEGERS, 8)), sums[1])
+    high, low = (builder.sitofp(part, _FLOATS) for part in sums)
+    return intrinsic(builder, "llvm.fma", _FLOATS, [high, number(_FLOATS, 256.0), low], [_FLOATS])
 
 
 def finish_row(
@@ -257,7 +273,7 @@ def finish_row(
     value = total
     if rows.unit is SplitUnit.INT8:
         factor = splat(builder, builder.load(rows.at(builder, row).scales, typ=F32, align=4), LANES)
-        value = builder.sitofp(total, _FLOATS)
+        value = builder.sitofp(total, _FLOATS) if total.type == _INTEGERS else total
         if start is not None:
             value = intrinsic(builder, "llvm.fma", _FLOATS, [value, factor, start], [_FLOATS])
         else:
@@ -316,7 +332,7 @@ def _outer_block(
     sums = emit_loop(builder, whole, starts, step)
     if rest:
         sums = step(index(whole), sums, rest)
-    joined = [join(builder, unit, sums[i : i + 2]) for i in range(0, len(sums), 2)]
+    joined = [join(builder, unit, sums[i : i + 2], kernel.k) for i in range(0, len(sums), 2)]
     for row in range(kernel.rows):
         own = joined[row * unit.per_word : (row + 1) * unit.per_word]
         for number_, total in enumerate(natural_order(builder, own)):

@@ -110,7 +110,7 @@ def call_inner_tiles(
 
 def call_outer_tiles(
     builder: ir.IRBuilder, rows: SplitRows, count: int, panel: ir.Value, scratch: ir.Value, c: Operand,
-    columns: int, *, accumulate: bool,
+    columns: int, *, accumulate: bool, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
     """C += rows * B for ``count`` rows and a block of columns, interleaved in ``panel`` down to whole tiles.
 
@@ -118,7 +118,7 @@ def call_outer_tiles(
     """
     c_stride, unit = static(c.row_stride), rows.unit
 
-    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], _: FetchTile | None) -> None:
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         parts, scales, panel_, scratch_, c_pointer, c_step = arguments
         own_c = Operand(c_pointer, FP32, c_step if c_stride is None else c_stride, 1)
         own_rows = SplitRows(unit, rows.m, rows.k, parts, parts, scales, scales)
@@ -141,7 +141,9 @@ def call_outer_tiles(
         for number in range(unit.per_word):
             _tile(inner, "tilestored64", number, _offset(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES)
         for row in range(count):
-            sums = [_joined(inner, unit, scratch_, number, row) for number in range(unit.per_word)]
+            if own_fetch is not None:
+                own_fetch.emit_part(inner, index(row), count)
+            sums = [_joined(inner, unit, scratch_, number, row, rows.k) for number in range(unit.per_word)]
             for number, total in enumerate(natural_order(inner, sums)):
                 live = min(LANES, columns - number * LANES)
                 if live > 0:
@@ -150,7 +152,7 @@ def call_outer_tiles(
 
     name = f"{_PREFIX}.outer.{unit.value}.{count}x{columns}x{rows.k}.{c_stride or 'r'}{'.add' * accumulate}"
     values = [rows.high, rows.scales, panel, scratch, c.pointer, index(c.row_stride)]
-    call_fetching(builder, name, values, None, build)
+    call_fetching(builder, name, values, fetch, build)
 
 
 def _steps(rows: SplitRows) -> int:
@@ -183,10 +185,14 @@ def _sum_type(unit: SplitUnit) -> ir.Type:
     return I32 if unit is SplitUnit.INT8 else F32
 
 
-def _joined(builder: ir.IRBuilder, unit: SplitUnit, scratch: ir.Value, tile: int, row: int) -> ir.Value:
+def _joined(
+    builder: ir.IRBuilder, unit: SplitUnit, scratch: ir.Value, tile: int, row: int, k: int
+) -> ir.Value:
     """The sums of a row from those of its high and low part."""
     offsets = [tile * TILE_BYTES + line * VECTOR_BYTES for line in (row, ROWS + row)]
-    return join(builder, unit, [_load_line(builder, scratch, offset, _sum_type(unit)) for offset in offsets])
+    return join(
+        builder, unit, [_load_line(builder, scratch, offset, _sum_type(unit)) for offset in offsets], k
+    )
 
 
 def _store_turned(
@@ -207,5 +213,5 @@ def _store_turned(
         lines.append(_load_line(builder, scratch, line * VECTOR_BYTES, _sum_type(rows.unit)))
     turned = transpose_square(builder, lines, 32)
     for row in range(count):
-        total = join(builder, rows.unit, [turned[row], turned[ROWS + row]])
+        total = join(builder, rows.unit, [turned[row], turned[ROWS + row]], rows.k)
         finish_row(builder, rows, row, total, c.at(builder, row, 0).pointer, LANES, accumulate)
