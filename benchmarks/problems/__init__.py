@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.problems import attention, compile, elementwise, launch, matmul, normalisation, paged
+from benchmarks.problems import attention, compile, elementwise, launch, matmul, normalisation, paged, skinny
 from benchmarks.problems.record import Problem
 
 PROBLEMS: tuple[Problem, ...] = (
     *elementwise.PROBLEMS,
     *normalisation.PROBLEMS,
     *matmul.PROBLEMS,
+    *skinny.PROBLEMS,
     *attention.PROBLEMS,
     *paged.PROBLEMS,
     *launch.PROBLEMS,

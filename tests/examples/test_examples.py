@@ -13,7 +13,8 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = (
-    "vector_add", "softmax", "layer_norm", "rms_norm", "rope", "cross_entropy", "matmul", "flash_attention",
+    "vector_add", "softmax", "layer_norm", "rms_norm", "rope", "cross_entropy", "matmul", "skinny_matmul",
+    "flash_attention",
 )  # fmt: skip
 SMALL_BATCH = ("--batch", "3", "--heads", "4", "--kv-heads", "2", "--head-dim", "64", "--context", "200")
 

@@ -1,0 +1,95 @@
+"""A few rows times a large matrix of weights, bound by memory: one token of a linear layer, or a few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+
+from benchmarks.problems.record import (
+    DTYPES,
+    Arm,
+    Bar,
+    Limit,
+    NotInstalled,
+    Prepared,
+    Problem,
+    Setting,
+    Shape,
+    Unit,
+    Work,
+    cached,
+    example,
+    normal,
+    torch_for,
+)
+from benchmarks.problems.torch_views import tensor_of
+
+_SIZE = 4096
+# Relative to the norm: fp32 sums; bf16 rounds the result; int8 weights meet rows of 16 bits.
+_TOLERANCE = {"f32": 1e-6, "bf16": 5e-3, "int8": 1e-4}
+_ROWS = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
+    """Weights are [N, K] in memory, as linear layers keep them, or [K, N]."""
+
+    def prepare(setting: Setting) -> Prepared:
+        rows, dtype = setting.shape["M"], setting.dtype
+        x = normal((rows, _SIZE), _ROWS[dtype], 0)
+        stored = normal((_SIZE, _SIZE), dtype, 1)
+        weights = stored.T if by_output else stored
+        expected = cached(lambda: x.astype(np.float64) @ weights.astype(np.float64))
+
+        def tilejit() -> Arm:
+            out = np.zeros((rows, _SIZE), x.dtype)
+            skinny_matmul = example("skinny_matmul").skinny_matmul
+            return Arm(lambda: skinny_matmul(x, weights, out), lambda: out, expected, _TOLERANCE[dtype])
+
+        def torch() -> Arm:
+            module = torch_for(setting.threads)
+            out = np.zeros((rows, _SIZE), x.dtype)
+            left, right, result = (tensor_of(module, array) for array in (x, stored, out))
+            matrix = module.transpose(right, 0, 1) if by_output else right
+            run = lambda: module.matmul(left, matrix, out=result)  # noqa: E731
+            return Arm(run, lambda: out, expected, max(_TOLERANCE[dtype], 2e-6))
+
+        def torch_int8() -> Arm:
+            """Weights of int8 with a scale for each output: bf16 rows, and [N, K] only."""
+            module = torch_for(setting.threads)
+            if not by_output or not hasattr(module, "_weight_int8pack_mm"):
+                raise NotInstalled("a product of int8 weights in torch")
+            ones = np.ones(_SIZE, dtype=ml_dtypes.bfloat16)
+            left, right, scales = (tensor_of(module, a) for a in (x.astype(DTYPES["bf16"]), stored, ones))
+            results: list[object] = []
+
+            def run() -> None:
+                results[:] = [module._weight_int8pack_mm(left, right, scales)]
+
+            return Arm(run, lambda: results[0].float().numpy(), expected, 2e-2)  # type: ignore[attr-defined]
+
+        work = Work(float(stored.nbytes), 0.0, 2.0 * rows * _SIZE**2, Unit.FMA)
+        return Prepared({"tilejit": tilejit, "torch": torch_int8 if dtype == "int8" else torch}, work)
+
+    return prepare
+
+
+def _problem(name: str, summary: str, by_output: bool) -> Problem:
+    return Problem(
+        name, "skinny", summary,
+        shapes=tuple(Shape(f"{rows}x{_SIZE}x{_SIZE}", {"M": rows}, quick=rows == 1) for rows in (1, 4, 16)),
+        dtypes=("f32", "bf16", "int8"),
+        peers=("torch",),
+        prepare=_prepare(by_output),
+        bars=(
+            Bar(Limit.MEMORY, 0.75, shapes=tuple(f"{rows}x{_SIZE}x{_SIZE}" for rows in (1, 4))),
+            Bar("torch", 1.0, shapes=(f"16x{_SIZE}x{_SIZE}",)),
+        ),
+    )  # fmt: skip
+
+
+PROBLEMS: tuple[Problem, ...] = (
+    _problem("skinny_matmul", "few rows times weights that lie [N, K]", by_output=True),
+    _problem("skinny_matmul_kn", "few rows times weights that lie [K, N]", by_output=False),
+)

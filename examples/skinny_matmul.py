@@ -1,0 +1,161 @@
+"""A few rows times a large matrix of weights, as in decode: fp32, fp16, bf16 or int8 weights.
+
+Such a product reads every weight once and does little with it: its speed is that of memory. One program owns
+``BLOCK_N`` outputs of all rows and walks K, so that weights pass by in long pieces. They may lie [K, N] or,
+as linear layers keep them, [N, K]. int8 weights have a scale for each output, which goes into the epilogue.
+
+Weights of 16 and 8 bits are multiplied as they are: ``int8x2`` lets the rows of x be rounded to 16 bits of
+fixed point instead of converting the weights. Sixteen rows of bf16 fill a tile of bf16 units by themselves.
+
+    python examples/skinny_matmul.py
+"""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+import tilejit
+import tilejit.language as tl
+
+Array = NDArray[np.generic]
+
+_BLOCKS_OF_MANY_ROWS = {
+    True: {4: (64, 128), 2: (128, 128), 1: (256, 1024)},
+    False: {4: (512, 128), 2: (256, 256), 1: (1024, 64)},
+}
+"""Tile sizes (N, K) by layout and size of an element, for nine rows and more, bound by arithmetic."""
+
+
+@tilejit.kernel
+def _weights(
+    w_ptr, start, columns, N, K, stride_k, stride_n, BLOCK_K: tl.constexpr, BY_OUTPUT: tl.constexpr,
+    DIRECT: tl.constexpr, MASKED: tl.constexpr,
+):  # fmt: skip
+    """The weights of ``columns`` at start .. start + BLOCK_K - 1 along k, as a tile [k, columns]."""
+    inner = tl.arange(0, BLOCK_K).to(tl.int64)
+    if BY_OUTPUT:
+        ptrs = w_ptr + start + (columns[:, None] * stride_n + inner[None, :])
+        if MASKED:
+            w = tl.load(ptrs, mask=(columns[:, None] < N) & (start + inner[None, :] < K), other=0)
+        else:
+            w = tl.load(ptrs)
+        w = tl.trans(w if DIRECT else w.to(tl.float32))
+    else:
+        ptrs = w_ptr + start * stride_k + (inner[:, None] * stride_k + columns[None, :])
+        if MASKED:
+            w = tl.load(ptrs, mask=(start + inner[:, None] < K) & (columns[None, :] < N), other=0)
+        else:
+            w = tl.load(ptrs)
+        w = w if DIRECT else w.to(tl.float32)
+    return w
+
+
+@tilejit.kernel
+def skinny_matmul_kernel(
+    x_ptr, w_ptr, scale_ptr, out_ptr, N, K, stride_x, stride_k, stride_n, stride_out,
+    M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BY_OUTPUT: tl.constexpr,
+    DIRECT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Grid: (blocks of outputs,)."""
+    first = tl.program_id(0).to(tl.int64) * BLOCK_N
+    columns = first + tl.arange(0, BLOCK_N).to(tl.int64)
+    rows = tl.arange(0, M).to(tl.int64)
+    inner = tl.arange(0, BLOCK_K).to(tl.int64)
+    x_ptrs = x_ptr + (rows[:, None] * stride_x + inner[None, :])
+    accumulator = tl.zeros((M, BLOCK_N), dtype=tl.float32)
+    # Whole tiles need no mask; a block that juts out over the last output has none.
+    whole = K // BLOCK_K * BLOCK_K if first + BLOCK_N <= N else 0
+    for step in range(0, whole, BLOCK_K):
+        start = step.to(tl.int64)
+        x = tl.load(x_ptrs + start)
+        x = x if DIRECT else x.to(tl.float32)
+        w = _weights(w_ptr, start, columns, N, K, stride_k, stride_n, BLOCK_K, BY_OUTPUT, DIRECT, False)
+        accumulator = tl.dot(x, w, accumulator, input_precision=PRECISION)
+    for step in range(whole, K, BLOCK_K):
+        start = step.to(tl.int64)
+        x = tl.load(x_ptrs + start, mask=start + inner[None, :] < K, other=0.0)
+        x = x if DIRECT else x.to(tl.float32)
+        w = _weights(w_ptr, start, columns, N, K, stride_k, stride_n, BLOCK_K, BY_OUTPUT, DIRECT, True)
+        accumulator = tl.dot(x, w, accumulator, input_precision=PRECISION)
+    if scale_ptr is not None:
+        accumulator *= tl.load(scale_ptr + columns, mask=columns < N, other=0.0)[None, :]
+    out_ptrs = out_ptr + (rows[:, None] * stride_out + columns[None, :])
+    tl.store(out_ptrs, accumulator.to(out_ptr.dtype.element_ty), mask=columns[None, :] < N)
+
+
+def skinny_matmul(
+    x: Array,
+    weights: Array,
+    out: Array | None = None,
+    *,
+    scale: NDArray[np.float32] | None = None,
+    blocks: tuple[int, int] | None = None,
+) -> Array:
+    """Return ``x @ weights * scale`` in the dtype of ``x``, accumulated in fp32.
+
+    Shapes: x is [M, K] fp32, fp16 or bf16, with few rows; weights are [K, N] int8, fp16, bf16 or fp32,
+            contiguous along N or along K (``linear.weight.T``); scale is fp32 [N]; out is [M, N]; ``blocks``
+            are the tile sizes (N, K).
+    """
+    if x.ndim != 2 or weights.ndim != 2 or x.shape[1] != weights.shape[0]:
+        raise ValueError(f"cannot multiply shapes {x.shape} and {weights.shape}")
+    (m, k), n = x.shape, weights.shape[1]
+    if x.strides[1] != x.itemsize or weights.itemsize not in weights.strides:
+        raise ValueError("the rows of x, and the rows or columns of weights, must be contiguous")
+    if scale is not None and (scale.shape != (n,) or scale.dtype != np.float32):
+        raise ValueError(f"scale must be float32 of shape {(n,)}, got {scale.dtype} {scale.shape}")
+    if out is None:
+        out = np.empty((m, n), dtype=x.dtype)
+    by_output = weights.strides[0] == weights.itemsize
+    stride_k, stride_n = (stride // weights.itemsize for stride in weights.strides)
+    direct = m % 16 == 0 and x.dtype == weights.dtype == ml_dtypes.bfloat16
+    block_n, block_k = blocks or _blocks(m, n, weights.itemsize, by_output)
+    skinny_matmul_kernel[(tilejit.cdiv(n, block_n),)](
+        x, weights, scale, out, n, k, x.strides[0] // x.itemsize, stride_k, stride_n,
+        out.strides[0] // out.itemsize,
+        M=m, BLOCK_N=block_n, BLOCK_K=block_k, BY_OUTPUT=by_output, DIRECT=direct,
+        PRECISION="ieee" if direct or weights.dtype == np.float32 else "int8x2",
+    )  # fmt: skip
+    return out
+
+
+def _blocks(m: int, n: int, itemsize: int, by_output: bool) -> tuple[int, int]:
+    """Tile sizes: long pieces of memory, and several programs for each thread."""
+    largest = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
+    if m > 8:
+        chosen = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
+    elif by_output:
+        chosen = (64, 512) if m <= 2 else (128, 2048 // itemsize)
+    else:
+        chosen = (1024, 32 if itemsize == 4 else 64)
+    return min(chosen[0], largest), chosen[1]
+
+
+def main() -> None:
+    """Check against float64: all kinds of weights, both layouts, sizes that no tile divides."""
+    generator = np.random.default_rng(0)
+    worst = 0.0
+    for kind, tolerance in (
+        (np.float32, 2e-6),
+        (np.float16, 2e-6),
+        (ml_dtypes.bfloat16, 2e-5),
+        (np.int8, 1e-4),
+    ):
+        for m in (1, 5):
+            x = generator.standard_normal((m, 700), dtype=np.float32)
+            weights = generator.integers(-128, 128, (530, 700)).astype(kind)
+            scale = generator.uniform(0.5, 2.0, 530).astype(np.float32)
+            for stored in (weights.T, np.ascontiguousarray(weights.T)):
+                expected = x.astype(np.float64) @ weights.T.astype(np.float64) * scale
+                difference = skinny_matmul(x, stored, scale=scale) - expected
+                error = float(np.linalg.norm(difference) / np.linalg.norm(expected))
+                if not error <= tolerance:
+                    raise AssertionError(f"{stored.dtype} weights: relative error {error:.1e}")
+                worst = max(worst, error)
+    print(f"skinny_matmul: 1 and 5 rows of 700 x 530 weights of four types, relative error {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main()
