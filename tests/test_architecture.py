@@ -52,9 +52,23 @@ MACHINE_PROGRAMS = ROOT / "benchmarks" / "machine_programs"
 # Packages that a user may lack, and llvmlite, which takes a tenth of a second to load. A function may also
 # import a module of tilejit that loads llvmlite.
 LAZY_PACKAGES = ("llvmlite", "torch", "openvino", "triton")
-# The doors to the Ascend half, which is as much to import as all the rest, and to SQLite: runtime opens them
-# when asked to.
-LAZY_DOORS = ("tilejit.ascend_compiler", "tilejit.runtime.simulation", "tilejit.runtime.tuning_store")
+# The doors to what a program need not load: the Ascend half, SQLite, and all that traces, compiles and
+# interprets, which a program does without that finds its kernels on disk. Functions open them when asked to.
+LAZY_DOORS = (
+    "tilejit.ascend_compiler",
+    "tilejit.compiler",
+    "tilejit.frontend.context",
+    "tilejit.frontend.python_errors",
+    "tilejit.frontend.source",
+    "tilejit.language.refused",
+    "tilejit.runtime.ascend_names",
+    "tilejit.runtime.interpreted",
+    "tilejit.runtime.reports",
+    "tilejit.runtime.simulation",
+    "tilejit.runtime.tuning_store",
+)
+# Modules of Python that take milliseconds to load, for errors or for other systems.
+LAZY_LIBRARIES = ("concurrent.futures", "difflib")
 
 SOURCES = sorted(path for path in (ROOT / "tilejit").rglob("*.py"))
 EVERY_FILE = sorted(
@@ -134,7 +148,7 @@ LOADS_LLVMLITE = modules_that_load_llvmlite()
 
 def may_be_lazy(name: str) -> bool:
     """Whether a function may import ``name``."""
-    lazy = {*LOADS_LLVMLITE, *LAZY_DOORS}
+    lazy = {*LOADS_LLVMLITE, *LAZY_DOORS, *LAZY_LIBRARIES}
     is_lazy_module = name in lazy or name.rpartition(".")[0] in lazy
     return name.split(".")[0] in LAZY_PACKAGES or is_lazy_module
 

@@ -1,8 +1,9 @@
 """tilejit: Triton-style tile kernels in Python, compiled to native CPU programs."""
 
+from typing import TYPE_CHECKING
+
 from tilejit import language, testing
 from tilejit.backend.cpu.threads import get_num_threads, set_num_threads
-from tilejit.compiler import STAGES
 from tilejit.diagnostics import CompileError, InternalError, KernelError, LaunchError, TilejitError
 from tilejit.frontend.constexpr import Constexpr as constexpr
 from tilejit.runtime.autotune import autotune
@@ -13,6 +14,9 @@ from tilejit.runtime.kernel import Kernel, jit, kernel
 from tilejit.runtime.launcher import TARGETS
 from tilejit.runtime.tuned import record_tuned, try_choice, tuned
 from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.compiler import STAGES
 
 __version__ = "0.1.0"
 
@@ -44,3 +48,12 @@ __all__ = [
     "try_choice",
     "tuned",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Names whose modules are not loaded until someone asks for them."""
+    if name == "STAGES":
+        from tilejit.compiler import STAGES  # noqa: PLC0415
+
+        return STAGES
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,8 +20,8 @@ from tilejit.frontend.signature import (
     TupleParam,
     specialise_number,
 )
-from tilejit.frontend.source import TracedFunction
 from tilejit.frontend.trace import trace
+from tilejit.frontend.traced_function import TracedFunction
 from tilejit.interpreter import ArrayArgument, InterpreterArgument
 from tilejit.ir.core import ArgumentSource, Function
 from tilejit.ir.printer import print_function

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from types import FunctionType
 
 import pytest
@@ -9,7 +11,8 @@ from frontend.harness import error_of
 
 import tilejit.language as tl
 from tilejit.diagnostics import CompileError
-from tilejit.ir.types import FP32
+from tilejit.ir.types import FP32, DType
+from tilejit.language import refused
 
 # The names by group, as Triton 3.9.0 has them, with those that went away after 3.8. After the bar: refused.
 SURFACE = {
@@ -113,12 +116,12 @@ def test_name_is_refused(name: str) -> None:
 
 
 def test_every_refused_name_is_in_the_table() -> None:
-    assert {*tl.REFUSED, *tl.REFUSED_TYPES} == set(REFUSED)
+    assert {*refused.REFUSED, *refused.REFUSED_TYPES} == set(REFUSED)
 
 
 @pytest.mark.parametrize("name", names(MATH)[0])
 def test_math_has_the_functions_of_tl(name: str) -> None:
-    assert vars(tl.math)[name] is vars(tl)[name]
+    assert vars(tl.math)[name] is getattr(tl, name)
 
 
 @pytest.mark.parametrize("name", names(MATH)[1])
@@ -165,3 +168,24 @@ def test_method_of_a_descriptor_is_refused(name: str) -> None:
 def test_indices_of_extrema_are_refused(name: str) -> None:
     expression = f"tl.{name}(tl.arange(0, 4), 0, return_indices=True)"
     check_refusal(refusal(expression), f"tl.{name} with return_indices is not supported yet", expression)
+
+
+def test_names_are_where_the_type_checker_sees_them() -> None:
+    source = ast.parse(Path(str(tl.__file__)).read_text())
+    (block,) = [node for node in source.body if isinstance(node, ast.If)]
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    loaded = {name: f"{tl.__name__}.{home}.{name}" for home, names in tl._HOMES.items() for name in names}
+    loaded |= {name: ".".join(place) for name, place in tl._RENAMED.items()}
+    assert imported == {**loaded, "math": f"{tl.__name__}.math"}
+    at_once = {name for name in tl.__all__ if name not in imported}
+    assert at_once == {
+        "const",
+        "constexpr",
+        *(name for name in tl.__all__ if isinstance(getattr(tl, name), DType)),
+    }
+    assert set(tl.__all__) == {*imported, *at_once}

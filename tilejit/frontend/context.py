@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -15,6 +14,7 @@ from tilejit.diagnostics import CompileError, Location
 from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.positions import CodeSpans
 from tilejit.frontend.signature import KernelSource
+from tilejit.frontend.traced_function import ACTIVE
 from tilejit.ir.core import Argument, Block, Builder, Function, Op, Value
 from tilejit.ir.opdef import Attribute, OpDef, TypeRuleError
 from tilejit.ir.types import TileType
@@ -131,17 +131,14 @@ class Trace:
         return self.function.add_argument(argument, type)
 
 
-_active: ContextVar[Trace | None] = ContextVar("tilejit_trace", default=None)
-
-
 def find_active() -> Trace | None:
     """Return the trace in progress, or None outside kernels."""
-    return _active.get()
+    return ACTIVE.get()
 
 
 def active() -> Trace:
     """Return the trace in progress. Raises CompileError outside kernels."""
-    trace = _active.get()
+    trace = ACTIVE.get()
     if trace is None:
         raise CompileError(
             "this works only inside a kernel",
@@ -154,14 +151,14 @@ def active() -> Trace:
 @contextmanager
 def tracing(trace: Trace) -> Iterator[Trace]:
     """Make ``trace`` the active one inside the ``with``."""
-    token = _active.set(trace)
+    token = ACTIVE.set(trace)
     try:
         yield trace
     finally:
-        _active.reset(token)
+        ACTIVE.reset(token)
 
 
 def fail(message: str, hint: str | None = None) -> NoReturn:
     """Raise CompileError at the place in the kernel that is being run."""
-    trace = _active.get()
+    trace = ACTIVE.get()
     raise CompileError(message, trace.location() if trace else None, hint)

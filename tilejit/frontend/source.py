@@ -8,7 +8,7 @@ import functools
 from collections.abc import Mapping
 from types import CellType, CodeType, FunctionType
 
-from tilejit.diagnostics import CompileError, LaunchError, TilejitError
+from tilejit.diagnostics import CompileError, TilejitError
 from tilejit.frontend import control
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
@@ -18,26 +18,6 @@ from tilejit.frontend.python_errors import to_compile_error
 from tilejit.frontend.rewrite_ast import rewrite
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.tile import Composite, Tile, Undefined
-
-
-class TracedFunction:
-    """A decorated function. Called while a kernel is traced, it is inlined; the runtime's kernels derive
-    from it.
-    """
-
-    def __init__(self, source: KernelSource) -> None:
-        self.source = source
-
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        """Inline the function into the kernel being traced. Raises LaunchError outside kernels."""
-        trace = find_active()
-        if trace is None:
-            name = self.source.name
-            raise LaunchError(
-                f"{name} is a kernel and cannot be called like a function",
-                f"launch it on a grid: {name}[grid](...)",
-            )
-        return inline(trace, self.source, args, kwargs)
 
 
 class PlainFunction:

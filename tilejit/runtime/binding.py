@@ -6,7 +6,6 @@ All checks of a call happen here, before anything is compiled or written.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -105,6 +104,8 @@ def match_arguments(
 
 def unknown_keyword(kernel: str, name: str, names: Collection[str]) -> UnknownKeywordError:
     """The error for a keyword that nothing is called, suggesting what may have been meant."""
+    import difflib  # noqa: PLC0415 - for errors alone
+
     close = difflib.get_close_matches(name, names, n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
     return UnknownKeywordError(

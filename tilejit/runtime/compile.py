@@ -22,17 +22,16 @@ from tilejit.frontend.signature import (
     Specialisation,
 )
 from tilejit.ir.types import DTYPE_BY_NAME, DType
-from tilejit.runtime.ascend_names import resolve_ascend
 from tilejit.runtime.binding import bind, match_arguments, unknown_keyword
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target
-from tilejit.target.ascend import AscendTarget
 from tilejit.target.cpu import CpuTarget
 
 if TYPE_CHECKING:
     from tilejit.ascend_compiler import AscendKernel
+    from tilejit.target.ascend import AscendTarget
 
 # Triton's short names beside ours.
 _SHORT_NAMES = {
@@ -86,7 +85,6 @@ def compile(
     Raises: CompileError where the kernel is wrong, LaunchError where the signature is.
     """
     plain, completed = undecorated(kernel, args, kwargs if signature is None else None)
-    is_ascend = isinstance(target, AscendTarget) or (isinstance(target, str) and target.startswith("ascend"))
     if signature is None:
         options = plain.settings(completed).options
         arguments = {name: value for name, value in completed.items() if name in plain.arg_names}
@@ -99,13 +97,13 @@ def compile(
         specialisation = parse_signature(plain.source, signature)
     # What this trace finds outside is no concern of launches, whose code is their own.
     source = replace(plain.source, outside=OutsideValues())
-    if is_ascend:
-        # The Ascend half is as large as the rest: programs that run on the CPU alone do not load it.
-        from tilejit.ascend_compiler import compile_for_ascend  # noqa: PLC0415
+    if isinstance(target, CpuTarget) or (isinstance(target, str) and not target.startswith("ascend")):
+        return compile_kernel(source, specialisation, resolve_target(target), options)
+    # The Ascend half is as large as the rest: programs that run on the CPU alone do not load it.
+    from tilejit.ascend_compiler import compile_for_ascend  # noqa: PLC0415
+    from tilejit.runtime.ascend_names import resolve_ascend  # noqa: PLC0415
 
-        return compile_for_ascend(source, specialisation, resolve_ascend(target), options)
-    assert not isinstance(target, AscendTarget)
-    return compile_kernel(source, specialisation, resolve_target(target), options)
+    return compile_for_ascend(source, specialisation, resolve_ascend(target), options)
 
 
 def parse_signature(source: KernelSource, signature: str | Mapping[str, object]) -> Specialisation:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from tilejit import options
 from tilejit.backend.cpu import engine
-from tilejit.compiler import STAGES, CpuCompilation, dump_stages, without_collections
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.options import CompileOptions
 from tilejit.runtime import cache
@@ -21,6 +20,7 @@ from tilejit.runtime.program import Program, program_of
 from tilejit.target.cpu import CpuTarget
 
 if TYPE_CHECKING:
+    from tilejit.compiler import CpuCompilation
     from tilejit.diagnostics import Location
     from tilejit.ir.core import Function
     from tilejit.ir.loop_plan import LoopPlan
@@ -63,6 +63,9 @@ class CompiledKernel:
     @cached_property
     def compilation(self) -> CpuCompilation:
         """The way from Python to machine code, form by form."""
+        # Programs that find all their kernels on disk do not load the compiler.
+        from tilejit.compiler import CpuCompilation  # noqa: PLC0415
+
         return CpuCompilation(self.source, self.specialisation, self.target, self.options)
 
     @property
@@ -139,6 +142,8 @@ def compile_kernel(
         program = place.read(target)
         if program is not None:
             return CompiledKernel(source, specialisation, target, chosen, program)
+    from tilejit.compiler import STAGES, dump_stages, without_collections  # noqa: PLC0415 - as above
+
     kernel = CompiledKernel(source, specialisation, target, chosen)
     with engine.LOCK, without_collections():
         if folder:

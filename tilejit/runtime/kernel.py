@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, overload
 from tilejit import options
 from tilejit.backend.cpu import engine
 from tilejit.diagnostics import LaunchError
-from tilejit.frontend.context import fail, find_active
 from tilejit.frontend.signature import KernelSource
-from tilejit.frontend.source import TracedFunction
+from tilejit.frontend.traced_function import ACTIVE, TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
@@ -183,7 +182,9 @@ class Kernel(TracedFunction):
 
         Raises: LaunchError, CompileError.
         """
-        if find_active() is not None:
+        if ACTIVE.get() is not None:
+            from tilejit.frontend.context import fail  # noqa: PLC0415 - loaded already: there is a trace
+
             fail("a kernel cannot launch kernels", f"call it like a function: {self.name}(...)")
         self._check_outside()
         arguments = {name: value for name, value in kwargs.items() if name in self._names}

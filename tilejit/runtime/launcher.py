@@ -11,17 +11,19 @@ import ctypes
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tilejit import interpreter, options
+from tilejit import options
 from tilejit.backend.cpu import threads
 from tilejit.diagnostics import LaunchError
-from tilejit.ir.core import Argument, ArgumentSource
 from tilejit.options import CompileOptions
 from tilejit.runtime.binding import BoundCall
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.program import ProgramSlot, SlotKind, SlotSource
-from tilejit.runtime.reports import Reporter
 from tilejit.target.cpu import PREDEFINED, CpuTarget, host, runs_here
+
+if TYPE_CHECKING:
+    from tilejit.runtime.reports import Reporter
 
 Grid = tuple[int, int, int]
 Slot = Callable[[BoundCall], int]
@@ -117,7 +119,7 @@ class Launcher:
     def __init__(self, compiled: CompiledKernel) -> None:
         self.compiled = compiled
         self.launches = 0
-        self._reporter = None if compiled.target is None else Reporter(compiled)
+        self._reporter = _reporter_of(compiled)
         slots = () if compiled.target is None else compiled.program.slots
         self._slots: tuple[Slot, ...] = tuple(map(_slot, slots))
         self._slot_array = ctypes.c_uint64 * max(1, len(self._slots))
@@ -133,7 +135,9 @@ class Launcher:
         if 0 in grid:
             return
         if self.compiled.target is None:
-            self._interpret(call, grid)
+            from tilejit.runtime.interpreted import interpret  # noqa: PLC0415 - loads the interpreter
+
+            interpret(self.compiled, call, grid)
         else:
             self.run(self.fill_slots(call), grid)
 
@@ -162,7 +166,7 @@ class Launcher:
     @property
     def has_native_launches(self) -> bool:
         """True where a launch needs nothing of Python: kernels that print or assert call back."""
-        return self._reporter is not None and not self._reporter.is_used
+        return self.compiled.target is not None and self._reporter is None
 
     def _check_writable(self, call: BoundCall) -> None:
         for name in sorted(self.compiled.written_names):
@@ -175,10 +179,14 @@ class Launcher:
                     "pass an array that can be written",
                 )
 
-    def _interpret(self, call: BoundCall, grid: Grid) -> None:
-        function = self.compiled.runnable
-        arguments = [_interpreter_argument(argument, call) for argument in function.arguments]
-        interpreter.run(function, arguments, grid, kernel_name=self.compiled.name)
+
+def _reporter_of(compiled: CompiledKernel) -> Reporter | None:
+    """What hears the kernel's reports; None where it is interpreted or makes none."""
+    if compiled.target is None or not compiled.program.reports:
+        return None
+    from tilejit.runtime.reports import Reporter  # noqa: PLC0415 - loads the interpreter
+
+    return Reporter(compiled)
 
 
 def _slot(slot: ProgramSlot) -> Slot:
@@ -195,17 +203,3 @@ def _slot(slot: ProgramSlot) -> Slot:
     if slot.kind is SlotKind.FP64:
         return lambda call: int.from_bytes(ctypes.c_double(call.numbers[name]), "little")
     return lambda call: int(call.numbers[name]) & _SLOT_MASK
-
-
-def _interpreter_argument(argument: Argument, call: BoundCall) -> interpreter.InterpreterArgument:
-    name, view = argument.name, call.arrays.get(argument.name)
-    if view is None:
-        return call.numbers[name]
-    if argument.source is ArgumentSource.SHAPE:
-        return view.shape[argument.dimension]
-    if argument.source is ArgumentSource.STRIDE:
-        return view.element_stride(argument.dimension)
-    low, high = view.extent
-    return interpreter.ArrayArgument(
-        view.address, low, high, view.dtype, view.shape, view.strides, name, view.writable
-    )

@@ -38,7 +38,7 @@ import numpy as np
 from tilejit.diagnostics import CompileError
 from tilejit.frontend.constexpr import Constexpr, unwrap
 from tilejit.frontend.signature import KernelSource
-from tilejit.frontend.source import TracedFunction
+from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
 
 _MAX_ARRAY_BYTES = 1 << 20

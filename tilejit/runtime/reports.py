@@ -29,7 +29,7 @@ _Failure = tuple[tuple[int, int, int], KernelError]
 
 
 class Reporter:
-    """Receives the reports of one compiled kernel. It must live as long as the kernel may run."""
+    """Receives the reports of a kernel that prints or asserts. It must live as long as the kernel may run."""
 
     def __init__(self, compiled: CompiledKernel) -> None:
         self._compiled = compiled
@@ -37,14 +37,8 @@ class Reporter:
         self._sites: list[Op] = []
         self._failures: defaultdict[int, list[_Failure]] = defaultdict(list)  # by the slots of their launch
         self._callback = _CALLBACK(self._report)
-        if self.is_used:
-            pointer = ctypes.cast(self._callback, ctypes.c_void_p).value
-            ctypes.c_int64.from_address(compiled.program.reporter_address).value = pointer or 0
-
-    @property
-    def is_used(self) -> bool:
-        """True where the kernel prints or asserts."""
-        return self._compiled.program.reports
+        pointer = ctypes.cast(self._callback, ctypes.c_void_p).value
+        ctypes.c_int64.from_address(compiled.program.reporter_address).value = pointer or 0
 
     def _site(self, number: int) -> Op:
         """An op that reports. A program from disk has none: they are traced when the first one reports."""

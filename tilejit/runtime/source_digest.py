@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 from tilejit.diagnostics import CompileError
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.signature import KernelSource
-from tilejit.frontend.source import TracedFunction
+from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
 
 _DIGITS = 32

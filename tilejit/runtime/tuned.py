@@ -14,7 +14,6 @@ import numpy as np
 from tilejit.backend.cpu.threads import get_num_threads
 from tilejit.diagnostics import LaunchError
 from tilejit.options import CompileOptions
-from tilejit.runtime.ascend_names import resolve_ascend
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target
@@ -160,7 +159,12 @@ def _look_up(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> dict[str
 def _tuning_key(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> TuningKey:
     texts = [f"{name}={_text(kernel, name, value)}" for name, value in sorted(key.items())]
     machine: CpuTarget | str | None
-    machine = resolve_ascend(target).name if target.startswith("ascend") else resolve_target(target)
+    if target.startswith("ascend"):
+        from tilejit.runtime.ascend_names import resolve_ascend  # noqa: PLC0415 - most programs do without
+
+        machine = resolve_ascend(target).name
+    else:
+        machine = resolve_target(target)
     return TuningKey(
         kernel.name,
         kernel_digest(kernel),

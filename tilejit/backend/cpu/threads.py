@@ -14,14 +14,17 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tilejit import options
 from tilejit.backend.cpu import engine, pool_ir
 from tilejit.diagnostics import InternalError, LaunchError
 from tilejit.target.cpu import host
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Grid = tuple[int, int, int]
 
@@ -147,6 +150,8 @@ class _Threads:
     def python_pool(self) -> ThreadPoolExecutor:
         with self.lock:
             if self.executor is None:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not used on Linux
+
                 self.executor = ThreadPoolExecutor(self.count(), thread_name_prefix="tilejit")
             return self.executor
 
