@@ -68,7 +68,7 @@ LAZY_DOORS = (
     "tilejit.runtime.tuning_store",
 )
 # Modules of Python that take milliseconds to load, for errors or for other systems.
-LAZY_LIBRARIES = ("concurrent.futures", "difflib")
+LAZY_LIBRARIES = ("concurrent.futures", "difflib", "logging", "ml_dtypes")
 
 SOURCES = sorted(path for path in (ROOT / "tilejit").rglob("*.py"))
 EVERY_FILE = sorted(

@@ -23,6 +23,7 @@ from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.frontend.signature import ConstantParam, KernelSource, Param, PointerParam, ScalarParam
 from tilejit.frontend.trace import trace
 from tilejit.ir.types import FP32, INT1, INT32, UINT8
+from tilejit.language.refused import REFUSED
 
 from . import wrong_calls, wrong_kernels
 from .harness import error_of, helper, trace_function
@@ -88,7 +89,7 @@ def test_refused_names_say_what_to_use_instead() -> None:
     def kernel(x_ptr, name: tl.constexpr):
         getattr(tl, name)(tl.arange(0, 4))
 
-    for name in tl.REFUSED:
+    for name in REFUSED:
         error = error_of(kernel, FP32, name)
         assert error.message == f"tl.{name} is not supported yet"
 

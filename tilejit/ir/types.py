@@ -6,12 +6,12 @@ A tile type with an empty shape is a scalar. Names are those users write in kern
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-import ml_dtypes
 import numpy as np
 
 from tilejit.target.spaces import Space
@@ -168,7 +168,12 @@ class DType:
     @cached_property
     def numpy(self) -> np.dtype:
         """The numpy dtype that holds one element in memory (ml_dtypes for bf16 and fp8)."""
-        return np.dtype(_NUMPY_SCALARS[self.name])
+        if self.name in _NUMPY_SCALARS:
+            return np.dtype(_NUMPY_SCALARS[self.name])
+        import ml_dtypes  # noqa: PLC0415 - takes milliseconds that programs without such arrays do not pay
+
+        scalar: type = vars(ml_dtypes)[_EXTENSION_SCALARS[self.name]]
+        return np.dtype(scalar)
 
 
 INT1 = DType("int1", Kind.BOOL, 1)
@@ -199,14 +204,16 @@ _NUMPY_SCALARS: dict[str, type] = {
     "uint16": np.uint16,
     "uint32": np.uint32,
     "uint64": np.uint64,
-    "fp8e5": ml_dtypes.float8_e5m2,
-    "fp8e4nv": ml_dtypes.float8_e4m3fn,
-    "fp8e4b8": ml_dtypes.float8_e4m3fnuz,
-    "fp8e5b16": ml_dtypes.float8_e5m2fnuz,
     "fp16": np.float16,
-    "bf16": ml_dtypes.bfloat16,
     "fp32": np.float32,
     "fp64": np.float64,
+}
+_EXTENSION_SCALARS: dict[str, str] = {  # types of ml_dtypes
+    "fp8e5": "float8_e5m2",
+    "fp8e4nv": "float8_e4m3fn",
+    "fp8e4b8": "float8_e4m3fnuz",
+    "fp8e5b16": "float8_e5m2fnuz",
+    "bf16": "bfloat16",
 }
 
 DTYPES: tuple[DType, ...] = (
@@ -214,14 +221,17 @@ DTYPES: tuple[DType, ...] = (
     FP8E5, FP8E4NV, FP8E4B8, FP8E5B16, FP16, BF16, FP32, FP64,
 )  # fmt: skip
 DTYPE_BY_NAME: dict[str, DType] = {dtype.name: dtype for dtype in DTYPES}
-_DTYPE_BY_NUMPY: dict[np.dtype, DType] = {dtype.numpy: dtype for dtype in DTYPES}
+_DTYPE_BY_NUMPY = {dtype.numpy: dtype for dtype in DTYPES if dtype.name in _NUMPY_SCALARS}
 
 
 def dtype_from_numpy(dtype: np.dtype) -> DType | None:
     """Return the element type stored in arrays of ``dtype``, or None where tilejit has none (complex,
     strings).
     """
-    return _DTYPE_BY_NUMPY.get(dtype)
+    found = _DTYPE_BY_NUMPY.get(dtype)
+    if found is None and "ml_dtypes" in sys.modules:  # else there is no array of its types
+        found = next((ours for ours in DTYPES if ours.numpy == dtype), None)
+    return found
 
 
 @dataclass(frozen=True)

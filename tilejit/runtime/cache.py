@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import os
 import platform
 import sys
@@ -18,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 
 from tilejit.diagnostics import InternalError
@@ -35,9 +33,8 @@ from tilejit.runtime.outside_digest import UndigestableError, digest_outside
 from tilejit.runtime.program import Program, program_from_bytes
 from tilejit.store import Store, StoreError, open_store
 from tilejit.target.cpu import CpuTarget
-from tilejit.target.llvm import llvm_identity
+from tilejit.target.libraries import llvm_identity, ml_dtypes_identity
 
-_LOG = logging.getLogger(__name__)
 _FORMAT = "1"  # of programs as bytes
 # What has no part in compiling for the CPU.
 _OTHER_SOURCES = (os.path.join("backend", "ascend"), os.path.join("target", "ascend"))
@@ -59,7 +56,7 @@ class Place:
         try:
             content = self.store.read(self.key)
         except StoreError as error:
-            _LOG.info("%s", error)
+            _log(error)
             return None
         if content is None:
             return None
@@ -67,7 +64,7 @@ class Place:
             program = program_from_bytes(content, target)
             program.programs  # noqa: B018 - a program that does not link is none
         except (InternalError, ValueError, KeyError) as error:
-            _LOG.info("%s", error)
+            _log(error)
             return None
         return program
 
@@ -82,6 +79,12 @@ class Place:
         except StoreError as error:
             return str(error)
         return None
+
+
+def _log(error: Exception) -> None:
+    import logging  # noqa: PLC0415 - for what goes wrong
+
+    logging.getLogger(__name__).info("%s", error)
 
 
 def place_of(
@@ -150,4 +153,4 @@ def _source_names(folder: Path) -> Iterator[str]:
 def _versions() -> tuple[str, ...]:
     """What compiles: Python, numpy and LLVM."""
     python = f"{sys.implementation.cache_tag} {sys.hexversion:x} {sys.platform} {platform.machine()}"
-    return (python, np.__version__, ml_dtypes.__version__, llvm_identity())
+    return (python, np.__version__, ml_dtypes_identity(), llvm_identity())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tilejit.store import Store, StoreError, open_store
 from tilejit.target.amx import AMX_FEATURES, may_use_tiles
-from tilejit.target.llvm import llvm_identity
+from tilejit.target.libraries import llvm_identity
 
 _KB = 1024
 _MB = 1024 * 1024

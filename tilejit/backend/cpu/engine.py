@@ -23,7 +23,7 @@ from tilejit.backend.cpu.object_loader import LoadedObject, load_object
 from tilejit.diagnostics import InternalError
 from tilejit.store import StoreError, open_store
 from tilejit.target.cpu import CpuTarget, runs_here
-from tilejit.target.llvm import llvm_identity
+from tilejit.target.libraries import llvm_identity
 
 if TYPE_CHECKING:
     from llvmlite import binding
