@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,10 +23,21 @@ _IMPORT = (
 
 
 def _first_call(setting: Setting) -> Prepared:
+    return _prepared(setting, {"TILEJIT_CACHE": "0"})
+
+
+def _from_disk(setting: Setting) -> Prepared:
+    """The first process, which is not timed, leaves what it compiled in a folder that only these know."""
+    folder = tempfile.TemporaryDirectory()
+    return _prepared(setting, {"TILEJIT_CACHE": "1", "TILEJIT_CACHE_DIR": folder.name}, folder)
+
+
+def _prepared(setting: Setting, variables: Mapping[str, str], keeps: object = None) -> Prepared:
+    """``keeps`` lives as long as the arm."""
     command = ("-m", "benchmarks.first_call", setting.shape.name)
 
-    def seconds() -> float:
-        times = json.loads(_output_of(command))
+    def seconds(kept: object = keeps) -> float:
+        times = json.loads(_output_of(command, variables))
         return 1e-3 * float(times["first_ms"])
 
     return Prepared({"tilejit": lambda: _timed_process(seconds)})
@@ -34,7 +45,7 @@ def _first_call(setting: Setting) -> Prepared:
 
 def _import(setting: Setting) -> Prepared:
     del setting
-    return Prepared({"tilejit": lambda: _timed_process(lambda: float(_output_of(("-c", _IMPORT))))})
+    return Prepared({"tilejit": lambda: _timed_process(lambda: float(_output_of(("-c", _IMPORT), {})))})
 
 
 def _timed_process(seconds: Callable[[], float]) -> Arm:
@@ -52,20 +63,20 @@ def _timed_process(seconds: Callable[[], float]) -> Arm:
     return Arm(run, lambda: taken, lambda: taken, 0.0, error, is_self_timed=True)
 
 
-def _output_of(arguments: Sequence[str]) -> str:
+def _output_of(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
     finished = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=_environment()
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=_environment(variables)
     )
     if finished.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} failed:\n{finished.stderr}")
     return finished.stdout
 
 
-def _environment() -> dict[str, str]:
-    """Kernels compiled earlier are not found again, Python's bytecode is."""
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Python's bytecode is found again, as where a package is installed."""
     return {
         **os.environ,
-        "TILEJIT_CACHE": "0",
+        **variables,
         "PYTHONPYCACHEPREFIX": _bytecode_folder().name,
         "PYTHONDONTWRITEBYTECODE": "",
     }
@@ -86,6 +97,11 @@ PROBLEMS: tuple[Problem, ...] = (
         ),
         dtypes=("any",), peers=(), prepare=_first_call,
         bars=(TimeBar(0.1, shapes=("vector_add",)), TimeBar(0.6, shapes=("paged_attention",))),
+    ),
+    Problem(
+        "compile_disk", "compile", "first call in a new process, compiled by an earlier one",
+        shapes=(Shape("vector_add", {}), Shape("paged_attention", {}, quick=True)),
+        dtypes=("any",), peers=(), prepare=_from_disk, bars=(TimeBar(0.01),),
     ),
     Problem(
         "import", "compile", "import tilejit after import numpy",

@@ -54,7 +54,12 @@ def _arrays(setting: Setting) -> Prepared:
 
         return Arm(run, lambda: out, expected, _TOLERANCE)
 
-    return Prepared({"tilejit": tilejit, "numpy": numpy, "numba": numba})
+    def bind() -> Arm:
+        out = np.zeros_like(x)
+        step = example("vector_add").vector_add_kernel.bind((1,), x, y, out, x.size, BLOCK=_BLOCK)
+        return _calls(step, out, expected)
+
+    return Prepared({"tilejit": tilejit, "bind": bind, "numpy": numpy, "numba": numba})
 
 
 def _tensors(setting: Setting) -> Prepared:
@@ -131,8 +136,8 @@ _SHAPES = (Shape(str(_BLOCK), {"N": _BLOCK}, quick=True),)
 
 PROBLEMS: tuple[Problem, ...] = (
     Problem(
-        "launch", "launch", f"{LAUNCHES_A_RUN} warm launches on three arrays",
-        shapes=_SHAPES, dtypes=("f32",), peers=("numpy", "numba"), prepare=_arrays,
+        "launch", "launch", f"{LAUNCHES_A_RUN} warm launches on three arrays; bind: of a bound call",
+        shapes=_SHAPES, dtypes=("f32",), peers=("bind", "numpy", "numba"), prepare=_arrays,
         bars=(Bar("numba", 1 / 1.5), TimeBar(5e-6)), calls_a_run=LAUNCHES_A_RUN,
     ),
     Problem(

@@ -74,6 +74,58 @@ def _layer_norm(setting: Setting) -> Prepared:
     return Prepared({"tilejit": tilejit, "torch": torch}, _once_in_once_out(x))
 
 
+def _rms_norm(setting: Setting) -> Prepared:
+    columns = setting.shape["N"]
+    x = normal((setting.shape["M"], columns), setting.dtype)
+    weight = normal((columns,), setting.dtype, seed=1)
+    tolerance = _TOLERANCE[setting.dtype]
+    expected = cached(lambda: example("rms_norm").reference(x, weight))
+
+    def tilejit() -> Arm:
+        out = np.zeros_like(x)
+        rms_norm = example("rms_norm").rms_norm
+        return Arm(lambda: rms_norm(x, weight, out), lambda: out, expected, tolerance)
+
+    def torch() -> Arm:
+        module = torch_for(setting.threads)
+        tensor, scale = tensor_of(module, x), tensor_of(module, weight)
+        results: list[Tensor] = []
+
+        def run() -> None:
+            results[:] = [module.nn.functional.rms_norm(tensor, (columns,), scale, 1e-6)]
+
+        return Arm(run, lambda: results[0].float().numpy(), expected, tolerance)
+
+    return Prepared({"tilejit": tilejit, "torch": torch}, _once_in_once_out(x))
+
+
+def _cross_entropy(setting: Setting) -> Prepared:
+    rows, classes = setting.shape["M"], setting.shape["N"]
+    logits = normal((rows, classes), setting.dtype)
+    targets = np.random.default_rng(1).integers(0, classes, rows)
+    expected = cached(lambda: example("cross_entropy").reference(logits, targets))
+
+    def tilejit() -> Arm:
+        loss = np.zeros(rows, dtype=np.float32)
+        cross_entropy = example("cross_entropy").cross_entropy
+        return Arm(lambda: cross_entropy(logits, targets, loss), lambda: loss, expected, 1e-6)
+
+    def torch() -> Arm:
+        module = torch_for(setting.threads)
+        tensor, chosen = tensor_of(module, logits), module.from_numpy(targets)
+        results: list[Tensor] = []
+
+        def run() -> None:
+            results[:] = [module.nn.functional.cross_entropy(tensor, chosen, reduction="none")]
+
+        # PyTorch rounds its losses to the dtype of the logits.
+        tolerance = max(1e-6, _TOLERANCE[setting.dtype])
+        return Arm(run, lambda: results[0].float().numpy(), expected, tolerance)
+
+    work = Work(read_bytes=float(logits.nbytes), written_bytes=4.0 * rows)
+    return Prepared({"tilejit": tilejit, "torch": torch}, work)
+
+
 def _once_in_once_out(x: Array) -> Work:
     return Work(read_bytes=float(x.nbytes), written_bytes=float(x.nbytes))
 
@@ -92,5 +144,18 @@ PROBLEMS: tuple[Problem, ...] = (
     Problem(
         "layer_norm", "normalisation", "layer normalisation of every row, with weight and bias",
         shapes=_SHAPES, dtypes=("f32",), peers=("torch",), prepare=_layer_norm, bars=_BARS,
+    ),
+    Problem(
+        "rms_norm", "normalisation", "RMS normalisation of every row, with weight",
+        shapes=_SHAPES, dtypes=("f32", "bf16"), peers=("torch",), prepare=_rms_norm, bars=_BARS,
+    ),
+    Problem(
+        "cross_entropy", "normalisation", "loss of every row of logits",
+        shapes=(
+            Shape("512x32000", {"M": 512, "N": 32000}, quick=True),
+            Shape("4096x32000", {"M": 4096, "N": 32000}),
+        ),
+        dtypes=("f32", "bf16"), peers=("torch",), prepare=_cross_entropy,
+        bars=(Bar("torch", 1.2), Bar(Limit.MEMORY, 0.85, shapes=("4096x32000",))),
     ),
 )  # fmt: skip

@@ -20,6 +20,11 @@ class Tensor(Protocol):
 
     def float(self) -> Tensor: ...
 
+    def __getitem__(self, place: object) -> Tensor: ...
+
+    @property
+    def dtype(self) -> object: ...
+
 
 def tensor_of(torch: ModuleType, array: Array) -> Tensor:
     """A tensor over the memory of ``array``."""
