@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape
-from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
+from tilejit.backend.cpu.dot_split import emit_prepared_rows, emit_split_dot, plan_split_dot, prepared_bytes
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
@@ -47,6 +47,7 @@ class Case:
     padding: int = 0
     runtime_strides: bool = False
     fetch: bool = False
+    prepared: bool = False
 
     def operands(
         self, arguments: Sequence[ir.Value], builder: ir.IRBuilder
@@ -77,8 +78,15 @@ class Case:
             after = builder.append_basic_block("body")
             builder.branch(after)
             builder.position_at_end(after)
+            prepared = None
+            if self.prepared:
+                assert prepared_bytes(self.shape, plan) > 0
+                prepared = builder.alloca(ir.ArrayType(ir.IntType(8), prepared_bytes(self.shape, plan)))
+                prepared.align = 64
+                emit_prepared_rows(builder, self.shape, plan, a, prepared, target)
             emit_split_dot(
-                builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch
+                builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch,
+                prepared=prepared,
             )  # fmt: skip
             begin = ir.IRBuilder()
             begin.position_before(start.terminator)
@@ -133,6 +141,14 @@ def test_sizes(m: int, n: int, k: int, b_transposed: bool, b: DType, target: Cpu
         check(
             replace(case, zero_init=True, runtime_strides=True, a_transposed=n % 2 == 0, fetch=True), target
         )
+
+
+@pytest.mark.parametrize(("b", "target"), UNITS)
+@pytest.mark.parametrize(("m", "b_transposed"), [(4, True), (11, True), (3, False)])
+def test_rows_may_be_split_before(m: int, b_transposed: bool, b: DType, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    check(Case(DotShape(m, 32, 128), b, b_transposed, prepared=True), target)
 
 
 def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> str:

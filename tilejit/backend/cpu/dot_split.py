@@ -98,12 +98,16 @@ def emit_split_dot(
     *,
     zero_init: bool = False,
     fetch: FetchTile | None = None,
+    prepared: ir.Value | None = None,
 ) -> None:
-    """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten. See ``plan_split_dot``."""
+    """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten. See ``plan_split_dot``.
+
+    ``prepared``: where ``emit_prepared_rows`` has put what it made of A.
+    """
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        values = zip(strides, arguments[3:], strict=True)
+        values = zip(strides, arguments[3:8], strict=True)
         known = [stride if isinstance(stride, int) else value for stride, value in values]
         driver = _Driver(
             inner,
@@ -115,14 +119,50 @@ def emit_split_dot(
             target,
             zero_init,
             own_fetch,
+            None if prepared is None else arguments[8],
         )
         driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = ".tiles" * plan.tiles + ".zero" * zero_init
+    flags = ".tiles" * plan.tiles + ".zero" * zero_init + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides)]
-    call_fetching(builder, name, values, fetch, build)
+    call_fetching(builder, name, values + ([] if prepared is None else [prepared]), fetch, build)
+
+
+def prepared_bytes(shape: DotShape, plan: SplitPlan) -> int:
+    """What ``emit_prepared_rows`` needs; 0 where k is cut into blocks, which are split one by one."""
+    if _depth(shape, plan.inner, plan.tiles) < shape.k:
+        return 0
+    return _rows_bytes(shape, plan)
+
+
+def emit_prepared_rows(
+    builder: ir.IRBuilder, shape: DotShape, plan: SplitPlan, a: Operand, place: ir.Value, target: CpuTarget
+) -> None:
+    """Split the rows of A once for many dots with it, into ``prepared_bytes`` bytes aligned to 64."""
+    strides = [a.row_stride, a.column_stride]
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], _: FetchTile | None) -> None:
+        known = [s if isinstance(s, int) else v for s, v in zip(strides, arguments[2:], strict=True)]
+        operand = Operand(arguments[0], a.dtype, known[0], known[1])
+        driver = _Driver(inner, shape, plan, operand, operand, operand, target, False, None, arguments[1])
+        driver.prepare()
+
+    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{text}{'.tiles' * plan.tiles}"
+    name += ".inner" * plan.inner
+    call_fetching(builder, name, [a.pointer, place, *(index(s) for s in strides)], None, build)
+
+
+def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
+    """What the rows take that are split at a time, with those that are turned round."""
+    depth = _depth(shape, plan.inner, plan.tiles)
+    if not plan.tiles:
+        return rows_bytes(plan.unit, shape.m, depth)
+    groups = -(-shape.m // split_tiles.ROWS)
+    turned = 16 * padded_depth(plan.unit, depth) * plan.unit.element.itemsize if plan.inner else 0
+    return groups * (rows_bytes(plan.unit, split_tiles.ROWS, depth) + turned)
 
 
 def _depth(shape: DotShape, inner: bool, tiles: bool) -> int:
@@ -145,6 +185,7 @@ class _Driver:
         target: CpuTarget,
         zero_init: bool,
         fetch: FetchTile | None,
+        prepared: ir.Value | None,
     ) -> None:
         self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
         self.a, self.b, self.c = a, b, c
@@ -154,7 +195,8 @@ class _Driver:
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
         self.together = together
-        self.rows_scratch = self._stack(self.groups * self.group_bytes)
+        self.is_prepared = prepared is not None
+        self.rows_scratch = self._stack(_rows_bytes(shape, plan)) if prepared is None else prepared
         panel_bytes = padded_depth(unit, self.depth) * group_columns(unit) * unit.element.itemsize
         needs_panel = not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
         self.panel_bytes = panel_bytes
@@ -164,34 +206,42 @@ class _Driver:
         self.panel = self._stack(self.panels * panel_bytes) if needs_panel else None
         if plan.tiles:
             self.sums = self._stack(unit.per_word * split_tiles.TILE_BYTES)
-        if plan.tiles and plan.inner:
-            self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
-            self.turned = self._stack(self.groups * self.turned_bytes)
+        self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
+        self.turned = self._place(self.rows_scratch, self.groups, self.group_bytes)
 
     def emit(self) -> None:
         """Blocks of k one after the other, each split anew: a block has a scale of its own."""
-        builder, a = self.builder, self._rows_of_floats()
         for first in range(0, self.shape.k, self.depth):
-            size = min(self.depth, self.shape.k - first)
-            rows = [
-                rows_in(
-                    builder,
-                    self.plan.unit,
-                    self.together,
-                    size,
-                    self._place(self.rows_scratch, i, self.group_bytes),
-                )
-                for i in range(self.groups)
-            ]
-            for number, group in enumerate(rows):
-                top = number * self.together
-                count = min(self.together, self.shape.m - top)
-                emit_split(builder, a.at(builder, top, first), group, count, for_columns=not self.plan.inner)
-                if self.plan.tiles and self.plan.inner:
-                    split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
+            rows = self._rows(min(self.depth, self.shape.k - first))
+            if not self.is_prepared:
+                self._split(rows, first)
             accumulate = first > 0 or not self.zero_init
             multiply = self._inner if self.plan.inner else self._outer
-            multiply(rows, self.b.at(builder, first, 0), accumulate, self.fetch if first == 0 else None)
+            b = self.b.at(self.builder, first, 0)
+            multiply(rows, b, accumulate, self.fetch if first == 0 else None)
+
+    def prepare(self) -> None:
+        """Split all rows and do no more."""
+        self._split(self._rows(self.shape.k), 0)
+
+    def _rows(self, k: int) -> list[SplitRows]:
+        """Where the rows are that are split together."""
+        return [
+            rows_in(
+                self.builder, self.plan.unit, self.together, k,
+                self._place(self.rows_scratch, number, self.group_bytes),
+            )
+            for number in range(self.groups)
+        ]  # fmt: skip
+
+    def _split(self, rows: Sequence[SplitRows], first: int) -> None:
+        builder, a = self.builder, self._rows_of_floats()
+        for number, group in enumerate(rows):
+            top = number * self.together
+            count = min(self.together, self.shape.m - top)
+            emit_split(builder, a.at(builder, top, first), group, count, for_columns=not self.plan.inner)
+            if self.plan.tiles and self.plan.inner:
+                split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
 
     def _stack(self, size_bytes: int) -> ir.Value:
         buffer = self.builder.alloca(ir.ArrayType(I8, size_bytes))

@@ -7,7 +7,8 @@ argument.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -15,7 +16,13 @@ from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape, casts_for_dots
-from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
+from tilejit.backend.cpu.dot_split import (
+    SplitPlan,
+    emit_prepared_rows,
+    emit_split_dot,
+    plan_split_dot,
+    prepared_bytes,
+)  # fmt: skip
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
@@ -54,6 +61,10 @@ from tilejit.target.cpu import CpuTarget
 I8 = ir.IntType(8)
 
 
+_MOST_PREPARED_BYTES = 256 * 1024
+"""Rows split once for a loop, on the stack of the thread that runs the program."""
+
+
 def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> ir.Module:
     """Return the module of a plan for a target."""
     module = ir.Module(plan.function.name)
@@ -76,6 +87,7 @@ class _ProgramEmitter:
             strict=True,
         ):
             argument.name = name
+        self.prepared: dict[DotStep, tuple[ir.Value, int]] = {}  # rows split before a loop; bytes of a matrix
         self.next_index: list[
             tuple[Value, ir.Value]
         ] = []  # of each open loop: its index and that of the next trip
@@ -233,8 +245,12 @@ class _ProgramEmitter:
             accumulator = DotOperand(step.accumulator, False)
             c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), number)
             part = tile if tile is None or batch == 1 else tile.share(builder, index(number), batch)
-            self._multiply(step, DotShape(m, n, k), a, b, c, part)
+            self._multiply(step, DotShape(m, n, k), a, b, c, part, number)
 
+        self._each(batch, one)
+
+    def _each(self, batch: int, one: Callable[[ir.Value | int], None]) -> None:
+        """Emit ``one`` for every matrix of a batch."""
         if batch == 1:
             one(0)
             return
@@ -246,20 +262,73 @@ class _ProgramEmitter:
         loop(self.scope, batch, [], body)
 
     def _multiply(
-        self, step: DotStep, shape: DotShape, a: Operand, b: Operand, c: Operand, fetch: FetchTile | None
+        self,
+        step: DotStep,
+        shape: DotShape,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        fetch: FetchTile | None,
+        number: ir.Value | int,
     ) -> None:
         """Emit the product of two matrices in the way that the op's precision and the target allow."""
-        target, zero_init = self.dot_target, step.starts_at_zero
-        precision = step.op.attributes["input_precision"]
-        assert isinstance(precision, InputPrecision)
-        split = plan_split_dot(shape, a, b, c, precision, target)
+        target, zero_init, builder = self.dot_target, step.starts_at_zero, self.scope.builder
+        split = plan_split_dot(shape, a, b, c, _precision(step), target)
         if split is not None:
+            prepared = None
+            if step in self.prepared:
+                start, size_bytes = self.prepared[step]
+                prepared = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
             emit_split_dot(
-                self.scope.builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch
+                builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch, prepared=prepared
             )
         else:
             rows = None if fetch is None else fetch.as_rows
             emit_dot(self.scope.builder, shape, a, b, c, target, zero_init=zero_init, fetch=rows)
+
+    def _prepare_rows(self, loop_step: ForStep) -> None:
+        """Split the rows that stay the same in a loop before it, for the dots in it that multiply them."""
+        inside = loop_step.op.regions[0]
+        for step in loop_step.body:
+            if not isinstance(step, DotStep) or step.a.buffer is None or step.a.transposed:
+                continue
+            owner = step.op.operand("a").defining_op
+            if owner is None or owner.parent is inside or not self.chosen.enables("promotion"):
+                continue
+            a_type, b_type = (step.op.operand(name).type for name in ("a", "b"))
+            shape = DotShape(a_type.shape[-2], b_type.shape[-1], a_type.shape[-1])
+            batch = product(a_type.shape[:-2])
+            a, b = self._operand(step.a, a_type, 0), self._facts(step.b, b_type)
+            accumulator = DotOperand(step.accumulator, False)
+            c = self._operand(accumulator, TileType(step.accumulator.element, (shape.m, shape.n)), 0)
+            split = plan_split_dot(shape, a, b, c, _precision(step), self.dot_target)
+            size_bytes = 0 if split is None else prepared_bytes(shape, split)
+            if split is None or not 0 < batch * size_bytes <= _MOST_PREPARED_BYTES:
+                continue
+            entry = ir.IRBuilder()
+            entry.position_before(self.function.entry_basic_block.terminator)
+            place = entry.alloca(ir.ArrayType(I8, batch * size_bytes))
+            place.align = 64
+            self.prepared[step] = (place, size_bytes)
+            self._each(batch, functools.partial(self._prepare, step, shape, split))
+
+    def _prepare(self, step: DotStep, shape: DotShape, split: SplitPlan, number: ir.Value | int) -> None:
+        start, size_bytes = self.prepared[step]
+        builder = self.scope.builder
+        place = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
+        a = self._operand(step.a, step.op.operand("a").type, number)
+        emit_prepared_rows(builder, shape, split, a, place, self.dot_target)
+
+    def _facts(self, operand: DotOperand, type: TileType) -> Operand:
+        """An operand as far as plans depend on it, which may be known nowhere yet."""
+        if operand.load is None:
+            return self._operand(operand, type, 0)
+        element = operand.load.result.type.element
+        assert isinstance(element, DType)
+        strides = (stride and stride.constant for stride in self.plan.accesses[operand.load].strides[-2:])
+        row, column = (index(0) if stride is None else stride for stride in strides)
+        facts = Operand(self.scope.scratch, element, row, column)
+        return facts.transposed if operand.transposed else facts
 
     def _operand(self, operand: DotOperand, type: TileType, number: ir.Value | int) -> Operand:
         if operand.load is not None:
@@ -359,6 +428,7 @@ class _ProgramEmitter:
         starts = [
             None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
         ]
+        self._prepare_rows(step)
         entry = before.block
         before.branch(header)
         before.position_at_end(header)
@@ -482,6 +552,12 @@ class _ProgramEmitter:
             for values, block in incoming:
                 phi.add_incoming(values[number], block)
             self.scope.scalars[result] = phi
+
+
+def _precision(step: DotStep) -> InputPrecision:
+    precision = step.op.attributes["input_precision"]
+    assert isinstance(precision, InputPrecision)
+    return precision
 
 
 def _constant_of(value: Value) -> int | None:
