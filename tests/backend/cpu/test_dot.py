@@ -46,6 +46,7 @@ class Case:
     zero_init: bool = False
     padding: int = 0  # elements between the rows of every matrix
     runtime_strides: bool = False
+    packs: bool = True
 
     def strides(self, rows: int, columns: int, transposed: bool) -> tuple[int, int]:
         return (1, rows + self.padding) if transposed else (columns + self.padding, 1)
@@ -75,6 +76,7 @@ class Case:
                 operand(arguments[2], self.c, m, n, False),
                 target,
                 zero_init=self.zero_init,
+                packs=self.packs,
             )
             enclose_tiles(begin, builder)
             begin.branch(dot)
@@ -180,6 +182,15 @@ def test_narrow_units(
     shape = DotShape(m, n, k)
     check(Case(shape, a, b, c, a_transposed=a_transposed, b_transposed=b_transposed, padding=3))
     check(Case(shape, a, b, c, b_transposed=b_transposed, zero_init=True, runtime_strides=True))
+
+
+@pytest.mark.parametrize(("a", "b", "c"), [(FP32, FP32, FP32), (BF16, BF16, FP32), (INT8, INT8, INT32)])
+@pytest.mark.parametrize(("m", "n", "k"), [(160, 144, 64), (150, 140, 600), (32, 512, 704)])
+def test_operands_far_apart_and_unpacked(m: int, n: int, k: int, a: DType, b: DType, c: DType) -> None:
+    case = Case(DotShape(m, n, k), a, b, c, padding=1024 - k % 1024)
+    check(case)
+    check(replace(case, packs=False))
+    check(replace(case, packs=False, b_transposed=True, zero_init=True))
 
 
 @pytest.mark.parametrize("target", [generic_avx2(), alder_lake(), generic_avx512()], ids=str)

@@ -30,7 +30,7 @@ PLANS = [
         "12x41x999",
         FP32,
         ROW_MAJOR,
-        "outer: rows 1x12, columns 1x16+1x25 by 16, sets 1, k by 143, packs nothing",
+        "outer: rows 1x12, columns 1x16+1x25 by 16, sets 1, k by 144, packs nothing",
     ),
     ("12x5x64", FP32, ROW_MAJOR, "outer: rows 1x12, columns 1x5 by 4, sets 1, k by 64, packs nothing"),
 ]
@@ -93,7 +93,7 @@ def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> 
         (
             "128x256x512",
             BF16,
-            "bf16 tiles tiles: rows 4x32, columns 8x32 by 16, sets 1, k by 256, packs b",
+            "bf16 tiles tiles: rows 4x32, columns 8x32 by 16, sets 1, k by 256, packs ab",
         ),
         ("16x64x64", INT8, "int8 tiles tiles: rows 1x16, columns 1x64 by 16, sets 1, k by 64, packs b"),
         (
@@ -111,3 +111,31 @@ def test_units_for_narrow_types(shape: str, dtype: DType, expected: str) -> None
     unit = unit_for(accumulator, dtype, dtype, (size.m, size.n, size.k), sapphire_rapids())
     a, b = MatrixFacts(dtype, size.k, 1), MatrixFacts(dtype, size.n, 1)
     assert str(plan_dot(size, unit, a, b, sapphire_rapids())) == f"dot {shape} {expected}"
+
+
+def test_panels_of_tiles_are_packed_together_where_rows_are_apart() -> None:
+    size, target = DotShape(128, 256, 512), sapphire_rapids()
+    a = MatrixFacts(BF16, 520, 1)
+    for stride, text in {256: "packs b", 1024: "packs b whole", None: "packs b whole"}.items():
+        plan = plan_dot(size, Unit.BF16_TILES, a, MatrixFacts(BF16, stride, 1), target)
+        assert str(plan).endswith(f"k by 256, {text}")
+        panels = 8 if plan.whole_b else 1
+        assert plan.scratch_bytes == panels * 32 * 256 * 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stride", "unit", "packed"),
+    [
+        (FP32, None, Unit.FP32, "nothing"),
+        (BF16, None, Unit.FP32, "a"),
+        (BF16, 1024, Unit.BF16_TILES, "b"),
+        (BF16, None, Unit.BF16_PAIRS, "ab"),
+        (BF16, 64, Unit.BF16_PAIRS, "b"),
+    ],
+)
+def test_without_packing_only_what_no_kernel_reads(
+    dtype: DType, stride: int | None, unit: Unit, packed: str
+) -> None:
+    facts = MatrixFacts(dtype, stride, 1)
+    plan = plan_dot(DotShape(192, 256, 512), unit, facts, facts, sapphire_rapids(), packs=False)
+    assert str(plan).endswith(f"packs {packed}")

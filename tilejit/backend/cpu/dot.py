@@ -26,13 +26,17 @@ from tilejit.ir.types import Kind
 from tilejit.target.cpu import CpuTarget
 
 _SCRATCH_ALIGNMENT = 64  # bytes: a cache line
+_ROWS_AT_A_TIME = 16
+"""Rows of B that are packed together: prefetchers follow as many streams. A multiple of every group."""
 
 
-def plan_for(shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget) -> DotPlan:
+def plan_for(
+    shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget, *, packs: bool = True
+) -> DotPlan:
     """The plan ``emit_dot`` follows for these operands; packing needs its ``scratch_bytes``."""
     unit = unit_for(c.dtype, a.dtype, b.dtype, (shape.m, shape.n, shape.k), target)
     facts = [MatrixFacts(x.dtype, static(x.row_stride), static(x.column_stride)) for x in (a, b)]
-    return plan_dot(shape, unit, facts[0], facts[1], target)
+    return plan_dot(shape, unit, facts[0], facts[1], target, packs=packs)
 
 
 def emit_dot(
@@ -46,16 +50,18 @@ def emit_dot(
     zero_init: bool = False,
     scratch: ir.Value | None = None,
     fetch: FetchRows | None = None,
+    packs: bool = True,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
     C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
     ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread; without it the stack
-    is used. ``fetch`` is memory to bring into the cache meanwhile.
+    is used. ``fetch`` is memory to bring into the cache meanwhile. Unless it ``packs``, operands are read
+    in place where that is possible.
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
-    plan = plan_for(shape, a, b, c, target)
+    plan = plan_for(shape, a, b, c, target, packs=packs)
     on_stack = scratch is None and plan.scratch_bytes > 0
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
@@ -144,6 +150,8 @@ class _Driver:
         if plan.form is Form.INNER:
             self._inner_blocks(a, b, depth, accumulate)
             return
+        if plan.whole_b:
+            self._pack_whole(b, depth)
         column = 0
         for number, panels in enumerate(plan.column_blocks):
             self._panels(a, b, column, panels, depth, accumulate, fetch if number == 0 else None)
@@ -167,9 +175,11 @@ class _Driver:
         def panel(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             step = builder.mul(i, index(panels.size)) if panels.count > 1 else index(0)
             b_panel = b.at(builder, 0, column).at(builder, 0, step)
-            if plan.pack_b:
-                place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
-                b_panel = self._pack_panel(b_panel, Operand(place, plan.unit.word, panels.size, 1), depth)
+            if plan.whole_b:
+                start = builder.add(step, index(column))
+                b_panel = self._panel_place(start, panels.size, depth)
+            elif plan.pack_b:
+                b_panel = self._pack_panel(b_panel, self._panel_place(0, panels.size, depth), depth)
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
             part = None
             if fetch is not None:
@@ -180,6 +190,44 @@ class _Driver:
             return []
 
         emit_loop(builder, panels.count, [], panel)
+
+    def _panel_place(self, column: int | ir.Value, columns: int, depth: int) -> Operand:
+        """Where the panel that starts at a column is packed."""
+        builder, plan = self.builder, self.plan
+        place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
+        place = advance(builder, place, scale(builder, column, depth * plan.b_element.itemsize), 1)
+        return Operand(place, plan.unit.word, columns, 1)
+
+    def _pack_whole(self, b: Operand, depth: int) -> None:
+        """Pack all panels, some rows of each after the other."""
+        builder, plan = self.builder, self.plan
+        whole, rest = divmod(depth, _ROWS_AT_A_TIME)
+
+        def rows(first: int | ir.Value, count: int) -> None:
+            column = 0
+            for panels in plan.column_blocks:
+                start, size = column, panels.size
+
+                def panel(
+                    i: ir.Value, _: Sequence[ir.Value], start: int = start, size: int = size
+                ) -> list[ir.Value]:
+                    place = builder.add(builder.mul(i, index(size)), index(start))
+                    words = first // plan.unit.group if isinstance(first, int) else None
+                    row = builder.udiv(index(first), index(plan.unit.group)) if words is None else words
+                    packed = self._panel_place(place, size, depth).at(builder, row, 0)
+                    self._pack_panel(b.at(builder, first, place), packed, count)
+                    return []
+
+                emit_loop(builder, panels.count, [], panel)
+                column += size * panels.count
+
+        def some(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            rows(builder.mul(i, index(_ROWS_AT_A_TIME)), _ROWS_AT_A_TIME)
+            return []
+
+        emit_loop(builder, whole, [], some)
+        if rest:
+            rows(whole * _ROWS_AT_A_TIME, rest)
 
     def _pack_panel(self, b: Operand, packed: Operand, depth: int) -> Operand:
         """Bring a panel of B together; its columns fill the rows of ``packed``."""

@@ -284,7 +284,8 @@ class _ProgramEmitter:
             )
         else:
             rows = None if fetch is None else fetch.as_rows
-            emit_dot(self.scope.builder, shape, a, b, c, target, zero_init=zero_init, fetch=rows)
+            packs = self.chosen.enables("packing")
+            emit_dot(self.scope.builder, shape, a, b, c, target, zero_init=zero_init, fetch=rows, packs=packs)
 
     def _prepare_rows(self, loop_step: ForStep) -> None:
         """Split the rows that stay the same in a loop before it, for the dots in it that multiply them."""
