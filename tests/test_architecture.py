@@ -62,6 +62,7 @@ LAZY_DOORS = (
     "tilejit.frontend.source",
     "tilejit.language.refused",
     "tilejit.runtime.ascend_names",
+    "tilejit.runtime.fast_entry",
     "tilejit.runtime.interpreted",
     "tilejit.runtime.reports",
     "tilejit.runtime.simulation",

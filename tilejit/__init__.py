@@ -7,7 +7,6 @@ from tilejit import language, testing
 from tilejit.backend.cpu.threads import get_num_threads, set_num_threads
 from tilejit.diagnostics import CompileError, InternalError, KernelError, LaunchError, TilejitError
 from tilejit.frontend.constexpr import Constexpr as constexpr
-from tilejit.runtime.compile import compile
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.config import Config, cdiv, heuristics, next_power_of_2
 from tilejit.runtime.kernel import Kernel, jit, kernel
@@ -17,6 +16,7 @@ from tilejit.target.cpu import CpuTarget
 if TYPE_CHECKING:
     from tilejit.compiler import STAGES
     from tilejit.runtime.autotune import autotune
+    from tilejit.runtime.compile import compile
     from tilejit.runtime.tuned import record_tuned, try_choice, tuned
 
 __version__ = "0.1.0"
@@ -54,6 +54,7 @@ __all__ = [
 _HOMES = {
     "STAGES": "tilejit.compiler",
     "autotune": "tilejit.runtime.autotune",
+    "compile": "tilejit.runtime.compile",
     "record_tuned": "tilejit.runtime.tuned",
     "try_choice": "tilejit.runtime.tuned",
     "tuned": "tilejit.runtime.tuned",

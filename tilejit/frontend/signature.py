@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.frontend.constexpr import Const, Constexpr, unwrap
 from tilejit.frontend.outside import OutsideValues
-from tilejit.frontend.positions import RewrittenFunction
 from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
+
+if TYPE_CHECKING:
+    from tilejit.frontend.positions import RewrittenFunction
 
 
 @dataclass(frozen=True)

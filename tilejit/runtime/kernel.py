@@ -17,12 +17,12 @@ from tilejit.frontend.traced_function import ACTIVE, TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
-from tilejit.runtime.fast_entry import BoundFunction, CallSite, make_bound_function, make_launch_function
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
 
 if TYPE_CHECKING:
     from tilejit.backend.ascend.result import SimulationResult
+    from tilejit.runtime.fast_entry import BoundFunction, CallSite
     from tilejit.runtime.simulation import Simulate, Simulator
 
 LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
@@ -139,6 +139,8 @@ class Kernel(TracedFunction):
                 return compiled
 
             return launch
+        from tilejit.runtime.fast_entry import make_bound_function  # noqa: PLC0415 - for warm launches
+
         slots = launcher.fill_slots(call)
 
         def run() -> CompiledKernel:
@@ -166,6 +168,8 @@ class Kernel(TracedFunction):
         launcher.launch(prepared.call, sizes)
         chosen = prepared.grid
         if launcher.launches > 1 and launcher.has_native_launches and isinstance(chosen, (tuple, int)):
+            from tilejit.runtime.fast_entry import CallSite  # noqa: PLC0415 - for warm launches
+
             site = CallSite(
                 self.arg_names,
                 args,
@@ -245,6 +249,8 @@ class Kernel(TracedFunction):
 
         It tries those made before it for the same grid, the newest first, and then this object.
         """
+        from tilejit.runtime.fast_entry import make_launch_function  # noqa: PLC0415 - for warm launches
+
         with engine.LOCK:
             before = self._fast.get(grid)
             # A call of a kind already in the chain has come through it without being taken: start again.
