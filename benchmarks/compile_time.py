@@ -38,7 +38,8 @@ def report(processes: int, json_file: Path | None) -> int:
     print(f"first call after import, least of {processes} fresh processes; reference.ll compiled in each")
     results = []
     with tempfile.TemporaryDirectory() as bytecode:
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+        variables = {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": "", "TILEJIT_CACHE": "0"}
+        environment = {**os.environ, **variables}
         for name in FIRST_CALLS:
             result = _measure(name, processes, environment)
             results.append(result)
