@@ -48,6 +48,7 @@ class Case:
     runtime_strides: bool = False
     fetch: bool = False
     prepared: bool = False
+    a: DType = FP32
 
     def operands(
         self, arguments: Sequence[ir.Value], builder: ir.IRBuilder
@@ -62,7 +63,7 @@ class Case:
         a = (1, m) if self.a_transposed else (k, 1)
         b = (1, k + self.padding) if self.b_transposed else (n + self.padding, 1)
         return (
-            Operand(arguments[0], FP32, stride(a[0]), stride(a[1])),
+            Operand(arguments[0], self.a, stride(a[0]), stride(a[1])),
             Operand(arguments[1], self.b, stride(b[0]), stride(b[1])),
             Operand(arguments[2], FP32, stride(n), 1),
         )
@@ -100,7 +101,8 @@ def check(case: Case, target: CpuTarget) -> None:
     m, n, k = case.shape.m, case.shape.n, case.shape.k
     generator = np.random.default_rng(m * 10007 + n * 101 + k)
     a = generator.standard_normal((m, k), dtype=np.float32) * generator.uniform(0, 100, (m, 1)).astype("f")
-    memory = np.ascontiguousarray(a.T) if case.a_transposed else a
+    memory = np.ascontiguousarray(a.T if case.a_transposed else a).astype(case.a.numpy)
+    a = (memory.T if case.a_transposed else memory).astype(np.float32)
     b_shape = (n, k) if case.b_transposed else (k, n)
     if case.b == INT8:
         padded = np.full((b_shape[0], b_shape[1] + case.padding), 77, np.int8)
@@ -134,13 +136,22 @@ def test_sizes(m: int, n: int, k: int, b_transposed: bool, b: DType, target: Cpu
     case = Case(DotShape(m, n, k), b, b_transposed, padding=3)
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")
-    if b == BF16 and b_transposed and (n % 16 or k % 32 or (k > 512 and k % 512)):
-        pytest.skip("computed as floats: the matrix is not whole tiles")
+    is_whole = n % 16 == 0 and k % 32 == 0 and (k <= 512 or k % 512 == 0)
+    if b == BF16 and (m <= 2 or (b_transposed and not is_whole)):
+        pytest.skip("computed as floats: few rows, or no whole tiles")
     check(case, target)
     if m < 8:
         check(
             replace(case, zero_init=True, runtime_strides=True, a_transposed=n % 2 == 0, fetch=True), target
         )
+
+
+@pytest.mark.parametrize(("b", "target"), UNITS)
+@pytest.mark.parametrize("a", [BF16, FP16])
+def test_rows_of_16_bits_are_split_as_well(a: DType, b: DType, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    check(Case(DotShape(3, 32, 64), b, True, a=a), target)
 
 
 @pytest.mark.parametrize(("b", "target"), UNITS)
@@ -172,6 +183,8 @@ def test_plans() -> None:
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
+    assert _plan(Case(DotShape(1, 64, 128), BF16, b_transposed=True), sapphire_rapids()) == "floats"
+    assert _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
     # Columns that fill no tile, and depths that would be read past their end.
     assert _plan(Case(DotShape(4, 24, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
     assert _plan(Case(DotShape(4, 32, 80), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"

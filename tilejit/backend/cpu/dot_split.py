@@ -32,7 +32,7 @@ from tilejit.backend.cpu.split_rows import (
     rows_in,
 )  # fmt: skip
 from tilejit.backend.cpu.values import I8
-from tilejit.ir.types import BF16, FP32, INT8
+from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops import InputPrecision
 from tilejit.target.cpu import CpuTarget
 
@@ -62,14 +62,11 @@ def plan_split_dot(
 ) -> SplitPlan | None:
     """The plan that ``emit_split_dot`` may follow for a dot, None where it is to be computed as floats."""
     unit = _UNITS.get((b.dtype, precision))
-    if (
-        unit is None
-        or a.dtype != FP32
-        or c.dtype != FP32
-        or shape.m > MOST_ROWS
-        or not is_unit(c.column_stride)
-    ):
+    is_float = a.dtype in (FP32, BF16, FP16) and c.dtype == FP32
+    if unit is None or not is_float or shape.m > MOST_ROWS or not is_unit(c.column_stride):
         return None
+    if unit is SplitUnit.BF16 and shape.m <= 2:
+        return None  # shifting bf16 up to fp32 costs less than tiles that are nearly empty
     is_inner = is_unit(b.row_stride)
     if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
         return None
@@ -252,8 +249,8 @@ class _Driver:
         return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)
 
     def _rows_of_floats(self) -> Operand:
-        """A with elements side by side."""
-        if is_unit(self.a.column_stride):
+        """A in fp32, with elements side by side."""
+        if is_unit(self.a.column_stride) and self.a.dtype == FP32:
             return self.a
         copy = Operand(self._stack(4 * self.shape.m * self.shape.k), FP32, self.shape.k, 1)
         emit_pack(self.builder, self.a, copy, self.shape.m, self.shape.k, self.target)
