@@ -103,7 +103,7 @@ def test_dot_accumulates_in_place() -> None:
             }
             dot b0 += b1 * b2^T
           }
-          nest 64x64 order d0,d1 vector d1x16 if %place does not wrap {
+          nest 64x64 order d0,d1 vector d1x16 if %place does not wrap streaming aligned rows {
             store(%to, %sum)
           }
         }
@@ -214,7 +214,7 @@ def test_flash_attention() -> None:
             scalar %v_block = addptr(%v, %offset)
             dot b3 += b7 * memory(%values) fetching %keys of the next trip
           }
-          nest 32x32 order d0,d1 vector d1x16 {
+          nest 32x32 order d0,d1 vector d1x16 streaming aligned rows {
             store(%to, %share)
           }
         }

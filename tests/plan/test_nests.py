@@ -197,7 +197,7 @@ def test_lanes_follow_the_contiguous_dimension() -> None:
         """,
         """
         plan @transposed scratch=0 {
-          nest 32x32 order d1,d0 vector d0x16 {
+          nest 32x32 order d1,d0 vector d0x16 streaming aligned rows {
             store(%to, %value)
           }
         }

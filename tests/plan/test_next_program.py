@@ -42,6 +42,33 @@ def test_the_second_walk_over_a_row_fetches_the_next_one() -> None:
     ]
 
 
+def test_of_three_walks_the_last_one_fetches() -> None:
+    """It is the one that stores."""
+    text = """
+    func @centre(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}, %n: int32) {
+      %id = program_id() {axis=0} : int32
+      %row = mul(%id, %n) : int32
+      %lane = arange() {start=0, end=2048} : tile<2048xint32>
+      %begin = addptr(%x, %row) : ptr<fp32>
+      %base = splat(%begin) {shape=[2048]} : tile<2048xptr<fp32>>
+      %from = addptr(%base, %lane) : tile<2048xptr<fp32>>
+      %value = load(%from) : tile<2048xfp32>
+      %sum = reduce(%value) {axis=0, kind=sum} : fp32
+      %sums = splat(%sum) {shape=[2048]} : tile<2048xfp32>
+      %centred = sub(%value, %sums) : tile<2048xfp32>
+      %most = reduce(%centred) {axis=0, kind=max} : fp32
+      %mosts = splat(%most) {shape=[2048]} : tile<2048xfp32>
+      %share = mul(%centred, %mosts) : tile<2048xfp32>
+      %target = splat(%out) {shape=[2048]} : tile<2048xptr<fp32>>
+      %to = addptr(%target, %lane) : tile<2048xptr<fp32>>
+      store(%to, %share)
+      return()
+    }
+    """
+    lines = [line for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+    assert ["fetching" in line for line in lines] == [False, False, True]
+
+
 _FOUND = """
   %place = bitcast(%out) {dtype=ptr<int32>} : ptr<int32>
   %at = addptr(%place, %id) : ptr<int32>
@@ -55,6 +82,66 @@ _LOOP = """
         yield()
     }
 """
+
+
+def _loop_lines(place: str, lower: str = "%none") -> list[str]:
+    """The heads of the nests of a loop that finds the largest element of blocks and adds up the rest."""
+    text = f"""
+    func @walk(%x: ptr<fp32> {{alias_class=0}}, %out: ptr<fp32> {{alias_class=1}}, %n: int32) {{
+      %id = program_id() {{axis=0}} : int32
+      %row = mul(%id, %n) : int32
+      %begin = addptr(%x, %row) : ptr<fp32>
+      %lane = arange() {{start=0, end=2048}} : tile<2048xint32>
+      %none = constant() {{value=0, dtype=int32}} : int32
+      %step = constant() {{value=2048, dtype=int32}} : int32
+      %zero = constant() {{value=0.0, dtype=fp32}} : fp32
+      %total = for({lower}, %n, %step, inits=[%zero]) : fp32 {{
+        body(%i: int32, %so_far: fp32):
+          {place}
+          %base = splat(%at) {{shape=[2048]}} : tile<2048xptr<fp32>>
+          %from = addptr(%base, %lane) : tile<2048xptr<fp32>>
+          %value = load(%from) : tile<2048xfp32>
+          %most = reduce(%value) {{axis=0, kind=max}} : fp32
+          %mosts = splat(%most) {{shape=[2048]}} : tile<2048xfp32>
+          %less = sub(%value, %mosts) : tile<2048xfp32>
+          %sum = reduce(%less) {{axis=0, kind=sum}} : fp32
+          %more = add(%so_far, %sum) : fp32
+          yield(values=[%more])
+      }}
+      store(%out, %total)
+      return()
+    }}
+    """
+    return [line.strip() for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+
+
+_BY_SUM = """%where = cast(%so_far) {dtype=int32} : int32
+          %at = addptr(%begin, %where) : ptr<fp32>"""
+_BY_INDEX = "%at = addptr(%begin, %i) : ptr<fp32>"
+
+
+def test_a_loop_fetches_the_next_trip_and_at_its_end_the_next_program() -> None:
+    assert _loop_lines(_BY_INDEX) == [
+        "nest 2048 order d0 vector d0x16 unroll 4 {",
+        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value of the next trip or program {",
+    ]
+
+
+def test_a_loop_that_begins_where_the_program_says() -> None:
+    """The next program begins elsewhere."""
+    lines = _loop_lines(_BY_INDEX, lower="%id")
+    assert lines[1].endswith("fetching %value of the next trip {")
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["%at = addptr(%begin, %n) : ptr<fp32>", _BY_SUM],
+    ids=["the same at every trip", "carried by the loop"],
+)
+def test_loops_that_fetch_nothing(place: str) -> None:
+    lines = _loop_lines(place)
+    assert len(lines) == 2
+    assert not any("fetching" in line for line in lines)
 
 
 @pytest.mark.parametrize(

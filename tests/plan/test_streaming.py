@@ -76,3 +76,49 @@ def test_stores_that_stay_in_the_caches(body: str) -> None:
 def test_rows_that_are_short_or_no_whole_chunks(lanes: int) -> None:
     (line,) = _nest_lines("store(%to, %row)", lanes)
     assert "streaming" not in line
+
+
+def _halves(offset: int, lanes: int = 32) -> list[str]:
+    """The heads of the nests of a kernel that stores two tiles of 4 rows, ``offset`` elements apart."""
+    tile = f"4x{lanes}"
+    text = f"""
+    func @halves(%x: ptr<fp32> {{alias_class=0}}, %out: ptr<fp32> {{alias_class=1}}) {{
+      %row = arange() {{start=0, end=4}} : tile<4xint32>
+      %rows = reshape(%row) {{shape=[4, 1]}} : tile<4x1xint32>
+      %distance = constant() {{value={2 * lanes}, dtype=int32}} : int32
+      %distances = splat(%distance) {{shape=[4, 1]}} : tile<4x1xint32>
+      %starts = mul(%rows, %distances) : tile<4x1xint32>
+      %lane = arange() {{start=0, end={lanes}}} : tile<{lanes}xint32>
+      %columns = reshape(%lane) {{shape=[1, {lanes}]}} : tile<1x{lanes}xint32>
+      %down = broadcast(%starts) {{shape=[4, {lanes}]}} : tile<{tile}xint32>
+      %along = broadcast(%columns) {{shape=[4, {lanes}]}} : tile<{tile}xint32>
+      %place = add(%down, %along) : tile<{tile}xint32>
+      %base = splat(%x) {{shape=[4, {lanes}]}} : tile<{tile}xptr<fp32>>
+      %from = addptr(%base, %place) : tile<{tile}xptr<fp32>>
+      %value = load(%from) : tile<{tile}xfp32>
+      %double = add(%value, %value) : tile<{tile}xfp32>
+      %target = splat(%out) {{shape=[4, {lanes}]}} : tile<{tile}xptr<fp32>>
+      %to = addptr(%target, %place) : tile<{tile}xptr<fp32>>
+      %offset = constant() {{value={offset}, dtype=int32}} : int32
+      %offsets = splat(%offset) {{shape=[4, {lanes}]}} : tile<{tile}xint32>
+      %other = addptr(%to, %offsets) : tile<{tile}xptr<fp32>>
+      store(%to, %value)
+      store(%other, %double)
+      return()
+    }}
+    """
+    return [line.strip() for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+
+
+@pytest.mark.parametrize("offset", [32, -32, 96, 256, -224])
+def test_stores_beside_each_other_are_one_nest(offset: int) -> None:
+    assert _halves(offset) == ["nest 4x32 order d0,d1 vector d1x16 streaming aligned rows {"]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 31, -31, 64, 65, 223, -192])
+def test_stores_that_may_meet_keep_their_order(offset: int) -> None:
+    assert len(_halves(offset)) == 2
+
+
+def test_a_tile_of_few_elements_is_stored_as_usual() -> None:
+    assert "streaming" not in _halves(16, lanes=16)[0]

@@ -9,6 +9,7 @@ compare.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -152,6 +153,36 @@ class MaskBound:
     rises: bool
 
 
+class Ahead(enum.Enum):
+    """Whose rows are fetched: those of the program that the thread runs next; of the loop's next trip, or at
+    its last trip again its own; of the next trip, at the last one those of the next program's first.
+    """
+
+    PROGRAM = "program"
+    TRIP = "trip"
+    TRIP_OR_PROGRAM = "trip or program"
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """The rows that ``load`` will read."""
+
+    load: Op
+    ahead: Ahead
+
+
+class Streaming(enum.Enum):
+    """Which stores of a nest may pass the caches, in a launch that stores a lot.
+
+    ``STRETCHES``: of each row the part between two aligned places. ``ROWS``: all, where all rows begin
+    aligned.
+    """
+
+    NO = ""
+    STRETCHES = "streaming"
+    ROWS = "streaming aligned rows"
+
+
 @dataclass(eq=False)
 class Nest:
     """One loop nest. ``order`` lists the dimensions outermost first; ``vector_dim`` advances ``lanes`` at a
@@ -160,7 +191,7 @@ class Nest:
     ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
     ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
     run in a loop of their own. ``streams``: what is stored is not read here again and may pass the caches.
-    ``fetches`` are loads whose rows of the next program are brought into the cache meanwhile.
+    ``fetches`` are rows that are brought into the cache meanwhile.
     """
 
     shape: tuple[int, ...]
@@ -171,8 +202,8 @@ class Nest:
     unroll: int = 1
     guards: list[WrapGuard] = field(default_factory=list)
     bounds: list[MaskBound] = field(default_factory=list)
-    streams: bool = False
-    fetches: list[Op] = field(default_factory=list)
+    streams: Streaming = Streaming.NO
+    fetches: list[Fetch] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -442,10 +473,12 @@ def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
         parts.append(f"first where {listed(bound.value for bound in nest.bounds)}")
     if nest.guards:
         parts.append(f"if {listed(guard.value for guard in nest.guards)} does not wrap")
-    if nest.streams:
-        parts.append("streaming")
-    if nest.fetches:
-        parts.append(f"fetching {listed(load.result for load in nest.fetches)} of the next program")
+    if nest.streams is not Streaming.NO:
+        parts.append(nest.streams.value)
+    for ahead in Ahead:
+        loads = [fetch.load.result for fetch in nest.fetches if fetch.ahead is ahead]
+        if loads:
+            parts.append(f"fetching {listed(loads)} of the next {ahead.value}")
     return " ".join(parts)
 
 

@@ -267,6 +267,48 @@ def lanes_are_distinct(
     return reach < _FEWEST_OFFSETS
 
 
+def are_disjoint(analysis: AccessAnalysis, first: Value, second: Value) -> bool:
+    """Whether two pointer tiles of one shape, a constant apart, have no element in common."""
+    (base, offset), (other_base, other_offset) = (_constant_offset(pointer) for pointer in (first, second))
+    if base is not other_base or not analysis.is_exact(base):
+        return False
+    strides = analysis.strides(base)
+    if not lanes_are_distinct(strides, first.type.shape):
+        return False
+    reaches = [
+        (abs(stride.coefficient), size - 1)
+        for stride, size in zip(strides, first.type.shape, strict=True)
+        if size > 1 and stride is not None
+    ]
+    return not _is_reached(offset - other_offset, sorted(reaches))
+
+
+def _constant_offset(pointer: Value) -> tuple[Value, int]:
+    """The pointer tile that ``pointer`` was made from by adding constants, and their sum in elements."""
+    offset = 0
+    while (op := pointer.defining_op) is not None and op.name == elementwise.ADDPTR.name:
+        number = constant_everywhere(op.operands[1])
+        if not isinstance(number, int):
+            break
+        pointer, offset = op.operands[0], offset + number
+    return pointer, offset
+
+
+def _is_reached(distance: int, reaches: Sequence[tuple[int, int]]) -> bool:
+    """Whether a distance is a sum of multiples of strides.
+
+    ``reaches``: strides, each with the most times it may be taken, forwards or back; a stride is longer than
+    those before it reach together, so that few multiples of it come into question.
+    """
+    if not reaches:
+        return distance == 0
+    *smaller, (stride, most) = reaches
+    rest = sum(other * count for other, count in smaller)
+    fewest = max(-most, -((rest - distance) // stride))
+    last = min(most, (distance + rest) // stride)
+    return any(_is_reached(distance - count * stride, smaller) for count in range(fewest, last + 1))
+
+
 def may_alias(function: Function, first: Value | None, second: Value | None) -> bool:
     """Whether memory reached from two root arguments may overlap."""
     if first is None or second is None or first is second:

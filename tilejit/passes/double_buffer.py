@@ -41,7 +41,7 @@ def _visit(plan: LoopPlan, analysis: AccessAnalysis, steps: list[Step]) -> None:
 
 def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
     streaming = [step for step in loop.body if isinstance(step, DotStep) and any(_loads(step))]
-    next_trip = _NextTrip(plan, analysis, loop.op) if streaming else None
+    next_trip = NextTrip(plan, analysis, loop.op) if streaming else None
     for number, step in enumerate(streaming):
         is_last = number + 1 == len(streaming)
         following = streaming[0] if is_last else streaming[number + 1]
@@ -77,7 +77,7 @@ def _is_computed_before(load: Op, dot: Op) -> bool:
     return block is not None and block is dot.parent and block.ops.index(load) < block.ops.index(dot)
 
 
-class _NextTrip:
+class NextTrip:
     """What can be computed, in one trip of a loop, as the next trip will compute it."""
 
     def __init__(self, plan: LoopPlan, analysis: AccessAnalysis, loop: Op) -> None:

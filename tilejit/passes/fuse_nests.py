@@ -22,7 +22,13 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.opdef import Effects
 from tilejit.ops import reduce
-from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
+from tilejit.passes.access import (
+    AccessAnalysis,
+    are_disjoint,
+    lanes_are_distinct,
+    may_alias,
+    orders_memory,
+)
 from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves, root_shape
 
 _FARTHEST = 16
@@ -188,7 +194,7 @@ class _Fuser:
         stored = [r.op.operand("pointer") for r in earlier.roots if isinstance(r, StoreRoot)]
         storing = [r.op.operand("pointer") for r in later.roots if isinstance(r, StoreRoot)]
         for pointer in storing:
-            if any(self._alias(pointer, other) for other in stored):
+            if any(self._alias(pointer, other) and not self._is_apart(pointer, other) for other in stored):
                 return False
             for leaf in first:
                 if leaf.load is None or not self._alias(pointer, leaf.load.operand("pointer")):
@@ -201,6 +207,10 @@ class _Fuser:
             if any(leaf.load and self._alias(pointer, leaf.load.operand("pointer")) for leaf in second):
                 return False
         return True
+
+    def _is_apart(self, first: Value, second: Value) -> bool:
+        """Whether two stores of one shape, into the same array, write different elements."""
+        return are_disjoint(self.analysis, first, second)
 
     def _alias(self, first: Value, second: Value) -> bool:
         return may_alias(self.function, self.analysis.root(first), self.analysis.root(second))

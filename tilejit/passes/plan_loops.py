@@ -34,7 +34,7 @@ from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.drop_local_buffers import drop_local_buffers
-from tilejit.passes.fetch_next_program import fetch_next_program
+from tilejit.passes.fetch_ahead import fetch_ahead
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
@@ -63,7 +63,7 @@ def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = D
     shape_nests(plan, values.analysis, vector_bytes)
     stream_stores(plan)
     if chosen.enables("double_buffering"):
-        fetch_next_program(plan)
+        fetch_ahead(plan, values.analysis)
     return plan
 
 

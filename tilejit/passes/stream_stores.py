@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilejit.ir.core import Op, Value
-from tilejit.ir.loop_plan import IfStep, LoopPlan, Nest, Step, StoreRoot
+from tilejit.ir.loop_plan import IfStep, LoopPlan, Nest, Step, StoreRoot, Streaming
 from tilejit.ir.opdef import Effects
+from tilejit.ir.types import product
 from tilejit.ops import memory
 from tilejit.passes.access import lanes_are_distinct, orders_memory
 from tilejit.passes.shape_nests import FEWEST_CHUNKS
@@ -27,13 +28,21 @@ def stream_stores(plan: LoopPlan) -> None:
     read: set[Value | None] = {plan.accesses[op].root for op in memory_ops if op.name == memory.LOAD.name}
     for nest in _nests_outside_loops(plan.steps):
         stores = [root.op for root in nest.roots if isinstance(root, StoreRoot)]
-        nest.streams = (
+        if (
             len(stores) == len(nest.roots)
             and nest.lanes > 1
-            and nest.shape[nest.vector_dim] >= FEWEST_CHUNKS * nest.lanes
             and nest.shape[nest.vector_dim] % nest.lanes == 0
             and all(_is_row(plan, nest, op, read) for op in stores)
-        )
+        ):
+            nest.streams = _kind(nest)
+
+
+def _kind(nest: Nest) -> Streaming:
+    """Rows of several dimensions may be short; looking for an aligned part of each would take too long."""
+    if nest.shape[nest.vector_dim] >= FEWEST_CHUNKS * nest.lanes:
+        return Streaming.STRETCHES
+    is_long = product(nest.shape) >= FEWEST_CHUNKS * nest.lanes
+    return Streaming.ROWS if is_long and not nest.bounds else Streaming.NO
 
 
 _MEMORY = Effects.READ | Effects.WRITE

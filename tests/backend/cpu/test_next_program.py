@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from tilejit.target.cpu import host
 
 ROWS, COLUMNS, LINE = 3, 1024, 64
 _SOFTMAX = "x_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, n_cols=i32, BLOCK=1024"
+_CROSS_ENTROPY = (
+    "logits_ptr=*fp32, target_ptr=*i64, loss_ptr=*fp32, stride=i32, n_classes=i32, ignored=i32, BLOCK=1024"
+)
 _LOG = """
 @log = global [4096 x i64] zeroinitializer
 @fetched = global i64 0
@@ -31,33 +35,49 @@ define void @"log.prefetch"(ptr %place, i32 %0, i32 %1, i32 %2) {
 """
 
 
-@pytest.fixture(scope="module")
-def logging() -> engine.CompiledObject:
-    """Softmax, noting the addresses it fetches instead of fetching them."""
-    source = compiled("softmax.softmax_kernel", _SOFTMAX, host()).object.source
+def _fetched(
+    kernel: str, signature: str, first: int, last: int, slots: Sequence[int], scratch_bytes: int = 0
+) -> np.ndarray:
+    """The addresses that programs first to last - 1 of a kernel fetch, which are noted instead."""
+    source = compiled(kernel, signature, host()).object.source
     lines = [line for line in source.splitlines() if not line.startswith('declare void @"llvm.prefetch')]
     text = "\n".join(lines).replace('@"llvm.prefetch.p0"', '@"log.prefetch"')
     assert "log.prefetch" in text
-    return engine.compile_module(text + _LOG, host())
+    logging = engine.compile_module(text + _LOG, host())
+    programs = ctypes.CFUNCTYPE(
+        None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int32] * 3, ctypes.c_void_p
+    )(logging.address(f"{kernel.split('.')[1]}.programs"))
+    arguments, scratch = (ctypes.c_int64 * len(slots))(*slots), np.zeros(scratch_bytes + 8, np.int8)
+    programs(ctypes.addressof(arguments), first, last, ROWS, 1, 1, scratch.ctypes.data)
+    count = ctypes.c_int64.from_address(logging.address("fetched")).value
+    return np.array((ctypes.c_int64 * count).from_address(logging.address("log")))
 
 
 @pytest.mark.parametrize(("first", "last", "fetched"), [(0, 3, [1, 2, 2]), (1, 2, [1]), (0, 2, [1, 1])])
-def test_rows_of_the_next_program(
-    logging: engine.CompiledObject, first: int, last: int, fetched: list[int]
-) -> None:
+def test_rows_of_the_next_program(first: int, last: int, fetched: list[int]) -> None:
     x = np.random.default_rng(0).standard_normal((ROWS, COLUMNS)).astype(np.float32)
-    out, scratch = np.zeros_like(x), np.zeros(2 * COLUMNS, np.float32)
-    slots = (ctypes.c_int64 * 5)(x.ctypes.data, out.ctypes.data, COLUMNS, COLUMNS, COLUMNS)
-    programs = ctypes.CFUNCTYPE(
-        None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int32] * 3, ctypes.c_void_p
-    )(logging.address("softmax_kernel.programs"))
-    count = ctypes.c_int64.from_address(logging.address("fetched"))
-    count.value = 0
-    programs(ctypes.addressof(slots), first, last, ROWS, 1, 1, scratch.ctypes.data)
-    log = np.array((ctypes.c_int64 * count.value).from_address(logging.address("log")))
+    out = np.zeros_like(x)
+    slots = (x.ctypes.data, out.ctypes.data, COLUMNS, COLUMNS, COLUMNS)
+    log = _fetched("softmax.softmax_kernel", _SOFTMAX, first, last, slots, 8 * COLUMNS)
     row = np.arange(0, 4 * COLUMNS, LINE)
     expected = np.concatenate([x[number].ctypes.data + row for number in fetched])
     np.testing.assert_array_equal(log, expected)
+
+
+@pytest.mark.parametrize(("first", "last", "after"), [(0, 3, [1, 2, 2]), (1, 2, [1])])
+def test_blocks_of_the_next_trip_then_of_the_next_program(first: int, last: int, after: list[int]) -> None:
+    """A row has three blocks; the last trip fetches the first block of the row that comes next."""
+    x = np.random.default_rng(0).standard_normal((ROWS, 3 * COLUMNS)).astype(np.float32)
+    targets, loss = np.zeros(ROWS, np.int64), np.zeros(ROWS, np.float32)
+    slots = (x.ctypes.data, targets.ctypes.data, loss.ctypes.data, 3 * COLUMNS, 3 * COLUMNS, -100)
+    log = _fetched("cross_entropy.cross_entropy_kernel", _CROSS_ENTROPY, first, last, slots)
+    block = np.arange(0, 4 * COLUMNS, LINE)
+    begins = [
+        begin
+        for row, other in zip(range(first, last), after, strict=True)
+        for begin in (x[row, COLUMNS:], x[row, 2 * COLUMNS :], x[other])
+    ]
+    np.testing.assert_array_equal(log, np.concatenate([begin.ctypes.data + block for begin in begins]))
 
 
 @tilejit.kernel

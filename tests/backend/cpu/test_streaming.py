@@ -85,6 +85,35 @@ def test_rows_of_a_tile_are_aligned_each_on_its_own(target: object, n: int) -> N
     np.testing.assert_array_equal(out, np.where(inside, x + 1, 0))
 
 
+@tilejit.kernel
+def _short_rows(x_ptr, out_ptr, stride, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
+    at = rows[:, None].to(tl.int64) * stride + columns[None, :]
+    tl.store(out_ptr + at, tl.load(x_ptr + at) + 1)
+
+
+@pytest.mark.parametrize("target", _targets())
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("shift", [0, 1, 8, 16])
+@pytest.mark.parametrize("stride", [64, 96, 131])
+def test_short_rows(target: object, dtype: str, shift: int, stride: int) -> None:
+    """They pass the caches where all of them begin with a cache line."""
+    rows, programs = 16, 2
+    size = rows * programs * stride
+    x = (np.arange(size) % 100).astype(dtype)
+    out = _aligned(size + 64, dtype)[shift : shift + size]
+    kernel = _short_rows[(programs,)](x, out, stride, ROWS=rows, BLOCK=64, target=target)
+    assert "streaming" in kernel.ir("plan")
+    np.testing.assert_array_equal(out, np.where(np.arange(size) % stride < 64, x + x.dtype.type(1), 0))
+
+
+def test_short_rows_have_stores_past_the_caches() -> None:
+    signature = "x_ptr=*fp32:16, out_ptr=*fp32:16, stride=i32:16, ROWS=16, BLOCK=64"
+    kernel = tilejit.compile(_short_rows, signature=signature, target=generic_avx512())
+    assert "vmovntps" in kernel.asm["s"]
+    assert "sfence" in kernel.asm["s"]
+
+
 _SOFTMAX = "x_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, n_cols=i32, BLOCK=256"
 
 

@@ -38,6 +38,7 @@ from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
+    Ahead,
     AtomicStep,
     CopyStep,
     DotOperand,
@@ -52,6 +53,7 @@ from tilejit.ir.loop_plan import (
     Step,
     Stride,
     WhileStep,
+    nested_steps,
 )
 from tilejit.ir.types import DType, TileType, product
 from tilejit.ops import InputPrecision, control, memory, shape
@@ -115,7 +117,8 @@ class _ProgramEmitter:
             [builder],
         )
         self.scope.casts_for_dots = casts_for_dots(self.plan, self.dot_target)
-        self.scope.next_ids = self._next_ids(builder, linear, last, grid)
+        if _fetches(self.plan.steps, Ahead.PROGRAM, Ahead.TRIP_OR_PROGRAM):
+            self.scope.ahead[Ahead.PROGRAM] = self._next_ids(builder, linear, last, grid)
         self.steps(self.plan.steps)
         following = builder.add(linear, ir.Constant(I64, 1))
         linear.add_incoming(following, builder.block)
@@ -152,9 +155,7 @@ class _ProgramEmitter:
     def _next_ids(
         self, builder: ir.IRBuilder, linear: ir.Value, last: ir.Value, grid: Sequence[ir.Value]
     ) -> dict[Value, ir.Value]:
-        """The ids of the program that this thread runs next, where a nest asks; its own after the last."""
-        if not any(isinstance(step, Nest) and step.fetches for step in self.plan.steps):
-            return {}
+        """The ids of the program that this thread runs next; its own after the last."""
         following = builder.add(linear, ir.Constant(I64, 1))
         is_last = builder.icmp_signed(">=", following, last)
         ids = self._grid(builder, builder.select(is_last, linear, following), grid)[control.PROGRAM_ID.name]
@@ -446,6 +447,11 @@ class _ProgramEmitter:
         # Past the last trip there is none: what is fetched for it is what this trip reads.
         next_index = before.select(is_last, position, before.add(position, stride))
         self.next_index.append((region.arguments[0], next_index))
+        self.scope.ahead[Ahead.TRIP] = dict(self.next_index[-1:])
+        if _fetches(step.body, Ahead.TRIP_OR_PROGRAM):
+            ids = self._ids_after_trip(before, is_last)
+            index = before.select(is_last, lower, before.add(position, stride))
+            self.scope.ahead[Ahead.TRIP_OR_PROGRAM] = {**ids, region.arguments[0]: index}
         self.steps(step.body)
         self.next_index.pop()
         trip.add_incoming(following, before.block)
@@ -453,6 +459,14 @@ class _ProgramEmitter:
         self._yield(before, phis, region.terminator.operands)
         before.branch(header)
         before.position_at_end(after)
+
+    def _ids_after_trip(self, builder: ir.IRBuilder, is_last: ir.Value) -> dict[Value, ir.Value]:
+        """The ids of the program that runs the next trip: after the last one it is the next program."""
+        return {
+            value: builder.select(is_last, following, self.scope.scalars[value])
+            for value, following in self.scope.ahead[Ahead.PROGRAM].items()
+            if value in self.scope.scalars
+        }
 
     def _trip_count(self, op: Op, lower: ir.Value, upper: ir.Value, step: ir.Value) -> ir.Value:
         """How often the body runs: ceil(|upper - lower| / |step|) where the step leads there, else 0.
@@ -566,3 +580,13 @@ def _constant_of(value: Value) -> int | None:
     op = value.defining_op
     number = op.attributes["value"] if op is not None and op.name == shape.CONSTANT.name else None
     return number if isinstance(number, int) else None
+
+
+def _fetches(steps: Sequence[Step], *ahead: Ahead) -> bool:
+    """Whether nests among ``steps``, or inside them, fetch rows of one of these kinds."""
+    return any(
+        any(fetch.ahead in ahead for fetch in step.fetches)
+        if isinstance(step, Nest)
+        else any(_fetches(nested, *ahead) for nested in nested_steps(step))
+        for step in steps
+    )

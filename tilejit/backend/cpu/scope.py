@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.values import I1, EmitContext
 from tilejit.ir.core import Op, Value
-from tilejit.ir.loop_plan import LoopPlan
+from tilejit.ir.loop_plan import Ahead, LoopPlan
 from tilejit.target.cpu import CpuTarget
 
 DUMMY_BYTES = 64
@@ -66,7 +66,7 @@ class Scope:
     scalars: dict[Value, ir.Value]
     grid: dict[str, tuple[ir.Value, ...]]  # program_id and num_programs, by axis
     builders: list[ir.IRBuilder] = field(default_factory=list)  # one per open loop, the first outside all
-    next_ids: dict[Value, ir.Value] = field(default_factory=dict)  # the ids that the next program will have
+    ahead: dict[Ahead, dict[Value, ir.Value]] = field(default_factory=dict)  # ids and index as they will be
     # Of stores that may pass the caches: whether they are to, and the alignment that they have then.
     past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
     casts_for_dots: frozenset[Op] = frozenset()  # to bf16, of operands whose units flush denormals

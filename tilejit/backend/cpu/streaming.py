@@ -1,7 +1,8 @@
 """Stores past the caches: when, and from which element on.
 
 An ordinary store reads the line it changes first. A store past the caches does not, if it fills the line; it
-has to be aligned. Such stores are not ordered with others: a program that makes some ends with a fence.
+has to be aligned: of a long row, a stretch between two aligned places is; short rows are where all of them
+begin aligned. Such stores are not ordered with others: a program that makes some ends with a fence.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.scope import START, Coordinate, Scope, Values
 from tilejit.backend.cpu.values import I32, I64, LaneBuilder, intrinsic, number
 from tilejit.ir.core import Op
-from tilejit.ir.loop_plan import LoopPlan, Nest, Step, StoreRoot, nested_steps
+from tilejit.ir.loop_plan import LoopPlan, Nest, Step, StoreRoot, Streaming, nested_steps
 from tilejit.ir.types import product
 from tilejit.ops import control
 from tilejit.target.cpu import CpuTarget
@@ -68,6 +69,35 @@ def aligned_stretch(values: Values, nest: Nest, known: Mapping[int, Coordinate],
     return Stretch(first, groups, past_caches)
 
 
+def aligned_rows(values: Values, nest: Nest) -> dict[Op, tuple[ir.Value, int]]:
+    """For each store of a nest of short rows whether all rows pass the caches: all begin with a cache line.
+
+    They are whole lines: of a line that is filled in parts, far apart in time, each part would go to memory.
+    """
+    scope, builder = values.scope, values.scope.builder
+    lanes = LaneBuilder(builder, None)
+    stores = [root.op for root in nest.roots if isinstance(root, StoreRoot)]
+    is_large = _is_large(scope, nest, stores)
+    line = scope.target.cache_line_bytes
+    past_caches = {}
+    for op in stores:
+        size, unit = _sizes(scope, nest, op)
+        if unit < _FEWEST_BYTES or nest.shape[nest.vector_dim] * size % line:
+            continue
+        first = _place(values, op, nest, {})
+        places = first
+        for dim, stride in enumerate(scope.plan.accesses[op].strides):
+            constant = None if stride is None else stride.constant
+            if dim == nest.vector_dim or nest.shape[dim] == 1:
+                continue
+            if constant is None or constant * size % line:
+                second = _place(values, op, nest, {dim: Coordinate(1)})
+                places = builder.or_(places, builder.sub(second, first))
+        is_aligned = lanes.compare("==", lanes.and_(places, line - 1), 0)
+        past_caches[op] = (builder.and_(is_large, is_aligned), unit)
+    return past_caches
+
+
 def store_past_caches(
     builder: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int, chosen: tuple[ir.Value, int]
 ) -> None:
@@ -93,7 +123,7 @@ def emit_fence(builder: ir.IRBuilder, plan: LoopPlan, target: CpuTarget) -> None
 
 def _streams(step: Step) -> bool:
     if isinstance(step, Nest):
-        return step.streams
+        return step.streams is not Streaming.NO
     return any(_streams(inner) for nested in nested_steps(step) for inner in nested)
 
 

@@ -1,0 +1,151 @@
+"""Have nests that read rows again fetch those of the next program, or of the next trip of a loop.
+
+Holds before: shaped nests. Holds after: where several nests walk the rows of a load - those after the first
+find them in the cache -, the last one names the load, whose rows at the next program's place, or in a loop at
+the next trip's, are to be fetched. One thread runs programs in increasing order, several in a row. Without
+this, memory waits while a program computes on what it has read, and the program after it waits for memory.
+
+The last nest is the one that stores: memory takes reads and writes together in less time than one after the
+other. Loops are those of nests and scalars only; dots fetch their own operands.
+Source: layer norm of 8192 rows of 16 KB, two threads of a Sapphire Rapids, in parts of the bandwidth of a
+copy: 0.66 without fetches, 0.79 where each walk fetches a third, 0.92 where the last one fetches all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tilejit.ir.core import Op, Value
+from tilejit.ir.loop_plan import (
+    Ahead,
+    Fetch,
+    ForStep,
+    LoopPlan,
+    Nest,
+    ReduceRoot,
+    ScalarStep,
+    Step,
+    WhileStep,
+)
+from tilejit.ir.types import product
+from tilejit.ops import control, shape
+from tilejit.passes.access import AccessAnalysis
+from tilejit.passes.double_buffer import NextTrip
+from tilejit.passes.inline_values import nest_leaves
+
+FEWEST_BYTES = 4096
+"""Rows worth fetching: shorter ones the hardware has fetched before these instructions are through."""
+MOST_BYTES = 64 * 1024
+"""Rows that find room in a quarter of the smallest second-level cache, 256 KB, beside those in use."""
+_PASSED_THROUGH = frozenset(
+    definition.name
+    for definition in (
+        shape.SPLAT,
+        shape.BROADCAST,
+        shape.RESHAPE,
+        shape.TRANSPOSE,
+        shape.ARANGE,
+        shape.CONSTANT,
+        control.NUM_PROGRAMS,
+    )
+)
+
+
+def fetch_ahead(plan: LoopPlan, analysis: AccessAnalysis) -> None:
+    """Plan the fetches of a kernel.
+
+    Of one with loops the rows of the next program are fetched at most at the last trip of its only loop:
+    it has computed long since what its first loads read.
+    """
+    loops = [step for step in plan.steps if isinstance(step, ForStep | WhileStep)]
+    if not loops:
+        _plan(plan, plan.steps, lambda load: Ahead.PROGRAM if _moves_on(plan, load) else None)
+    for loop in _plain_loops(plan.steps):
+        trips = NextTrip(plan, analysis, loop.op)
+
+        def ahead(load: Op, loop: ForStep = loop, trips: NextTrip = trips) -> Ahead | None:
+            pointer, index = load.operand("pointer"), loop.op.regions[0].arguments[0]
+            if not trips.knows(pointer) or not _depends_on(pointer, index):
+                return None
+            wraps = loops == [loop] and _moves_on(plan, load, index) and _is_fixed(loop.op.operand("lower"))
+            return Ahead.TRIP_OR_PROGRAM if wraps else Ahead.TRIP
+
+        _plan(plan, loop.body, ahead)
+
+
+def _plain_loops(steps: list[Step]) -> Iterator[ForStep]:
+    for step in steps:
+        if isinstance(step, ForStep) and all(isinstance(inner, Nest | ScalarStep) for inner in step.body):
+            yield step
+
+
+def _plan(plan: LoopPlan, steps: list[Step], ahead: Callable[[Op], Ahead | None]) -> None:
+    """Give the rows of each load that several nests walk to the last of them."""
+    walks: dict[Op, list[Nest]] = {}
+    for step in steps:
+        if isinstance(step, Nest):
+            for load in dict.fromkeys(_rows(plan, step)):
+                walks.setdefault(load, []).append(step)
+    for load, nests in walks.items():
+        whose = ahead(load) if len(nests) > 1 else None
+        if whose is not None:
+            nests[-1].fetches.append(Fetch(load, whose))
+
+
+def _rows(plan: LoopPlan, nest: Nest) -> Iterator[Op]:
+    """The loads that a nest walks along contiguous rows of a fitting size, point by point."""
+    axis = next((root.axis for root in nest.roots if isinstance(root, ReduceRoot)), None)
+    if nest.lanes == 1 or axis not in (None, nest.vector_dim):
+        return
+    for leaf in nest_leaves(nest, plan.buffers):
+        if leaf.load is None or not leaf.is_identity(nest.shape):
+            continue
+        along = plan.accesses[leaf.load].strides[nest.vector_dim]
+        row_bytes = product(nest.shape) * leaf.value.type.element.itemsize
+        if along is not None and along.constant == 1 and FEWEST_BYTES <= row_bytes <= MOST_BYTES:
+            yield leaf.load
+
+
+def _moves_on(plan: LoopPlan, load: Op, index: Value | None = None) -> bool:
+    """Whether the address depends on the program, and follows from it, the arguments and ``index`` alone."""
+    depends = False
+    pending, seen = [load.operand("pointer")], set[Value]()
+    while pending:
+        value = pending.pop()
+        op = value.defining_op
+        if value in seen or value is index or (op is None and value in plan.function.body.arguments):
+            continue
+        seen.add(value)
+        if op is None or value in plan.buffers:
+            return False
+        if op.name == control.PROGRAM_ID.name:
+            depends = True
+        elif op.definition.is_elementwise or (op.name in _PASSED_THROUGH and _is_plain(op)):
+            pending += op.operands
+        else:
+            return False
+    return depends
+
+
+def _depends_on(pointer: Value, index: Value) -> bool:
+    """Whether an address follows from the index of a loop."""
+    pending, seen = [pointer], set[Value]()
+    while pending:
+        value = pending.pop()
+        if value is index:
+            return True
+        if value not in seen and value.defining_op is not None:
+            pending += value.defining_op.operands
+        seen.add(value)
+    return False
+
+
+def _is_fixed(value: Value) -> bool:
+    """Whether a scalar is the same for all programs."""
+    op = value.defining_op
+    return op is None or op.name == shape.CONSTANT.name
+
+
+def _is_plain(op: Op) -> bool:
+    """Whether a view of a tile is a tile."""
+    return op.results[0].type.rank > 0 or not op.operands
