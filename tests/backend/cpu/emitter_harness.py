@@ -15,6 +15,7 @@ from tilejit.backend.cpu.values import (
     I64,
     POINTER,
     EmitContext,
+    TargetModule,
     constant,
     from_storage,
     llvm_storage,
@@ -47,8 +48,7 @@ def build_module(
     fp_fusion: bool = False,
 ) -> ir.Module:
     """Return a module with one function ``apply``, see ``add_function``."""
-    module = ir.Module("test")
-    module.triple = target.triple
+    module = TargetModule("test", target)
     add_function(module, SYMBOL, op, lanes, target, constants, fp_fusion)
     return module
 

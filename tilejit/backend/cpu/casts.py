@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.round_bf16 import can_round_by_instruction, round_by_instruction
 from tilejit.backend.cpu.values import (
     BFLOAT,
     F16,
@@ -200,6 +201,12 @@ def _step_inward_fp16(lanes: LaneBuilder, value: ir.Value, nearest: ir.Value) ->
 
 def _encode_bf16(lanes: LaneBuilder, value: ir.Value, toward_zero: bool) -> ir.Value:
     """The upper half of the fp32 bits; adding just under half, one more on odd codes, rounds to even."""
+    if not toward_zero and can_round_by_instruction(lanes):
+        return round_by_instruction(lanes, value, lambda inner, x: _encode_bf16_bits(inner, x, False))
+    return _encode_bf16_bits(lanes, value, toward_zero)
+
+
+def _encode_bf16_bits(lanes: LaneBuilder, value: ir.Value, toward_zero: bool) -> ir.Value:
     bits = lanes.bits(value)
     upper = lanes.lshr(bits, 16)
     rounded = upper

@@ -34,7 +34,7 @@ from tilejit.backend.cpu.nest_loops import loop
 from tilejit.backend.cpu.operand import Operand, advance
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.streaming import emit_fence
-from tilejit.backend.cpu.values import I1, I32, I64, POINTER, llvm_element
+from tilejit.backend.cpu.values import I1, I32, I64, POINTER, TargetModule, llvm_element
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
@@ -69,8 +69,7 @@ _MOST_PREPARED_BYTES = 256 * 1024
 
 def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> ir.Module:
     """Return the module of a plan for a target."""
-    module = ir.Module(plan.function.name)
-    module.triple = target.triple
+    module = TargetModule(plan.function.name, target)
     _ProgramEmitter(module, plan, target, chosen).emit()
     return module
 

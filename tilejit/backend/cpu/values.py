@@ -40,6 +40,15 @@ _FLOATS: dict[DType, ir.Type] = {FP16: F16, FP32: F32, FP64: F64}
 _HALVES: dict[int, ir.Type] = {16: F16, 32: F32, 64: F64}
 
 
+class TargetModule(ir.Module):  # type: ignore[misc]
+    """A module that knows which CPU it is for."""
+
+    def __init__(self, name: str, target: CpuTarget) -> None:
+        super().__init__(name)
+        self.triple = target.triple
+        self.target = target
+
+
 @dataclass(frozen=True)
 class EmitContext:
     """What emitters need besides operands: where code goes, for which CPU, and whether a*b+c may be fused."""
