@@ -16,6 +16,10 @@ _ATTENTION = (
     "n_keys=i32, stride_qh=i32:16, stride_qs=i32:16, stride_kh=i32:16, stride_ks=i32:16, stride_vh=i32:16, "
     "stride_vs=i32:16, stride_oh=i32:16, stride_os=i32:16, GROUP=1, BLOCK_M=64, BLOCK_N=64, D=64"
 )
+_SKINNY = (
+    "x_ptr=*fp32:16, out_ptr=*fp32:16, N=i32, K=i32, stride_x=i32:16, stride_k=i32, stride_n=i32, "
+    "stride_out=i32:16, M=4, BLOCK_N=64, BLOCK_K=512"
+)
 _PAGED = (
     "table_ptr=*i32[2], q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, splits=i32, split_keys=i32:16, "
     "GROUP=4, BLOCK_N=64, D=128, CAUSAL=True, PRECISION='int8x2', out_ptr=*bf16[3]:16, q_ptr=*bf16[3]:16"
@@ -36,9 +40,25 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
         "x_ptr=*fp32:16, weight_ptr=*fp32, bias_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, "
         "n_cols=i32, epsilon=fp32, BLOCK=1000",
     ),
+    "rms_norm.rms_norm_kernel": (
+        "x_ptr=*bf16:16, weight_ptr=*bf16:16, out_ptr=*bf16:16, x_stride=i32:16, out_stride=i32:16, "
+        "n_cols=i32:16, epsilon=fp32, BLOCK=4096",
+    ),
+    "rope.rope_kernel": (
+        "x_ptr=*fp32:16, cos_ptr=*fp32:16, sin_ptr=*fp32:16, out_ptr=*fp32:16, x_stride=i32:16, "
+        "out_stride=i32:16, H=4, HALF=64",
+    ),
+    "cross_entropy.cross_entropy_kernel": (
+        "logits_ptr=*fp32:16, target_ptr=*i64:16, loss_ptr=*fp32:16, stride=i32:16, n_classes=i32, "
+        "ignored=i32, BLOCK=1024",
+    ),
     "matmul.matmul_kernel": (
         "a_ptr=*fp32:16, b_ptr=*fp32:16, c_ptr=*fp32:16, M=i32, N=i32, K=i32, stride_am=i32, stride_bk=i32, "
         "stride_cm=i32, BLOCK_M=128, BLOCK_N=256, BLOCK_K=32",
+    ),
+    "skinny_matmul.skinny_matmul_kernel": (
+        f"{_SKINNY}, w_ptr=*i8:16, scale_ptr=*fp32:16, BY_OUTPUT=True, DIRECT=False, PRECISION='int8x2'",
+        f"{_SKINNY}, w_ptr=*bf16:16, scale_ptr=None, BY_OUTPUT=False, DIRECT=False, PRECISION='ieee'",
     ),
     "flash_attention.flash_attention_kernel": (_ATTENTION + ", CAUSAL=True", _ATTENTION + ", CAUSAL=False"),
     "paged_attention.paged_attention_kernel": (

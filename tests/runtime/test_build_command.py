@@ -184,8 +184,22 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_prints_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="kernel prints prints or asserts, which C programs cannot hear"):
+    with pytest.raises(LaunchError) as caught:
         built(prints, tmp_path, "x_ptr=*i32", is_shared=False)
+    assert caught.value.message == "kernel prints prints or asserts, which C programs cannot hear"
+    assert caught.value.hint == "remove tl.device_print, and build without debug"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_c_cannot_spell_is_refused(tmp_path: Path) -> None:
+    @tilejit.kernel
+    def größe(x_ptr):
+        tl.store(x_ptr, 1)
+
+    with pytest.raises(LaunchError) as caught:
+        built(größe, tmp_path, "x_ptr=*i32", is_shared=False)
+    assert caught.value.message == "größe is no name in C"
+    assert caught.value.hint == "use letters, digits and underscores"
     assert list(tmp_path.iterdir()) == []
 
 
