@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.sweep import worker
 from benchmarks.sweep.journal import FINAL, Journal
-from benchmarks.sweep.outcome import Job, Outcome, State
+from benchmarks.sweep.outcome import Job, Outcome, State, SweepError
 from benchmarks.sweep.search import Search
 from benchmarks.sweep.space import Candidate
 
@@ -131,7 +131,10 @@ class Sweep:
         kept = self._journal.outcomes(FINAL)
         if set(kept) != set(near):
             future = self._executor.submit(worker.rank, self._job, near)
-            kept = {outcome.candidate: outcome for outcome in future.result()}
+            try:
+                kept = {outcome.candidate: outcome for outcome in future.result()}
+            except SweepError:  # one of them crashes now and then: the scores of the search must do
+                return {}
             for outcome in kept.values():
                 self._journal.add(outcome, FINAL)
         return {candidate: kept[candidate] for candidate in near}

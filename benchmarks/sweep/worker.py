@@ -48,7 +48,8 @@ def try_out(job: Job, candidate: Candidate) -> Outcome:
 
 def rank(job: Job, candidates: Sequence[Candidate]) -> list[Outcome]:
     """Time candidates that work against each other. Raises: SweepError where one does not work."""
-    return [decode_outcome(fields) for fields in _ask(job, {"kind": "rank", "candidates": list(candidates)})]
+    request = {"kind": "rank", "candidates": list(candidates)}
+    return [decode_outcome(fields) for fields in _ask(job, request, 1 + len(candidates))]
 
 
 def keep(job: Job, candidate: Candidate, time_us: float) -> str:
@@ -67,10 +68,11 @@ def end_children() -> None:
     _CHILDREN.end()
 
 
-def _ask(job: Job, request: dict[str, object]) -> Any:
+def _ask(job: Job, request: dict[str, object], candidates: int = 1) -> Any:
+    """The answer of a child that has the time of so many candidates."""
     child = _CHILDREN.take(job)
     try:
-        answer = child.ask(request)
+        answer = child.ask(request, candidates)
     except _Died as death:
         raise SweepError(f"the process that should {request['kind']} {death}") from None
     _CHILDREN.give_back(child)
@@ -107,15 +109,15 @@ class _Child:
             self.end()
             raise SweepError(f"a worker process {death} before its first candidate: {words}") from None
 
-    def ask(self, request: dict[str, object]) -> Any:
-        """Send a request and return the answer.
+    def ask(self, request: dict[str, object], candidates: int = 1) -> Any:
+        """Send a request and return the answer; each phase may take the time of so many candidates.
 
         Raises: _Died where the process crashed, or was killed because a phase took too long; SweepError
                 where it says that the request cannot be answered.
         """
         try:
             self._send(request)
-            answer = self._receive(self.job.limit_s)["answer"]
+            answer = self._receive(candidates * self.job.limit_s)["answer"]
         except (_Died, SweepError):
             self.end()
             raise
