@@ -60,7 +60,7 @@ def summary_lines(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome, verdict in verdicts:
         if verdict.state is State.MISSED:
             name = f"{outcome.problem.name} {outcome.setting.shape.name} {outcome.setting.dtype}"
-            lines.append(f"  missed: {name}: {verdict.bar}, got {verdict.value:.3g}")
+            lines.append(f"  missed: {name}: {verdict.bar}, got {verdict.value:.4g}")
     lines += [
         f"  wrong: {outcome.problem.name} {outcome.setting.shape.name} {outcome.setting.dtype}: {name}, {why}"
         for outcome in outcomes
