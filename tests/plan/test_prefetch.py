@@ -169,3 +169,7 @@ def test_the_larger_operand_is_fetched() -> None:
     generator = np.random.default_rng(0)
     x, y = (generator.integers(-3, 4, 4 * 512).astype(np.float32) for _ in range(2))
     check_run(_two_operands(2), x, y, np.zeros(64, np.float32), 4)
+
+
+def test_dots_of_many_rows_fetch_nothing() -> None:
+    assert "fetching" not in plan_of(_two_operands(80))

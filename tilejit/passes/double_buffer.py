@@ -4,7 +4,8 @@ Holds before: a plan whose dots may stream operands. Holds after: in a loop, eac
 whose rows the next streaming dot will read, in this trip or, after the last dot of the body, in the next.
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
 addresses come from computing the scalars they depend on again; where that is not possible - they depend on
-values that the loop carries, or on memory that it writes - nothing is fetched. Of two operands that could be
+values that the loop carries, or on memory that it writes - nothing is fetched. Nor is it during dots of many
+rows, which use what they read so often that waiting for it does not show. Of two operands that could be
 fetched, the larger is, and the first of equal ones.
 """
 
@@ -20,6 +21,10 @@ from tilejit.passes.access import AccessAnalysis, may_alias, orders_memory
 
 _INLINE_LIMIT = 64
 """Ops of an address computation, beyond which it is not worth repeating."""
+_MOST_ROWS = 64
+"""Rows of a dot up to which it fetches. Measured on Sapphire Rapids, one thread: fp32 attention, 2048 keys of
+2 heads of 128, takes 1.05 times as long with the fetches of dots of 128 rows as without.
+"""
 _VIEWS = frozenset(
     definition.name
     for definition in (shape.SPLAT, shape.BROADCAST, shape.RESHAPE, shape.TRANSPOSE, shape.JOIN, shape.SPLIT)
@@ -48,6 +53,8 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
         # The smaller of two operands is the likelier to be in the cache already.
         for load in sorted(_loads(following), key=_size_bytes, reverse=True):
             if step.prefetch is not None or not _has_rows(plan, load):
+                continue
+            if step.op.operand("a").type.shape[-2] > _MOST_ROWS:
                 continue
             if not is_last and _is_computed_before(load, step.op):
                 step.prefetch = Prefetch(load, next_trip=False)
