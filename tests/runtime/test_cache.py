@@ -213,6 +213,13 @@ def test_new_sources_of_tilejit(store: Store, monkeypatch: pytest.MonkeyPatch) -
     assert not launched(fresh(steps)).is_from_disk
 
 
+def test_the_sources_that_count() -> None:
+    names = cache._source_names(str(ROOT / "tilejit"))
+    assert names == sorted(names) and len(set(names)) == len(names)
+    assert {"/compiler.py", "/passes/simplify.py", "/backend/cpu/dot.py", "/target/cpu.py"} <= set(names)
+    assert not any("/ascend/" in name or "__pycache__" in name for name in names)
+
+
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_another_python_numpy_or_llvm(store: Store, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     launched(fresh(steps))

@@ -13,7 +13,6 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from tilejit.target.libraries import llvm_identity, ml_dtypes_identity
 
 _FORMAT = "1"  # of programs as bytes
 # What has no part in compiling for the CPU.
-_OTHER_SOURCES = (os.path.join("backend", "ascend"), os.path.join("target", "ascend"))
+_OTHER_SOURCES = ("/backend/ascend/", "/target/ascend")
 
 
 @dataclass(frozen=True)
@@ -129,24 +128,40 @@ def _facts(param: Param) -> tuple[object, ...]:
 @functools.cache
 def sources_digest() -> str:
     """The digest of the sources of tilejit that take part in compiling for the CPU."""
-    folder = Path(__file__).parents[1]
+    folder = str(Path(__file__).parents[1])
     checksum = hashlib.sha256()
     for name in _source_names(folder):
-        content = (folder / name).read_bytes()
+        content = _content(folder + name)
         checksum.update(f"{name} {len(content)}:".encode())
         checksum.update(content)
     return checksum.hexdigest()
 
 
-def _source_names(folder: Path) -> Iterator[str]:
+def _source_names(folder: str) -> list[str]:
     """The paths of the sources below the package, in order, the same on every system."""
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        inside = os.path.relpath(parent, folder)
-        for file in sorted(files):
-            name = os.path.normpath(os.path.join(inside, file))
-            if file.endswith(".py") and not name.startswith(_OTHER_SOURCES):
-                yield name.replace(os.sep, "/")
+    names, inside = [], [""]
+    while inside:
+        parent = inside.pop()
+        with os.scandir(folder + parent) as listing:
+            for item in listing:
+                name = f"{parent}/{item.name}"
+                if item.name.endswith(".py"):
+                    names.append(name)
+                elif item.name != "__pycache__" and item.is_dir(follow_symlinks=False):
+                    inside.append(name)
+    return sorted(name for name in names if not name.startswith(_OTHER_SOURCES))
+
+
+def _content(path: str) -> bytes:
+    """The bytes of a file, in half the time that ``Path.read_bytes`` takes."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(file, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 @functools.cache
