@@ -26,7 +26,7 @@ class Time:
     """The time of a call in microseconds, and the score that candidates are compared by.
 
     By the clock the score is the ratio to the time of the default choice, taken in the same moments, as the
-    speed of a machine drifts; of both the lower ends of the intervals, as other programs only add to times.
+    speed of a machine drifts; the median over rounds, as other programs disturb some of them.
     """
 
     score: float
@@ -67,8 +67,7 @@ def seeded_cost(space: Space, candidate: Candidate, seed: int) -> Time:
 
 
 def _time(result: Comparison, arm: str) -> Time:
-    seconds = result.seconds[arm]
-    return Time(seconds.low / result.seconds["default"].low, 1e6 * seconds.median)
+    return Time(result.ratios[arm].median, 1e6 * result.seconds[arm].median)
 
 
 def _once(call: Callable[[], object]) -> float:
