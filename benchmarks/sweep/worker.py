@@ -48,7 +48,7 @@ def try_out(job: Job, candidate: Candidate) -> Outcome:
 
 def rank(job: Job, candidates: Sequence[Candidate]) -> list[Outcome]:
     """Time candidates that work against each other. Raises: SweepError where one does not work."""
-    request = {"kind": "rank", "candidates": list(candidates)}
+    request: dict[str, object] = {"kind": "rank", "candidates": list(candidates)}
     return [decode_outcome(fields) for fields in _ask(job, request, 1 + len(candidates))]
 
 
