@@ -20,6 +20,7 @@ from benchmarks.problems.record import (
     power_of_two_name,
     rounding,
     torch_for,
+    zeros_like,
 )
 from benchmarks.problems.torch_views import tensor_of
 
@@ -31,23 +32,23 @@ def _vector_add(setting: Setting) -> Prepared:
     expected = cached(lambda: x.astype(np.float64) + y.astype(np.float64))
 
     def tilejit() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         vector_add = example("vector_add").vector_add
         return Arm(lambda: vector_add(x, y, out), lambda: out, expected, tolerance)
 
     def numpy() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         return Arm(lambda: np.add(x, y, out=out), lambda: out, expected, tolerance)
 
     def torch() -> Arm:
         module = torch_for(setting.threads)
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         left, right, result = (tensor_of(module, array) for array in (x, y, out))
         return Arm(lambda: module.add(left, right, out=result), lambda: out, expected, tolerance)
 
     def numba() -> Arm:
         add = parallel_add_function(setting.threads)
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         return Arm(lambda: add(x, y, out), lambda: out, expected, tolerance)
 
     arms = {"tilejit": tilejit, "numpy": numpy, "torch": torch, "numba": numba}
@@ -66,13 +67,13 @@ def _rope(setting: Setting) -> Prepared:
     expected = cached(lambda: rope.reference(x, turns))
 
     def tilejit() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         return Arm(lambda: rope.rope(x, cos, sin, out), lambda: out, expected, tolerance)
 
     def torch() -> Arm:
         """PyTorch has no such operation: two products and two more added in place."""
         module = torch_for(setting.threads)
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         first, second, out_first, out_second = (
             tensor_of(module, array)[..., part]
             for array in (x, out)

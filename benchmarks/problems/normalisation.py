@@ -18,6 +18,7 @@ from benchmarks.problems.record import (
     example,
     normal,
     torch_for,
+    zeros_like,
 )
 from benchmarks.problems.torch_views import Tensor, tensor_of
 
@@ -36,13 +37,13 @@ def _softmax(setting: Setting) -> Prepared:
         return result
 
     def tilejit() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         softmax = example("softmax").softmax
         return Arm(lambda: softmax(x, out), lambda: out, expected, tolerance)
 
     def torch() -> Arm:
         module = torch_for(setting.threads)
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         tensor, result = tensor_of(module, x), tensor_of(module, out)
         return Arm(lambda: module.softmax(tensor, 1, out=result), lambda: out, expected, tolerance)
 
@@ -57,7 +58,7 @@ def _layer_norm(setting: Setting) -> Prepared:
     expected = cached(lambda: example("layer_norm").reference(x, weight, bias))
 
     def tilejit() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         layer_norm = example("layer_norm").layer_norm
         return Arm(lambda: layer_norm(x, weight, bias, out), lambda: out, expected, tolerance)
 
@@ -82,7 +83,7 @@ def _rms_norm(setting: Setting) -> Prepared:
     expected = cached(lambda: example("rms_norm").reference(x, weight))
 
     def tilejit() -> Arm:
-        out = np.zeros_like(x)
+        out = zeros_like(x)
         rms_norm = example("rms_norm").rms_norm
         return Arm(lambda: rms_norm(x, weight, out), lambda: out, expected, tolerance)
 

@@ -34,6 +34,7 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
         "int32": np.dtype(np.int32),
     }
 )
+_LINE_BYTES = 64
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -234,7 +235,21 @@ def normal(shape: tuple[int, ...], dtype: str = "f32", seed: int = 0) -> Array:
     generator = np.random.default_rng(seed)
     if dtype == "int8":
         return generator.integers(-128, 128, shape, dtype=np.int8)
-    return generator.standard_normal(shape, dtype=np.float32).astype(DTYPES[dtype], copy=False)
+    return aligned(generator.standard_normal(shape, dtype=np.float32).astype(DTYPES[dtype], copy=False))
+
+
+def aligned(array: Array) -> Array:
+    """A copy that begins with a cache line, as PyTorch's own allocations do; numpy's begin in the middle."""
+    memory = np.empty(array.nbytes + _LINE_BYTES, dtype=np.uint8)
+    start = -memory.ctypes.data % _LINE_BYTES
+    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def zeros_like(array: Array) -> Array:
+    """Zeros, mapped already, that begin with a cache line."""
+    return aligned(np.zeros(array.shape, array.dtype))
 
 
 def cached(function: Callable[[], Array]) -> Callable[[], Array]:
