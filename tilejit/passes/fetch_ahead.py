@@ -7,8 +7,6 @@ this, memory waits while a program computes on what it has read, and the program
 
 The last nest is the one that stores: memory takes reads and writes together in less time than one after the
 other. Loops are those of nests and scalars only; dots fetch their own operands.
-Source: layer norm of 8192 rows of 16 KB, two threads of a Sapphire Rapids, in parts of the bandwidth of a
-copy: 0.66 without fetches, 0.79 where each walk fetches a third, 0.92 where the last one fetches all.
 """
 
 from __future__ import annotations
