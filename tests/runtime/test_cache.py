@@ -161,6 +161,34 @@ def test_changed_global(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched(fresh(steps)).is_from_disk
 
 
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_global_that_changes_after_the_program_was_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, is_fast: bool
+) -> None:
+    launched(fresh(steps))
+    kernel = fresh(steps)
+    assert all(launched(kernel).is_from_disk for _ in range(4 if is_fast else 1))
+    monkeypatch.setitem(globals(), "STEP", 5)
+    with pytest.raises(LaunchError, match="the global STEP was 3 when the kernel was compiled and is 5 now"):
+        launched(kernel, step=5)
+
+
+def test_closure_that_changes_after_the_program_was_read(store: Store) -> None:
+    step = 3
+
+    @tilejit.kernel
+    def adds(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+        at = tl.arange(0, BLOCK)
+        tl.store(out_ptr + at, tl.load(x_ptr + at) + step)
+
+    launched(fresh(adds))
+    kernel = fresh(adds)
+    assert launched(kernel).is_from_disk
+    step = 5
+    with pytest.raises(LaunchError, match="the closed-over name step was 3"):
+        launched(kernel, step=5)
+
+
 def test_changed_helper(store: Store, tmp_path: Path) -> None:
     text = "import tilejit\nimport tilejit.language as tl\n{}" + (
         "@tilejit.kernel\ndef k(x_ptr, out_ptr, n, BLOCK: tl.constexpr):\n"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tilejit.diagnostics import InternalError
+from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.signature import (
     ConstantParam,
     KernelSource,
@@ -41,12 +42,16 @@ _OTHER_SOURCES = ("/backend/ascend/", "/target/ascend")
 
 @dataclass(frozen=True)
 class Place:
-    """A place on disk for one program. ``problem`` says why there is none."""
+    """A place on disk for one program. ``problem`` says why there is none.
+
+    ``outside`` are the constants whose values a program that is kept here holds.
+    """
 
     store: Store
     key: str
     problem: str | None
     make_key: functools.partial[str]
+    outside: OutsideValues
 
     def read(self, target: CpuTarget) -> Program | None:
         """The program, ready to run; None where none was kept."""
@@ -94,18 +99,26 @@ def place_of(
     if store is None:
         return None
     make_key = functools.partial(program_key, source, specialisation, target, chosen)
+    outside = OutsideValues()
     try:
-        return Place(store, make_key(), None, make_key)
+        return Place(store, make_key(outside), None, make_key, outside)
     except UndigestableError as error:
-        return Place(store, "", str(error), make_key)
+        return Place(store, "", str(error), make_key, outside)
 
 
 def program_key(
-    source: KernelSource, specialisation: Specialisation, target: CpuTarget, chosen: CompileOptions
+    source: KernelSource,
+    specialisation: Specialisation,
+    target: CpuTarget,
+    chosen: CompileOptions,
+    outside: OutsideValues | None = None,
 ) -> str:
-    """The key of a program. Raises: UndigestableError where it depends on what cannot be told."""
+    """The key of a program; ``outside`` gets the constants that are part of it.
+
+    Raises: UndigestableError where it depends on what cannot be told.
+    """
     kinds = tuple((name, _facts(param)) for name, param in specialisation)
-    checksum = hashlib.sha256(digest_outside(source, kinds))
+    checksum = hashlib.sha256(digest_outside(source, kinds, outside))
     for part in (_FORMAT, sources_digest(), *_versions(), repr(target), repr(chosen)):
         checksum.update(f"{len(part)}:{part}".encode())
     return checksum.hexdigest()

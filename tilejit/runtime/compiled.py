@@ -141,6 +141,7 @@ def compile_kernel(
     if place is not None and target is not None and not folder:
         program = place.read(target)
         if program is not None:
+            source.outside.include(place.outside)  # no trace does: launches see to it that they do not change
             return CompiledKernel(source, specialisation, target, chosen, program)
     from tilejit.compiler import STAGES, dump_stages, without_collections  # noqa: PLC0415 - as above
 

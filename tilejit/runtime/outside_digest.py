@@ -37,11 +37,13 @@ import numpy as np
 
 from tilejit.diagnostics import CompileError
 from tilejit.frontend.constexpr import Constexpr, unwrap
+from tilejit.frontend.outside import ClosedOver, OutsideValues
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
 
 _MAX_ARRAY_BYTES = 1 << 20
+_EMPTY = object()  # what a cell holds that was not assigned yet
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _REFUSED = {
@@ -76,12 +78,13 @@ class UndigestableError(Exception):
     """Something outside a kernel whose content cannot be told; the text names it."""
 
 
-def digest_outside(source: KernelSource, constants: object = ()) -> bytes:
+def digest_outside(source: KernelSource, constants: object = (), noted: OutsideValues | None = None) -> bytes:
     """The digest of a kernel's function, of what it reads, and of the constants that it is compiled for.
 
+    ``noted`` gets the globals and closed-over constants among it, as a trace would note them.
     Raises: UndigestableError.
     """
-    digester = _Digester()
+    digester = _Digester(OutsideValues() if noted is None else noted)
     digester.source(source)
     digester.value(constants, "a constant argument")
     return digester.digest()
@@ -90,7 +93,8 @@ def digest_outside(source: KernelSource, constants: object = ()) -> bytes:
 class _Digester:
     """Feeds values to a checksum, each with its kind; functions and classes met before as their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, noted: OutsideValues) -> None:
+        self._noted = noted
         self._checksum = hashlib.sha256()
         self._seen: dict[int, int] = {}
         self._kept: list[object] = []  # an object that is gone could give its id to another
@@ -136,18 +140,24 @@ class _Digester:
             name = chain[0]
             self.add("name", ".".join(chain))
             if name in closure:
-                try:
-                    self.chain(closure[name].cell_contents, chain)
-                except ValueError:
-                    self.add("empty")
+                self._read(ClosedOver(closure[name]), chain)
             elif name in function.__globals__:
-                self.chain(function.__globals__[name], chain)
+                self._read(function.__globals__, chain)
             elif name in _PURE_BUILTINS or _is_exception(name):
                 self.add("builtin")
             elif name in vars(builtins):
                 raise UndigestableError(f"{function.__name__} calls {name}()")
             else:
                 self.add("unknown")
+
+    def _read(self, place: dict[str, object] | ClosedOver, chain: tuple[str, ...]) -> None:
+        """What a free name holds."""
+        value = place.get(chain[0], _EMPTY)
+        if value is _EMPTY:
+            self.add("empty")
+        else:
+            self._noted.note(place, chain[0], value)
+            self.chain(value, chain)
 
     def code(self, code: CodeType) -> None:
         """What a code object does, but not where its text lies."""
@@ -331,7 +341,7 @@ class _Digester:
 
 
 def _digest_alone(value: object, path: str) -> bytes:
-    digester = _Digester()
+    digester = _Digester(OutsideValues())
     digester.value(value, path)
     return digester.digest()
 
