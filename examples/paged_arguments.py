@@ -30,10 +30,11 @@ def query_lengths(
         lengths = q_lens.astype(np.int64)
     else:
         lengths = np.ones(n_sequences, dtype=np.int64)
-    if (lengths < 0).any():
+    if lengths.min(initial=0) < 0:
         raise ValueError(f"sequence {int(np.argmax(lengths < 0))} has a negative query length")
-    if q.ndim != 3 or int(lengths.sum()) != q.shape[0]:
-        raise ValueError(f"q must be [T, Hq, D] with T = {int(lengths.sum())} queries, got shape {q.shape}")
+    total = int(lengths.sum())
+    if q.ndim != 3 or total != q.shape[0]:
+        raise ValueError(f"q must be [T, Hq, D] with T = {total} queries, got shape {q.shape}")
     return lengths
 
 
@@ -91,11 +92,15 @@ def check_table(block_table: Array, context_lens: Array, n_blocks: int, block_si
     _check_integers("context_lens", context_lens, (n_sequences,))
     capacity = max_blocks * block_size
     contexts, entries = context_lens.astype(np.int64), block_table.astype(np.int32, copy=False)
-    for sequence in np.flatnonzero((contexts < 0) | (contexts > capacity))[:1]:
+    if contexts.min(initial=0) < 0 or contexts.max(initial=0) > capacity:
+        sequence = int(np.argmax((contexts < 0) | (contexts > capacity)))
         raise ValueError(
             f"context_lens[{sequence}] is {context_lens[sequence]}; "
             f"{max_blocks} table entries of {block_size} tokens hold 0 to {capacity}"
         )
+    # Seen as unsigned, a negative entry is a large one. Entries that no key needs may hold anything.
+    if entries.view(np.uint32).max(initial=0) < n_blocks:
+        return
     used = np.arange(max_blocks)[None, :] < -(-contexts[:, None] // max(block_size, 1))
     wrong = used & ((entries < 0) | (entries >= n_blocks))
     for sequence, entry in np.argwhere(wrong)[:1]:

@@ -363,7 +363,8 @@ def plan_launches(
         work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
         split_keys = _keys_per_split(work, context, block_n)
     splits = max(1, tilejit.cdiv(context, split_keys))
-    starts = np.concatenate(([0], np.cumsum(q_lens))).astype(np.int32)
+    starts = np.zeros(len(q_lens) + 1, dtype=np.int32)
+    np.cumsum(q_lens, out=starts[1:])
     parameters: tuple[Array | None, ...] = (None, None, None)
     if quantisation is not None:
         parameters = (quantisation.k_scale, quantisation.v_scale, quantisation.v_offset)
