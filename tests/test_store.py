@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -257,3 +258,28 @@ def test_the_options_say_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert cache_folder() == tmp_path / "tilejit"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path.home() / ".cache" / "tilejit"
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "TILEJIT_CACHE_DIR", "TILEJIT_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    opened = open_store()
+    assert opened is not None
+    with pytest.raises(StoreError, match="Not a directory"):
+        opened.read(key_of("a"))
+    with pytest.raises(StoreError, match="cannot be made: Not a directory"):
+        opened.write(key_of("a"), b"a")
+
+
+def test_a_folder_that_can_only_be_read_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(key_of("a"), content_of("a"))
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.read(key_of("a")) == content_of("a")

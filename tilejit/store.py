@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,13 +154,16 @@ def open_store() -> Store | None:
 def cache_folder() -> Path:
     """The folder that ``TILEJIT_CACHE_DIR`` names, else ``tilejit`` in the user's cache folder.
 
-    It may not exist.
+    It may not exist. A user without a home has none, only a path where nothing can be made.
     """
     chosen = options.CACHE_DIR.read()
     if chosen:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "tilejit"
+    try:
+        return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "tilejit"
+    except RuntimeError:
+        return Path(os.devnull) / "tilejit"
 
 
 def _digest(key: str, content: bytes) -> bytes:
@@ -181,7 +184,8 @@ def _read(folder: int, key: str, is_use: bool) -> bytes | None:
     try:
         content = _read_file(file)
         if content is not None and is_use:
-            os.utime(file)
+            with suppress(OSError):  # a folder that can be read only is used as it is
+                os.utime(file)
     except OSError:
         content = None
     finally:
