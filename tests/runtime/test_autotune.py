@@ -14,6 +14,7 @@ import tilejit.language as tl
 from tests.runtime.kernels import add_kernel
 from tilejit import Config
 from tilejit.runtime.autotune import Autotuner
+from tilejit.runtime.saved_arrays import SavedArrays
 
 
 @tilejit.kernel
@@ -104,6 +105,30 @@ def test_other_values_and_dtypes_are_timed_anew() -> None:
     arguments.launch(kernel, STEP=2)  # not in the key
     assert len(arguments.timed) == 12
     assert len(kernel.cache) == 3
+
+
+@tilejit.kernel
+def optional_kernel(x_ptr, y_ptr, out_ptr, BLOCK: tl.constexpr):
+    tl.store(out_ptr, BLOCK)
+
+
+def test_arrays_left_out_at_different_places_are_different_calls() -> None:
+    seen = np.zeros(1, np.int32)
+    kernel = tilejit.autotune(BLOCKS[:2], key=[], do_bench=lambda call, quantiles: [1.0])(optional_kernel)
+    for x, y in ((seen, None), (None, seen), (seen, None)):
+        kernel[(1,)](x, y, seen)
+    assert len(kernel.cache) == 2
+
+
+def test_overlapping_arrays_saved_at_different_times_are_restored() -> None:
+    memory = np.zeros(4)
+    saved = SavedArrays({"x": memory, "y": memory[1:]})
+    saved.save(["x"])
+    memory[:] = 1  # a configuration that stores to x alone has run
+    saved.save(["x", "y"])
+    memory[:] = 2
+    saved.restore()
+    assert memory.tolist() == [0, 0, 0, 0]
 
 
 def test_results_are_kept() -> None:

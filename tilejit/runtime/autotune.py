@@ -188,7 +188,8 @@ class Autotuner(DecoratedKernel):
         """
         given = (*args, *kwargs.values())
         places = self._forms[form]
-        dtypes = [value.dtype for value in given if _HAS_DTYPE[type(value)]]  # type: ignore[attr-defined]
+        # A place without dtype counts too: (x, None, y) and (None, x, y) are two kinds of call.
+        dtypes = [value.dtype if _HAS_DTYPE[type(value)] else None for value in given]  # type: ignore[attr-defined]
         return (form, *[given[place] for place in places], *dtypes)
 
     def _choice(self, grid: object, args: Sequence[object], kwargs: Mapping[str, object]) -> _Choice:

@@ -27,8 +27,12 @@ class SavedArrays:
                 self._saved[name] = array, array.copy()
 
     def restore(self, names: Iterable[str] | None = None) -> None:
-        """Put saved contents back: of the named arrays, or of all."""
-        for name in self._saved if names is None else names:
+        """Put saved contents back: of the named arrays, or of all.
+
+        The one saved last comes first: where arrays overlap, its copy may hold what was written after the
+        others were saved.
+        """
+        for name in reversed(self._saved) if names is None else names:
             if name in self._saved:
                 array, copy = self._saved[name]
                 array[...] = copy
