@@ -81,6 +81,10 @@ CHANGES = [
     (NAMED, "PAIR.b", "2", "3"),
     (TYPED, "PAIR.a", "2", "3"),
     (SPACE, "CONF.block", "2", "3"),
+    ("def plain(x):\n    return x\nplain.step = {}\n", "plain.step", "2", "3"),
+    ("@tilejit.kernel\ndef helper(x):\n    return x\nhelper.step = {}\n", "helper.step", "2", "3"),
+    ("@tilejit.kernel\ndef helper(x: {}):\n    return x\n", "helper(1)", "tl.constexpr", "int"),
+    ("SORT = {}\n@tilejit.kernel\ndef helper(x: SORT):\n    return x\n", "helper(1)", "tl.constexpr", "int"),
     ("pick = lambda x: x + {}", "pick(1)", "2", "3"),
     ("{}", "STEP if True else 1", "STEP = 1", ""),
     ("", "{}", "1", "2"),
@@ -126,6 +130,27 @@ def test_an_attribute_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     changed = digest_outside(kernel.source)
     monkeypatch.delattr(settings, "STEP")
     assert len({before, changed, digest_outside(kernel.source)}) == 3
+
+
+def test_what_others_put_into_tilejit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tilejit.language, "extra", None, raising=False)
+    digests = set()
+    for factor in (2, 3):
+        replaced = module_of(
+            f"def exp(x):\n    return x * {factor}\nclass Sizes:\n    A = {factor}\n", tmp_path
+        )
+        for extra, expression in (
+            (replaced.exp, "tl.extra(1)"),
+            (factor, "tl.extra"),
+            (replaced.Sizes, "tl.extra.A"),
+        ):
+            monkeypatch.setattr(tilejit.language, "extra", extra)
+            digests.add(digest_of("", expression, tmp_path))
+        monkeypatch.setattr(tilejit.language.math, "exp", replaced.exp)
+        digests.add(digest_of("", "tl.math.exp(1.0)", tmp_path))
+    monkeypatch.undo()
+    digests.add(digest_of("", "tl.math.exp(1.0)", tmp_path))
+    assert len(digests) == 9
 
 
 REFUSALS = [

@@ -122,6 +122,7 @@ class _Digester:
         """A kernel or helper: its text, which is what a trace runs, and its function."""
         if self.is_new(source):
             self.add("text", source.text)
+            self.add("parameters", repr([(p.name, p.is_constexpr, p.is_const) for p in source.parameters]))
             self.function(source.function)
 
     def function(self, function: FunctionType) -> None:
@@ -175,10 +176,13 @@ class _Digester:
     def chain(self, value: object, chain: tuple[str, ...]) -> None:
         """What ``a.b.c`` reads, ``value`` being what ``a`` holds; modules are only on the way there."""
         path = chain[0]
-        for attribute in chain[1:]:
-            if not isinstance(value, ModuleType) and (_is_ours(value) or _has_content(unwrap(value))):
+        for number, attribute in enumerate(chain[1:], 1):
+            if isinstance(value, FunctionType | TracedFunction) and not _is_ours(value):
+                self.value(value, path)
+            elif isinstance(value, ModuleType) and _is_our_module(value.__name__):
+                value = _put_by_others(value, chain[number:])
                 break
-            if isinstance(value, ModuleType) and _is_our_module(value.__name__):
+            elif _is_ours(value) or (not isinstance(value, ModuleType) and _has_content(unwrap(value))):
                 break
             path = f"{path}.{attribute}"
             try:
@@ -351,7 +355,7 @@ def _has_content(value: object) -> bool:
     return isinstance(
         value,
         bool | int | float | str | bytes | tuple | list | dict | set | frozenset | np.generic | np.ndarray
-        | TracedFunction | DType | PointerType | enum.Enum | FunctionType | BuiltinFunctionType,
+        | DType | PointerType | enum.Enum | BuiltinFunctionType,
     )  # fmt: skip
 
 
@@ -360,6 +364,21 @@ def _is_ours(value: object) -> bool:
     if isinstance(value, FunctionType):
         return _is_our_module(str(value.__globals__.get("__name__", "")))
     return isinstance(value, type) and not isinstance(value, enum.EnumType) and _is_our_class(value)
+
+
+def _put_by_others(module: ModuleType, attributes: tuple[str, ...]) -> object:
+    """What others put into a module of tilejit under these names; the module itself where they did not."""
+    value: object = module
+    for attribute in attributes:
+        if not isinstance(value, ModuleType) or not _is_our_module(value.__name__):
+            break
+        value = vars(value).get(attribute)  # what was not asked for yet is not loaded, and is ours
+    if isinstance(value, type):
+        return module if _is_our_module(value.__module__) else value
+    is_foreign = isinstance(
+        value, FunctionType | TracedFunction | bool | int | float | str | tuple | list | dict
+    )
+    return value if is_foreign and not _is_ours(value) else module
 
 
 def _is_our_class(value: type) -> bool:
