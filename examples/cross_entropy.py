@@ -1,7 +1,8 @@
 """Cross entropy of rows of logits with the numbers of the right classes, without a matrix of probabilities.
 
 One program owns one row and walks it once, block by block: the sum of exponentials so far is scaled anew
-where a block brings a larger maximum. fp32, fp16 and bf16 logits, computed in fp32.
+where a block brings a larger maximum. Exponentials are powers of two, which take fewer instructions than
+powers of e. fp32, fp16 and bf16 logits, computed in fp32.
 
     python examples/cross_entropy.py
 """
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 import tilejit
 import tilejit.language as tl
 
+LOG2_E = 1.4426950408889634
+
 
 @tilejit.kernel
 def cross_entropy_kernel(logits_ptr, target_ptr, loss_ptr, stride, n_classes, ignored, BLOCK: tl.constexpr):
@@ -27,7 +30,8 @@ def cross_entropy_kernel(logits_ptr, target_ptr, loss_ptr, stride, n_classes, ig
         inside = columns < n_classes - start
         x = tl.load(logits_ptr + start + columns, mask=inside, other=-float("inf")).to(tl.float32)
         larger = tl.maximum(largest, tl.max(x, axis=0))
-        total = total * tl.exp(largest - larger) + tl.sum(tl.exp(x - larger), axis=0)
+        terms = tl.exp2((x - larger) * LOG2_E)
+        total = total * tl.exp2((largest - larger) * LOG2_E) + tl.sum(terms, axis=0)
         largest = larger
     target = tl.load(target_ptr + row)
     loss = 0.0

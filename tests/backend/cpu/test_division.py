@@ -7,7 +7,6 @@ import pytest
 
 import tilejit
 import tilejit.language as tl
-from tests.example_kernels import compiled
 from tilejit.target.cpu import generic_avx2, generic_avx512
 
 BLOCK = 4096
@@ -101,9 +100,9 @@ def test_quotients_closest_to_a_tie() -> None:
 
 
 def test_only_wide_x86_code_multiplies() -> None:
-    signature = "x_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, n_cols=i32, BLOCK=256"
+    signature = "x_ptr=*fp32, out_ptr=*fp32, divisor_ptr=*fp32, BLOCK=256"
     wide, narrow = (
-        compiled("softmax.softmax_kernel", signature, machine).object.source
+        tilejit.compile(_divide, signature=signature, target=machine).object.source
         for machine in (generic_avx512(), generic_avx2())
     )
     assert "tilejit.divide.v16f32" in wide
