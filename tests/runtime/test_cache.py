@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -241,11 +242,34 @@ def test_new_sources_of_tilejit(store: Store, monkeypatch: pytest.MonkeyPatch) -
     assert not launched(fresh(steps)).is_from_disk
 
 
+def sources_taken(*modules: str) -> set[str]:
+    """The sources of tilejit that these modules import, and those in turn, inside functions as well."""
+    found, left = set(), list(modules)
+    while left:
+        path = ROOT.joinpath(*left.pop().split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        name = f"/{file.relative_to(ROOT / 'tilejit').as_posix()}"
+        if name in found or not file.exists():  # a name in a module
+            continue
+        found.add(name)
+        tree = ast.parse(file.read_text())
+        tree.body = [part for part in tree.body if not ast.unparse(part).startswith("if TYPE_CHECKING")]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "tilejit":
+                left += [f"{node.module}.{alias.name}" for alias in node.names]
+                left += [str(node.module)] * (node.module != "tilejit")  # which offers all there is
+    return found
+
+
 def test_the_sources_that_count() -> None:
     names = cache._source_names(str(ROOT / "tilejit"))
     assert names == sorted(names) and len(set(names)) == len(names)
     assert {"/compiler.py", "/passes/simplify.py", "/backend/cpu/dot.py", "/target/cpu.py"} <= set(names)
     assert not any("/ascend/" in name or "__pycache__" in name for name in names)
+    taken = sources_taken("tilejit.compiler", "tilejit.backend.cpu.emit_llvm", "tilejit.runtime.program")
+    language = {f"/language/{path.name}" for path in (ROOT / "tilejit" / "language").glob("*.py")}
+    assert len(taken) > 100
+    assert taken | language <= set(names)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
