@@ -68,32 +68,43 @@ class Case:
             Operand(arguments[2], FP32, stride(n), 1),
         )
 
-    def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
-        def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-            a, b, c = self.operands(arguments, builder)
-            plan = plan_split_dot(self.shape, a, b, c, INT8X2, target)
-            assert plan is not None
-            step = ir.Constant(I64, 64)
-            fetch = FetchTile(arguments[1], step, step, 4, 3, 2, 64, 2) if self.fetch else None
-            start = builder.block
-            after = builder.append_basic_block("body")
-            builder.branch(after)
-            builder.position_at_end(after)
-            prepared = None
-            if self.prepared:
-                assert prepared_bytes(self.shape, plan) > 0
-                prepared = builder.alloca(ir.ArrayType(ir.IntType(8), prepared_bytes(self.shape, plan)))
-                prepared.align = 64
-                emit_prepared_rows(builder, self.shape, plan, a, prepared, target)
-            emit_split_dot(
-                builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch,
-                prepared=prepared,
-            )  # fmt: skip
-            begin = ir.IRBuilder()
-            begin.position_before(start.terminator)
-            enclose_tiles(begin, builder)
+    def emit(self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], target: CpuTarget) -> None:
+        a, b, c = self.operands(arguments, builder)
+        plan = plan_split_dot(self.shape, a, b, c, INT8X2, target)
+        assert plan is not None
+        step = ir.Constant(I64, 64)
+        fetch = FetchTile(arguments[1], step, step, 4, 3, 2, 64, 2) if self.fetch else None
+        prepared = None
+        if self.prepared:
+            assert prepared_bytes(self.shape, plan) > 0
+            prepared = builder.alloca(ir.ArrayType(ir.IntType(8), prepared_bytes(self.shape, plan)))
+            prepared.align = 64
+            emit_prepared_rows(builder, self.shape, plan, a, prepared, target)
+        emit_split_dot(
+            builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch,
+            prepared=prepared,
+        )  # fmt: skip
 
-        return build
+    def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
+        return enclosed(lambda builder, arguments: self.emit(builder, arguments, target))
+
+
+def enclosed(
+    emit: Callable[[ir.IRBuilder, Sequence[ir.Value]], None],
+) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
+    """What ``emit`` emits, between setting the shapes of tiles and freeing them."""
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        start = builder.block
+        after = builder.append_basic_block("body")
+        builder.branch(after)
+        builder.position_at_end(after)
+        emit(builder, arguments)
+        begin = ir.IRBuilder()
+        begin.position_before(start.terminator)
+        enclose_tiles(begin, builder)
+
+    return build
 
 
 def check(case: Case, target: CpuTarget) -> None:
@@ -152,6 +163,28 @@ def test_rows_of_16_bits_are_split_as_well(a: DType, b: DType, target: CpuTarget
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")
     check(Case(DotShape(3, 32, 64), b, True, a=a), target)
+
+
+@pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
+def test_rows_of_two_types_in_one_module(target: CpuTarget) -> None:
+    """The second dot differs from the first in the type of its rows alone."""
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    case = Case(DotShape(4, 32, 64))
+    generator = np.random.default_rng(1)
+    rows = generator.standard_normal((4, 64), dtype=np.float32)
+    halves, b = rows.astype(BF16.numpy), generator.integers(-128, 128, (64, 32)).astype(np.int8)
+    found = np.zeros((2, 4, 32), np.float32)
+
+    def emit(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        case.emit(builder, [arguments[0], arguments[2], arguments[3], arguments[5]], target)
+        replace(case, a=BF16).emit(builder, [arguments[1], arguments[2], *arguments[4:]], target)
+
+    function = compile_function([POINTER] * 5 + [I64], enclosed(emit), target)
+    places = [array.ctypes.data for array in (rows, halves, b, found[0], found[1])]
+    function(*places, ctypes.c_int64(0))
+    for result, a in zip(found, (rows, halves.astype(np.float32)), strict=True):
+        np.testing.assert_allclose(result, a @ b.astype(np.float32), rtol=0, atol=0.5)
 
 
 @pytest.mark.parametrize(("b", "target"), UNITS)

@@ -122,7 +122,7 @@ def emit_split_dot(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = ".tiles" * plan.tiles + ".zero" * zero_init + ".prepared" * (prepared is not None)
-    name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{text}{flags}"
+    name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides)]
     call_fetching(builder, name, values + ([] if prepared is None else [prepared]), fetch, build)
 
@@ -147,8 +147,8 @@ def emit_prepared_rows(
         driver.prepare()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{text}{'.tiles' * plan.tiles}"
-    name += ".inner" * plan.inner
+    name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
+    name += ".tiles" * plan.tiles + ".inner" * plan.inner
     call_fetching(builder, name, [a.pointer, place, *(index(s) for s in strides)], None, build)
 
 
