@@ -166,6 +166,14 @@ def test_rows_of_16_bits_are_split_as_well(a: DType, b: DType, target: CpuTarget
 
 
 @pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
+def test_copies_of_deep_rows_stay_small(target: CpuTarget) -> None:
+    """One block of k at a time is copied: all of it for each block would take 8 MB of the stack."""
+    if not runs_here(target):
+        pytest.skip("this machine has no such dot unit")
+    check(Case(DotShape(64, 64, 4096), a=BF16), target)
+
+
+@pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
 def test_rows_of_two_types_in_one_module(target: CpuTarget) -> None:
     """The second dot differs from the first in the type of its rows alone."""
     if not runs_here(target):

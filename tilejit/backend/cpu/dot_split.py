@@ -194,6 +194,8 @@ class _Driver:
         self.together = together
         self.is_prepared = prepared is not None
         self.rows_scratch = self._stack(_rows_bytes(shape, plan)) if prepared is None else prepared
+        is_ready = is_unit(a.column_stride) and a.dtype == FP32
+        self.floats = None if is_ready else self._stack(4 * shape.m * self.depth)  # for a block of k
         panel_bytes = padded_depth(unit, self.depth) * group_columns(unit) * unit.element.itemsize
         needs_panel = not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
         self.panel_bytes = panel_bytes
@@ -232,11 +234,11 @@ class _Driver:
         ]  # fmt: skip
 
     def _split(self, rows: Sequence[SplitRows], first: int) -> None:
-        builder, a = self.builder, self._rows_of_floats()
+        builder, a = self.builder, self._rows_of_floats(first, rows[0].k)
         for number, group in enumerate(rows):
             top = number * self.together
             count = min(self.together, self.shape.m - top)
-            emit_split(builder, a.at(builder, top, first), group, count, for_columns=not self.plan.inner)
+            emit_split(builder, a.at(builder, top, 0), group, count, for_columns=not self.plan.inner)
             if self.plan.tiles and self.plan.inner:
                 split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
 
@@ -248,12 +250,13 @@ class _Driver:
     def _place(self, start: ir.Value, number: int, size_bytes: int) -> ir.Value:
         return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)
 
-    def _rows_of_floats(self) -> Operand:
-        """A in fp32, with elements side by side."""
-        if is_unit(self.a.column_stride) and self.a.dtype == FP32:
-            return self.a
-        copy = Operand(self._stack(4 * self.shape.m * self.shape.k), FP32, self.shape.k, 1)
-        emit_pack(self.builder, self.a, copy, self.shape.m, self.shape.k, self.target)
+    def _rows_of_floats(self, first: int, k: int) -> Operand:
+        """A block of k of A in fp32, with elements side by side."""
+        block = self.a.at(self.builder, 0, first)
+        if self.floats is None:
+            return block
+        copy = Operand(self.floats, FP32, k, 1)
+        emit_pack(self.builder, block, copy, self.shape.m, k, self.target)
         return copy
 
     def _inner(
