@@ -36,8 +36,8 @@ def dot(
     ``int8x2``: ``input`` is fp32, and ``other`` was loaded as int8 (or bf16) and converted to fp32. Each row
     of ``input`` may be rounded to a fixed-point number of 16 bits: an element is off by at most 2 ** -15 of
     the largest magnitude in its row, and the dot units for int8 (bf16) do the rest without converting
-    ``other``. A row whose largest magnitude is below 1e-34 counts as zero. Operands of other types, and
-    other targets, are computed as ``ieee`` says.
+    ``other``. A row whose largest magnitude is below 1e-34 counts as zero; one with an infinity may give NaN
+    throughout. Operands of other types, and other targets, are computed as ``ieee`` says.
     """
     a, b = as_tile(input, "input of tl.dot"), as_tile(other, "other of tl.dot")
     _check_types(a, b)

@@ -2,7 +2,7 @@
 
 int8: row = scale * (256 * high + low) with high and low of one signed byte each, so that integer sums are
 exact: the row is rounded to multiples of its scale, 1/32512 of its largest magnitude. bf16: row = high + low.
-A row with an element that is not finite gets a scale that is not.
+A row with an element that is not finite gets the scale NaN.
 
 The unit multiplies unsigned by signed bytes. The other matrix is made unsigned by adding 128 to each
 element, and what that adds to the sums, 128 times the sum of the row, is taken off where they start.
@@ -179,6 +179,8 @@ def _split_to_bytes(builder: ir.IRBuilder, a: Operand, row: SplitRows, for_colum
     (most,) = _over_row(builder, a, row.k, [number(integers, 0)], find_largest)
     largest = builder.bitcast(intrinsic(builder, "llvm.vector.reduce.smax", I32, [most], [integers]), F32)
     scale = builder.fmul(largest, number(F32, float(np.float32(1.0 / _STEPS))))
+    # The parts of a row with an infinity say nothing: times NaN, their sums have no sign to be believed.
+    scale = builder.fadd(scale, builder.fsub(largest, largest))
     usable = builder.fcmp_ordered(">", largest, number(F32, float(np.float32(_SMALLEST))))
     steps = builder.select(usable, builder.fdiv(number(F32, float(_STEPS)), largest), number(F32, 0.0))
     factor, magic = splat(builder, steps, LANES), number(floats, _ROUND)
