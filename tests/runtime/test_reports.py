@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 
@@ -127,3 +128,32 @@ def inner_kernel(x_ptr):
 @tilejit.kernel
 def printing_kernel(x_ptr):
     tl.device_print("x", tl.load(x_ptr + tl.program_id(0)))
+
+
+@tilejit.kernel
+def multiply_kernel(a_ptr, out_ptr, PRINTS: tl.constexpr):
+    i = tl.arange(0, 64)
+    at = i[:, None] * 64 + i
+    a = tl.load(a_ptr + at)
+    product = tl.dot(a, a)
+    if PRINTS:
+        tl.device_print("first done")
+    tl.store(out_ptr + at, product + tl.dot(tl.trans(a), a))
+
+
+def test_what_prints_may_launch_kernels_that_use_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch on the same thread frees the matrix registers; the kernel that printed goes on with them."""
+    generator = np.random.default_rng(0)
+    a = generator.integers(-8, 8, (64, 64)).astype(ml_dtypes.bfloat16)
+    out, other_out = np.zeros((2, 64, 64), np.float32)
+
+    class Launching(io.StringIO):
+        def write(self, text: str) -> int:
+            multiply_kernel[(1,)](a, other_out, PRINTS=False)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Launching())
+    multiply_kernel[(1,)](a, out, PRINTS=True)
+    wide = a.astype(np.float32)
+    for result in (out, other_out):
+        assert (result == wide @ wide + wide.T @ wide).all()

@@ -5,7 +5,8 @@ of 16 rows of A, 64 bytes along k, and 16 rows of B's words, which are 16 column
 of sums takes four loads for four products; products take twice as long as loads that hit L1.
 
 The registers' shapes are set once for all programs that a thread runs together (``enclose_tiles``): all of
-them full. Where tiles were left in use, the system would save them at every switch of threads.
+them full. Where tiles were left in use, the system would save them at every switch of threads. Python that a
+kernel calls may use tiles of its own, and free them: the shapes are set again after such calls.
 """
 
 from __future__ import annotations
@@ -99,8 +100,10 @@ def tile_function(module: ir.Module, kernel: TileKernel) -> ir.Function:
     return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I64, I1] + [I64] * 3, build)
 
 
-def enclose_tiles(begin: ir.IRBuilder, end: ir.IRBuilder) -> None:
-    """Where the module uses tiles, set their shapes at ``begin`` and free them at ``end``."""
+def enclose_tiles(begin: ir.IRBuilder, end: ir.IRBuilder, callbacks: Sequence[ir.Instruction] = ()) -> None:
+    """Where the module uses tiles, set their shapes at ``begin`` and after ``callbacks``, free them at
+    ``end``.
+    """
     module = begin.module
     if not any(name.startswith("tilejit.dot.tiles.") for name in module.globals):
         return
@@ -108,6 +111,10 @@ def enclose_tiles(begin: ir.IRBuilder, end: ir.IRBuilder) -> None:
     shapes.linkage, shapes.global_constant, shapes.align = "internal", True, 64
     shapes.initializer = ir.Constant(shapes.value_type, bytearray(_configuration()))
     intrinsic(begin, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
+    for call in callbacks:
+        after = ir.IRBuilder()
+        after.position_after(call)
+        intrinsic(after, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
     intrinsic(end, "llvm.x86.tilerelease", ir.VoidType(), [])
 
 

@@ -126,7 +126,7 @@ class _ProgramEmitter:
         emit_fence(ending, self.plan, self.target)
         begin = ir.IRBuilder()
         begin.position_before(self.function.entry_basic_block.terminator)
-        enclose_tiles(begin, ending)
+        enclose_tiles(begin, ending, self.scope.callbacks)
         ending.ret_void()
 
     def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:

@@ -93,4 +93,5 @@ def _call(scope: Scope, site: int, operand: int, elements: ir.Value) -> None:
         # A call needs to know its callee's type, which only a typed pointer tells llvmlite.
         callback = builder.inttoptr(address, _CALLBACK.as_pointer())
         numbers = (ir.Constant(I32, site), ir.Constant(I32, operand))
-        builder.call(callback, [builder.function.args[0], *numbers, elements, *ids])
+        call = builder.call(callback, [builder.function.args[0], *numbers, elements, *ids])
+        scope.callbacks.append(call)

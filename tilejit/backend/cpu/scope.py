@@ -70,6 +70,7 @@ class Scope:
     # Of stores that may pass the caches: whether they are to, and the alignment that they have then.
     past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
     casts_for_dots: frozenset[Op] = frozenset()  # to bf16, of operands whose units flush denormals
+    callbacks: list[ir.Instruction] = field(default_factory=list)  # calls of Python
 
     @property
     def builder(self) -> ir.IRBuilder:
