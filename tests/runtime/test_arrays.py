@@ -119,6 +119,15 @@ def test_dlpack_of_complex_numbers_is_refused() -> None:
     assert caught.value.message == "its dtype complex64 is not supported"
 
 
+def test_a_view_keeps_the_memory_of_a_parameter_that_is_given_another() -> None:
+    torch = pytest.importorskip("torch")
+    parameter = torch.nn.Parameter(torch.zeros(8), requires_grad=False)
+    view = as_array_view(parameter)
+    parameter.data = torch.zeros(8)
+    assert view is not None and isinstance(view.owner, torch.UntypedStorage)
+    assert view.owner.data_ptr() == view.address != parameter.data_ptr()
+
+
 class FakeTensor:
     """As much of ``torch.Tensor`` as is looked at."""
 
@@ -135,6 +144,9 @@ class FakeTensor:
 
     def data_ptr(self) -> int:
         return int(self.array.ctypes.data)
+
+    def untyped_storage(self) -> object:
+        return self.array
 
     def stride(self) -> tuple[int, ...]:
         return tuple(s // self.array.itemsize for s in self.array.strides)

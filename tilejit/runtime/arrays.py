@@ -159,6 +159,8 @@ class _Tensor(Protocol):
 
     def stride(self) -> tuple[int, ...]: ...
 
+    def untyped_storage(self) -> object: ...
+
 
 def _view_torch(tensor: _Tensor, torch: ModuleType) -> ArrayView:
     if str(tensor.device) != "cpu":
@@ -177,7 +179,8 @@ def _view_torch(tensor: _Tensor, torch: ModuleType) -> ArrayView:
     if address % dtype.itemsize:
         raise _misaligned(dtype, "tensor.clone()")
     strides = tuple(stride * dtype.itemsize for stride in tensor.stride())
-    return ArrayView(address, dtype, tuple(tensor.shape), strides, True, tensor)
+    # The tensor itself may be given other memory: parameter.data = ...
+    return ArrayView(address, dtype, tuple(tensor.shape), strides, True, tensor.untyped_storage())
 
 
 _REFUSALS = (BufferError, RuntimeError, TypeError)  # what libraries raise where they do not export an array
