@@ -58,6 +58,14 @@ NAMED = "from collections import namedtuple\nP = namedtuple('P', 'a b')\nPAIR = 
 TYPED = "from typing import NamedTuple\nclass P(NamedTuple):\n    a: int\n    b: int = 4\nPAIR = P({})\n"
 SPACE = "import types\nCONF = types.SimpleNamespace(block={}, other=open)\n"
 MAKER = "def make(step):\n    def plain(x):\n        return x + step\n    return plain\nplain = make({})\n"
+ATTACHED = (
+    "STEP = {}\ndef helper(x):\n    return x\n"
+    "helper.src = 'def helper(x):\\n    return x + STEP\\n'\nhelper = tilejit.kernel(helper)\n"
+)
+WRAPPED = (
+    "import functools\nSTEP = {}\ndef inner(x):\n    return x + STEP\n"
+    "def plain(x):\n    return x\nplain.__wrapped__ = inner\n"
+)
 
 # What a module holds, with a gap for a value; what its kernel stores; two values of the gap that differ.
 CHANGES = [
@@ -90,6 +98,8 @@ CHANGES = [
     ("@tilejit.kernel\ndef helper(x):\n    return x\nhelper.step = {}\n", "helper.step", "2", "3"),
     ("@tilejit.kernel\ndef helper(x: {}):\n    return x\n", "helper(1)", "tl.constexpr", "int"),
     ("SORT = {}\n@tilejit.kernel\ndef helper(x: SORT):\n    return x\n", "helper(1)", "tl.constexpr", "int"),
+    (ATTACHED, "helper(1)", "2", "3"),
+    (WRAPPED, "plain(1)", "2", "3"),
     ("pick = lambda x: x + {}", "pick(1)", "2", "3"),
     ("{}", "STEP if True else 1", "STEP = 1", ""),
     ("", "{}", "1", "2"),

@@ -23,6 +23,7 @@ import itertools
 import math
 import operator
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from types import (
     BuiltinFunctionType,
@@ -44,6 +45,7 @@ from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
 
 _MAX_ARRAY_BYTES = 1 << 20
+_ATTACHED = frozenset({"src", "__wrapped__"})  # attributes of functions whose text is not that of their code
 _EMPTY = object()  # what a cell holds that was not assigned yet
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE"})
 _OUTER_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
@@ -129,21 +131,24 @@ class _Digester:
         if self.is_new(source):
             self.add("text", source.text)
             self.add("parameters", repr([(p.name, p.is_constexpr, p.is_const) for p in source.parameters]))
-            self.function(source.function)
+            self.function(source.function, source.text)
 
-    def function(self, function: FunctionType) -> None:
-        """A function's code and defaults, and what its free names hold."""
+    def function(self, function: FunctionType, text: str | None) -> None:
+        """A function's code and defaults, and what its free names hold; ``text`` is what a trace inlines."""
         if not self.is_new(function):
             return
         self.add("function", function.__name__)
         self.code(function.__code__)
         self.value(function.__defaults__, f"a default of {function.__name__}")
         self.value(function.__kwdefaults__, f"a default of {function.__name__}")
-        self._free_names(function)
+        chains = _chains(function.__code__, function.__name__)
+        if text is not None and not _ATTACHED.isdisjoint(vars(function)):
+            chains += _chains_in_text(text, function.__name__)
+        self._free_names(function, chains)
 
-    def _free_names(self, function: FunctionType) -> None:
+    def _free_names(self, function: FunctionType, chains: Iterable[tuple[str, ...]]) -> None:
         closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        for chain in _chains(function.__code__, function.__name__):
+        for chain in chains:
             name = chain[0]
             self.add("name", ".".join(chain))
             if name in closure:
@@ -279,13 +284,15 @@ class _Digester:
         if id(function) in self._seen:
             self.is_new(function)
             return
+        text = None
         try:
-            self.add("text", _text_of(function))
+            text = _text_of(function)
+            self.add("text", text)
         except CompileError:  # no text to inline: it runs as it is
             self.add("no text")
         except TypeError:
             raise UndigestableError(f"{path} is a function that cannot be read") from None
-        self.function(function)
+        self.function(function, text)
 
     def _builtin(self, value: object, path: str) -> None:
         name = str(getattr(value, "__name__", ""))
@@ -454,6 +461,17 @@ def _chains(code: CodeType, name: str) -> tuple[tuple[str, ...], ...]:
     """
     free = frozenset(code.co_freevars)
     return tuple(sorted(set(_chains_in(code, free, name))))
+
+
+@functools.lru_cache(maxsize=512)
+def _chains_in_text(text: str, name: str) -> tuple[tuple[str, ...], ...]:
+    """The free names that the functions in a text read, as ``_chains`` gives them."""
+    try:
+        module = compile(textwrap.dedent(text), "<text>", "exec", dont_inherit=True)
+    except SyntaxError:
+        raise UndigestableError(f"{name} has a text that cannot be read") from None
+    codes = [constant for constant in module.co_consts if isinstance(constant, CodeType)]
+    return tuple(chain for code in codes for chain in _chains(code, name))
 
 
 def _chains_in(code: CodeType, free: frozenset[str], name: str) -> Iterator[tuple[str, ...]]:
