@@ -142,18 +142,22 @@ def multiply_kernel(a_ptr, out_ptr, PRINTS: tl.constexpr):
 
 
 def test_what_prints_may_launch_kernels_that_use_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A launch on the same thread frees the matrix registers; the kernel that printed goes on with them."""
+    """Such a launch frees the thread's matrix registers and needs scratch; the kernel that printed goes on
+    with its own.
+    """
     generator = np.random.default_rng(0)
-    a = generator.integers(-8, 8, (64, 64)).astype(ml_dtypes.bfloat16)
+    a, other = generator.integers(-8, 8, (2, 64, 64)).astype(ml_dtypes.bfloat16)
     out, other_out = np.zeros((2, 64, 64), np.float32)
 
     class Launching(io.StringIO):
         def write(self, text: str) -> int:
-            multiply_kernel[(1,)](a, other_out, PRINTS=False)
+            multiply_kernel[(1,)](other, other_out, PRINTS=False)
             return len(text)
 
     monkeypatch.setattr(sys, "stdout", Launching())
-    multiply_kernel[(1,)](a, out, PRINTS=True)
-    wide = a.astype(np.float32)
-    for result in (out, other_out):
-        assert (result == wide @ wide + wide.T @ wide).all()
+    for _ in range(2):
+        multiply_kernel[(1,)](a, out, PRINTS=True)
+        for matrix, result in ((a, out), (other, other_out)):
+            wide = matrix.astype(np.float32)
+            assert (result == wide @ wide + wide.T @ wide).all()
+            result.fill(0)

@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,9 +81,11 @@ class _NativePool:
         self._reset = ctypes.CFUNCTYPE(None)(compiled.address(symbols.reset))
         self._process = ctypes.CDLL(None)
         self._key = ctypes.c_uint32()
-        free_arena = ctypes.c_void_p(compiled.address(symbols.free_arena))
-        if self._process.pthread_key_create(ctypes.byref(self._key), free_arena) != 0:
+        free_arena = compiled.address(symbols.free_arena)
+        if self._process.pthread_key_create(ctypes.byref(self._key), ctypes.c_void_p(free_arena)) != 0:
             raise InternalError("pthread_key_create failed")
+        self._process.pthread_getspecific.restype = ctypes.c_void_p
+        self._free_arena = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(free_arena)
         self._started = 0
 
     def resize(self, threads: int) -> None:
@@ -93,6 +97,19 @@ class _NativePool:
     def reset(self) -> None:
         self._reset()
         self._started = 0
+
+    def take_arena(self) -> int | None:
+        """Take this thread's scratch away from it; None where it has none."""
+        arena: int | None = self._process.pthread_getspecific(self._key)
+        self._process.pthread_setspecific(self._key, None)
+        return arena
+
+    def give_arena(self, arena: int | None) -> None:
+        """Give this thread the scratch that was taken from it in place of what it has."""
+        made = self.take_arena()
+        if made is not None:
+            self._free_arena(made)
+        self._process.pthread_setspecific(self._key, ctypes.c_void_p(arena))
 
     def _start_worker(self) -> bool:
         """Start one thread; False where the system has none to give."""
@@ -208,6 +225,22 @@ def launch(code: ProgramCode, slots: int, grid: Grid) -> None:
     cost = ctypes.addressof(code.cost)
     if pool.launch(code.address, slots, first, total, *grid, code.scratch_bytes, cost):
         raise MemoryError(f"no memory for {code.scratch_bytes} bytes of scratch")
+
+
+@contextmanager
+def scratch_in_use() -> Iterator[None]:
+    """Have launches on this thread take other scratch: a kernel that has called Python goes on with its
+    own.
+    """
+    pool, local = _threads.native, _threads.local.__dict__
+    arena = None if pool is None else pool.take_arena()
+    buffer = local.pop("buffer", None)
+    try:
+        yield
+    finally:
+        local["buffer"] = buffer
+        if pool is not None:
+            pool.give_arena(arena)
 
 
 def has_native_pool() -> bool:
