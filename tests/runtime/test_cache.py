@@ -261,6 +261,26 @@ def sources_taken(*modules: str) -> set[str]:
     return found
 
 
+def test_sources_of_tilejit_written_after_they_were_loaded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_LOADED_S", os.stat(cache.__file__).st_mtime - 1)
+    compiled = launched(fresh(steps))
+    assert [str(remark) for remark in compiled.remarks if "kept" in remark.message] == [
+        "not kept on disk: tilejit's sources changed after this process loaded them [cache]"
+    ]
+    assert kept(store) == []
+
+
+def test_a_package_without_sources(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache.sources_digest.cache_clear()
+    for folder in (str(tmp_path), str(tmp_path / "missing")):
+        monkeypatch.setattr(cache, "_package_folder", lambda folder=folder: folder)
+        compiled = launched(fresh(steps))
+        assert "not kept on disk: tilejit's sources cannot be read [cache]" in map(str, compiled.remarks)
+    assert kept(store) == []
+
+
 def test_the_sources_that_count() -> None:
     names = cache._source_names(str(ROOT / "tilejit"))
     assert names == sorted(names) and len(set(names)) == len(names)

@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,9 @@ _OTHER_SOURCES = (
     "/runtime/fast_entry", "/target/ascend",
 )  # fmt: skip
 _USUAL_BYTES = 1 << 16  # of a source at most; room for more is taken from the system, page by page
+
+
+_LOADED_S = time.time()  # seconds since the epoch: when this process loaded tilejit
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Place:
             return self.problem
         if self.make_key() != self.key:  # another thread, or the trace itself, changed what it reads
             return "what it reads outside changed while it was compiled"
+        if _sources_changed():
+            return "tilejit's sources changed after this process loaded them"
         try:
             self.store.write(self.key, program.to_bytes())
         except StoreError as error:
@@ -148,14 +154,33 @@ def _facts(param: Param) -> tuple[object, ...]:
 
 @functools.cache
 def sources_digest() -> str:
-    """The digest of the sources of tilejit that take part in compiling for the CPU."""
-    folder = str(Path(__file__).parents[1])
+    """The digest of the sources of tilejit that take part in compiling for the CPU.
+
+    Raises: UndigestableError where there are none, as in a package of compiled files.
+    """
+    folder = _package_folder()
+    try:
+        names = _source_names(folder)
+    except OSError:
+        names = []
+    if not names:
+        raise UndigestableError("tilejit's sources cannot be read")
     checksum = hashlib.sha256()
-    for name in _source_names(folder):
+    for name in names:
         content = _content(folder + name)
         checksum.update(b"%s %d:" % (name.encode(), len(content)))
         checksum.update(content)
     return checksum.hexdigest()
+
+
+def _sources_changed() -> bool:
+    """Whether a source was written after it may have been loaded: its digest tells nothing of what runs."""
+    folder = _package_folder()
+    return any(os.stat(folder + name).st_mtime > _LOADED_S for name in _source_names(folder))
+
+
+def _package_folder() -> str:
+    return str(Path(__file__).parents[1])
 
 
 def _source_names(folder: str) -> list[str]:
