@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tilejit
+import tilejit.compiler
 import tilejit.language as tl
 from tests.runtime.test_outside_digest import module_of
 from tilejit.backend.cpu import engine
