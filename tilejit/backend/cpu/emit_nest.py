@@ -72,8 +72,7 @@ class NestEmitter:
     def _fetch(self, known: dict[int, Coordinate], dim: int, base: ir.Value, elements: int) -> None:
         """Fetch what will be read next at ``elements`` indices from ``base`` on.
 
-        Into the second-level cache: in the first it would take the place of the rows in use. Measured on
-        Sapphire Rapids (softmax of rows of 16 KB, one thread): 8.9 against 9.6 ms.
+        Into the second-level cache: in the first it would take the place of the rows in use.
         """
         if self.nest.lanes == 1:
             return
