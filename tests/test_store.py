@@ -283,3 +283,12 @@ def test_a_folder_that_can_only_be_read_is_read(store: Store, monkeypatch: pytes
 
     monkeypatch.setattr(os, "utime", refuse)
     assert store.read(key_of("a")) == content_of("a")
+
+
+def test_a_folder_that_cannot_be_listed_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    store.write(key_of("a"), content_of("a"))
+    assert store.read(key_of("a")) == content_of("a")

@@ -76,7 +76,8 @@ class Store:
             except OSError as error:
                 _remove(folder, temporary)
                 raise StoreError(f"{self.folder} cannot be written: {error.strerror}") from None
-            self._make_room(folder, key)
+            with suppress(OSError):  # what is too much now is dropped by a later write
+                self._make_room(folder, key)
 
     def entries(self) -> list[Entry]:
         """All entries, the one used last first. Raises: StoreError."""

@@ -270,6 +270,8 @@ def test_sources_of_tilejit_written_after_they_were_loaded(
     assert [str(remark) for remark in compiled.remarks if "kept" in remark.message] == [
         "not kept on disk: tilejit's sources changed after this process loaded them [cache]"
     ]
+    monkeypatch.setattr(cache, "_package_folder", lambda: "/missing")
+    assert not launched(fresh(steps)).is_from_disk
     assert kept(store) == []
 
 

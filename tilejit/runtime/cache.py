@@ -176,7 +176,10 @@ def sources_digest() -> str:
 def _sources_changed() -> bool:
     """Whether a source was written after it may have been loaded: its digest tells nothing of what runs."""
     folder = _package_folder()
-    return any(os.stat(folder + name).st_mtime > _LOADED_S for name in _source_names(folder))
+    try:
+        return any(os.stat(folder + name).st_mtime > _LOADED_S for name in _source_names(folder))
+    except OSError:  # they are gone
+        return True
 
 
 def _package_folder() -> str:
