@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tilejit.ir.machine import MachineFacts
 from tilejit.ir.types import Element, TileType, Type
 
 if TYPE_CHECKING:
     from tilejit.ir.core import Block, Op
+    from tilejit.ir.machine import MachineFacts
 
 Attribute = int | float | bool | str | Enum | Element | tuple[int, ...]
 
