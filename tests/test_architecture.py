@@ -22,7 +22,7 @@ MAX_LINES = 600
 
 # From the leaves up; parts of one layer do not import each other. `language` and `frontend` are one part.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("tilejit.diagnostics",),
+    ("tilejit.diagnostics", "tilejit.garbage"),
     ("tilejit.options",),
     ("tilejit.store",),
     ("tilejit.target",),

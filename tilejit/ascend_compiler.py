@@ -15,8 +15,9 @@ from pathlib import Path
 from tilejit import options
 from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
 from tilejit.backend.ascend.verify import verify_kernel
-from tilejit.compiler import Compilation, dump_stages, unknown_stage, without_collections
+from tilejit.compiler import Compilation, dump_stages, unknown_stage
 from tilejit.frontend.signature import KernelSource, Specialisation
+from tilejit.garbage import without_collections
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.machine_text import clone_machine_kernel, print_machine_kernel
 from tilejit.ir.printer import print_function

@@ -12,10 +12,8 @@ kernel. The interpreter runs the traced form, before any pass, so that it can ju
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -157,22 +155,6 @@ class CpuCompilation(Compilation):
 def unknown_stage(stage: str, stages: Sequence[str]) -> LaunchError:
     """The error for a stage that a target does not have."""
     return LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(stages)}")
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Keep Python from looking for cycles of dead objects.
-
-    A compilation makes tens of thousands of objects that it needs to its end; looking through them, and
-    through all objects of the program, took a tenth of its time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def dump_stages(kernel: Compilation, target: object, stages: Sequence[str], folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tilejit import options
 from tilejit.backend.cpu import engine
 from tilejit.frontend.signature import KernelSource, Specialisation
+from tilejit.garbage import without_collections
 from tilejit.options import CompileOptions
 from tilejit.runtime import cache
 from tilejit.runtime.program import Program, program_of
@@ -143,10 +144,10 @@ def compile_kernel(
         if program is not None:
             source.outside.include(place.outside)  # no trace does: launches see to it that they do not change
             return CompiledKernel(source, specialisation, target, chosen, program)
-    from tilejit.compiler import STAGES, dump_stages, without_collections  # noqa: PLC0415 - as above
-
     kernel = CompiledKernel(source, specialisation, target, chosen)
     with engine.LOCK, without_collections():
+        from tilejit.compiler import STAGES, dump_stages  # noqa: PLC0415 - as above
+
         if folder:
             stages = STAGES if target is not None else ("traced",)
             dump_stages(kernel.compilation, target, stages, Path(folder))
