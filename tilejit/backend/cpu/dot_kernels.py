@@ -216,7 +216,7 @@ def _outer_steps(
         ]
         for row in range(kernel.rows):
             place = a_now.at(builder, row, step).pointer
-            scalar = builder.load(place, align=kernel.unit.word.itemsize, typ=word_type)
+            scalar = builder.load(place, align=kernel.unit.word.itemsize // kernel.unit.group, typ=word_type)
             broadcast = splat(builder, scalar, kernel.lanes if kernel.lanes > 1 else None)
             for piece, vector in enumerate(b_row):
                 target = step * per_set + row * len(b_row) + piece

@@ -2,8 +2,7 @@
 
 AVX-512 has instructions for them. Without, LLVM tests and branches lane by lane; AVX2 has some for 32 and 64
 bits, but its masked stores are slow on AMD. Most masks have all lanes, so there a small function that is
-inlined everywhere tests for that, and leaves the rest to one that is not. Measured on Zen 4 with AVX2: a sum
-of two arrays in 0.3 times the time for fp32 and fp16, in 0.1 times for int8.
+inlined everywhere tests for that, and leaves the rest to one that is not.
 """
 
 from __future__ import annotations
