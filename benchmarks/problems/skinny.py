@@ -20,6 +20,7 @@ from benchmarks.problems.record import (
     Shape,
     Unit,
     Work,
+    aligned,
     cached,
     example,
     normal,
@@ -64,7 +65,9 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
             if not by_output or not hasattr(module, "_weight_int8pack_mm"):
                 raise NotInstalled("a product of int8 weights in torch")
             ones = np.ones(_SIZE, dtype=ml_dtypes.bfloat16)
-            left, right, scales = (tensor_of(module, a) for a in (x.astype(DTYPES["bf16"]), stored, ones))
+            operands = (x.astype(DTYPES["bf16"]), stored, ones)
+            # The function reads its operands with aligned loads and crashes where they are not.
+            left, right, scales = (tensor_of(module, aligned(operand)) for operand in operands)
             results: list[object] = []
 
             def run() -> None:
