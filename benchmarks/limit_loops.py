@@ -37,24 +37,11 @@ def stream_loop(name: str, reads: int, writes: int, *, vector_bytes: int, past_c
     ]
     entry = "\n".join(lines)
     start = f"  %one = insertelement {vector} zeroinitializer, i32 1, i32 0"
-    body: list[str] = []
-    for u in range(_STREAM_VECTORS):
-        value = f"%sum{u}"
-        for i in range(reads):
-            body.append(f"  %x{i}.{u} = getelementptr i32, ptr %array{i}, i64 %place{u}")
-            body.append(f"  %v{i}.{u} = load {vector}, ptr %x{i}.{u}, align {vector_bytes}")
-        terms = [f"%v{i}.{u}" for i in range(reads)] or ["%one"]
-        if not writes:
-            terms.append(value)
-        total = terms[0]
-        for number, term in enumerate(terms[1:]):
-            body.append(f"  %t{number}.{u} = or {vector} {total}, {term}")
-            total = f"%t{number}.{u}"
-        body.append(f"  %next{u} = or {vector} {total}, zeroinitializer")
-        hint = ", !nontemporal !0" if past_caches else ""
-        for i in range(reads, reads + writes):
-            body.append(f"  %y{i}.{u} = getelementptr i32, ptr %array{i}, i64 %place{u}")
-            body.append(f"  store {vector} %next{u}, ptr %y{i}.{u}, align {vector_bytes}{hint}")
+    body = [
+        line
+        for u in range(_STREAM_VECTORS)
+        for line in _stream_vector(u, reads, writes, vector, vector_bytes, past_caches=past_caches)
+    ]
     phis = "\n".join(
         f"  %sum{u} = phi {vector} [ zeroinitializer, %entry ], [ %next{u}, %loop ]"
         for u in range(_STREAM_VECTORS)
@@ -87,6 +74,29 @@ exit:
 }}
 !0 = !{{i32 1}}
 """
+
+
+def _stream_vector(
+    u: int, reads: int, writes: int, vector: str, vector_bytes: int, *, past_caches: bool
+) -> list[str]:
+    """The lines of vector ``u`` of a turn: load it from each array, combine, store."""
+    lines: list[str] = []
+    for i in range(reads):
+        lines.append(f"  %x{i}.{u} = getelementptr i32, ptr %array{i}, i64 %place{u}")
+        lines.append(f"  %v{i}.{u} = load {vector}, ptr %x{i}.{u}, align {vector_bytes}")
+    terms = [f"%v{i}.{u}" for i in range(reads)] or ["%one"]
+    if not writes:
+        terms.append(f"%sum{u}")
+    total = terms[0]
+    for number, term in enumerate(terms[1:]):
+        lines.append(f"  %t{number}.{u} = or {vector} {total}, {term}")
+        total = f"%t{number}.{u}"
+    lines.append(f"  %next{u} = or {vector} {total}, zeroinitializer")
+    hint = ", !nontemporal !0" if past_caches else ""
+    for i in range(reads, reads + writes):
+        lines.append(f"  %y{i}.{u} = getelementptr i32, ptr %array{i}, i64 %place{u}")
+        lines.append(f"  store {vector} %next{u}, ptr %y{i}.{u}, align {vector_bytes}{hint}")
+    return lines
 
 
 def stream_step(vector_bytes: int) -> int:

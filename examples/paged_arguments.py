@@ -110,6 +110,19 @@ def check_table(block_table: Array, context_lens: Array, n_blocks: int, block_si
         )
 
 
+def check_tiles(
+    asked: dict[str, int | None], n_kv_heads: int, block_n: int, heads: int, split_keys: int
+) -> None:
+    """Check that what the caller asks for is positive, and that no head and no key is left out."""
+    for name, value in asked.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if n_kv_heads % heads:
+        raise ValueError(f"heads must divide the {n_kv_heads} KV heads, got {heads}")
+    if split_keys % block_n:
+        raise ValueError(f"split_keys must be a multiple of block_n = {block_n}, got {split_keys}")
+
+
 def check_out(out: Array, q: Array) -> None:
     """Check that the output can be written where the caller wants it."""
     strided = out.size and out.strides[-1] != out.itemsize

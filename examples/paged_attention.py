@@ -42,7 +42,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from paged_arguments import check_arrays, check_out, check_table, query_lengths
+from paged_arguments import check_arrays, check_out, check_table, check_tiles, query_lengths
 from serving_batch import Batch, Quantisation, largest_error, make_batch, reference
 
 import tilejit
@@ -169,16 +169,27 @@ def _attend_queries(
         )  # fmt: skip
 
     if sums_ptr is not None:
-        part = split.to(tl.int64)
-        stat_ptrs = stats_ptr + (part * stats_ptr.stride(0) + q_token * stats_ptr.stride(2) + head)
-        tl.store(stat_ptrs, row_max, mask=token < q_length)
-        tl.store(stat_ptrs + stats_ptr.stride(1), row_sum, mask=token < q_length)
-        sum_rows = tl.expand_dims(q_token * sums_ptr.stride(1) + head * D, -1)
-        tl.store(sums_ptr + part * sums_ptr.stride(0) + (sum_rows + channels), accumulator, mask=in_rows)
+        _store_part(
+            sums_ptr, stats_ptr, split.to(tl.int64), q_token, head, token < q_length,
+            accumulator, row_max, row_sum, D,
+        )  # fmt: skip
     else:
         out = _finished(accumulator, row_sum, v_scale_ptr, v_offset_ptr, kv_head * D + channels)
         out_rows = tl.expand_dims(q_token * out_ptr.stride(0) + head * out_ptr.stride(1), -1)
         tl.store(out_ptr + (out_rows + channels), out.to(out_ptr.dtype.element_ty), mask=in_rows)
+
+
+@tilejit.kernel
+def _store_part(
+    sums_ptr, stats_ptr, part, q_token, head, in_rows, accumulator, row_max, row_sum, D: tl.constexpr
+):  # fmt: skip
+    """What one part of the keys gives, for ``combine_splits_kernel``."""
+    stat_ptrs = stats_ptr + (part * stats_ptr.stride(0) + q_token * stats_ptr.stride(2) + head)
+    tl.store(stat_ptrs, row_max, mask=in_rows)
+    tl.store(stat_ptrs + stats_ptr.stride(1), row_sum, mask=in_rows)
+    sum_rows = tl.expand_dims(q_token * sums_ptr.stride(1) + head * D, -1)
+    sum_ptrs = sums_ptr + part * sums_ptr.stride(0) + (sum_rows + tl.arange(0, D))
+    tl.store(sum_ptrs, accumulator, mask=in_rows[:, None])
 
 
 @tilejit.kernel
@@ -344,25 +355,12 @@ def plan_launches(
     _, page_size, n_kv_heads, head_dim = k_pages.shape
     n_queries, n_heads, _ = q.shape
     group = n_heads // n_kv_heads
-    longest = int(q_lens.max(initial=0))
-    # 64 rows a tile fill the registers of the product; decode has G rows and no more. 0: chosen below.
-    default = {
-        "block_q": max(1, min(longest, 64 // group)), "block_n": _keys_per_tile(page_size),
-        "heads": 0, "split_keys": 0,
-    }  # fmt: skip
-    context = int(context_lens.max(initial=0))
-    key = _tuning_key(q, k_pages, len(q_lens), longest, context)
-    tuned = tilejit.tuned(paged_attention_kernel, key, default)
-    block_q = block_q or tuned["block_q"]
-    block_n = block_n or tuned["block_n"]
-    heads = heads or tuned["heads"]
-    if not heads:
-        heads = _heads_per_program(n_kv_heads, block_q, block_n * head_dim * k_pages.itemsize)
-    split_keys = split_keys or tilejit.cdiv(tuned["split_keys"], block_n) * block_n
-    if not split_keys:
-        work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
-        split_keys = _keys_per_split(work, context, block_n)
-    splits = max(1, tilejit.cdiv(context, split_keys))
+    longest, context = int(q_lens.max(initial=0)), int(context_lens.max(initial=0))
+    tiles = _choose_tiles(
+        q, k_pages, q_lens, context_lens, longest, context,
+        {"block_q": block_q, "block_n": block_n, "heads": heads, "split_keys": split_keys},
+    )  # fmt: skip
+    splits = max(1, tilejit.cdiv(context, tiles.split_keys))
     starts = np.zeros(len(q_lens) + 1, dtype=np.int32)
     np.cumsum(q_lens, out=starts[1:])
     parameters: tuple[Array | None, ...] = (None, None, None)
@@ -378,14 +376,14 @@ def plan_launches(
     precision = "ieee" if out.dtype == np.float32 else "int8x2"
     attend = Launch(
         paged_attention_kernel,
-        (n_kv_heads // heads, tilejit.cdiv(longest, block_q), len(q_lens) * splits),
+        (n_kv_heads // tiles.heads, tilejit.cdiv(longest, tiles.block_q), len(q_lens) * splits),
         (
             out, q, k_pages, v_pages, *parameters, sums, stats, block_table, starts, contexts, scale,
-            splits, split_keys,
+            splits, tiles.split_keys,
         ),
         {
-            "GROUP": group, "HEADS": heads, "BLOCK_Q": block_q, "BLOCK_N": block_n, "PAGE": page_size,
-            "D": head_dim, "CAUSAL": causal, "PRECISION": precision,
+            "GROUP": group, "HEADS": tiles.heads, "BLOCK_Q": tiles.block_q, "BLOCK_N": tiles.block_n,
+            "PAGE": page_size, "D": head_dim, "CAUSAL": causal, "PRECISION": precision,
         },
     )  # fmt: skip
     if splits == 1:
@@ -397,6 +395,42 @@ def plan_launches(
         {"GROUP": group, "D": head_dim},
     )
     return [attend, combine]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How the work is cut: see ``paged_attention``."""
+
+    block_q: int
+    block_n: int
+    heads: int
+    split_keys: int
+
+
+def _choose_tiles(
+    q: Array, k_pages: Array, q_lens: Array, context_lens: Array, longest: int, context: int,
+    asked: dict[str, int | None],
+) -> Tiles:  # fmt: skip
+    """What the caller asks for, else what a sweep has found, else what suits the batch."""
+    _, page_size, n_kv_heads, head_dim = k_pages.shape
+    # 64 rows a tile fill the registers of the product; decode has G rows and no more. 0: chosen below.
+    default = {
+        "block_q": max(1, min(longest, 64 * n_kv_heads // q.shape[1])), "block_n": _keys_per_tile(page_size),
+        "heads": 0, "split_keys": 0,
+    }  # fmt: skip
+    key = _tuning_key(q, k_pages, len(q_lens), longest, context)
+    tuned = tilejit.tuned(paged_attention_kernel, key, default)
+    block_q = asked["block_q"] or tuned["block_q"]
+    block_n = asked["block_n"] or tuned["block_n"]
+    heads = asked["heads"] or tuned["heads"]
+    if not heads:
+        heads = _heads_per_program(n_kv_heads, block_q, block_n * head_dim * k_pages.itemsize)
+    split_keys = asked["split_keys"] or tilejit.cdiv(tuned["split_keys"], block_n) * block_n
+    if not split_keys:
+        work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
+        split_keys = _keys_per_split(work, context, block_n)
+    check_tiles(asked, n_kv_heads, block_n, heads, split_keys)
+    return Tiles(block_q, block_n, heads, split_keys)
 
 
 def _tuning_key(q: Array, k_pages: Array, sequences: int, longest: int, context: int) -> dict[str, int | str]:

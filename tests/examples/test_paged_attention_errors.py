@@ -128,13 +128,21 @@ WRONG: dict[str, tuple[Callable[[Call], None], str]] = {
         r"out must be float32 \(4, 4, 32\) .* got float16",
     ),
     "out read-only": (_map("out", _read_only), "out is read-only"),
+    "heads left out": (_map("heads", lambda _: 3), "heads must divide the 2 KV heads, got 3"),
+    "no heads": (_map("heads", lambda _: 0), "heads must be positive, got 0"),
+    "keys left out": (
+        _map("split_keys", lambda _: 24),
+        "split_keys must be a multiple of block_n = 16, got 24",
+    ),
+    "negative tile": (_map("block_n", lambda _: -16), "block_n must be positive, got -16"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_argument_is_named_and_nothing_written(name: str) -> None:
     change, message = WRONG[name]
-    call = _call() | {"cu_q_lens": None, "softmax_scale": None}
+    unset = ("cu_q_lens", "softmax_scale", "heads", "split_keys", "block_n")
+    call = _call() | dict.fromkeys(unset)
     change(call)
     with pytest.raises((TypeError, ValueError), match=message):
         paged_attention(**call)
