@@ -21,6 +21,7 @@ from tilejit.backend.cpu.values import (
     intrinsic,
     lane_numbers,
     number,
+    rare_case_functions,
     unset_lanes,
     vector_of,
 )
@@ -67,13 +68,7 @@ def _rounding(module: ir.Module, by_integers: Callable[[LaneBuilder, ir.Value], 
     if existing is not None:
         return existing
     signature = ir.FunctionType(vector_of(I16, _LANES), [vector_of(F32, _LANES)])
-    slow, function = ir.Function(module, signature, f"{name}.slow"), ir.Function(module, signature, name)
-    slow.attributes.add("noinline")
-    slow.attributes.add("cold")
-    function.attributes.add("alwaysinline")
-    for part in (slow, function):
-        part.linkage = "internal"
-        part.attributes.add("nounwind")
+    slow, function = rare_case_functions(module, name, signature)
     builder = ir.IRBuilder(slow.append_basic_block("entry"))
     builder.ret(by_integers(LaneBuilder(builder, _LANES), slow.args[0]))
     blocks = [function.append_basic_block(label) for label in ("entry", "denormal", "normal")]

@@ -348,3 +348,17 @@ class LaneBuilder:
 
     def _value(self, model: ir.Value, operand: ir.Value | float) -> ir.Value:
         return operand if isinstance(operand, ir.Value) else self.constant_like(model, operand)
+
+
+def rare_case_functions(
+    module: ir.Module, name: str, signature: ir.FunctionType
+) -> tuple[ir.Function, ir.Function]:
+    """Two empty functions: one for the rare case, out of line, and ``name``, which is inlined everywhere."""
+    slow, function = ir.Function(module, signature, f"{name}.slow"), ir.Function(module, signature, name)
+    slow.attributes.add("noinline")
+    slow.attributes.add("cold")
+    function.attributes.add("alwaysinline")
+    for part in (slow, function):
+        part.linkage = "internal"
+        part.attributes.add("nounwind")
+    return slow, function

@@ -27,6 +27,7 @@ from tilejit.backend.cpu.values import (
     intrinsic,
     lanes_of,
     number,
+    rare_case_functions,
     scalar_of,
     unset_lanes,
     vector_of,
@@ -270,13 +271,7 @@ def _repair_function(lanes: LaneBuilder, symbol: str, types: Sequence[ir.Type]) 
     if existing is not None:
         return existing
     signature = ir.FunctionType(types[1], types)
-    slow, function = ir.Function(module, signature, f"{name}.slow"), ir.Function(module, signature, name)
-    slow.attributes.add("noinline")
-    slow.attributes.add("cold")
-    function.attributes.add("alwaysinline")
-    for part in (slow, function):
-        part.linkage = "internal"
-        part.attributes.add("nounwind")
+    slow, function = rare_case_functions(module, name, signature)
     _fill_slow_path(slow, symbol)
     condition, result = function.args[:2]
     builder = ir.IRBuilder(function.append_basic_block("entry"))
