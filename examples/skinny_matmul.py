@@ -22,7 +22,7 @@ import tilejit.language as tl
 Array = NDArray[np.generic]
 
 _BLOCKS_OF_MANY_ROWS = {
-    True: {4: (64, 128), 2: (128, 128), 1: (256, 1024)},
+    True: {4: (64, 128), 2: (128, 1024), 1: (256, 1024)},
     False: {4: (512, 128), 2: (256, 256), 1: (1024, 64)},
 }
 """Tile sizes (N, K) by layout and size of an element, for nine rows and more, bound by arithmetic."""

@@ -184,6 +184,13 @@ def test_narrow_units(
     check(Case(shape, a, b, c, b_transposed=b_transposed, zero_init=True, runtime_strides=True))
 
 
+@pytest.mark.parametrize(("a", "b", "c"), NARROW)
+def test_few_rows_and_a_matrix_contiguous_along_k(a: DType, b: DType, c: DType) -> None:
+    case = Case(DotShape(16, 144, 832), a, b, c, b_transposed=True, padding=3)
+    check(case)
+    check(replace(case, zero_init=True, runtime_strides=True))
+
+
 @pytest.mark.parametrize(("a", "b", "c"), [(FP32, FP32, FP32), (BF16, BF16, FP32), (INT8, INT8, INT32)])
 @pytest.mark.parametrize(("m", "n", "k"), [(160, 144, 64), (150, 140, 600), (32, 512, 704)])
 def test_operands_far_apart_and_unpacked(m: int, n: int, k: int, a: DType, b: DType, c: DType) -> None:

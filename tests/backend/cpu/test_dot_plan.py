@@ -124,6 +124,27 @@ def test_panels_of_tiles_are_packed_together_where_rows_are_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "dtype", "expected"),
+    [
+        (
+            "16x128x1024",
+            BF16,
+            "tiles turned: rows 4x32, columns 1x16 by 16, sets 1, k by 512, packs b",
+        ),
+        ("32x256x2048", INT8, "tiles turned: rows 8x32, columns 1x32 by 16, sets 1, k by 704, packs b"),
+        ("16x128x128", BF16, "tiles: rows 1x16, columns 2x64 by 16, sets 1, k by 128, packs b"),
+        ("64x64x128", BF16, "tiles: rows 2x32, columns 2x32 by 16, sets 1, k by 128, packs b"),
+    ],
+)
+def test_a_matrix_that_is_used_little_is_read_in_place(shape: str, dtype: DType, expected: str) -> None:
+    size, unit = shape_of(shape), Unit.BF16_TILES if dtype == BF16 else Unit.INT8_TILES
+    a, b = MatrixFacts(dtype, size.k, 1), MatrixFacts(dtype, 1, size.k)
+    text = str(plan_dot(size, unit, a, b, sapphire_rapids()))
+    assert text.endswith(expected)
+    assert "turned" not in str(plan_dot(size, unit, a, b, sapphire_rapids(), packs=False))
+
+
+@pytest.mark.parametrize(
     ("dtype", "stride", "unit", "packed"),
     [
         (FP32, None, Unit.FP32, "nothing"),

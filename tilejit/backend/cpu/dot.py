@@ -8,7 +8,7 @@ not depend on the sizes. The panel of B is innermost in cache: it is packed once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -79,7 +79,10 @@ def emit_dot(
             zero_init,
             None if fetch is None else FetchRows(arguments[4], arguments[5], fetch.rows, fetch.lines),
         )
-        driver.emit()
+        if plan.turned:
+            driver.emit_turned()
+        else:
+            driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = (".zero" if zero_init else "") + (".stack" if on_stack else "")
@@ -127,6 +130,16 @@ class _Driver:
         emit_loop(self.builder, whole, [], block)
         if rest:
             self._depth_block(whole * size, rest, ir.Constant(I1, 1), self._fetch_share(index(whole)))
+
+    def emit_turned(self) -> None:
+        """The product of B transposed and A transposed, in scratch, to or from which C is turned round."""
+        builder, shape = self.builder, self.plan.shape
+        place = advance(builder, self.scratch, self.plan.packed_a_bytes + self.plan.packed_b_bytes, 1)
+        sums = Operand(place, self.c.dtype, shape.n, 1)
+        if not self.zero_init:
+            emit_pack(builder, self.c, sums.transposed, shape.n, shape.m, self.target)
+        replace(self, a=self.b.transposed, b=self.a.transposed, c=sums).emit()
+        emit_pack(builder, sums.transposed, self.c, shape.n, shape.m, self.target)
 
     def _fetch_share(self, number: ir.Value) -> FetchRows | None:
         """The rows that a block of k fetches."""

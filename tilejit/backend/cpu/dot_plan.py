@@ -24,6 +24,11 @@ class DotShape:
     n: int
     k: int
 
+    @property
+    def transposed(self) -> DotShape:
+        """That of C transposed, the product of B transposed and A transposed."""
+        return DotShape(self.n, self.m, self.k)
+
     def __str__(self) -> str:
         return f"{self.m}x{self.n}x{self.k}"
 
@@ -37,6 +42,10 @@ class MatrixFacts:
     dtype: DType
     row_stride: int | None
     column_stride: int | None
+
+    @property
+    def transposed(self) -> MatrixFacts:
+        return MatrixFacts(self.dtype, self.column_stride, self.row_stride)
 
 
 class Form(Enum):
@@ -63,7 +72,8 @@ class DotPlan:
     k that are done before the next panel of B is taken. ``a_element`` and ``b_element`` are what operands
     are packed as. What is packed of B for a unit of words is a matrix of words. ``whole_b``: all panels of a
     depth block are packed before the first is used, row by row, which reads B's rows in long pieces; else
-    each panel as its turn comes.
+    each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
+    sums are kept in scratch and turned round at the end.
     """
 
     shape: DotShape
@@ -79,6 +89,7 @@ class DotPlan:
     a_element: DType
     b_element: DType
     whole_b: bool = False
+    turned: bool = False
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
@@ -86,14 +97,16 @@ class DotPlan:
         packed = "".join(name for name, flag in (("a", self.pack_a), ("b", self.pack_b)) if flag) or "nothing"
         packed += " whole" if self.whole_b else ""
         return (
-            f"dot {self.shape} {self.unit.value} {self.form.value}: rows {rows}, columns {columns} by"
+            f"dot {self.shape} {self.unit.value} {self.form.value}{' turned' if self.turned else ''}: "
+            f"rows {rows}, columns {columns} by"
             f" {self.lanes}, sets {self.sets}, k by {self.depth_block}, packs {packed}"
         )
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes that packing needs; A's part comes first."""
-        return self.packed_a_bytes + self.packed_b_bytes
+        """Bytes that packing needs, A's part first, then those of sums that are turned round."""
+        sums = self.shape.m * self.shape.n * self.unit.accumulator.itemsize if self.turned else 0
+        return self.packed_a_bytes + self.packed_b_bytes + sums
 
     @property
     def packed_a_bytes(self) -> int:
@@ -141,6 +154,9 @@ def plan_dot(
 
     Unless it ``packs``, only what a micro-kernel cannot read in place is packed.
     """
+    if packs and unit.is_tiles and _is_read_once(shape, unit, b):
+        plan = _plan_tiles(shape.transposed, unit, b.transposed, a.transposed, target)
+        return replace(plan, turned=True)
     plan = _choose_form(shape, unit, a, b, target)
     if not packs:
         needs_a = unit.group > 1 and not unit.is_tiles and not _has_words(unit, a)
@@ -148,6 +164,18 @@ def plan_dot(
         needs_b = plan.pack_b and (unit.group > 1 or b.column_stride != 1)
         return replace(plan, pack_a=needs_a, pack_b=needs_b)
     return replace(plan, whole_b=_packs_whole(plan, b, target))
+
+
+def _is_read_once(shape: DotShape, unit: Unit, b: MatrixFacts) -> bool:
+    """Whether B is better read in place as the left operand than brought into words.
+
+    It is a left operand where it is contiguous along k. A is brought into words instead, and sums are turned
+    round on their way in and out: that has to move half as many bytes at most.
+    """
+    size = b.dtype.itemsize
+    turned_bytes = shape.m * (size * shape.k + 2 * unit.accumulator.itemsize * shape.n)
+    is_left = b.row_stride == 1 and b.column_stride != 1 and b.dtype == unit.element(b.dtype)
+    return is_left and 2 * turned_bytes <= size * shape.k * shape.n
 
 
 def _packs_whole(plan: DotPlan, b: MatrixFacts, target: CpuTarget) -> bool:
@@ -225,7 +253,7 @@ def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     widest = TILE_ROWS * (2 if rows else 4)
     column_blocks = _split_columns(shape.n, min(widest, shape.n), TILE_ROWS)
     step = TILE_ROW_BYTES // unit.element(a.dtype).itemsize
-    limit = max(1, target.l1_bytes // 2 // (widest * TILE_ROW_BYTES))
+    limit = max(1, target.l1_bytes // 2 // (min(widest, shape.n) * TILE_ROW_BYTES))
     steps = shape.k // step
     depth_block = -(-steps // -(-steps // limit)) * step
     pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
