@@ -22,6 +22,7 @@ MAX_LINES = 600
 
 # From the leaves up; parts of one layer do not import each other. `language` and `frontend` are one part.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("tilejit.records",),
     ("tilejit.diagnostics", "tilejit.garbage"),
     ("tilejit.options",),
     ("tilejit.store",),
@@ -227,6 +228,16 @@ def test_no_star_imports() -> None:
         if item.name.endswith(".*")
     ]
     assert starred == []
+
+
+def test_dataclasses_are_those_that_compile_no_text() -> None:
+    slow = [
+        f"{path.name}:{item.line}: import dataclass from tilejit.records"
+        for path in SOURCES
+        for item in imports_of(path.read_text(), module_name(path), path.name == "__init__.py")
+        if item.name == "dataclasses.dataclass" and path.name != "records.py"
+    ]
+    assert slow == []
 
 
 VIOLATIONS = [

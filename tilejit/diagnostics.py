@@ -8,7 +8,8 @@ for a report.
 from __future__ import annotations
 
 import linecache
-from dataclasses import dataclass
+
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

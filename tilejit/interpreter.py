@@ -9,7 +9,6 @@ an integer (a table of pointers, say); it is real, and used unchecked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from tilejit.ir.opdef import EvaluationCall
 from tilejit.ir.types import INT1, DType, PointerType, TileType, product
 from tilejit.ops.shape import constant_array
 from tilejit.ops.type_rules import pointer_element
+from tilejit.records import dataclass
 
 _ARGUMENT_SHIFT = 48
 _HALF_ARGUMENT = 1 << (_ARGUMENT_SHIFT - 1)  # an argument owns this many bytes on both sides of its start

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Generic, TypeVar
 
 from tilejit.diagnostics import LaunchError
+from tilejit.records import dataclass
 
 T = TypeVar("T")
 

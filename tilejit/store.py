@@ -16,10 +16,10 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from tilejit import options
+from tilejit.records import dataclass
 
 _MAGIC = b"tilejit1"
 _DIGEST_BYTES = 32

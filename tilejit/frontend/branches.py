@@ -7,7 +7,7 @@ into a region of its own, and names that differ afterwards become results of an 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tilejit import ops
 from tilejit.diagnostics import CompileError, Location
@@ -27,6 +27,7 @@ from tilejit.frontend.tile import Tile, Undefined
 from tilejit.frontend.values import cast_to, emit, reshape_to
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.types import INT64, PointerType
+from tilejit.records import dataclass
 
 
 def condition_of(value: object, what: str) -> Tile | bool:

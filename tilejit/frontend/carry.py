@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tilejit.frontend.context import active
 from tilejit.frontend.signature import make_tuple
 from tilejit.frontend.tile import Composite, Tile, Undefined, describe
 from tilejit.frontend.values import broadcast_to_shape, make_constant, strong_type
 from tilejit.ir.core import Block
+from tilejit.records import dataclass
 
 
 class Mismatch(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
 from tilejit.diagnostics import CompileError, Location
@@ -18,6 +18,7 @@ from tilejit.frontend.traced_function import ACTIVE
 from tilejit.ir.core import Argument, Block, Builder, Function, Op, Value
 from tilejit.ir.opdef import Attribute, OpDef, TypeRuleError
 from tilejit.ir.types import TileType
+from tilejit.records import dataclass
 
 
 @dataclass

@@ -8,7 +8,6 @@ body gives back unchanged is not carried after all. Names born in the body have 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from tilejit import ops
 from tilejit.diagnostics import CompileError, Location
@@ -21,6 +20,7 @@ from tilejit.frontend.tile import Tile, Undefined, describe
 from tilejit.frontend.values import as_number, as_tile, cast_to, make_constant, reshape_to, strong_type
 from tilejit.ir.core import Block, Value
 from tilejit.ir.types import INT32, INT64, DType
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

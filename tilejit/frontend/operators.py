@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tilejit import ops
 from tilejit.frontend.constexpr import Constexpr
@@ -26,6 +25,7 @@ from tilejit.frontend.values import (
 from tilejit.ir.opdef import OpDef
 from tilejit.ir.types import FP32, INT1, DType, PointerType
 from tilejit.ops import CmpPredicate
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import CellType
 
 from tilejit.frontend.constexpr import unwrap
 from tilejit.ir.types import DType, PointerType
+from tilejit.records import dataclass
 
 
 class _Gone:

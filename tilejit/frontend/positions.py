@@ -7,10 +7,10 @@ from the rewriting: it is that of the instruction which the innermost frame of a
 from __future__ import annotations
 
 import linecache
-from dataclasses import dataclass
 from types import CodeType
 
 from tilejit.diagnostics import Location
+from tilejit.records import dataclass
 
 Span = tuple[int, int, int, int]  # line, end line, column, end column; columns count UTF-8 bytes
 

@@ -9,7 +9,7 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.frontend.constexpr import Const, Constexpr, unwrap
 from tilejit.frontend.outside import OutsideValues
 from tilejit.ir.types import FP32, INT1, INT32, INT64, UINT64, DType
+from tilejit.records import dataclass
 
 if TYPE_CHECKING:
     from tilejit.frontend.positions import RewrittenFunction

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import NoReturn
 
 from tilejit.frontend.context import active, fail
 from tilejit.ir.core import Argument, ArgumentSource, Value
 from tilejit.ir.types import INT64, DType, Element, PointerType, TileType, product
+from tilejit.records import dataclass
 
 Number = bool | int | float
 

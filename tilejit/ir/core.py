@@ -8,12 +8,13 @@ replaced in place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from tilejit.diagnostics import InternalError, Location
 from tilejit.ir.opdef import Arity, Attribute, Effects, OpDef, TypeQuery
 from tilejit.ir.types import TileType
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
 

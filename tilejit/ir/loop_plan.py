@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.types import Element, PointerType, product
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ op name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core, Pipe, Space
 
 if TYPE_CHECKING:

@@ -8,13 +8,14 @@ algebra.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tilejit.ir.types import Element, TileType, Type
+from tilejit.records import dataclass
 
 if TYPE_CHECKING:
     from tilejit.ir.core import Block, Op

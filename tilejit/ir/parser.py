@@ -10,7 +10,6 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import NoReturn, TypeVar
 
@@ -18,6 +17,7 @@ from tilejit.diagnostics import InternalError, Location, TilejitError
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.opdef import Arity, Attribute, AttributeKind, AttributeSpec, OpDef, TypeRuleError
 from tilejit.ir.types import DTYPE_BY_NAME, Element, PointerType, TileType
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core, Space
 
 _STRING = r'"(?:[^"\\\n]|\\.)*"'

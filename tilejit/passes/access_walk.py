@@ -16,7 +16,7 @@ before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Stride
@@ -25,6 +25,7 @@ from tilejit.ops import LOAD, CmpPredicate
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_lanes import bound_count, bound_of, conjuncts, lane, pointer_lane, uniform
+from tilejit.records import dataclass
 
 MAX_ROWS = 4095
 """Rows of one copy. Source: as in ``ops.machine.move``."""

@@ -8,7 +8,7 @@ Whatever else is done with tiles needs the vector unit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -16,6 +16,7 @@ from tilejit.ops import ADD, ATOMIC_RMW, CAST, DOT, LOAD, RESHAPE, STORE, TRANSP
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.tile_homes import CarriedGroup, carried_groups
+from tilejit.records import dataclass
 
 _OUTPUTS = (STORE.name, ATOMIC_RMW.name)
 

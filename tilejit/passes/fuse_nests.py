@@ -7,7 +7,7 @@ and when running both point by point reads and writes the same values as running
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Function, Value
 from tilejit.ir.loop_plan import (
@@ -30,6 +30,7 @@ from tilejit.passes.access import (
     orders_memory,
 )
 from tilejit.passes.inline_values import Leaf, nest_leaves, op_leaves, root_shape
+from tilejit.records import dataclass
 
 _FARTHEST = 16
 """How many steps back a partner is looked for, so that planning stays linear."""

@@ -5,12 +5,12 @@ follows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, Materialise, Nest, ReduceRoot, Root, StoreRoot
 from tilejit.ops import memory, shape
 from tilejit.ops.shape import reshape_dims
+from tilejit.records import dataclass
 
 DimMap = tuple[int | None, ...]
 """For each dim of a value the nest dim it follows, None where it stays at one index or follows no single

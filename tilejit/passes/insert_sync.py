@@ -12,7 +12,6 @@ times, arms may be missed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -27,6 +26,7 @@ from tilejit.passes.sync_events import assign_events
 from tilejit.passes.sync_hazards import Hazard, SlotKey, lowest_index
 from tilejit.passes.sync_order import Flag, Point, Sync, prime_and_drain
 from tilejit.passes.sync_placement import Placement
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Space
 

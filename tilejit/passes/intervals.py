@@ -6,12 +6,11 @@ index must know that it did not: ``never_wraps`` proves it from constants, remai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilejit.ir.core import Op, Value
 from tilejit.ir.types import INT32, DType
 from tilejit.ops import control, shape
 from tilejit.ops import elementwise as ew
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

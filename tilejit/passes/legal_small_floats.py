@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import FP8E4B8, FP8E4NV, FP8E5, FP8E5B16, FP32, INT32, UINT8, UINT32, DType
 from tilejit.ops import ABS, ADD, AND, MAX, MIN, MUL, OR, SHL, SHR, SUB, CmpPredicate, Rounding
 from tilejit.passes.legal_values import Maker, element_of, refuse
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

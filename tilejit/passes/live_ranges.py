@@ -16,13 +16,14 @@ trip, only what it first wrote before the loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Block, Function, Op
 from tilejit.ops import IF
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.machine_accesses import StaticAccess, slot_size, touched_buffers
 from tilejit.passes.program_order import LOOPS, ProgramOrder, holders
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
 

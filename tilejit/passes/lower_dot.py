@@ -13,7 +13,6 @@ that nothing has to wait between them, and for the tails.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.opdef import OpDef
@@ -25,6 +24,7 @@ from tilejit.ops.machine.rules import BLOCK_BYTES, FRACTAL_BYTES, FRACTAL_ROWS
 from tilejit.passes.lower_l1 import L1Tile
 from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.plan_cube import DotPlan, round_up
+from tilejit.records import dataclass
 from tilejit.target.spaces import Space
 
 Zero = Value | bool

@@ -9,7 +9,6 @@ the product that nobody stores, or is cut off along K by mmad.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Stride
@@ -24,6 +23,7 @@ from tilejit.passes.machine_builder import Index
 from tilejit.passes.plan_cube import CubePlan, L1Layout
 from tilejit.passes.tile_lanes import pointer_lane
 from tilejit.passes.tile_reach import Reach
+from tilejit.records import dataclass
 from tilejit.target.ascend_limits import V220_LIMITS
 from tilejit.target.spaces import Space
 

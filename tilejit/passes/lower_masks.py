@@ -15,7 +15,6 @@ Before: operands are fp32 or int32 (``legalise``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
@@ -43,6 +42,7 @@ from tilejit.passes.tile_homes import (
 )
 from tilejit.passes.tile_lanes import Bound, bound_count, bound_of, lane
 from tilejit.passes.vector_form import Source, copy_tile, on_tile, whole
+from tilejit.records import dataclass
 
 _MAX_ROWS = 252
 """Rows of one instruction: as many repeats as it takes, with bits in whole blocks."""

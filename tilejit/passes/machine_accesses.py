@@ -8,7 +8,6 @@ no largest value, it is the whole slot or the whole argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import CoreState, Instruction
@@ -16,6 +15,7 @@ from tilejit.ir.types import INT1, DType, PointerType
 from tilejit.ops import LOAD, STORE
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.machine_pointers import Affine, Pointer, affine_bounds, bounds, pointers
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe, Space
 
 _APART = 1 << 50

@@ -9,12 +9,13 @@ not to wrap: they count elements of real memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.types import DType
 from tilejit.ops import ADD, ADDPTR, CAST, CONSTANT, FOR, IDIV, IF, IREM, MAX, MIN, MUL, SELECT, SHL, SUB
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER, REINTERPRET, SLOT, SUB_BLOCK_INDEX
+from tilejit.records import dataclass
 
 Bounds = tuple[int, int]
 _DEEPEST = 64

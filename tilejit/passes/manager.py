@@ -8,11 +8,12 @@ pass before it, at which one can stop or look.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.diagnostics import InternalError, Location
 from tilejit.ir.core import Function
 from tilejit.ir.verifier import verify
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

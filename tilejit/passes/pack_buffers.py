@@ -18,11 +18,12 @@ an instruction in one group take a second cycle each repeat; the vendor's sample
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 from tilejit.ir.core import Op
 from tilejit.passes.live_ranges import LiveRange
+from tilejit.records import dataclass
 
 BANK_CYCLE_BYTES = 512
 _APART_BYTES = 256

@@ -11,7 +11,7 @@ value and writes the new one at the same points may do so in place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
@@ -35,6 +35,7 @@ from tilejit.ir.loop_plan import (
     step_buffers,
 )
 from tilejit.passes.inline_values import op_leaves, root_leaves, root_shape
+from tilejit.records import dataclass
 
 ALIGNMENT_BYTES = 64
 

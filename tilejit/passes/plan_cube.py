@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import Stride
@@ -26,6 +25,7 @@ from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.tile_lanes import Bound
 from tilejit.passes.tile_reach import Reach, bound_key, reach_of
 from tilejit.passes.wrapped_tiles import WrappedTiles
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 

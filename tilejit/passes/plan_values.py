@@ -13,7 +13,6 @@ where a store that may alias one of its loads, or an atomic, comes first.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.loop_plan import Buffer
@@ -23,6 +22,7 @@ from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
+from tilejit.records import dataclass
 
 DEEPEST_INLINE = 64
 """Values computed inline from each other, beyond which one gets a buffer: the emitter follows them by

@@ -13,7 +13,7 @@ whether it still stands for zeros.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
@@ -32,6 +32,7 @@ from tilejit.passes.plan_cube import CubePlan, DotOperand, DotPlan, L1Layout, ro
 from tilejit.passes.promote_memory import Carried, ProgramWalker
 from tilejit.passes.tile_lanes import is_computable
 from tilejit.passes.tile_reach import Reach, reach_of
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Space
 

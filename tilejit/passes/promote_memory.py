@@ -12,7 +12,7 @@ is computed once, before the loop over programs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
@@ -65,6 +65,7 @@ from tilejit.passes.tile_homes import UbTile, is_view
 from tilejit.passes.tile_lanes import load_scalar
 from tilejit.passes.unsupported import instead_of, spell_kind
 from tilejit.passes.vector_form import copy_tile, whole
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
 AXES = 3

@@ -10,7 +10,6 @@ to remove.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import Builder, Function, Op, Value
 from tilejit.ir.types import INT64, DType, PointerType, TileType
@@ -18,6 +17,7 @@ from tilejit.ops import control, shape
 from tilejit.ops import elementwise as ew
 from tilejit.passes.access import scalar_source
 from tilejit.passes.manager import PassContext
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

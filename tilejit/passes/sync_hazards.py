@@ -22,7 +22,6 @@ No hazards are:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import ArgumentSource, Block, Function, Op, Value
 from tilejit.ops import CONSTANT, FOR
@@ -31,6 +30,7 @@ from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.passes.machine_accesses import StaticAccess, accesses_of, slot_size
 from tilejit.passes.machine_pointers import Affine, affine, affine_bounds, bounds
 from tilejit.passes.program_order import LOOPS, ProgramOrder, blocks_around, holders, loops_around
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 

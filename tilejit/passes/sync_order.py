@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tilejit.ir.core import Block, Op
 from tilejit.passes.program_order import ProgramOrder, blocks_around, holders, loops_around
 from tilejit.passes.sync_hazards import SlotKey
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
 

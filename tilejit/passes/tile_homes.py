@@ -12,7 +12,6 @@ apart instead (see ``tile_lanes``), views change only how their operand is read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.types import FP32, INT1, INT16, INT32, DType, TileType, product
@@ -62,6 +61,7 @@ from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.pieces import COLUMN, ROWS
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.records import dataclass
 
 VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
 _UB_SCALAR_OPS = frozenset(

@@ -9,7 +9,6 @@ outside any array.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
@@ -32,6 +31,7 @@ from tilejit.ops.shape import reshape_dims
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.unsupported import spell_kind
+from tilejit.records import dataclass
 
 _FLIPPED = {
     CmpPredicate.LT: CmpPredicate.GT,

@@ -7,13 +7,14 @@ lets all rows through or none. The cube core has no other masks.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.ir.core import Op, Value
 from tilejit.ops import BROADCAST, LOAD, RESHAPE, SPLAT, TRANSPOSE
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_lanes import Bound, bound_count, bound_of, conjuncts, lane, uniform
+from tilejit.records import dataclass
 
 _VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 

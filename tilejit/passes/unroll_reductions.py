@@ -15,7 +15,6 @@ which are combined side by side, and then the results of the segments are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.opdef import OpDef
@@ -43,6 +42,7 @@ from tilejit.ops.pieces import COLUMN, ROWS, STACK
 from tilejit.passes.legal_values import Maker, element_of
 from tilejit.passes.manager import PassContext
 from tilejit.passes.unsupported import refusal
+from tilejit.records import dataclass
 
 _REPEATED = 8
 """Elements of the row that one element is repeated to: a block of 32 bits."""

@@ -8,7 +8,6 @@ one repeat for each row, or along a row, one repeat for each 256 bytes; whicheve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import Value
 from tilejit.ir.opdef import Attribute, OpDef
@@ -18,6 +17,7 @@ from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.machine.vector import VADDS
 from tilejit.passes.machine_builder import Index, MachineBuilder
 from tilejit.passes.tile_homes import TileLayout, UbTile
+from tilejit.records import dataclass
 
 _UNROLLED = 4
 """Instructions of one operation on a tile that are written out; more become a loop."""

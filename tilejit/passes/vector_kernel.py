@@ -9,8 +9,6 @@ larger tiles (``batch_programs``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function
 from tilejit.ir.machine import MachineKernel
@@ -26,6 +24,7 @@ from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_tiles import parts_of, split_tiles
 from tilejit.passes.unroll_reductions import unroll_reductions
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 

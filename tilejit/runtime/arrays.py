@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPES, DType, dtype_from_numpy
+from tilejit.records import dataclass
 from tilejit.runtime.dlpack import CapsuleArray, read_capsule
 
 SUPPORTED_DTYPES = ", ".join(dtype.name for dtype in DTYPES)

@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from tilejit import options
 from tilejit.diagnostics import CompileError, LaunchError
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS
+from tilejit.records import dataclass
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.config import Config, DecoratedKernel, undecorated
 from tilejit.runtime.kernel import LAUNCH_OPTIONS, Kernel, LaunchFunction

@@ -7,7 +7,6 @@ All checks of a call happen here, before anything is compiled or written.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -26,6 +25,7 @@ from tilejit.frontend.signature import (
     specialise_number,
 )
 from tilejit.ir.types import DType
+from tilejit.records import dataclass
 from tilejit.runtime.arrays import ArrayView, as_array_view
 
 Number = bool | int | float

@@ -8,7 +8,6 @@ the same order: arrays as pointers, numbers, then the shapes and strides that th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tilejit.diagnostics import InternalError
 from tilejit.frontend.signature import (
@@ -19,6 +18,7 @@ from tilejit.frontend.signature import (
     Specialisation,
     TupleParam,
 )
+from tilejit.records import dataclass
 from tilejit.runtime.program import Program, ProgramSlot, SlotSource
 from tilejit.target.cpu import CpuTarget
 

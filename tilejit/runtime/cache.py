@@ -14,7 +14,6 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from tilejit.frontend.signature import (
     Specialisation,
 )
 from tilejit.options import CompileOptions
+from tilejit.records import dataclass
 from tilejit.runtime.outside_digest import UndigestableError, digest_outside
 from tilejit.runtime.program import Program, program_from_bytes
 from tilejit.store import Store, StoreError, open_store

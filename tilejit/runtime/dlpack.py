@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
 from tilejit.ir.types import BF16, FP8E4B8, FP8E4NV, FP8E5, FP8E5B16, DType
+from tilejit.records import dataclass
 from tilejit.runtime.tensors import DLTensor
 
 # Type codes and bits by DLDataTypeCode in dlpack.h, version 1.3: kDLBfloat and the kinds of kDLFloat8.

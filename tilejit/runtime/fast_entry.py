@@ -11,13 +11,13 @@ import functools
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tilejit.backend.cpu import engine, threads
 from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
+from tilejit.records import dataclass
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.binding import SpecialisationRules
 from tilejit.runtime.compiled import CompiledKernel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, overload
@@ -15,6 +14,7 @@ from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import ACTIVE, TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
+from tilejit.records import dataclass
 from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target

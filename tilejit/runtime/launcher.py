@@ -10,13 +10,13 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tilejit import options
 from tilejit.backend.cpu import threads
 from tilejit.diagnostics import LaunchError
 from tilejit.options import CompileOptions
+from tilejit.records import dataclass
 from tilejit.runtime.binding import BoundCall
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.program import ProgramSlot, SlotKind, SlotSource

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from tilejit.backend.cpu import engine, threads
 from tilejit.diagnostics import InternalError
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 
 from tilejit.diagnostics import LaunchError
+from tilejit.records import dataclass
 from tilejit.runtime.config import Config
 
 
@@ -21,8 +21,9 @@ class Pruning:
     @staticmethod
     def of(given: Mapping[str, object] | None) -> Pruning:
         """Read ``prune_configs_by``. Raises: LaunchError for an unknown entry."""
+        known = {field.name for field in fields(Pruning)}
         for name in given or ():
-            if name not in inspect.signature(Pruning).parameters:
+            if name not in known:
                 raise LaunchError(
                     f"prune_configs_by has an entry {name!r}", "use early_config_prune, perf_model and top_k"
                 )

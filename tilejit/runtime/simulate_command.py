@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.types import DTYPE_BY_NAME, INT1, DType
+from tilejit.records import dataclass
 from tilejit.runtime.compile import parse_literal, split_signature
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel

@@ -7,7 +7,6 @@ the simulator runs exactly what would be emitted. Arrays are changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tilejit.ascend_compiler import AscendKernel, compile_for_ascend
 from tilejit.backend.ascend.result import SimulationResult
@@ -15,6 +14,7 @@ from tilejit.backend.ascend.simulator import ArgumentValue, simulate
 from tilejit.diagnostics import LaunchError
 from tilejit.frontend.signature import KernelSource
 from tilejit.options import CompileOptions
+from tilejit.records import dataclass
 from tilejit.runtime.arrays import as_numpy
 from tilejit.runtime.ascend_names import DEFAULT_ASCEND, resolve_ascend
 from tilejit.runtime.binding import BoundCall

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from dataclasses import dataclass
+
+from tilejit.records import dataclass
 
 _DLPACK_MAJOR_VERSION = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from tilejit.backend.cpu.threads import get_num_threads
 from tilejit.diagnostics import LaunchError
 from tilejit.options import CompileOptions
+from tilejit.records import dataclass
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.launcher import resolve_target

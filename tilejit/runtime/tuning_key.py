@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
 
 from tilejit.backend.cpu.threads import get_num_threads
+from tilejit.records import dataclass
 from tilejit.runtime.kernel import Kernel
 from tilejit.runtime.source_digest import digest_source, digest_text
 from tilejit.target.cpu import CpuTarget

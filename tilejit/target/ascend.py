@@ -7,8 +7,9 @@ devkit's headers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from tilejit.records import dataclass
 from tilejit.target.ascend_limits import V220_LIMITS, InstructionLimits
 from tilejit.target.ascend_timing import V220_TIMING, AscendTiming
 from tilejit.target.spaces import Core, Pipe, Space

@@ -6,7 +6,7 @@ documentation is silent (all fields of Nd2NzParams have 16 bits on V220).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tilejit.records import dataclass
 
 _U16 = (1 << 16) - 1
 _U32 = (1 << 32) - 1

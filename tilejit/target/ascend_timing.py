@@ -9,9 +9,10 @@ what the fitted ones were fitted on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
 

@@ -10,9 +10,10 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from tilejit.records import dataclass
 from tilejit.store import Store, StoreError, open_store
 from tilejit.target.amx import AMX_FEATURES, may_use_tiles
 from tilejit.target.libraries import llvm_identity

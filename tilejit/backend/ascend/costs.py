@@ -11,7 +11,6 @@ CANN's documentation for the cube; ``tilejit.target.ascend_timing`` for rates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from tilejit.backend.ascend.bank_conflicts import conflict_cycles
 from tilejit.diagnostics import InternalError
@@ -19,6 +18,7 @@ from tilejit.ir.machine import Instruction
 from tilejit.ir.types import FP32
 from tilejit.ops.machine.cube import mmad_extents
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.backend.ascend.pipes import SimulatedCore
 from tilejit.backend.ascend.races import Clock, join
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
 

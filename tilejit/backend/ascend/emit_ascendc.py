@@ -11,7 +11,6 @@ Source: CANN documentation of static tensor programming and of kernel entries (V
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from tilejit.backend.ascend.emit_context import Emission, cpp_type, is_taken, variable_type
@@ -21,6 +20,7 @@ from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Argument, ArgumentSource, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import BF16, FP16, FP32, INT1, UINT8, DType, PointerType
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core, Space
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from tilejit.ir.types import (
     PointerType,
 )
 from tilejit.ops.shape import constant_array
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core, Space
 
 CPP_TYPES: Mapping[DType, str] = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tilejit.ir.machine import Access
+from tilejit.records import dataclass
 
 Dims = tuple[tuple[int, int], ...]
 

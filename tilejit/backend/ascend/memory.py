@@ -9,12 +9,13 @@ the first image of their GM, the second is a copy made before the first store, s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import Access
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from tilejit.diagnostics import Location
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import DType, PointerType
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Space
 

@@ -12,7 +12,6 @@ it belongs to nobody. GM is left out: both kinds of core name the same workspace
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from tilejit.ir.machine import Access
 from tilejit.ir.types import DType
 from tilejit.ops import LOAD, STORE
 from tilejit.ops.machine.buffer import BUFFER
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 

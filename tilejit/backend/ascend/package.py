@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from tilejit.backend.ascend.bisheng import BUILD_FLAGS, LINK_FLAGS
@@ -18,6 +17,7 @@ from tilejit.backend.ascend.emit_context import cpp_type
 from tilejit.diagnostics import LaunchError
 from tilejit.ir.core import ArgumentSource
 from tilejit.ir.types import DType
+from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
 _MARK = "PACKAGE"

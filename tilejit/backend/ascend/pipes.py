@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from tilejit.backend.ascend.costs import Cost, CostRule, cost_rule
@@ -15,6 +15,7 @@ from tilejit.backend.ascend.unit_flags import Tile, UnitFlags, unit_flag
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Access, CoreState, Instruction, MachineFacts
+from tilejit.records import dataclass
 from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Core, Pipe, Space
 

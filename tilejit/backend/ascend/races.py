@@ -13,10 +13,10 @@ first is not ordered after the second.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from tilejit.backend.ascend.grids import Grid, overlap
 from tilejit.ir.core import Op
+from tilejit.records import dataclass
 
 Clock = dict[int, int]
 """For each component the last instruction known to be finished; components not there: none."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from tilejit.diagnostics import Location, render
 from tilejit.ir.core import Op
 from tilejit.ir.printer import print_op
+from tilejit.records import dataclass
 
 _MAX_FINDINGS = 50
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tilejit.backend.ascend.memory_map import memory_svg, memory_text
 from tilejit.backend.ascend.report import Finding, spell_op
@@ -12,6 +11,7 @@ from tilejit.backend.ascend.trace import chrome_trace
 from tilejit.diagnostics import KernelError, LaunchError
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction, MachineKernel
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import Path
 from tilejit.target.spaces import Pipe

@@ -11,7 +11,6 @@ Integer, pointer and comparison ops have a row in a table of expressions. The re
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from tilejit.ops import CmpPredicate
 from tilejit.ops.machine.buffer import UNPLACED
 from tilejit.ops.shape import constant_array
 from tilejit.ops.type_rules import storage_dtype
+from tilejit.records import dataclass
 from tilejit.target.spaces import Space
 
 Scalar = int | float

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_timing import ASSUMPTIONS
 

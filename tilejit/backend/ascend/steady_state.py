@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.pipes import Share, SimulatedCore, Site, SiteKind
@@ -25,6 +25,7 @@ from tilejit.backend.ascend.traffic import Traffic
 from tilejit.ir.core import Block, Op
 from tilejit.ir.machine import CoreState, Instruction
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT, SET_FLAG, WAIT_FLAG
+from tilejit.records import dataclass
 from tilejit.target.spaces import Space
 
 # Iterations that are compared with as many before, by what one of them issues at least.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import TypeVar
 
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
 _Subject = TypeVar("_Subject")

@@ -10,11 +10,12 @@ Source: CANN documentation of Mmad and Fixpipe, parameter unitFlag.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tilejit.backend.ascend.races import Clock
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Access
+from tilejit.records import dataclass
 from tilejit.target.spaces import Space
 
 LAST = 3

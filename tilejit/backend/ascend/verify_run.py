@@ -13,7 +13,7 @@ run as often as they say, and what they do wrong shows early.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from tilejit.backend.ascend.crossing import CrossFlags
@@ -40,6 +40,7 @@ from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.machine import Access, Instruction, MachineKernel
 from tilejit.ir.types import DType, PointerType
 from tilejit.ops.machine.buffer import BUFFER
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Pipe, Space
 

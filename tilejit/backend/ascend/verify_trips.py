@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
@@ -18,6 +17,7 @@ from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
 from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SELECT, SUB, WHILE, YIELD
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
+from tilejit.records import dataclass
 
 _OUTER_TRIPS = 2
 _LONG_TRIPS = 32

@@ -7,8 +7,6 @@ NaN payloads aside. Rounding toward zero keeps finite values finite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 
 from tilejit.backend.cpu.round_bf16 import can_round_by_instruction, round_by_instruction
@@ -44,6 +42,7 @@ from tilejit.ir.types import (
     Element,
     PointerType,
 )
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

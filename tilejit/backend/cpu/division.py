@@ -26,11 +26,11 @@ Vectors with any other element, and all vectors for any other divisor, are divid
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.values import F32, I1, I32, LaneBuilder, lanes_of, number, scalar_of
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _BIAS, _FRACTION_BITS, _MAGNITUDE = 127, 23, 0x7FFFFFFF

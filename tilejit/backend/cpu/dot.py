@@ -8,7 +8,7 @@ not depend on the sizes. The panel of B is innermost in cache: it is packed once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llvmlite import ir
 
@@ -23,6 +23,7 @@ from tilejit.backend.cpu.pack_words import emit_pack_words
 from tilejit.backend.cpu.values import I1, I8, I64, POINTER
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import Kind
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _SCRATCH_ALIGNMENT = 64  # bytes: a cache line

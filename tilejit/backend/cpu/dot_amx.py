@@ -12,7 +12,6 @@ kernel calls may use tiles of its own, and free them: the shapes are set again a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -21,6 +20,7 @@ from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import advance, scale
 from tilejit.backend.cpu.values import I1, I8, I64, POINTER, intrinsic
 from tilejit.ir.types import DType
+from tilejit.records import dataclass
 
 _REGISTERS = 8
 _SHAPES_NAME = "tilejit.tiles"

@@ -8,7 +8,6 @@ of a row of A and a column of B, summed across lanes at the end, many at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -18,6 +17,7 @@ from tilejit.backend.cpu.operand import Operand, advance, lanes_type, load_vecto
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
 from tilejit.backend.cpu.values import I1, I64, POINTER, number, splat
 from tilejit.ir.types import DType
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]

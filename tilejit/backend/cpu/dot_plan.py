@@ -5,7 +5,7 @@ The decisions are made here, without LLVM, so that they can be printed and teste
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, unit_for
@@ -13,6 +13,7 @@ from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import LoopPlan
 from tilejit.ir.types import BF16, FP32, DType
 from tilejit.ops import elementwise, reduce
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 

@@ -8,7 +8,6 @@ the largest element of a row, which ``input_precision`` must allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -34,6 +33,7 @@ from tilejit.backend.cpu.split_rows import (
 from tilejit.backend.cpu.values import I8
 from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops import InputPrecision
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 MOST_ROWS = 64

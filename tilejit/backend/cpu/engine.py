@@ -15,12 +15,12 @@ import os
 import re
 import sys
 import threading
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from tilejit.backend.cpu.object_loader import LoadedObject, load_object
 from tilejit.diagnostics import InternalError
+from tilejit.records import dataclass
 from tilejit.store import StoreError, open_store
 from tilejit.target.cpu import CpuTarget, runs_here
 from tilejit.target.libraries import llvm_identity

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.loops import index, internal_function
 from tilejit.backend.cpu.operand import FetchRows
 from tilejit.backend.cpu.values import I8, I32, POINTER, intrinsic
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ are allocated for the inner loop alone, and code does not grow with the number o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.values import I64, intrinsic
+from tilejit.records import dataclass
 
 LoopBody = Callable[[ir.Value, Sequence[ir.Value]], Sequence[ir.Value]]
 

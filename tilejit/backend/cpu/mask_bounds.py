@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -14,6 +13,7 @@ from tilejit.ir.core import Value
 from tilejit.ir.loop_plan import MaskBound
 from tilejit.ir.types import DType
 from tilejit.ops.elementwise import CmpPredicate
+from tilejit.records import dataclass
 
 
 @dataclass(frozen=True)

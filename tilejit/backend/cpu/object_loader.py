@@ -15,10 +15,11 @@ import ctypes
 import mmap
 import struct
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 
 from tilejit.diagnostics import InternalError
+from tilejit.records import dataclass
 
 _PAGE_BYTES = mmap.PAGESIZE
 _SLOT_BYTES = 8

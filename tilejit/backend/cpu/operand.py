@@ -6,7 +6,6 @@ where each element is used few times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from llvmlite import ir
@@ -15,6 +14,7 @@ from tilejit.backend.cpu.casts import convert
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.values import I1, I8, I32, I64, intrinsic, llvm_storage, number, vector_of
 from tilejit.ir.types import DType
+from tilejit.records import dataclass
 
 Stride: TypeAlias = int | ir.Value  # in elements; a value is an i64
 

@@ -18,7 +18,8 @@ waking workers does, the rest goes to the pool.
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+
+from tilejit.records import dataclass
 
 _TEMPLATE = string.Template("""
 %job = type { ptr, ptr, i64, i32, i32, i32, i64, i64 } ; code, args, total, grid, scratch bytes, divisor

@@ -7,7 +7,7 @@ neighbouring indices (lanes), the others for one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from llvmlite import ir
@@ -15,6 +15,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.values import I1, EmitContext
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Ahead, LoopPlan
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 DUMMY_BYTES = 64

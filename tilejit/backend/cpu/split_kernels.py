@@ -9,7 +9,6 @@ comes in an order of its own, which the sums are put back from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -31,6 +30,7 @@ from tilejit.backend.cpu.values import (
     vector_of,
 )  # fmt: skip
 from tilejit.ir.types import FP32
+from tilejit.records import dataclass
 
 COLUMNS = 16
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)

@@ -11,7 +11,6 @@ element, and what that adds to the sums, 128 times the sum of the row, is taken 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -22,6 +21,7 @@ from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, load_vector, static
 from tilejit.backend.cpu.values import F32, I8, I16, I32, I64, POINTER, intrinsic, number, splat, vector_of
 from tilejit.ir.types import BF16, FP32, INT8, DType
+from tilejit.records import dataclass
 
 LANES = 16
 VECTOR_BYTES = 64

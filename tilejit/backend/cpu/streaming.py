@@ -8,7 +8,6 @@ begin aligned. Such stores are not ordered with others: a program that makes som
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -18,6 +17,7 @@ from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import LoopPlan, Nest, Step, StoreRoot, Streaming, nested_steps
 from tilejit.ir.types import product
 from tilejit.ops import control
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _FEWEST_BYTES = 16

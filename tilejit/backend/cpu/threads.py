@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilejit import options
 from tilejit.backend.cpu import engine, pool_ir
 from tilejit.diagnostics import InternalError, LaunchError
+from tilejit.records import dataclass
 from tilejit.target.cpu import host
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import ir
 
 from tilejit.ir.types import BF16, FP16, FP32, FP64, DType, Element, PointerType
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))

@@ -13,7 +13,6 @@ Source: CANN documentation of the AscendC basic vector API (V220): repeat times 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from tilejit.ops.machine.rules import (
     strided,
 )
 from tilejit.ops.type_rules import require
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.ascend_limits import V220_LIMITS
 from tilejit.target.spaces import Space

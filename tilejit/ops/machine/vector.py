@@ -12,7 +12,6 @@ Source: CANN documentation of the AscendC basic vector API (V220), and its table
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from tilejit.ops.machine.lanes import (
 from tilejit.ops.machine.rules import AIV_ONLY, machine_op, on, pointer_type, require_integers
 from tilejit.ops.numerics import shift_left, shift_right
 from tilejit.ops.type_rules import require, require_scalar
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 

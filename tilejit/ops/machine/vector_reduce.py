@@ -9,7 +9,6 @@ of the destination counts results, not blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -30,6 +29,7 @@ from tilejit.ops.machine.rules import (
     on,
     strided,
 )
+from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
