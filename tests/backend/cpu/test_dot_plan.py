@@ -93,13 +93,13 @@ def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> 
         (
             "128x256x512",
             BF16,
-            "bf16 tiles tiles: rows 4x32, columns 8x32 by 16, sets 1, k by 256, packs ab",
+            "bf16 tiles tiles: rows 8x16, columns 8x32 by 16, sets 1, k by 256, packs ab",
         ),
-        ("16x64x64", INT8, "int8 tiles tiles: rows 1x16, columns 1x64 by 16, sets 1, k by 64, packs b"),
+        ("16x64x64", INT8, "int8 tiles tiles: rows 1x16, columns 2x32 by 16, sets 1, k by 64, packs b"),
         (
             "48x48x64",
             BF16,
-            "bf16 tiles tiles: rows 1x32+1x16, columns 1x16+1x32 by 16, sets 1, k by 64, packs b",
+            "bf16 tiles tiles: rows 3x16, columns 1x16+1x32 by 16, sets 1, k by 64, packs b",
         ),
         ("20x64x64", BF16, "bf16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs b"),
         ("20x64x64", INT8, "int16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs ab"),
@@ -131,9 +131,9 @@ def test_panels_of_tiles_are_packed_together_where_rows_are_apart() -> None:
             BF16,
             "tiles turned: rows 4x32, columns 1x16 by 16, sets 1, k by 512, packs b",
         ),
-        ("32x256x2048", INT8, "tiles turned: rows 8x32, columns 1x32 by 16, sets 1, k by 704, packs b"),
-        ("16x128x128", BF16, "tiles: rows 1x16, columns 2x64 by 16, sets 1, k by 128, packs b"),
-        ("64x64x128", BF16, "tiles: rows 2x32, columns 2x32 by 16, sets 1, k by 128, packs b"),
+        ("32x256x2048", INT8, "tiles turned: rows 16x16, columns 1x32 by 16, sets 1, k by 704, packs b"),
+        ("16x128x128", BF16, "tiles: rows 1x16, columns 4x32 by 16, sets 1, k by 128, packs b"),
+        ("64x64x128", BF16, "tiles: rows 4x16, columns 2x32 by 16, sets 1, k by 128, packs b"),
     ],
 )
 def test_a_matrix_that_is_used_little_is_read_in_place(shape: str, dtype: DType, expected: str) -> None:

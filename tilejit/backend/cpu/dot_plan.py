@@ -242,19 +242,14 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, target: CpuTarget) 
 
 
 def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
-    """Blocks of two by two tiles of sums, of one by four where there are few rows; B's panel in half of
-    L1.
-    """
-    rows, rest = divmod(shape.m, 2 * TILE_ROWS)
-    row_blocks = tuple(
-        blocks
-        for blocks in (Blocks(2 * TILE_ROWS, rows), Blocks(TILE_ROWS, rest // TILE_ROWS))
-        if blocks.count
-    )
-    widest = TILE_ROWS * (2 if rows else 4)
-    column_blocks = _split_columns(shape.n, min(widest, shape.n), TILE_ROWS)
+    """Blocks of two tiles of sums, beside each other where C is wide enough; B's panel in half of L1."""
+    widest = min(2 * TILE_ROWS, shape.n)
+    height = TILE_ROWS if shape.n > TILE_ROWS else 2 * TILE_ROWS
+    rows, rest = divmod(shape.m, height)
+    row_blocks = tuple(block for block in (Blocks(height, rows), Blocks(rest, 1)) if block.size * block.count)
+    column_blocks = _split_columns(shape.n, widest, TILE_ROWS)
     step = TILE_ROW_BYTES // unit.element(a.dtype).itemsize
-    limit = max(1, target.l1_bytes // 2 // (min(widest, shape.n) * TILE_ROW_BYTES))
+    limit = max(1, target.l1_bytes // 2 // (widest * TILE_ROW_BYTES))
     steps = shape.k // step
     depth_block = -(-steps // -(-steps // limit)) * step
     pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
