@@ -42,6 +42,29 @@ def test_the_second_walk_over_a_row_fetches_the_next_one() -> None:
     ]
 
 
+def test_the_only_walk_over_a_row_fetches_the_next_one() -> None:
+    text = """
+    func @twice(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}) {
+      %id = program_id() {axis=0} : int32
+      %size = constant() {value=2048, dtype=int32} : int32
+      %row = mul(%id, %size) : int32
+      %lane = arange() {start=0, end=2048} : tile<2048xint32>
+      %rows = splat(%row) {shape=[2048]} : tile<2048xint32>
+      %at = add(%rows, %lane) : tile<2048xint32>
+      %base = splat(%x) {shape=[2048]} : tile<2048xptr<fp32>>
+      %from = addptr(%base, %at) : tile<2048xptr<fp32>>
+      %value = load(%from) : tile<2048xfp32>
+      %double = add(%value, %value) : tile<2048xfp32>
+      %target = splat(%out) {shape=[2048]} : tile<2048xptr<fp32>>
+      %to = addptr(%target, %at) : tile<2048xptr<fp32>>
+      store(%to, %double)
+      return()
+    }
+    """
+    (line,) = [line for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+    assert line.endswith(" streaming fetching %value of the next program {")
+
+
 def test_of_three_walks_the_last_one_fetches() -> None:
     """It is the one that stores."""
     text = """

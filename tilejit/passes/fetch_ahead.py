@@ -1,9 +1,10 @@
-"""Have nests that read rows again fetch those of the next program, or of the next trip of a loop.
+"""Have nests that read rows fetch those of the next program, or of the next trip of a loop.
 
-Holds before: shaped nests. Holds after: where several nests walk the rows of a load - those after the first
-find them in the cache -, the last one names the load, whose rows at the next program's place, or in a loop at
-the next trip's, are to be fetched. One thread runs programs in increasing order, several in a row. Without
-this, memory waits while a program computes on what it has read, and the program after it waits for memory.
+Holds before: shaped nests. Holds after: of the nests that walk the rows of a load the last one - those after
+the first find them in the cache - names the load, whose rows at the next program's place, or in a loop at the
+next trip's, are to be fetched. One thread runs programs in increasing order, several in a row. Without this,
+memory waits while a program computes on what it has read, and the program after it waits for memory. Even of
+one nest the instructions in flight reach only a few lines ahead.
 
 The last nest is the one that stores: memory takes reads and writes together in less time than one after the
 other. Loops are those of nests and scalars only; dots fetch their own operands.
@@ -78,14 +79,14 @@ def _plain_loops(steps: list[Step]) -> Iterator[ForStep]:
 
 
 def _plan(plan: LoopPlan, steps: list[Step], ahead: Callable[[Op], Ahead | None]) -> None:
-    """Give the rows of each load that several nests walk to the last of them."""
+    """Give the rows of each load to the last nest that walks them."""
     walks: dict[Op, list[Nest]] = {}
     for step in steps:
         if isinstance(step, Nest):
             for load in dict.fromkeys(_rows(plan, step)):
                 walks.setdefault(load, []).append(step)
     for load, nests in walks.items():
-        whose = ahead(load) if len(nests) > 1 else None
+        whose = ahead(load)
         if whose is not None:
             nests[-1].fetches.append(Fetch(load, whose))
 
