@@ -50,7 +50,7 @@ def test_accumulator_is_updated_in_place() -> None:
 
 
 def test_dot_accumulates_in_place() -> None:
-    """The accumulator needs no copy; a transposed operand is read as it lies."""
+    """The accumulator needs no copy, a transposed operand is read as it lies, which also offsets decide."""
     check_plan(
         """
         func @matmul(%a: ptr<fp32> {alias_class=0}, %b: ptr<fp32> {alias_class=1}, %c: ptr<fp32> {alias_class=2}, %k: int32) {
@@ -97,11 +97,15 @@ def test_dot_accumulates_in_place() -> None:
           for %i carries (b0) {
             scalar %a_block = addptr(%a, %i)
             scalar %b_block = addptr(%b, %i)
-            nest 64x64 order d0,d1 vector d1x16 if %place does not wrap {
-              b1 = %a_tile
-              b2 = %b_tile
+            where %a_tile, %b_tile whole {
+              dot b0 += memory(%a_tile) * memory(%b_tile)^T fetching %a_tile of the next trip
+            } else {
+              nest 64x64 order d0,d1 vector d1x16 if %place does not wrap {
+                b1 = %a_tile
+                b2 = %b_tile
+              }
+              dot b0 += b1 * b2^T
             }
-            dot b0 += b1 * b2^T
           }
           nest 64x64 order d0,d1 vector d1x16 if %place does not wrap streaming aligned rows {
             store(%to, %sum)

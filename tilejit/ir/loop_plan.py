@@ -10,7 +10,7 @@ compare.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 
 from tilejit.ir.core import Function, Op, Value
@@ -218,12 +218,15 @@ class ScalarStep:
 class DotOperand:
     """One operand of a dot: a buffer, or memory that ``load`` would read and the dot reads itself.
 
-    ``transposed``: what is in memory is the operand with its last two dims swapped.
+    ``transposed``: what is in memory is the operand with its last two dims swapped. ``filled_by``: the load
+    that has filled the buffer, where another dot reads its memory; strides which are known of neither when
+    compiling let the two share their code.
     """
 
     buffer: Buffer | None
     transposed: bool
     load: Op | None = None
+    filled_by: Op | None = None
 
 
 @dataclass(frozen=True)
@@ -308,8 +311,59 @@ class IfStep:
     else_steps: list[Step] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class OffsetRange:
+    """Integers that have to be, at all indices of a tile, what ``strides`` make of the first of them.
+
+    So they are where that stays in the range of their type, or between 0 and ``divisor`` where there is one.
+    """
+
+    value: Value
+    strides: tuple[Stride, ...]
+    divisor: Value | None = None
+
+
+@dataclass(frozen=True)
+class WholeTile:
+    """What has to hold for a tile to be all there, on a regular grid in memory.
+
+    The mask leaves nothing out where ``bounds`` hold, comparisons, at all indices of the one dimension they
+    follow, whose size stands beside them; and ``conditions``, which are the same everywhere. ``offsets`` must
+    not wrap round. ``strides`` are those of the address then.
+    """
+
+    strides: tuple[Stride, ...]
+    bounds: tuple[tuple[MaskBound, int], ...] = ()
+    conditions: tuple[Value, ...] = ()
+    offsets: tuple[OffsetRange, ...] = ()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing has to be asked for when the kernel runs."""
+        return not (self.bounds or self.conditions or self.offsets)
+
+
+@dataclass(eq=False)
+class MaskedStep:
+    """One of two ways: for loaded tiles that are all whole, or for others."""
+
+    tiles: dict[Op, WholeTile]
+    whole_steps: list[Step] = field(default_factory=list)
+    cut_steps: list[Step] = field(default_factory=list)
+
+
 Step = (
-    Nest | ScalarStep | DotStep | ScanStep | AtomicStep | PrintStep | CopyStep | ForStep | WhileStep | IfStep
+    Nest
+    | ScalarStep
+    | DotStep
+    | ScanStep
+    | AtomicStep
+    | PrintStep
+    | CopyStep
+    | ForStep
+    | WhileStep
+    | IfStep
+    | MaskedStep
 )
 
 
@@ -322,6 +376,7 @@ class LoopPlan:
     buffers: dict[Value, Buffer]  # where tile values live; values that are absent are inline
     accesses: dict[Op, Access]
     scratch_bytes: int = 0
+    in_place: dict[Op, tuple[Stride, ...]] = field(default_factory=dict)  # how dots walk memory they read
 
 
 def nested_steps(step: Step) -> tuple[list[Step], ...]:
@@ -333,8 +388,19 @@ def nested_steps(step: Step) -> tuple[list[Step], ...]:
             return (step.condition, step.body)
         case IfStep():
             return (step.then_steps, step.else_steps)
+        case MaskedStep():
+            return (step.whole_steps, step.cut_steps)
         case _:
             return ()
+
+
+def dots_of(steps: Iterable[Step]) -> Iterator[DotStep]:
+    """The dots among ``steps``; of two ways those for whole tiles."""
+    for step in steps:
+        if isinstance(step, DotStep):
+            yield step
+        elif isinstance(step, MaskedStep):
+            yield from dots_of(step.whole_steps)
 
 
 def print_plan(plan: LoopPlan, names: dict[Value, str]) -> str:
@@ -445,6 +511,17 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
                 *lines,
                 f"{indent}}} do {{",
                 *_print_steps(step.body, names, indent + "  "),
+                f"{indent}}}",
+            ]
+        case MaskedStep():
+            lines = [
+                f"{indent}where {', '.join(name(load.result) for load in step.tiles)} whole {{",
+                *_print_steps(step.whole_steps, names, indent + "  "),
+            ]
+            return [
+                *lines,
+                f"{indent}}} else {{",
+                *_print_steps(step.cut_steps, names, indent + "  "),
                 f"{indent}}}",
             ]
         case IfStep(op=op):

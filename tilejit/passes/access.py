@@ -27,7 +27,8 @@ _FEWEST_OFFSETS = 1 << 32
 """Offsets of 32 bits, the narrowest that strides are known of, come round after so many."""
 _DEEPEST = 100
 """Values that a stride is derived through, one from the other: beyond that Python's stack might not do."""
-_VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
+VIEW_OPS = (shape.SPLAT.name, shape.BROADCAST.name, shape.RESHAPE.name, shape.TRANSPOSE.name)
+"""Ops whose results show elements of their operand elsewhere."""
 
 
 def scalar_source(value: Value) -> Value | None:
@@ -36,7 +37,7 @@ def scalar_source(value: Value) -> Value | None:
         if value.type.is_scalar:
             return value
         op = value.defining_op
-        if op is None or op.name not in _VIEW_OPS:
+        if op is None or op.name not in VIEW_OPS:
             return None
         value = op.operands[0]
 
@@ -55,7 +56,7 @@ def _is_fixed(value: Value) -> bool:
         if op is None:
             return False
         source = op.name in (shape.CONSTANT.name, shape.ARANGE.name)
-        if not (source or op.definition.is_elementwise or op.name in _VIEW_OPS):
+        if not (source or op.definition.is_elementwise or op.name in VIEW_OPS):
             return False
         pending += [v for v in op.operands if v not in seen]
         seen.update(op.operands)
@@ -132,7 +133,7 @@ class AccessAnalysis:
             return never_wraps(value)
         if op is None or op.regions:
             return False  # carried by a loop, or chosen by a branch: where it comes from is not followed
-        if not (op.definition.is_elementwise or op.name in _VIEW_OPS):
+        if not (op.definition.is_elementwise or op.name in VIEW_OPS):
             return True  # it has no strides
         return all(self.is_exact(operand) for operand in op.operands)
 
@@ -143,7 +144,7 @@ class AccessAnalysis:
     def _is_bound(self, part: Value, dim: int) -> bool:
         mapped: int | None = dim
         op = part.defining_op
-        while op is not None and op.name in _VIEW_OPS and mapped is not None:
+        while op is not None and op.name in VIEW_OPS and mapped is not None:
             mapped = _mapped_dim(op, mapped)
             part = op.operands[0]
             op = part.defining_op
@@ -157,7 +158,7 @@ class AccessAnalysis:
         op = value.defining_op
         if op is None:
             return self._block_argument_stride(value, dim)
-        if op.name in _VIEW_OPS:
+        if op.name in VIEW_OPS:
             mapped = _mapped_dim(op, dim)
             if mapped is None:
                 return ZERO if _is_uniform_view(op, dim) else None
@@ -345,7 +346,7 @@ def _origin(pointer: Value) -> Value:
     """The value that ``pointer`` is derived from by address arithmetic and views alone."""
     while True:
         op = pointer.defining_op
-        if op is None or op.name not in (*_VIEW_OPS, elementwise.ADDPTR.name, elementwise.BITCAST.name):
+        if op is None or op.name not in (*VIEW_OPS, elementwise.ADDPTR.name, elementwise.BITCAST.name):
             return pointer
         if not op.operands[0].type.element.is_ptr():  # made from a number
             return pointer

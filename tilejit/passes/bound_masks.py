@@ -17,7 +17,7 @@ from tilejit.ops.elementwise import CmpPredicate
 from tilejit.passes.access import ZERO, AccessAnalysis
 from tilejit.passes.inline_values import DimMap, Leaf, operand_dims
 
-_PASSED_THROUGH = frozenset(
+PASSED_THROUGH = frozenset(
     definition.name for definition in (ew.AND, shape.BROADCAST, shape.RESHAPE, shape.TRANSPOSE)
 )
 _FALLS = {CmpPredicate.LT: True, CmpPredicate.LE: True, CmpPredicate.GT: False, CmpPredicate.GE: False}
@@ -42,17 +42,21 @@ def find_bounds(
             continue
         seen.add((value, dims))
         if op.name == ew.CMP.name:
-            bound = _bound(op, dims, nest.vector_dim, axis, analysis)
+            bound = bound_along(op, dims, nest.vector_dim, axis, analysis)
             if bound is not None:
                 found.setdefault(value, bound)
-        elif op.name in _PASSED_THROUGH:
+        elif op.name in PASSED_THROUGH:
             pending += [(operand, operand_dims(op, operand, dims)) for operand in op.operands]
     return list(found.values())
 
 
-def _bound(
+def bound_along(
     op: Op, dims: DimMap, vector_dim: int, axis: int | None, analysis: AccessAnalysis
 ) -> MaskBound | None:
+    """The bound along ``vector_dim`` that a comparison is, None where it is none.
+
+    ``dims``: for each dim of the comparison that of the nest; ``axis``: the one that is reduced.
+    """
     element, predicate = op.operands[0].type.element, op.attributes["predicate"]
     if vector_dim not in dims or not isinstance(element, DType) or not element.is_int():
         return None
@@ -64,7 +68,9 @@ def _bound(
         None if all(analysis.stride(operand, own) == ZERO for operand in op.operands) else dim
         for own, dim in enumerate(dims)
     )
-    if vector_dim not in used or used.count(vector_dim) > 1 or (axis != vector_dim and axis in used):
+    if vector_dim not in used or used.count(vector_dim) > 1:
+        return None
+    if axis is not None and axis != vector_dim and axis in used:
         return None
     along = [analysis.stride(operand, used.index(vector_dim)) for operand in op.operands]
     steps = [None if stride is None else stride.constant for stride in along]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilejit.ir.core import Block, Op, Value
-from tilejit.ir.loop_plan import DotStep, ForStep, LoopPlan, Prefetch, Step, nested_steps
+from tilejit.ir.loop_plan import DotStep, ForStep, LoopPlan, Prefetch, Step, dots_of, nested_steps
 from tilejit.ir.opdef import Effects
 from tilejit.ops import memory, shape
 from tilejit.passes.access import AccessAnalysis, may_alias, orders_memory
@@ -45,7 +45,7 @@ def _visit(plan: LoopPlan, analysis: AccessAnalysis, steps: list[Step]) -> None:
 
 
 def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
-    streaming = [step for step in loop.body if isinstance(step, DotStep) and any(_loads(step))]
+    streaming = [step for step in dots_of(loop.body) if any(_loads(step))]
     next_trip = NextTrip(plan, analysis, loop.op) if streaming else None
     for number, step in enumerate(streaming):
         is_last = number + 1 == len(streaming)
@@ -74,8 +74,7 @@ def _size_bytes(load: Op) -> int:
 
 def _has_rows(plan: LoopPlan, load: Op) -> bool:
     """Whether the elements of a row lie side by side, so that its lines can be fetched."""
-    column = plan.accesses[load].strides[-1]
-    return column is not None and column.constant == 1
+    return plan.in_place[load][-1].constant == 1
 
 
 def _is_computed_before(load: Op, dot: Op) -> bool:

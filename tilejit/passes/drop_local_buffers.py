@@ -14,6 +14,7 @@ from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
     AtomicStep,
     DotStep,
+    MaskedStep,
     Materialise,
     Nest,
     PrintStep,
@@ -88,6 +89,8 @@ def _leaves(step: Step, but: Materialise, values: ValuePlan) -> Iterator[Leaf]:
             ops = [step.op]
         case DotStep():
             ops = [side.load for side in (step.a, step.b) if side.load is not None]
+        case MaskedStep():
+            ops = [*step.tiles]
         case _:
             pass
     for op in ops:

@@ -22,6 +22,7 @@ from tilejit.ir.loop_plan import (
     ForStep,
     IfStep,
     LoopPlan,
+    MaskedStep,
     Materialise,
     Nest,
     PrintStep,
@@ -244,7 +245,7 @@ def _record(
         for nested in nested_steps(step):
             before = timeline.count
             _record(nested, plan, timeline, copies)
-            if isinstance(step, IfStep):
+            if isinstance(step, IfStep | MaskedStep):
                 timeline.arms.append((before, timeline.count))
         if isinstance(step, ForStep | WhileStep):
             timeline.loops.append((position, timeline.count))
@@ -277,6 +278,9 @@ def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline)
             if not step.starts_at_zero:
                 timeline.of(step.accumulator).reads.append((position, True))
             timeline.of(step.accumulator).writes.append(position)
+        case MaskedStep():
+            for load in step.tiles:
+                _read(timeline.reads.of_op(load), position, plan, timeline)
         case CopyStep():
             timeline.of(step.source).reads.append((position, False))
             timeline.of(step.target).writes.append(position)

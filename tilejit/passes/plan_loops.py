@@ -7,6 +7,7 @@ reads is a scalar computed before, an inline value, or a buffer filled before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -19,7 +20,9 @@ from tilejit.ir.loop_plan import (
     ForStep,
     IfStep,
     LoopPlan,
+    MaskedStep,
     Materialise,
+    Nest,
     PrintStep,
     ReduceRoot,
     ScalarStep,
@@ -57,6 +60,7 @@ def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = D
         drop_local_buffers(steps, values)
     accesses = {op: values.analysis.access(op) for op in function.walk() if op.name in _ACCESSES}
     plan = LoopPlan(function, steps, values.buffers, accesses)
+    plan.in_place = {load: tile.strides for load, tile in values.in_place.items()}
     place_buffers(plan)
     if chosen.enables("double_buffering"):
         double_buffer(plan, values.analysis)
@@ -69,8 +73,8 @@ def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = D
 
 class _StepPlanner:
     def __init__(self, values: ValuePlan) -> None:
+        self.values = values
         self.buffers = values.buffers
-        self.streamed = values.streamed
 
     def block(self, block: Block) -> list[Step]:
         """The steps of a block, its terminator excepted."""
@@ -93,7 +97,7 @@ class _StepPlanner:
         return [
             make_nest(Materialise(result, self.buffers[result]))
             for result in op.results
-            if result in self.buffers
+            if result in self.buffers and op not in self.values.in_place
         ]
 
     def move(self, value: Value, buffer: Buffer) -> Step:
@@ -129,13 +133,23 @@ class _StepPlanner:
         starts_at_zero = addend is None or constant_everywhere(addend) == 0
         if addend is not None and not starts_at_zero:
             steps.append(self.move(addend, accumulator))
-        sides = []
+        whole, cut = [], []  # operands as they are in memory; and where tiles are not whole
+        fills: dict[Op, Nest] = {}
         for name in ("a", "b"):
             source, transposed = dot_source(op.operand(name))
-            load = self.streamed.get(source)
-            sides.append(DotOperand(None if load else self.buffers[source], transposed, load))
-        steps.append(DotStep(op, sides[0], sides[1], accumulator, starts_at_zero))
-        return steps
+            load = self.values.streamed.get(source)
+            whole.append(DotOperand(None if load else self.buffers[source], transposed, load))
+            if load is not None and not self.values.in_place[load].is_certain:
+                buffer = self.buffers[load.result]
+                fills[load] = make_nest(Materialise(load.result, buffer))
+                cut.append(DotOperand(buffer, transposed, filled_by=load))
+            else:
+                cut.append(replace(whole[-1]))
+        dots = [DotStep(op, a, b, accumulator, starts_at_zero) for a, b in (whole, cut)]
+        if not fills:
+            return [*steps, dots[0]]
+        tiles = {load: self.values.in_place[load] for load in fills}
+        return [*steps, MaskedStep(tiles, [dots[0]], [*fills.values(), dots[1]])]
 
     def for_loop(self, op: Op) -> list[Step]:
         arguments = op.regions[0].arguments[1:]

@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.loop_plan import Buffer
+from tilejit.ir.loop_plan import Buffer, WholeTile
 from tilejit.ir.opdef import Effects
 from tilejit.ir.types import FP16, FP32, DType, Element
 from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
+from tilejit.passes.whole_tiles import WholeTiles
 from tilejit.records import dataclass
 
 DEEPEST_INLINE = 64
@@ -81,6 +82,7 @@ class ValuePlan:
     streamed: dict[
         Value, Op
     ]  # dot operands that the dot reads from memory itself, with the load they come from
+    in_place: dict[Op, WholeTile]  # of those loads: when the dot may, and how
     too_deep: frozenset[Value] = frozenset()  # values that have a buffer so that none is computed from many
 
 
@@ -114,6 +116,8 @@ class _Planner:
         self.writes = [op for op in self.ops if not op.regions and Effects.WRITE in op.effects]
         self.dot_operands: set[Value] = set()
         self.streamed: dict[Value, Op] = {}
+        self.whole_tiles = WholeTiles(function, self.analysis)
+        self.in_place: dict[Op, WholeTile] = {}
 
     def run(self) -> ValuePlan:
         self._estimate_costs()
@@ -133,7 +137,7 @@ class _Planner:
                 if result.type.rank:
                     self._decide(op, result)
         ordered = dict(sorted(self.buffers.items(), key=self._definition_order))
-        return ValuePlan(ordered, self.analysis, self.streamed, frozenset(self.too_deep))
+        return ValuePlan(ordered, self.analysis, self.streamed, self.in_place, frozenset(self.too_deep))
 
     def _plan_dot_operand(self, dot: Op, source: Value) -> None:
         load = self._streamable_load(dot, source) if self.promotes else None
@@ -143,8 +147,7 @@ class _Planner:
             self.dot_operands.add(source)
 
     def _streamable_load(self, dot: Op, source: Value) -> Op | None:
-        """The load whose memory ``dot`` may read in place of ``source``: rows of elements, all there, used
-        once.
+        """The load whose memory ``dot`` may read in place of ``source``: rows of elements, used once.
 
         The dot converts what it reads, so an exact cast to the type it computes in may lie between.
         """
@@ -165,12 +168,15 @@ class _Planner:
             return None
         if source.users[0] is not dot and source.users[0].result.use_count != 1:
             return None
-        if load.optional_operand("mask") is not None or load.attributes["volatile"]:
+        if load.attributes["volatile"]:
             return None
-        pointer = load.operand("pointer")
-        if None in self.analysis.strides(pointer) or not self.analysis.is_exact(pointer):
+        if self._is_overwritten(load, {dot}):
             return None
-        return None if self._is_overwritten(load, {dot}) else load
+        tile = self.whole_tiles.of(load)
+        if tile is None:
+            return None
+        self.in_place[load] = tile
+        return load
 
     def _share_dot_operands(self, loop: Op) -> None:
         """A carried value and the loop's result share one buffer: if one is a dot operand, so is the
@@ -228,6 +234,8 @@ class _Planner:
         if op.name in _BUFFERED_RESULTS:
             if result.use_count or op.name not in (memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name):
                 self._give_buffer(result)
+        elif op in self.in_place and not self.in_place[op].is_certain:
+            self._give_buffer(result)  # for tiles that are not whole
         elif self._is_streamed(result):
             pass  # the dot reads it
         elif sites and (self._must_store(op, result) or self._should_store(op, result, sites)):

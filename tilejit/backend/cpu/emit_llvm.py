@@ -34,7 +34,9 @@ from tilejit.backend.cpu.nest_loops import loop
 from tilejit.backend.cpu.operand import Operand, advance
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.streaming import emit_fence
+from tilejit.backend.cpu.trip_count import emit_trip_count
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, TargetModule, llvm_element
+from tilejit.backend.cpu.whole_tiles import emit_stride, is_whole_tile
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
@@ -46,6 +48,7 @@ from tilejit.ir.loop_plan import (
     ForStep,
     IfStep,
     LoopPlan,
+    MaskedStep,
     Nest,
     PrintStep,
     ScalarStep,
@@ -53,6 +56,7 @@ from tilejit.ir.loop_plan import (
     Step,
     Stride,
     WhileStep,
+    dots_of,
     nested_steps,
 )
 from tilejit.ir.types import DType, TileType, product
@@ -88,7 +92,8 @@ class _ProgramEmitter:
             strict=True,
         ):
             argument.name = name
-        self.prepared: dict[DotStep, tuple[ir.Value, int]] = {}  # rows split before a loop; bytes of a matrix
+        # Rows split before the loop of a dot: how, where, and the bytes of a matrix.
+        self.prepared: dict[Op, tuple[SplitPlan, ir.Value, int]] = {}
         self.next_index: list[
             tuple[Value, ir.Value]
         ] = []  # of each open loop: its index and that of the next trip
@@ -196,6 +201,8 @@ class _ProgramEmitter:
                 self.while_loop(step)
             case IfStep():
                 self.branch(step)
+            case MaskedStep():
+                self.masked(step)
 
     def value(self, value: Value) -> ir.Value:
         return Evaluator(self.scope).scalar(value)
@@ -276,8 +283,8 @@ class _ProgramEmitter:
         split = plan_split_dot(shape, a, b, c, _precision(step), target)
         if split is not None:
             prepared = None
-            if step in self.prepared:
-                start, size_bytes = self.prepared[step]
+            if self.prepared.get(step.op, (None,))[0] == split:
+                _, start, size_bytes = self.prepared[step.op]
                 prepared = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
             emit_split_dot(
                 builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch, prepared=prepared
@@ -290,8 +297,8 @@ class _ProgramEmitter:
     def _prepare_rows(self, loop_step: ForStep) -> None:
         """Split the rows that stay the same in a loop before it, for the dots in it that multiply them."""
         inside = loop_step.op.regions[0]
-        for step in loop_step.body:
-            if not isinstance(step, DotStep) or step.a.buffer is None or step.a.transposed:
+        for step in dots_of(loop_step.body):
+            if step.a.buffer is None or step.a.transposed:
                 continue
             owner = step.op.operand("a").defining_op
             if owner is None or owner.parent is inside or not self.chosen.enables("promotion"):
@@ -310,11 +317,11 @@ class _ProgramEmitter:
             entry.position_before(self.function.entry_basic_block.terminator)
             place = entry.alloca(ir.ArrayType(I8, batch * size_bytes))
             place.align = 64
-            self.prepared[step] = (place, size_bytes)
-            self._each(batch, functools.partial(self._prepare, step, shape, split))
+            self.prepared[step.op] = (split, place, size_bytes)
+            self._each(batch, functools.partial(self._prepare, step, shape))
 
-    def _prepare(self, step: DotStep, shape: DotShape, split: SplitPlan, number: ir.Value | int) -> None:
-        start, size_bytes = self.prepared[step]
+    def _prepare(self, step: DotStep, shape: DotShape, number: ir.Value | int) -> None:
+        split, start, size_bytes = self.prepared[step.op]
         builder = self.scope.builder
         place = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
         a = self._operand(step.a, step.op.operand("a").type, number)
@@ -326,10 +333,15 @@ class _ProgramEmitter:
             return self._operand(operand, type, 0)
         element = operand.load.result.type.element
         assert isinstance(element, DType)
-        strides = (stride and stride.constant for stride in self.plan.accesses[operand.load].strides[-2:])
+        strides = self._constant_strides(operand.load)
         row, column = (index(0) if stride is None else stride for stride in strides)
         facts = Operand(self.scope.scratch, element, row, column)
         return facts.transposed if operand.transposed else facts
+
+    def _constant_strides(self, load: Op) -> tuple[int | None, int | None]:
+        """Those of the rows and the columns that a dot reads, as far as they are known when compiling."""
+        row, column = self.plan.in_place[load][-2:]
+        return row.constant, column.constant
 
     def _operand(self, operand: DotOperand, type: TileType, number: ir.Value | int) -> Operand:
         if operand.load is not None:
@@ -345,9 +357,11 @@ class _ProgramEmitter:
         if isinstance(number, ir.Value):
             offset = builder.add(offset, builder.mul(number, ir.Constant(I64, size)))
         pointer = builder.gep(self.scope.scratch, [offset], source_etype=I8)
-        if operand.transposed:
-            return Operand(pointer, element, 1, rows)
-        return Operand(pointer, element, columns, 1)
+        row_stride: ir.Value | int = rows if operand.transposed else columns
+        if operand.filled_by is not None and self._constant_strides(operand.filled_by) == (None, 1):
+            row_stride = index(row_stride)
+        result = Operand(pointer, element, row_stride, 1)
+        return result.transposed if operand.transposed else result
 
     def _streamed_operand(self, load: Op, transposed: bool, number: ir.Value | int) -> Operand:
         """An operand in the caller's memory: the address of its first element and its strides."""
@@ -356,7 +370,7 @@ class _ProgramEmitter:
         element = load.result.type.element
         if not isinstance(element, DType):
             raise InternalError("a dot of pointers", load.location)
-        *batch, row, column = (self._stride(stride) for stride in self.plan.accesses[load].strides)
+        *batch, row, column = (self._stride(stride) for stride in self.plan.in_place[load])
         if batch:
             skipped = self.scope.builder.mul(index(number), index(batch[0]))
             address = advance(self.scope.builder, address, skipped, element.itemsize)
@@ -378,7 +392,7 @@ class _ProgramEmitter:
         builder, line = self.scope.builder, self.target.cache_line_bytes
         *pieces, row = (
             builder.mul(index(self._stride(stride)), index(element.itemsize))
-            for stride in self.plan.accesses[chosen.load].strides[:-1]
+            for stride in self.plan.in_place[chosen.load][:-1]
         )
         is_small = chosen.load.result.type.size * element.itemsize <= self.target.l1_bytes // 2
         return FetchTile(
@@ -392,20 +406,8 @@ class _ProgramEmitter:
             locality=3 if is_small else 2,
         )
 
-    def _stride(self, stride: Stride | None) -> ir.Value | int:
-        if stride is None:
-            raise InternalError("a dot of memory that has no stride")
-        if stride.constant is not None:
-            return stride.constant
-        builder = self.scope.builder
-        product_value: ir.Value = ir.Constant(I64, stride.coefficient)
-        for factor in stride.factors:
-            value, element = self.value(factor), factor.type.element
-            if value.type != I64:
-                is_signed = isinstance(element, DType) and element.is_int_signed()
-                value = builder.sext(value, I64) if is_signed else builder.zext(value, I64)
-            product_value = builder.mul(product_value, value)
-        return product_value
+    def _stride(self, stride: Stride) -> ir.Value | int:
+        return emit_stride(Evaluator(self.scope), stride)
 
     def copy(self, step: CopyStep) -> None:
         builder = self.builder
@@ -421,7 +423,7 @@ class _ProgramEmitter:
     def for_loop(self, step: ForStep) -> None:
         op, region = step.op, step.op.regions[0]
         lower, upper, stride = (self.value(op.operand(name)) for name in ("lower", "upper", "step"))
-        trips = self._trip_count(op, lower, upper, stride)
+        trips = emit_trip_count(self.builder, op, lower, upper, stride)
         before = self.builder
         header, body, after = (
             self.function.append_basic_block(name) for name in ("for", "for.body", "for.end")
@@ -466,30 +468,6 @@ class _ProgramEmitter:
             for value, following in self.scope.ahead[Ahead.PROGRAM].items()
             if value in self.scope.scalars
         }
-
-    def _trip_count(self, op: Op, lower: ir.Value, upper: ir.Value, step: ir.Value) -> ir.Value:
-        """How often the body runs: ceil(|upper - lower| / |step|) where the step leads there, else 0.
-
-        Units: an unsigned number of 64 bits, which holds the distance of any two bounds. A step of 0, which
-        no loop may have, runs nothing.
-        """
-        builder = self.builder
-        zero, one = ir.Constant(I64, 0), ir.Constant(I64, 1)
-        lower, upper, step = (builder.sext(v, I64) if v.type != I64 else v for v in (lower, upper, step))
-        rises, falls = builder.icmp_signed("<", lower, upper), builder.icmp_signed(">", lower, upper)
-        up, down = builder.sub(upper, lower), builder.sub(lower, upper)
-        number = _constant_of(op.operand("step"))
-        if number is not None:
-            runs, distance = (rises, up) if number > 0 else (falls, down)
-            stride = ir.Constant(I64, max(1, abs(number)))
-        else:
-            is_up, is_down = builder.icmp_signed(">", step, zero), builder.icmp_signed("<", step, zero)
-            runs = builder.or_(builder.and_(rises, is_up), builder.and_(falls, is_down))
-            distance = builder.select(is_up, up, down)
-            stride = builder.select(is_up, step, builder.select(is_down, builder.neg(step), one))
-        if number not in (1, -1):
-            distance = builder.add(builder.udiv(builder.sub(distance, one), stride), one)
-        return builder.select(runs, distance, zero)
 
     def _enter(
         self,
@@ -541,6 +519,21 @@ class _ProgramEmitter:
         builder.branch(header)
         builder.position_at_end(after)
 
+    def masked(self, step: MaskedStep) -> None:
+        """Find out whether the tiles are whole, and go the way that is for them."""
+        builder = self.builder
+        is_whole = functools.reduce(
+            builder.and_,
+            (is_whole_tile(Evaluator(self.scope), tile) for tile in step.tiles.values()),
+        )
+        blocks = [self.function.append_basic_block(name) for name in ("whole", "cut", "endmasked")]
+        builder.cbranch(is_whole, *blocks[:2])
+        for block, steps in zip(blocks, (step.whole_steps, step.cut_steps), strict=False):
+            builder.position_at_end(block)
+            self.steps(steps)
+            builder.branch(blocks[2])
+        builder.position_at_end(blocks[2])
+
     def branch(self, step: IfStep) -> None:
         builder = self.builder
         sides = [self.function.append_basic_block(name) for name in ("then", "else")]
@@ -572,13 +565,6 @@ def _precision(step: DotStep) -> InputPrecision:
     precision = step.op.attributes["input_precision"]
     assert isinstance(precision, InputPrecision)
     return precision
-
-
-def _constant_of(value: Value) -> int | None:
-    """The integer that a scalar is, None where it is not known when compiling."""
-    op = value.defining_op
-    number = op.attributes["value"] if op is not None and op.name == shape.CONSTANT.name else None
-    return number if isinstance(number, int) else None
 
 
 def _fetches(steps: Sequence[Step], *ahead: Ahead) -> bool:
