@@ -7,20 +7,27 @@ not depend on the sizes. The panel of B is innermost in cache: it is packed once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_amx import TileKernel, tile_function
-from tilejit.backend.cpu.dot_kernels import InnerKernel, OuterKernel, inner_function, outer_function
+from tilejit.backend.cpu.dot_kernels import (
+    Fetching,
+    InnerKernel,
+    OuterKernel,
+    call_inner_kernel,
+    call_outer_kernel,
+)
 from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot
 from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, unit_for
-from tilejit.backend.cpu.loops import FetchStep, emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import FetchRows, Operand, advance, is_unit, scale, static
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index
+from tilejit.backend.cpu.operand import Operand, advance, is_unit, scale, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
 from tilejit.backend.cpu.pack_words import emit_pack_words
-from tilejit.backend.cpu.values import I1, I8, I64, POINTER
+from tilejit.backend.cpu.values import I1, I8, POINTER
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import Kind
 from tilejit.records import dataclass
@@ -50,7 +57,7 @@ def emit_dot(
     *,
     zero_init: bool = False,
     scratch: ir.Value | None = None,
-    fetch: FetchRows | None = None,
+    fetch: FetchTile | None = None,
     packs: bool = True,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
@@ -66,8 +73,8 @@ def emit_dot(
     on_stack = scratch is None and plan.scratch_bytes > 0
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
-    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        values = zip(strides, arguments[6:], strict=True)
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        values = zip(strides, arguments[4:], strict=True)
         known = [stride if isinstance(stride, int) else value for stride, value in values]
         driver = _Driver(
             inner,
@@ -78,7 +85,7 @@ def emit_dot(
             _stack_scratch(inner, plan.scratch_bytes) if on_stack else arguments[3],
             target,
             zero_init,
-            None if fetch is None else FetchRows(arguments[4], arguments[5], fetch.rows, fetch.lines),
+            own_fetch,
         )
         if plan.turned:
             driver.emit_turned()
@@ -87,13 +94,10 @@ def emit_dot(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = (".zero" if zero_init else "") + (".stack" if on_stack else "")
-    flags += "" if fetch is None else f".fetch{fetch.rows}x{fetch.lines}"
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
-    function = internal_function(builder.module, name, [POINTER] * 5 + [I64] * 6, build)
     nowhere = ir.Constant(POINTER, None)
     places = [a.pointer, b.pointer, c.pointer, nowhere if scratch is None else scratch]
-    fetching = [nowhere, index(0)] if fetch is None else [fetch.pointer, fetch.row_step]
-    builder.call(function, [*places, *fetching, *(index(s) for s in strides)])
+    call_fetching(builder, name, [*places, *(index(s) for s in strides)], fetch, build)
 
 
 def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
@@ -115,7 +119,7 @@ class _Driver:
     scratch: ir.Value
     target: CpuTarget
     zero_init: bool
-    fetch: FetchRows | None
+    fetch: FetchTile | None
 
     def emit(self) -> None:
         """Loop over blocks of k; what is left of k comes last."""
@@ -142,17 +146,15 @@ class _Driver:
         replace(self, a=self.b.transposed, b=self.a.transposed, c=sums).emit()
         emit_pack(builder, sums.transposed, self.c, shape.n, shape.m, self.target)
 
-    def _fetch_share(self, number: ir.Value) -> FetchRows | None:
-        """The rows that a block of k fetches."""
-        fetch, blocks = self.fetch, -(-self.plan.shape.k // self.plan.depth_block)
-        if fetch is None or blocks == 1:
-            return fetch
-        rows = -(-fetch.rows // blocks)
-        skipped = self.builder.mul(fetch.row_step, self.builder.mul(number, index(rows)))
-        return FetchRows(advance(self.builder, fetch.pointer, skipped, 1), fetch.row_step, rows, fetch.lines)
+    def _fetch_share(self, number: ir.Value) -> FetchTile | None:
+        """What a block of k fetches."""
+        blocks = -(-self.plan.shape.k // self.plan.depth_block)
+        if self.fetch is None or blocks == 1:
+            return self.fetch
+        return self.fetch.share(self.builder, number, blocks)
 
     def _depth_block(
-        self, first: int | ir.Value, depth: int, accumulate: ir.Value, fetch: FetchRows | None
+        self, first: int | ir.Value, depth: int, accumulate: ir.Value, fetch: FetchTile | None
     ) -> None:
         builder, plan = self.builder, self.plan
         a = self.a.at(builder, 0, first)
@@ -162,14 +164,20 @@ class _Driver:
             a = packed
         b = self.b.at(builder, first, 0)
         if plan.form is Form.INNER:
-            self._inner_blocks(a, b, depth, accumulate)
+            self._inner_blocks(a, b, depth, accumulate, fetch)
             return
         if plan.whole_b:
             self._pack_whole(b, depth)
-        column = 0
-        for number, panels in enumerate(plan.column_blocks):
-            self._panels(a, b, column, panels, depth, accumulate, fetch if number == 0 else None)
+        column, done, count = 0, 0, sum(panels.count for panels in plan.column_blocks)
+        for panels in plan.column_blocks:
+
+            def share(i: ir.Value, done: int = done) -> FetchTile | None:
+                number = builder.add(i, index(done))
+                return None if fetch is None else fetch.share(builder, number, count)
+
+            self._panels(a, b, column, panels, depth, accumulate, share)
             column += panels.size * panels.count
+            done += panels.count
 
     def _panels(
         self,
@@ -179,11 +187,9 @@ class _Driver:
         panels: Blocks,
         depth: int,
         accumulate: ir.Value,
-        fetch: FetchRows | None,
+        share: Callable[[ir.Value], FetchTile | None],
     ) -> None:
-        """Panels of one width: pack B's part, then all row blocks. Each panel fetches every so-manieth
-        line.
-        """
+        """Panels of one width: pack B's part, then all row blocks. ``share``: what a panel fetches."""
         builder, plan = self.builder, self.plan
 
         def panel(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
@@ -195,12 +201,7 @@ class _Driver:
             elif plan.pack_b:
                 b_panel = self._pack_panel(b_panel, self._panel_place(0, panels.size, depth), depth)
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
-            part = None
-            if fetch is not None:
-                line = builder.mul(i, index(self.target.cache_line_bytes)) if panels.count > 1 else index(0)
-                place = advance(builder, fetch.pointer, line, 1)
-                part = FetchRows(place, fetch.row_step, fetch.rows, fetch.lines)
-            self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, part)
+            self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, share(i))
             return []
 
         emit_loop(builder, panels.count, [], panel)
@@ -277,7 +278,7 @@ class _Driver:
         panels: Blocks,
         depth: int,
         accumulate: ir.Value,
-        fetch: FetchRows | None,
+        fetch: FetchTile | None,
     ) -> None:
         if self.plan.form is Form.TILES:
             self._tile_blocks(a, b, c, panels, depth, accumulate)
@@ -285,11 +286,6 @@ class _Driver:
         a, words = self._words(a), depth // self.plan.unit.group
         row, columns = 0, panels.size
         for blocks in self.plan.row_blocks:
-            step = FetchStep()
-            if fetch is not None and row == 0:
-                steps = words * blocks.count
-                lines = -(-fetch.lines // panels.count)
-                step = FetchStep(-(-fetch.rows // steps), lines, self.target.cache_line_bytes * panels.count)
             kernel = OuterKernel(
                 self.plan.unit,
                 blocks.size,
@@ -302,15 +298,13 @@ class _Driver:
                 static(b.row_stride),
                 static(c.row_stride),
                 self.target,
-                step,
                 self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
             )
-            function = outer_function(self.builder.module, kernel)
-            strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride, self._fetch_step)
+            strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
-            places.append(fetch.pointer if fetch is not None else a.pointer)
             numbers = [index(blocks.count), index(words), accumulate]
-            self.builder.call(function, places + numbers + [index(stride) for stride in strides])
+            fetching = Fetching(fetch, words * blocks.count) if fetch is not None and row == 0 else None
+            call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching)
             row += blocks.size * blocks.count
 
     def _words(self, a: Operand) -> Operand:
@@ -323,32 +317,39 @@ class _Driver:
             raise InternalError("rows of words at a stride that is not known")
         return Operand(a.pointer, self.plan.unit.word, stride // group, 1)
 
-    def _inner_blocks(self, a: Operand, b: Operand, depth: int, accumulate: ir.Value) -> None:
+    def _inner_blocks(
+        self, a: Operand, b: Operand, depth: int, accumulate: ir.Value, fetch: FetchTile | None
+    ) -> None:
+        """Blocks of rows; the first ones fetch, each a part."""
         builder = self.builder
         row = 0
         for rows in self.plan.row_blocks:
-            size, start = rows.size, row
+            size, start, count = rows.size, row, rows.count
 
             def block(
-                i: ir.Value, _: Sequence[ir.Value], size: int = size, start: int = start
+                i: ir.Value, _: Sequence[ir.Value], size: int = size, start: int = start, count: int = count
             ) -> list[ir.Value]:
                 step = builder.mul(i, index(size))
                 a_block, c_block = (x.at(builder, start, 0).at(builder, step, 0) for x in (a, self.c))
-                self._inner_row_block(a_block, b, c_block, size, depth, accumulate)
+                part = None if fetch is None or start > 0 else fetch.share(builder, i, count)
+                self._inner_row_block(a_block, b, c_block, size, depth, accumulate, part)
                 return []
 
             emit_loop(builder, rows.count, [], block)
             row += size * rows.count
 
     def _inner_row_block(
-        self, a: Operand, b: Operand, c: Operand, rows: int, depth: int, accumulate: ir.Value
+        self,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        rows: int,
+        depth: int,
+        accumulate: ir.Value,
+        fetch: FetchTile | None,
     ) -> None:
         builder = self.builder
         column = 0
-        fetch, step = self.fetch, FetchStep()
-        if fetch is not None:
-            blocks = sum(columns.count for columns in self.plan.column_blocks)
-            step = FetchStep(-(-fetch.rows // blocks), fetch.lines, self.target.cache_line_bytes)
         for number, columns in enumerate(self.plan.column_blocks):
             kernel = InnerKernel(
                 self.plan.unit,
@@ -361,16 +362,11 @@ class _Driver:
                 static(b.column_stride),
                 static(c.row_stride),
                 self.target,
-                step if number == 0 else FetchStep(),
             )
-            function = inner_function(builder.module, kernel)
-            strides = (a.row_stride, b.column_stride, c.row_stride, self._fetch_step)
+            strides = (a.row_stride, b.column_stride, c.row_stride)
             places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]
-            places.append(fetch.pointer if fetch is not None else a.pointer)
             numbers = [index(columns.count), accumulate]
-            builder.call(function, places + numbers + [index(stride) for stride in strides])
+            steps = columns.count * (depth // self.plan.lanes)
+            fetching = Fetching(fetch, steps) if fetch is not None and number == 0 and steps else None
+            call_inner_kernel(builder, kernel, places, numbers, strides, fetching)
             column += columns.size * columns.count
-
-    @property
-    def _fetch_step(self) -> ir.Value:
-        return index(0) if self.fetch is None else self.fetch.row_step

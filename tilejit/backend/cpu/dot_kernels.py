@@ -12,13 +12,23 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_units import Unit, add_values, multiply_add
-from tilejit.backend.cpu.loops import NO_FETCH, FetchStep, emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, advance, lanes_type, load_vector, scale
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index
+from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
-from tilejit.backend.cpu.values import I1, I64, POINTER, number, splat
+from tilejit.backend.cpu.values import number, splat
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """A tile that is fetched during ``steps`` equal steps of a micro-kernel's loops."""
+
+    tile: FetchTile
+    steps: int
+
 
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
 
@@ -44,7 +54,6 @@ class OuterKernel:
     b_stride: int | None
     c_stride: int | None
     target: CpuTarget
-    fetch: FetchStep = NO_FETCH
     is_signed: bool = True
 
     @property
@@ -59,7 +68,7 @@ class OuterKernel:
         unit = self.unit.value.replace(" ", "")
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
-            f".sets{self.sets}.{text}{self.fetch.name}{'' if self.is_signed else '.unsigned'}"
+            f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
         )
 
 
@@ -80,7 +89,6 @@ class InnerKernel:
     b_column_stride: int | None
     c_stride: int | None
     target: CpuTarget
-    fetch: FetchStep = NO_FETCH
 
     @property
     def name(self) -> str:
@@ -88,71 +96,101 @@ class InnerKernel:
         text = "x".join("r" if stride is None else str(stride) for stride in strides)
         return (
             f"tilejit.dot.inner.{self.unit.value}.{self.b_dtype}"
-            f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}{self.fetch.name}"
+            f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"
         )
 
 
-def outer_function(module: ir.Module, kernel: OuterKernel) -> ir.Function:
-    """The function ``(a, b, c, fetch, blocks, depth, accumulate, a_row_stride, a_depth_stride, b_stride,
-    c_stride, fetch_step)``.
+def call_outer_kernel(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    places: Sequence[ir.Value],
+    numbers: Sequence[ir.Value],
+    strides: Sequence[Stride],
+    fetching: Fetching | None,
+) -> None:
+    """Call the function ``(a, b, c; blocks, depth, accumulate; a_row_stride, a_depth_stride, b_stride,
+    c_stride)``.
 
     Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
     """
 
-    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        a, b, c, fetch, blocks, depth, accumulate, *strides, fetch_step = arguments
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        a, b, c, blocks, depth, accumulate, *given = arguments
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
-        chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
+        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given, strict=True)]
         word, accumulator = kernel.unit.word, kernel.unit.accumulator
-        a_matrix = Operand(a, word, chosen[0], chosen[1])
         b_matrix = Operand(b, kernel.b_dtype, chosen[2], 1)
-        c_matrix = Operand(c, accumulator, chosen[3], 1)
-        a_step = scale(builder, kernel.rows, chosen[0])
-        c_step = scale(builder, kernel.rows, chosen[3])
+        a_step = scale(inner, kernel.rows, chosen[0])
+        c_step = scale(inner, kernel.rows, chosen[3])
+        own = None if fetching is None or own_fetch is None else Fetching(own_fetch, fetching.steps)
 
-        def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
+        def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(pointers[0], word, chosen[0], chosen[1])
             c_block = Operand(pointers[1], accumulator, chosen[3], 1)
-            fetched = _outer_block(
-                builder, kernel, a_block, b_matrix, c_block, depth, accumulate, pointers[2], fetch_step
-            )
+            first = inner.mul(i, depth)
+            _outer_block(inner, kernel, a_block, b_matrix, c_block, depth, accumulate, own, first)
             return [
-                advance(builder, pointers[0], a_step, word.itemsize),
-                advance(builder, pointers[1], c_step, accumulator.itemsize),
-                fetched,
+                advance(inner, pointers[0], a_step, word.itemsize),
+                advance(inner, pointers[1], c_step, accumulator.itemsize),
             ]
 
-        emit_loop(builder, blocks, [a_matrix.pointer, c_matrix.pointer, fetch], block)
+        emit_loop(inner, blocks, [a, c], block)
 
-    return internal_function(module, kernel.name, [POINTER] * 4 + [I64, I64, I1] + [I64] * 5, build)
+    _call(builder, kernel.name, places, numbers, strides, fetching, build)
 
 
-def inner_function(module: ir.Module, kernel: InnerKernel) -> ir.Function:
-    """The function ``(a, b, c, fetch, blocks, accumulate, a_row_stride, b_column_stride, c_stride,
-    fetch_step)``.
-    """
+def call_inner_kernel(
+    builder: ir.IRBuilder,
+    kernel: InnerKernel,
+    places: Sequence[ir.Value],
+    numbers: Sequence[ir.Value],
+    strides: Sequence[Stride],
+    fetching: Fetching | None,
+) -> None:
+    """Call the function ``(a, b, c; blocks, accumulate; a_row_stride, b_column_stride, c_stride)``."""
 
-    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        a, b, c, fetch, blocks, accumulate, *strides, fetch_step = arguments
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        a, b, c, blocks, accumulate, *given = arguments
         known = (kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride)
-        chosen = [value if fixed is None else fixed for fixed, value in zip(known, strides, strict=True)]
+        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given, strict=True)]
         word = kernel.unit.word
         a_matrix = Operand(a, word, chosen[0], 1)
-        b_step = scale(builder, kernel.columns, chosen[1])
+        b_step = scale(inner, kernel.columns, chosen[1])
+        own = None if fetching is None or own_fetch is None else Fetching(own_fetch, fetching.steps)
 
-        def block(_: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
+        def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
             c_block = Operand(pointers[1], word, chosen[2], 1)
-            _inner_block(builder, kernel, a_matrix, b_block, c_block, accumulate, pointers[2], fetch_step)
+            _inner_block(inner, kernel, a_matrix, b_block, c_block, accumulate, own, i)
             return [
-                advance(builder, pointers[0], b_step, kernel.b_dtype.itemsize),
-                advance(builder, pointers[1], kernel.columns, word.itemsize),
-                advance(builder, pointers[2], scale(builder, kernel.fetch.rows, fetch_step), 1),
+                advance(inner, pointers[0], b_step, kernel.b_dtype.itemsize),
+                advance(inner, pointers[1], kernel.columns, word.itemsize),
             ]
 
-        emit_loop(builder, blocks, [b, c, fetch], block)
+        emit_loop(inner, blocks, [b, c], block)
 
-    return internal_function(module, kernel.name, [POINTER] * 4 + [I64, I1] + [I64] * 4, build)
+    _call(builder, kernel.name, places, numbers, strides, fetching, build)
+
+
+def _call(
+    builder: ir.IRBuilder,
+    name: str,
+    places: Sequence[ir.Value],
+    numbers: Sequence[ir.Value],
+    strides: Sequence[Stride],
+    fetching: Fetching | None,
+    build: Callable[[ir.IRBuilder, Sequence[ir.Value], FetchTile | None], None],
+) -> None:
+    values = [*places, *numbers, *(index(stride) for stride in strides)]
+    if fetching is None:
+        call_fetching(builder, name, values, None, build)
+    else:
+        call_fetching(builder, f"{name}.in{fetching.steps}", values, fetching.tile, build)
+
+
+def _fetch(builder: ir.IRBuilder, fetching: Fetching | None, step: ir.Value) -> None:
+    if fetching is not None:
+        fetching.tile.emit_part(builder, step, fetching.steps)
 
 
 def _outer_block(
@@ -163,34 +201,34 @@ def _outer_block(
     c: Operand,
     depth: ir.Value,
     accumulate: ir.Value,
-    fetch: ir.Value,
-    fetch_step: ir.Value,
-) -> ir.Value:
+    fetching: Fetching | None,
+    first: ir.Value,
+) -> None:
+    """``first``: the number of the first step of k among those of all blocks."""
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
     zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
-    carried = [*sums, a.pointer, b.pointer, fetch]
+    carried = [*sums, a.pointer, b.pointer]
 
-    def steps(count: int) -> _Steps:
-        def body(_: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
-            fetched = values[-1]
-            for _ in range(count):
-                fetched = kernel.fetch.emit(builder, fetched, fetch_step)
-            return [*_outer_steps(builder, kernel, a, b, values[:-1], count), fetched]
+    def steps(count: int, start: ir.Value) -> _Steps:
+        def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+            for step in range(count):
+                number = builder.add(start, builder.add(builder.mul(i, index(count)), index(step)))
+                _fetch(builder, fetching, number)
+            return _outer_steps(builder, kernel, a, b, values, count)
 
         return body
 
     if kernel.sets == 1:
-        carried = emit_loop(builder, depth, carried, steps(1))
+        carried = emit_loop(builder, depth, carried, steps(1, first))
     else:
-        sets = index(kernel.sets)
-        carried = emit_loop(builder, builder.udiv(depth, sets), carried, steps(kernel.sets))
-        carried = emit_loop(builder, builder.urem(depth, sets), carried, steps(1))
+        whole, rest = (f(depth, index(kernel.sets)) for f in (builder.udiv, builder.urem))
+        carried = emit_loop(builder, whole, carried, steps(kernel.sets, first))
+        carried = emit_loop(builder, rest, carried, steps(1, builder.sub(builder.add(first, depth), rest)))
     for position, place in enumerate(places):
-        total = _tree_sum(builder, kernel.unit, carried[:-3][position :: len(places)])
+        total = _tree_sum(builder, kernel.unit, carried[:-2][position :: len(places)])
         builder.store(total, place, align=kernel.unit.accumulator.itemsize)
-    return carried[-1]
 
 
 def _outer_steps(
@@ -241,9 +279,10 @@ def _inner_block(
     b: Operand,
     c: Operand,
     accumulate: ir.Value,
-    fetch: ir.Value,
-    fetch_step: ir.Value,
+    fetching: Fetching | None,
+    block: ir.Value,
 ) -> None:
+    """``block``: the number of this block of columns."""
     word = kernel.unit.word
     zero = number(lanes_type(word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
@@ -251,7 +290,7 @@ def _inner_block(
 
     def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         position = builder.mul(i, index(kernel.lanes))
-        kernel.fetch.emit_part(builder, fetch, fetch_step, i, whole)
+        _fetch(builder, fetching, builder.add(builder.mul(block, index(whole)), i))
         return _inner_step(
             builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
         )

@@ -290,9 +290,8 @@ class _ProgramEmitter:
                 builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch, prepared=prepared
             )
         else:
-            rows = None if fetch is None else fetch.as_rows
             packs = self.chosen.enables("packing")
-            emit_dot(self.scope.builder, shape, a, b, c, target, zero_init=zero_init, fetch=rows, packs=packs)
+            emit_dot(builder, shape, a, b, c, target, zero_init=zero_init, fetch=fetch, packs=packs)
 
     def _prepare_rows(self, loop_step: ForStep) -> None:
         """Split the rows that stay the same in a loop before it, for the dots in it that multiply them."""

@@ -14,7 +14,7 @@ from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.combine import Combiner, make_combiner
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
-from tilejit.backend.cpu.loops import FetchStep
+from tilejit.backend.cpu.fetch import fetch_lines
 from tilejit.backend.cpu.mask_bounds import hold, leading_count
 from tilejit.backend.cpu.nest_loops import ZERO, LoopBody, for_each, loop, when
 from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
@@ -85,7 +85,7 @@ class NestEmitter:
             address = values.at(fetch.load.operand("pointer"), point).value
             values.leave_branch()
             size = elements * fetch.load.result.type.element.itemsize
-            FetchStep(1, -(-size // line), line, _SECOND_LEVEL).emit(builder, address, ZERO)
+            fetch_lines(builder, address, -(-size // line), line, _SECOND_LEVEL)
 
     def _loops(self, depth: int, known: dict[int, Coordinate]) -> None:
         if depth == len(self.nest.order):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.loops import index, internal_function
-from tilejit.backend.cpu.operand import FetchRows
 from tilejit.backend.cpu.values import I8, I32, POINTER, intrinsic
 from tilejit.records import dataclass
 
@@ -39,24 +39,26 @@ class FetchTile:
         return f".fetch{self.rows}x{self.pieces}x{self.lines}at{self.locality}"
 
     def share(self, builder: ir.IRBuilder, number: ir.Value, parts: int) -> FetchTile:
-        """The rows of the tile that part ``number`` of ``parts`` is to fetch."""
-        rows = -(-self.rows // parts)
-        skipped = builder.mul(self.row_step, builder.mul(number, index(rows)))
-        return replace(self, pointer=builder.gep(self.pointer, [skipped], source_etype=I8), rows=rows)
+        """The rows of the tile that part ``number`` of ``parts`` is to fetch.
 
-    @property
-    def as_rows(self) -> FetchRows | None:
-        """The same for loops that fetch plain rows; None where there is more than one piece a row."""
-        return FetchRows(self.pointer, self.row_step, self.rows, self.lines) if self.pieces == 1 else None
+        Where they are no multiple, parts overlap; none goes past the end.
+        """
+        rows = -(-self.rows // parts)
+        skipped = builder.mul(self.row_step, _begin(builder, number, self.rows, parts))
+        return replace(self, pointer=builder.gep(self.pointer, [skipped], source_etype=I8), rows=rows)
 
     def emit_part(self, builder: ir.IRBuilder, number: ir.Value, parts: int) -> None:
         """Ask for the lines that belong to step ``number`` of ``parts`` equal steps."""
-        for line in range(-(-self.line_count // parts)):
-            position = builder.mul(number, index(-(-self.line_count // parts)))
-            self._fetch(builder, builder.add(position, index(line)))
+        size = -(-self.line_count // parts)
+        begin = _begin(builder, number, self.line_count, parts)
+        # So many follow each other in one piece.
+        run = math.gcd(size, self.lines) if self.line_count % parts == 0 else 1
+        for start in range(0, size, run):
+            first = builder.add(begin, index(start))
+            fetch_lines(builder, self._place(builder, first), run, self.line_bytes, self.locality)
 
-    def _fetch(self, builder: ir.IRBuilder, number: ir.Value) -> None:
-        """Ask for line ``number`` of the tile, counted along the rows."""
+    def _place(self, builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+        """Where line ``number`` of the tile begins, counted along the rows."""
         piece, line = builder.udiv(number, index(self.lines)), builder.urem(number, index(self.lines))
         offset = builder.mul(line, index(self.line_bytes))
         if self.pieces > 1:
@@ -64,8 +66,21 @@ class FetchTile:
             offset = builder.add(offset, builder.mul(inner, self.piece_step))
         row = builder.udiv(piece, index(self.pieces))
         offset = builder.add(offset, builder.mul(row, self.row_step))
-        place = builder.gep(self.pointer, [offset], source_etype=I8)
-        numbers = [ir.Constant(I32, n) for n in (0, self.locality, 1)]  # read, ..., data
+        return builder.gep(self.pointer, [offset], source_etype=I8)
+
+
+def _begin(builder: ir.IRBuilder, number: ir.Value, count: int, parts: int) -> ir.Value:
+    """Where part ``number`` of ``parts`` of ``count`` things begins; ceil(count / parts) are there."""
+    if count % parts == 0:
+        return builder.mul(number, index(count // parts))
+    return builder.udiv(builder.mul(number, index(count)), index(parts))
+
+
+def fetch_lines(builder: ir.IRBuilder, pointer: ir.Value, count: int, line_bytes: int, locality: int) -> None:
+    """Ask for ``count`` cache lines from ``pointer`` on."""
+    numbers = [ir.Constant(I32, n) for n in (0, locality, 1)]  # read, ..., data
+    for line in range(count):
+        place = builder.gep(pointer, [index(line * line_bytes)], source_etype=I8)
         intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
 
 

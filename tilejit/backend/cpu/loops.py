@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.values import I64, intrinsic
-from tilejit.records import dataclass
+from tilejit.backend.cpu.values import I64
 
 LoopBody = Callable[[ir.Value, Sequence[ir.Value]], Sequence[ir.Value]]
 
@@ -60,49 +59,6 @@ def emit_loop(
         phi.add_incoming(initial, before)
         phi.add_incoming(result, latch)
     return merged
-
-
-@dataclass(frozen=True)
-class FetchStep:
-    """Cache lines that one step of a loop asks for: ``rows`` rows, ``lines`` lines of each, ``line_step``
-    bytes apart. ``locality`` is that of LLVM's prefetch: 3 keeps lines in all caches.
-    """
-
-    rows: int = 0
-    lines: int = 0
-    line_step: int = 0
-    locality: int = 3
-
-    def emit(self, builder: ir.IRBuilder, pointer: ir.Value, row_step: ir.Value) -> ir.Value:
-        """Ask for the lines from ``pointer`` on and return where the next step begins."""
-        for _ in range(self.rows):
-            for line in range(self.lines):
-                offset = index(line * self.line_step)
-                self._fetch(builder, builder.gep(pointer, [offset], source_etype=ir.IntType(8)))
-            pointer = builder.gep(pointer, [row_step], source_etype=ir.IntType(8))
-        return pointer
-
-    def emit_part(
-        self, builder: ir.IRBuilder, pointer: ir.Value, row_step: ir.Value, part: ir.Value, parts: int
-    ) -> None:
-        """Ask for those of the lines that belong to step ``part`` of ``parts`` equal ones."""
-        size = -(-self.rows * self.lines // parts)
-        for number in range(size):
-            line = builder.add(builder.mul(part, index(size)), index(number))
-            row, column = builder.udiv(line, index(self.lines)), builder.urem(line, index(self.lines))
-            offset = builder.add(builder.mul(row, row_step), builder.mul(column, index(self.line_step)))
-            self._fetch(builder, builder.gep(pointer, [offset], source_etype=ir.IntType(8)))
-
-    def _fetch(self, builder: ir.IRBuilder, place: ir.Value) -> None:
-        numbers = [ir.Constant(ir.IntType(32), n) for n in (0, self.locality, 1)]  # read, ..., data
-        intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
-
-    @property
-    def name(self) -> str:
-        return f".fetch{self.rows}x{self.lines}by{self.line_step}" if self.rows else ""
-
-
-NO_FETCH = FetchStep()
 
 
 def internal_function(

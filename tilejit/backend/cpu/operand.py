@@ -45,19 +45,6 @@ class Operand:
         return Operand(pointer, self.dtype, self.row_stride, self.column_stride)
 
 
-@dataclass(frozen=True)
-class FetchRows:
-    """Rows of memory to bring into the cache while a dot computes.
-
-    Units: ``row_step`` from row to row in bytes, ``lines`` cache lines of a row.
-    """
-
-    pointer: ir.Value
-    row_step: ir.Value
-    rows: int
-    lines: int
-
-
 def is_unit(stride: Stride) -> bool:
     """True for a stride known to be 1."""
     return isinstance(stride, int) and stride == 1

@@ -1,4 +1,4 @@
-"""The rows that are fetched are those that the thread's next program reads."""
+"""What is fetched is what will be read: by the next program, in the next trip, by the next dot."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from llvm_harness import build_module
+from llvmlite import ir
 
 import tilejit
 import tilejit.language as tl
 from tests.example_kernels import compiled
 from tilejit.backend.cpu import engine
+from tilejit.backend.cpu.dot import emit_dot
+from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.fetch import FetchTile
+from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.values import I64, POINTER
+from tilejit.ir.types import FP32
 from tilejit.target.cpu import host
 
 ROWS, COLUMNS, LINE = 3, 1024, 64
@@ -39,18 +47,53 @@ def _fetched(
     kernel: str, signature: str, first: int, last: int, slots: Sequence[int], scratch_bytes: int = 0
 ) -> np.ndarray:
     """The addresses that programs first to last - 1 of a kernel fetch, which are noted instead."""
-    source = compiled(kernel, signature, host()).object.source
-    lines = [line for line in source.splitlines() if not line.startswith('declare void @"llvm.prefetch')]
-    text = "\n".join(lines).replace('@"llvm.prefetch.p0"', '@"log.prefetch"')
-    assert "log.prefetch" in text
-    logging = engine.compile_module(text + _LOG, host())
+    logging = _logging(compiled(kernel, signature, host()).object.source)
     programs = ctypes.CFUNCTYPE(
         None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int32] * 3, ctypes.c_void_p
     )(logging.address(f"{kernel.split('.')[1]}.programs"))
     arguments, scratch = (ctypes.c_int64 * len(slots))(*slots), np.zeros(scratch_bytes + 8, np.int8)
     programs(ctypes.addressof(arguments), first, last, ROWS, 1, 1, scratch.ctypes.data)
+    return _log_of(logging)
+
+
+def _logging(source: str) -> engine.CompiledObject:
+    """The code of a module that notes addresses instead of fetching."""
+    lines = [line for line in source.splitlines() if not line.startswith('declare void @"llvm.prefetch')]
+    text = "\n".join(lines).replace('@"llvm.prefetch.p0"', '@"log.prefetch"')
+    assert "log.prefetch" in text
+    return engine.compile_module(text + _LOG, host())
+
+
+def _log_of(logging: engine.CompiledObject) -> np.ndarray:
     count = ctypes.c_int64.from_address(logging.address("fetched")).value
     return np.array((ctypes.c_int64 * count).from_address(logging.address("log")))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "transposed"),
+    [(8, 64, 128, True), (8, 128, 64, False), (3, 40, 2000, False), (5, 33, 70, True)],
+)
+def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: bool) -> None:
+    """And nothing else: where the steps of the dot do not divide the lines, some are fetched twice."""
+    rows, pieces, lines, row_step, piece_step = 64, 2, 3, 4096, 256
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        a, b, c, tile = arguments
+        steps = (ir.Constant(I64, row_step), ir.Constant(I64, piece_step))
+        fetch = FetchTile(tile, *steps, rows=rows, pieces=pieces, lines=lines, line_bytes=LINE, locality=2)
+        right = Operand(b, FP32, 1, k) if transposed else Operand(b, FP32, n, 1)
+        accumulator = Operand(c, FP32, n, 1)
+        emit_dot(builder, DotShape(m, n, k), Operand(a, FP32, k, 1), right, accumulator, host(), fetch=fetch)
+
+    logging = _logging(str(build_module([POINTER] * 4, build, host().triple)))
+    a, b, c = (np.ones(size, np.float32) for size in (m * k, k * n, m * n))
+    tile = 1 << 40  # nothing is read there
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(logging.address("test"))
+    test(a.ctypes.data, b.ctypes.data, c.ctypes.data, tile)
+    np.testing.assert_array_equal(c, k + 1)
+    row, piece, line = np.ogrid[:rows, :pieces, :lines]
+    expected = (tile + row * row_step + piece * piece_step + line * LINE).ravel()
+    assert set(_log_of(logging)) == set(expected)
 
 
 @pytest.mark.parametrize(("first", "last", "fetched"), [(0, 3, [1, 2, 2]), (1, 2, [1]), (0, 2, [1, 1])])
