@@ -3,8 +3,8 @@
 One program owns a ``BLOCK_M x BLOCK_N`` tile of the product and walks K in steps of ``BLOCK_K``. Programs are
 numbered so that neighbours share a strip of B, which stays in the cache while the rows of A pass by. A tile
 of the product stays in the second-level cache; tiles are as large as that allows and threads leave, since
-every element that is brought in is then used more often. Where the tiles divide the matrices (``EVEN``) no
-element needs a mask, and the product reads its operands where they are.
+every element that is brought in is then used more often. Masks cost nothing but at the edges: tiles that
+they leave whole are read where they are.
 
     python examples/matmul.py
 """
@@ -22,7 +22,7 @@ import tilejit.language as tl
 @tilejit.kernel
 def matmul_kernel(
     a_ptr, b_ptr, c_ptr, M, N, K, stride_am, stride_bk, stride_cm,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, EVEN: tl.constexpr = False,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     first_row, first_column = tl.program_id(0) * BLOCK_M, tl.program_id(1) * BLOCK_N
     rows, columns, inner = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
@@ -34,21 +34,15 @@ def matmul_kernel(
     for start in range(0, K, BLOCK_K):
         a_ptrs = a_tile + (rows[:, None].to(tl.int64) * stride_am + inner[None, :])
         b_ptrs = b_tile + (inner[:, None].to(tl.int64) * stride_bk + columns[None, :])
-        if EVEN:
-            a, b = tl.load(a_ptrs), tl.load(b_ptrs)
-        else:
-            in_k = inner < K - start
-            a = tl.load(a_ptrs, mask=in_rows[:, None] & in_k[None, :], other=0)
-            b = tl.load(b_ptrs, mask=in_k[:, None] & in_columns[None, :], other=0)
+        in_k = inner < K - start
+        a = tl.load(a_ptrs, mask=in_rows[:, None] & in_k[None, :], other=0)
+        b = tl.load(b_ptrs, mask=in_k[:, None] & in_columns[None, :], other=0)
         accumulator = tl.dot(a, b, accumulator, input_precision="ieee", out_dtype=sums_dtype)
         a_tile += BLOCK_K
         b_tile += BLOCK_K * stride_bk
     c_tile = c_ptr + first_row.to(tl.int64) * stride_cm + first_column
     c_ptrs = c_tile + (rows[:, None].to(tl.int64) * stride_cm + columns[None, :])
-    if EVEN:
-        tl.store(c_ptrs, accumulator.to(c_ptr.dtype.element_ty))
-    else:
-        tl.store(c_ptrs, accumulator.to(c_ptr.dtype.element_ty), mask=in_rows[:, None] & in_columns[None, :])
+    tl.store(c_ptrs, accumulator.to(c_ptr.dtype.element_ty), mask=in_rows[:, None] & in_columns[None, :])
 
 
 def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]:
@@ -99,7 +93,6 @@ def matmul(
         a, b, out, m, n, k,
         a.strides[0] // a.itemsize, b.strides[0] // b.itemsize, out.strides[0] // out.itemsize,
         BLOCK_M=block_m, BLOCK_N=block_n, BLOCK_K=block_k,
-        EVEN=m % block_m == n % block_n == k % block_k == 0,
     )  # fmt: skip
     return out
 
