@@ -1,7 +1,8 @@
 """Choose for every nest which dimension runs in vector lanes, how many lanes, and the order of its loops.
 
 The vector dimension is the one along which most accesses are contiguous; lanes fill one vector register with
-the widest data type the nest works on. The axis of a reduction that is not the vector dimension goes
+the widest data type the nest works on, or with the 16-bit floats that it reads or writes, which are computed
+on in two. The axis of a reduction that is not the vector dimension goes
 innermost, so that its accumulators stay in registers.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 from tilejit.ir.loop_plan import LoopPlan, Materialise, Nest, ReduceRoot, StoreRoot, nested_steps
 from tilejit.ir.loop_plan import Step as PlanStep
-from tilejit.ir.types import DType
+from tilejit.ir.types import DType, PointerType
 from tilejit.ops import reduce
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct
 from tilejit.passes.bound_masks import find_bounds
@@ -53,7 +54,7 @@ def _shape_nest(nest: Nest, plan: LoopPlan, analysis: AccessAnalysis, vector_byt
         candidates = candidates[-1:]  # elements that are written several times keep what is written last
     if candidates:
         nest.vector_dim = max(candidates, key=lambda d: (_contiguity(nest, leaves, plan, d), d))
-        nest.lanes = _lanes(nest, leaves, vector_bytes)
+        nest.lanes = _lanes(nest, leaves, plan, vector_bytes)
     else:
         nest.vector_dim = rank - 1
     if nest.lanes > 1:
@@ -113,9 +114,9 @@ def _is_last(shape: tuple[int, ...], dim: int) -> bool:
     return all(size == 1 for size in shape[dim + 1 :])
 
 
-def _lanes(nest: Nest, leaves: list[Leaf], vector_bytes: int) -> int:
+def _lanes(nest: Nest, leaves: list[Leaf], plan: LoopPlan, vector_bytes: int) -> int:
     """Lanes that fill a register with the widest data the nest reads or writes, but never more than the
-    dimension.
+    dimension; with 16-bit floats of the caller's, so that stores past the caches fill whole lines.
     """
     sizes = [2]
     for leaf in leaves:
@@ -124,10 +125,23 @@ def _lanes(nest: Nest, leaves: list[Leaf], vector_bytes: int) -> int:
     for root in nest.roots:
         values = [root.value] if isinstance(root, Materialise) else list(root.op.operands)
         sizes += [_work_bytes(v.type.element) for v in values if isinstance(v.type.element, DType)]
-    lanes = max(1, vector_bytes // min(max(sizes), 4))
+    lane_bytes = 2 if _has_rows_of_halves(nest, leaves, plan) else min(max(sizes), 4)
+    lanes = max(1, vector_bytes // lane_bytes)
     while lanes > nest.shape[nest.vector_dim]:
         lanes //= 2
     return lanes
+
+
+def _has_rows_of_halves(nest: Nest, leaves: list[Leaf], plan: LoopPlan) -> bool:
+    """Whether a nest reads or writes rows of 16-bit floats of the caller along its vector dimension."""
+    loads = [leaf.load for leaf in leaves if leaf.load is not None and leaf.is_identity(nest.shape)]
+    for op in (*loads, *(root.op for root in nest.roots if isinstance(root, StoreRoot))):
+        pointer, along = op.operand("pointer").type.element, plan.accesses[op].strides[nest.vector_dim]
+        assert isinstance(pointer, PointerType)
+        is_half = pointer.element.is_floating() and pointer.element.bits == 16
+        if is_half and along is not None and along.constant == 1:
+            return True
+    return False
 
 
 def _work_bytes(element: DType) -> int:

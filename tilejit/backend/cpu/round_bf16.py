@@ -1,11 +1,12 @@
-"""Rounding fp32 to bf16 by AVX-512's instruction.
+"""Rounding fp32 to bf16 by AVX-512's instructions.
 
-``vcvtneps2bf16`` rounds to nearest even, but takes denormal numbers for zero. Vectors that hold some, which
-is rare, are rounded by integer arithmetic, out of line.
+``vcvtneps2bf16``, and ``vcvtne2ps2bf16`` of two registers, round to nearest even, but take denormal numbers
+for zero. Vectors that hold some, which is rare, are rounded by integer arithmetic, out of line.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -37,7 +38,8 @@ def can_round_by_instruction(lanes: LaneBuilder) -> bool:
     module = lanes.builder.module
     if not isinstance(module, TargetModule) or not module.target.has("avx512bf16"):
         return False
-    return lanes.lanes is not None and lanes.lanes % _LANES == 0
+    has_classes = module.target.has("avx512dq")
+    return has_classes and lanes.lanes is not None and lanes.lanes % _LANES == 0
 
 
 def round_by_instruction(
@@ -45,15 +47,14 @@ def round_by_instruction(
 ) -> ir.Value:
     """The bits of ``value``, a vector of fp32, as bf16; ``by_integers`` rounds any vector of that length."""
     assert lanes.lanes is not None
-    builder, result_type = lanes.builder, vector_of(I16, _LANES)
-    function = _rounding(builder.module, by_integers)
-    if lanes.lanes == _LANES:
+    builder = lanes.builder
+    size = 2 * _LANES if lanes.lanes % (2 * _LANES) == 0 else _LANES
+    function, result_type = _rounding(builder.module, size, by_integers), vector_of(I16, size)
+    if lanes.lanes == size:
         return builder.call(function, [value])
     result: ir.Value = unset_lanes(I16, lanes.lanes)
-    for start in range(0, lanes.lanes, _LANES):
-        unused = unset_lanes(F32, lanes.lanes)
-        part = builder.shuffle_vector(value, unused, lane_numbers(*range(start, start + _LANES)))
-        rounded = builder.call(function, [part])
+    for start in range(0, lanes.lanes, size):
+        rounded = builder.call(function, [_part(builder, value, start, size)])
         result = intrinsic(
             builder, "llvm.vector.insert", result.type, [result, rounded, number(I64, start)],
             [result.type, result_type],
@@ -61,28 +62,46 @@ def round_by_instruction(
     return result
 
 
-def _rounding(module: ir.Module, by_integers: Callable[[LaneBuilder, ir.Value], ir.Value]) -> ir.Function:
-    """The module's inlined function that rounds one register of fp32."""
-    name = "tilejit.round.bf16"
+def _rounding(
+    module: ir.Module, size: int, by_integers: Callable[[LaneBuilder, ir.Value], ir.Value]
+) -> ir.Function:
+    """The module's inlined function that rounds ``size`` lanes: one register of fp32, or two to one."""
+    name = f"tilejit.round.bf16.{size}"
     existing = module.globals.get(name)
     if existing is not None:
         return existing
-    signature = ir.FunctionType(vector_of(I16, _LANES), [vector_of(F32, _LANES)])
+    signature = ir.FunctionType(vector_of(I16, size), [vector_of(F32, size)])
     slow, function = rare_case_functions(module, name, signature)
     builder = ir.IRBuilder(slow.append_basic_block("entry"))
-    builder.ret(by_integers(LaneBuilder(builder, _LANES), slow.args[0]))
+    builder.ret(by_integers(LaneBuilder(builder, size), slow.args[0]))
     blocks = [function.append_basic_block(label) for label in ("entry", "denormal", "normal")]
     builder = ir.IRBuilder(blocks[0])
     (value,) = function.args
-    bits = ir.VectorType(ir.IntType(1), _LANES)
-    classes = intrinsic(builder, "llvm.x86.avx512.fpclass.ps.512", bits, [value, number(I32, _DENORMAL)])
-    has_some = builder.icmp_unsigned("!=", builder.bitcast(classes, I16), number(I16, 0))
+    parts = [_part(builder, value, start, _LANES) for start in range(0, size, _LANES)]
+    found = functools.reduce(builder.or_, [_denormals(builder, part) for part in parts])
+    has_some = builder.icmp_unsigned("!=", found, number(I16, 0))
     builder.cbranch(has_some, *blocks[1:]).set_weights([_RARE, _COMMON])
     builder.position_at_end(blocks[1])
     builder.ret(builder.call(slow, [value]))
     builder.position_at_end(blocks[2])
+    instruction = "cvtneps2bf16" if len(parts) == 1 else "cvtne2ps2bf16"  # takes the high lanes first
     rounded = intrinsic(
-        builder, "llvm.x86.avx512bf16.cvtneps2bf16.512", ir.VectorType(BFLOAT, _LANES), [value]
+        builder, f"llvm.x86.avx512bf16.{instruction}.512", ir.VectorType(BFLOAT, size), parts[::-1]
     )
     builder.ret(builder.bitcast(rounded, signature.return_type))
     return function
+
+
+def _part(builder: ir.IRBuilder, value: ir.Value, start: int, size: int) -> ir.Value:
+    """``size`` lanes from ``start`` on."""
+    if value.type.count == size:
+        return value
+    unused = unset_lanes(F32, value.type.count)
+    return builder.shuffle_vector(value, unused, lane_numbers(*range(start, start + size)))
+
+
+def _denormals(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """A bit for each lane of a register that holds a denormal number."""
+    bits = ir.VectorType(ir.IntType(1), _LANES)
+    classes = intrinsic(builder, "llvm.x86.avx512.fpclass.ps.512", bits, [value, number(I32, _DENORMAL)])
+    return builder.bitcast(classes, I16)
