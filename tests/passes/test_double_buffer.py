@@ -103,3 +103,31 @@ def test_a_dot_fetches_for_the_next_dot_of_the_trip() -> None:
     first, second = (dot.split("fetching ")[1] for dot in dots(body))
     assert first == "%b"
     assert second == "%a of the next trip"
+
+
+WIDE = (
+    LOOP.replace("16x16x", "16x256x")
+    .replace("[16, 16]", "[16, 256]")
+    .replace("32x16x", "32x256x")
+    .replace("[32, 16]", "[32, 256]")
+    .replace("%j = arange", "%many = arange() {start=0, end=256} : tile<256xint32>\n    %j = arange")
+    .replace("%iw = cast", "%manyw = cast(%many) {dtype=int64} : tile<256xint64>\n    %iw = cast")
+    .replace("reshape(%iw) {shape=[1, 16]} : tile<1x16x", "reshape(%manyw) {shape=[1, 256]} : tile<1x256x")
+    .replace("%a_base = splat(%a_start)", "%a_base = splat(%walk)")
+)
+"""The rows of %b have 1024 bytes; of %a nothing is known a trip ahead."""
+
+
+def test_long_rows_are_left_to_hardware_prefetchers() -> None:
+    assert dots(WIDE) == ["memory(%b)"]
+
+
+def test_long_rows_at_places_from_a_table_are_fetched() -> None:
+    body = WIDE.replace(
+        "%b_start = addptr(%p, %k)",
+        """%place = addptr(%q, %k) : ptr<fp32>
+      %number = load(%place) : fp32
+      %page = cast(%number) {dtype=int32} : int32
+      %b_start = addptr(%p, %page)""",
+    )
+    assert dots(body) == ["memory(%b) fetching %b of the next trip"]

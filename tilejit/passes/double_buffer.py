@@ -25,6 +25,10 @@ _MOST_ROWS = 64
 """Rows of a dot up to which it fetches: more of them compute for so long on what was fetched that memory is
 not what they wait for.
 """
+_LONG_ROW_BYTES = 512
+"""Rows that are read sooner where nothing is fetched: hardware prefetchers keep many lines under way beside
+the second-level cache, a fetch holds one of the core's few line buffers: ``benchmarks run skinny_matmul_kn``.
+"""
 _VIEWS = frozenset(
     definition.name
     for definition in (shape.SPLAT, shape.BROADCAST, shape.RESHAPE, shape.TRANSPOSE, shape.JOIN, shape.SPLIT)
@@ -52,7 +56,7 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
         following = streaming[0] if is_last else streaming[number + 1]
         # The smaller of two operands is the likelier to be in the cache already.
         for load in sorted(_loads(following), key=_size_bytes, reverse=True):
-            if step.prefetch is not None or not _has_rows(plan, load):
+            if step.prefetch is not None or not _has_rows(plan, load) or _is_followed(load, loop.op):
                 continue
             if step.op.operand("a").type.shape[-2] > _MOST_ROWS:
                 continue
@@ -75,6 +79,25 @@ def _size_bytes(load: Op) -> int:
 def _has_rows(plan: LoopPlan, load: Op) -> bool:
     """Whether the elements of a row lie side by side, so that its lines can be fetched."""
     return plan.in_place[load][-1].constant == 1
+
+
+def _is_followed(load: Op, loop: Op) -> bool:
+    """Whether hardware prefetchers find the rows by themselves: long ones, at places that no table gives."""
+    tile = load.result.type
+    if tile.shape[-1] * tile.element.itemsize < _LONG_ROW_BYTES:
+        return False
+    body = loop.regions[0]
+    pending, seen = [load.operand("pointer")], set[Value]()
+    while pending:
+        value = pending.pop()
+        op = value.defining_op
+        if value in seen or op is None or not _is_inside(value, body):
+            continue
+        if op.name == memory.LOAD.name:
+            return False
+        seen.add(value)
+        pending += op.operands
+    return True
 
 
 def _is_computed_before(load: Op, dot: Op) -> bool:
