@@ -106,7 +106,9 @@ class CpuCompilation(Compilation):
     @cached_property
     def plan(self) -> LoopPlan:
         """The loops of the CPU program."""
-        return plan_loops(self.tile, self._cpu.vector_bytes, self.options)
+        function = self.tile  # whose passes may remark, too
+        self.context.pass_name = "plan_loops"
+        return plan_loops(function, self._cpu.vector_bytes, self.options, self.context)
 
     @cached_property
     def object(self) -> engine.CompiledObject:

@@ -46,6 +46,15 @@ LOOP = """
 """
 
 
+LINKED = (
+    "%on = addptr(%walk, %step)",
+    """%link = bitcast(%walk) {dtype=ptr<int32>} : ptr<int32>
+      %distance = load(%link) : int32
+      %on = addptr(%walk, %distance)""",
+)
+"""What makes of a pointer that each trip moves on one that follows a chain in memory."""
+
+
 def dots(body: str) -> list[str]:
     """The dots of a plan, without their buffers' names."""
     return [line.split(" * ", 1)[1] for line in plan_lines(body, "dot")]
@@ -56,8 +65,14 @@ def test_a_dot_fetches_what_the_next_trip_reads() -> None:
     assert dots(LOOP) == ["memory(%b) fetching %a of the next trip"]
 
 
-def test_addresses_that_the_loop_carries_are_not_known_a_trip_ahead() -> None:
+def test_pointers_that_each_trip_moves_on_are_known_a_trip_ahead() -> None:
     body = LOOP.replace("%a_base = splat(%a_start)", "%a_base = splat(%walk)")
+    assert dots(body) == ["memory(%b) fetching %a of the next trip"]
+
+
+def test_pointers_that_follow_from_memory_are_not_known_a_trip_ahead() -> None:
+    body = LOOP.replace("%a_base = splat(%a_start)", "%a_base = splat(%walk)")
+    body = body.replace(*LINKED)
     assert dots(body) == ["memory(%b) fetching %b of the next trip"]
     body = body.replace("%b_base = splat(%b_start)", "%b_base = splat(%walk)")
     assert dots(body) == ["memory(%b)"]
@@ -114,6 +129,7 @@ WIDE = (
     .replace("%iw = cast", "%manyw = cast(%many) {dtype=int64} : tile<256xint64>\n    %iw = cast")
     .replace("reshape(%iw) {shape=[1, 16]} : tile<1x16x", "reshape(%manyw) {shape=[1, 256]} : tile<1x256x")
     .replace("%a_base = splat(%a_start)", "%a_base = splat(%walk)")
+    .replace(*LINKED)
 )
 """The rows of %b have 1024 bytes; of %a nothing is known a trip ahead."""
 

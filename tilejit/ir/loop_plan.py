@@ -403,6 +403,22 @@ def dots_of(steps: Iterable[Step]) -> Iterator[DotStep]:
             yield from dots_of(step.whole_steps)
 
 
+def carried_by(pointer: Value, index: Value) -> list[Value]:
+    """What the loop with this index carries of what a pointer in its body is computed from."""
+    found: dict[Value, None] = {}
+    pending, seen = [pointer], set[Value]()
+    while pending:
+        value = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.owner is index.owner and value is not index:
+            found[value] = None
+        elif value.defining_op is not None:
+            pending += value.defining_op.operands
+    return list(found)
+
+
 def print_plan(plan: LoopPlan, names: dict[Value, str]) -> str:
     """Return the text of a plan; ``names`` gives each value the name it has in the printed function."""
     lines = [f"plan @{plan.function.name} scratch={plan.scratch_bytes} {{"]

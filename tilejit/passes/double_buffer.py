@@ -3,8 +3,9 @@
 Holds before: a plan whose dots may stream operands. Holds after: in a loop, each such dot names the load
 whose rows the next streaming dot will read, in this trip or, after the last dot of the body, in the next.
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
-addresses come from computing the scalars they depend on again; where that is not possible - they depend on
-values that the loop carries, or on memory that it writes - nothing is fetched. Nor is it during dots of many
+addresses come from computing the scalars they depend on again, also those by which a loop moves pointers on;
+where that is not possible - they depend on tiles that the loop carries, or on memory that it writes - nothing
+is fetched. Nor is it during dots of many
 rows, which use what they read so often that waiting for it does not show. Of two operands that could be
 fetched, the larger is, and the first of equal ones.
 """
@@ -18,6 +19,7 @@ from tilejit.ir.loop_plan import DotStep, ForStep, LoopPlan, Prefetch, Step, dot
 from tilejit.ir.opdef import Effects
 from tilejit.ops import memory, shape
 from tilejit.passes.access import AccessAnalysis, may_alias, orders_memory
+from tilejit.passes.manager import PassContext
 
 _INLINE_LIMIT = 64
 """Ops of an address computation, beyond which it is not worth repeating."""
@@ -35,20 +37,20 @@ _VIEWS = frozenset(
 )
 
 
-def double_buffer(plan: LoopPlan, analysis: AccessAnalysis) -> None:
-    """Plan prefetches in all loops."""
-    _visit(plan, analysis, plan.steps)
+def double_buffer(plan: LoopPlan, analysis: AccessAnalysis, context: PassContext) -> None:
+    """Plan prefetches in all loops; ``context`` is told of those that cannot be."""
+    _visit(plan, analysis, context, plan.steps)
 
 
-def _visit(plan: LoopPlan, analysis: AccessAnalysis, steps: list[Step]) -> None:
+def _visit(plan: LoopPlan, analysis: AccessAnalysis, context: PassContext, steps: list[Step]) -> None:
     for step in steps:
         for nested in nested_steps(step):
-            _visit(plan, analysis, nested)
+            _visit(plan, analysis, context, nested)
         if isinstance(step, ForStep):
-            _plan_loop(plan, analysis, step)
+            _plan_loop(plan, analysis, context, step)
 
 
-def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
+def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, context: PassContext, loop: ForStep) -> None:
     streaming = [step for step in dots_of(loop.body) if any(_loads(step))]
     next_trip = NextTrip(plan, analysis, loop.op) if streaming else None
     for number, step in enumerate(streaming):
@@ -62,8 +64,11 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, loop: ForStep) -> None:
                 continue
             if not is_last and _is_computed_before(load, step.op):
                 step.prefetch = Prefetch(load, next_trip=False)
-            elif is_last and next_trip is not None and next_trip.knows(load.operand("pointer")):
+            elif is_last and next_trip is not None and next_trip.knows(load.operand("pointer"), carried=True):
                 step.prefetch = Prefetch(load, next_trip=True)
+            elif is_last:
+                message = "the tile of the next trip is not fetched ahead: where it lies is not known before"
+                context.remark(message, load.location)
 
 
 def _loads(step: DotStep) -> Iterator[Op]:
@@ -115,8 +120,11 @@ class NextTrip:
         self._body = loop.regions[0]
         self._writes = [op for op in loop.walk() if not op.regions and Effects.WRITE in op.effects]
 
-    def knows(self, pointer: Value) -> bool:
-        """Whether a pointer in the loop's body follows from the loop's index and what is known outside."""
+    def knows(self, pointer: Value, *, carried: bool = False) -> bool:
+        """Whether a pointer in the loop's body follows from the loop's index and what is known outside.
+
+        ``carried``: or from scalars that the loop carries, as pointers that each trip moves on.
+        """
         seen: set[Value] = set()
         pending = [pointer]
         while pending:
@@ -125,13 +133,31 @@ class NextTrip:
                 continue
             seen.add(value)
             op = value.defining_op
-            if op is None and value is not self._body.arguments[0]:
+            if op is None and value is not self._body.arguments[0] and not (carried and self._moves(value)):
                 return False
             if op is not None:
                 if len(seen) > _INLINE_LIMIT or not self._is_repeatable(op, value):
                     return False
                 pending += op.operands
         return True
+
+    def _moves(self, argument: Value) -> bool:
+        """Whether the next trip's value of what a loop carries is one of scalars and arithmetic of this
+        trip.
+        """
+        seen: set[Value] = set()
+        pending = [self._body.terminator.operands[argument.index - 1]] if argument.owner is self._body else []
+        is_known = bool(pending)
+        while pending and is_known:
+            value = pending.pop()
+            op = value.defining_op
+            if value in seen or not _is_inside(value, self._body) or op is None:
+                is_known = value.type.is_scalar
+                continue
+            seen.add(value)
+            pending += op.operands
+            is_known = value.type.is_scalar and op.definition.is_elementwise and op.parent is self._body
+        return is_known and len(seen) <= _INLINE_LIMIT
 
     def _is_repeatable(self, op: Op, value: Value) -> bool:
         """Whether an op of the body can be computed again, given its operands."""

@@ -39,6 +39,7 @@ from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.drop_local_buffers import drop_local_buffers
 from tilejit.passes.fetch_ahead import fetch_ahead
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
+from tilejit.passes.manager import PassContext
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
 from tilejit.passes.shape_nests import shape_nests
@@ -47,12 +48,19 @@ from tilejit.passes.stream_stores import stream_stores
 _ACCESSES = (memory.LOAD.name, memory.STORE.name, memory.ATOMIC_RMW.name, memory.ATOMIC_CAS.name)
 
 
-def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = DEFAULT_OPTIONS) -> LoopPlan:
-    """Plan the loops of a function for vectors of ``vector_bytes``; ``chosen`` says which steps are at work.
+def plan_loops(
+    function: Function,
+    vector_bytes: int,
+    chosen: CompileOptions = DEFAULT_OPTIONS,
+    context: PassContext | None = None,
+) -> LoopPlan:
+    """Plan the loops of a function for vectors of ``vector_bytes``; ``chosen`` says which steps are at work,
+    ``context`` collects what is done in a lesser way.
 
     Raises: CompileError for combine functions with control flow.
     """
-    values = plan_values(function, promotes=chosen.enables("promotion"))
+    context = context or PassContext()
+    values = plan_values(function, promotes=chosen.enables("promotion"), context=context)
     planner = _StepPlanner(values)
     steps = planner.block(function.body)
     fuse_nests(steps, function, values.buffers, values.analysis)
@@ -63,7 +71,7 @@ def plan_loops(function: Function, vector_bytes: int, chosen: CompileOptions = D
     plan.in_place = {load: tile.strides for load, tile in values.in_place.items()}
     place_buffers(plan)
     if chosen.enables("double_buffering"):
-        double_buffer(plan, values.analysis)
+        double_buffer(plan, values.analysis, context)
     shape_nests(plan, values.analysis, vector_bytes)
     stream_stores(plan)
     if chosen.enables("double_buffering"):

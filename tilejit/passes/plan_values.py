@@ -22,7 +22,8 @@ from tilejit.ops import control, memory, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, orders_memory
-from tilejit.passes.whole_tiles import WholeTiles
+from tilejit.passes.manager import PassContext
+from tilejit.passes.whole_tiles import NotWhole, WholeTiles
 from tilejit.records import dataclass
 
 DEEPEST_INLINE = 64
@@ -51,6 +52,7 @@ _COSTS = {
     ew.CAST.name: 1,
 }
 _GATHER_COST = 8
+_USED_TWICE = "it is used more than once"
 _LOOPS = (control.FOR.name, control.WHILE.name)
 _BUFFERED_RESULTS = frozenset(
     definition.name
@@ -86,9 +88,11 @@ class ValuePlan:
     too_deep: frozenset[Value] = frozenset()  # values that have a buffer so that none is computed from many
 
 
-def plan_values(function: Function, *, promotes: bool = True) -> ValuePlan:
+def plan_values(
+    function: Function, *, promotes: bool = True, context: PassContext | None = None
+) -> ValuePlan:
     """Give a buffer to every tile value that needs one; unless it ``promotes``, to every dot operand."""
-    return _Planner(function, promotes).run()
+    return _Planner(function, promotes, context or PassContext()).run()
 
 
 def dot_source(operand: Value) -> tuple[Value, bool]:
@@ -102,9 +106,10 @@ def dot_source(operand: Value) -> tuple[Value, bool]:
 
 
 class _Planner:
-    def __init__(self, function: Function, promotes: bool) -> None:
+    def __init__(self, function: Function, promotes: bool, context: PassContext) -> None:
         self.function = function
         self.promotes = promotes
+        self.context = context
         self.analysis = AccessAnalysis(function)
         self.buffers: dict[Value, Buffer] = {}
         self.ops = [op for op in function.walk() if not _in_combine_region(op)]
@@ -140,43 +145,40 @@ class _Planner:
         return ValuePlan(ordered, self.analysis, self.streamed, self.in_place, frozenset(self.too_deep))
 
     def _plan_dot_operand(self, dot: Op, source: Value) -> None:
-        load = self._streamable_load(dot, source) if self.promotes else None
-        if load is not None:
-            self.streamed[source] = load
-        else:
+        load = _loaded_by(source) if self.promotes else None
+        try:
+            if load is None or load.parent is not dot.parent:
+                raise NotWhole
+            self._check_in_place(dot, source, load)
+            self.in_place[load] = self.whole_tiles.of(load)
+        except NotWhole as reason:
             self.dot_operands.add(source)
+            if load is not None and reason.args:
+                self.context.remark(f"what tl.dot multiplies is copied first: {reason}", load.location)
+        else:
+            self.streamed[source] = load
 
-    def _streamable_load(self, dot: Op, source: Value) -> Op | None:
-        """The load whose memory ``dot`` may read in place of ``source``: rows of elements, used once.
+    def _check_in_place(self, dot: Op, source: Value, load: Op) -> None:
+        """Check that ``dot`` may read the memory that ``load`` reads in place of ``source``, a matrix used
+        once.
 
         The dot converts what it reads, so an exact cast to the type it computes in may lie between.
         """
-        value, accumulator = source, dot.result.type.element
-        cast = value.defining_op
-        if (
-            cast is not None
-            and cast.name == ew.CAST.name
-            and _is_exact_in(cast.operands[0].type.element, FP32)
+        if source is not load.result:
+            if not (source.type.element == dot.result.type.element == FP32):
+                raise NotWhole(f"it is converted to {source.type.element}")
+            if source.use_count != 1:
+                raise NotWhole(_USED_TWICE)
+        if load.result.use_count != 1 or (
+            source.users[0] is not dot and source.users[0].result.use_count != 1
         ):
-            if value.type.element != FP32 or value.use_count != 1 or accumulator != FP32:
-                return None
-            value = cast.operands[0]
-        load = value.defining_op
-        if load is None or load.name != memory.LOAD.name or load.parent is not dot.parent:
-            return None
-        if value.use_count != 1 or value.type.rank not in (2, 3):
-            return None
-        if source.users[0] is not dot and source.users[0].result.use_count != 1:
-            return None
+            raise NotWhole(_USED_TWICE)
+        if load.result.type.rank not in (2, 3):
+            raise NotWhole("it has more than three dimensions")
         if load.attributes["volatile"]:
-            return None
+            raise NotWhole("the load is volatile")
         if self._is_overwritten(load, {dot}):
-            return None
-        tile = self.whole_tiles.of(load)
-        if tile is None:
-            return None
-        self.in_place[load] = tile
-        return load
+            raise NotWhole("its memory may be written before it is multiplied")
 
     def _share_dot_operands(self, loop: Op) -> None:
         """A carried value and the loop's result share one buffer: if one is a dot operand, so is the
@@ -317,6 +319,14 @@ class _Planner:
         ):
             stored = FP32
         self.buffers[value] = Buffer("", value.type.shape, stored)
+
+
+def _loaded_by(source: Value) -> Op | None:
+    """The load that a dot operand comes from, perhaps by a cast that keeps every value."""
+    op = source.defining_op
+    if op is not None and op.name == ew.CAST.name and _is_exact_in(op.operands[0].type.element, FP32):
+        op = op.operands[0].defining_op
+    return op if op is not None and op.name == memory.LOAD.name else None
 
 
 def _leads_elementwise(value: Value, target: Op) -> bool:

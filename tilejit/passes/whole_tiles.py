@@ -18,14 +18,15 @@ from tilejit.passes.bound_masks import PASSED_THROUGH, bound_along
 from tilejit.passes.inline_values import DimMap, operand_dims
 from tilejit.passes.intervals import never_wraps
 
+_OTHER_MASK = "its mask is not made of bounds along one dimension each"
 _FARTHEST, _MOST_DIMS = 1 << 29, 4
 """How far a tile may reach in multiples of a stride of 32 bits, so that the sum of such distances along all
 dims fits 64 bits.
 """
 
 
-class _Unknown(Exception):
-    """No condition that a launch could test is known."""
+class NotWhole(Exception):
+    """A load of which nothing short of looking at each lane tells whether its tile is whole, and why."""
 
 
 class WholeTiles:
@@ -40,19 +41,14 @@ class WholeTiles:
         )
         self._unwrapped = AccessAnalysis(function, self._remainders)
 
-    def of(self, load: Op) -> WholeTile | None:
-        """When the tile of a load is whole; None where nothing short of looking at each lane tells."""
-        try:
-            return self._condition(load)
-        except _Unknown:
-            return None
-
-    def _condition(self, load: Op) -> WholeTile:
+    def of(self, load: Op) -> WholeTile:
+        """When the tile of a load is whole. Raises: NotWhole."""
         pointer = load.operand("pointer")
         analysis = self._plain if None not in self._plain.strides(pointer) else self._unwrapped
-        found = list(_Offsets(analysis, self._remainders).of(pointer))
+        strides = _known_strides(analysis, pointer)
         bounds, conditions = self._mask(load)
-        return WholeTile(_known_strides(analysis, pointer), bounds, conditions, tuple(dict.fromkeys(found)))
+        offsets = dict.fromkeys(_Offsets(analysis, self._remainders).of(pointer))
+        return WholeTile(strides, bounds, conditions, tuple(offsets))
 
     def _mask(self, load: Op) -> tuple[tuple[tuple[MaskBound, int], ...], tuple[Value, ...]]:
         mask = load.optional_operand("mask")
@@ -70,7 +66,7 @@ class WholeTiles:
             elif op is not None and op.name in PASSED_THROUGH:
                 pending += [(operand, operand_dims(op, operand, dims)) for operand in op.operands]
             else:
-                raise _Unknown
+                raise NotWhole(_OTHER_MASK)
         return tuple(bounds.values()), tuple(conditions)
 
     def _bound(self, op: Op, dims: DimMap, shape: tuple[int, ...]) -> tuple[MaskBound, int]:
@@ -83,7 +79,7 @@ class WholeTiles:
         dim = dims[own[0]] if len(own) == 1 else None
         bound = None if dim is None else bound_along(op, dims, dim, None, self._plain)
         if dim is None or bound is None:
-            raise _Unknown
+            raise NotWhole(_OTHER_MASK)
         return bound, shape[dim]
 
 
@@ -98,16 +94,16 @@ class _Offsets:
     def of(self, value: Value) -> Iterator[OffsetRange]:
         """The offsets in ``value``, an address or what one is made from.
 
-        Raises: _Unknown where it is not followed far enough.
+        Raises: NotWhole where it is not followed far enough.
         """
         if value in self._seen or _is_uniform(self._analysis, value):
             return
         self._seen.add(value)
         op = value.defining_op
         if op is None or op.regions:
-            raise _Unknown  # carried by a loop, or chosen by a branch
+            raise NotWhole("a loop carries its addresses, or a branch chooses them")
         if op.operands and not (op.definition.is_elementwise or op.name in VIEW_OPS):
-            raise _Unknown
+            raise NotWhole(f"{op.name} makes its addresses")
         if value in self._remainders:
             yield self._range(op.operands[0], op.operands[1])
         for operand in op.operands:
@@ -118,13 +114,14 @@ class _Offsets:
 
     def _range(self, value: Value, divisor: Value | None = None) -> OffsetRange:
         strides = _known_strides(self._analysis, value)
-        for stride, size in zip(strides, value.type.shape, strict=True):
-            if abs(stride.coefficient) * size > _FARTHEST or len(stride.factors) > 1:
-                raise _Unknown
-            if any(not _is_narrow(factor) for factor in stride.factors):
-                raise _Unknown
-        if value.type.rank > _MOST_DIMS:
-            raise _Unknown
+        is_testable = value.type.rank <= _MOST_DIMS and all(
+            abs(stride.coefficient) * size <= _FARTHEST
+            and len(stride.factors) <= 1
+            and all(map(_is_narrow, stride.factors))
+            for stride, size in zip(strides, value.type.shape, strict=True)
+        )
+        if not is_testable:
+            raise NotWhole("its offsets are narrow, and how far they reach is no matter of one product")
         return OffsetRange(value, strides, divisor)
 
 
@@ -140,5 +137,5 @@ def _is_narrow(value: Value) -> bool:
 def _known_strides(analysis: AccessAnalysis, value: Value) -> tuple[Stride, ...]:
     found = tuple(stride for stride in analysis.strides(value) if stride is not None)
     if len(found) < value.type.rank:
-        raise _Unknown
+        raise NotWhole("its elements lie on no regular grid")
     return found

@@ -56,12 +56,14 @@ from tilejit.ir.loop_plan import (
     Step,
     Stride,
     WhileStep,
+    carried_by,
     dots_of,
     nested_steps,
 )
 from tilejit.ir.types import DType, TileType, product
 from tilejit.ops import InputPrecision, control, memory, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
@@ -76,6 +78,15 @@ def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPT
     module = TargetModule(plan.function.name, target)
     _ProgramEmitter(module, plan, target, chosen).emit()
     return module
+
+
+@dataclass(frozen=True)
+class _OpenLoop:
+    """A loop whose body is emitted: its index, that of the next trip, whether this trip is the last."""
+
+    index: Value
+    following: ir.Value
+    is_last: ir.Value
 
 
 class _ProgramEmitter:
@@ -94,9 +105,7 @@ class _ProgramEmitter:
             argument.name = name
         # Rows split before the loop of a dot: how, where, and the bytes of a matrix.
         self.prepared: dict[Op, tuple[SplitPlan, ir.Value, int]] = {}
-        self.next_index: list[
-            tuple[Value, ir.Value]
-        ] = []  # of each open loop: its index and that of the next trip
+        self.loops: list[_OpenLoop] = []
 
     def emit(self) -> None:
         args, first, last, *grid, scratch = self.function.args
@@ -384,8 +393,10 @@ class _ProgramEmitter:
         pointer, shape_ = chosen.load.operand("pointer"), chosen.load.result.type.shape
         values: Evaluator = Evaluator(self.scope)
         if chosen.next_trip:
-            argument, following = self.next_index[-1]
-            values = NextTripEvaluator(self.scope, {argument: following})
+            loop = self.loops[-1]
+            values = NextTripEvaluator(self.scope, {loop.index: loop.following})
+            for argument in carried_by(pointer, loop.index):
+                values.move_on(argument, loop.is_last)
         address = values.at(pointer, (START,) * len(shape_)).value
         element = chosen.load.result.type.element
         builder, line = self.scope.builder, self.target.cache_line_bytes
@@ -446,14 +457,14 @@ class _ProgramEmitter:
         is_last = before.icmp_unsigned(">=", following, trips)
         # Past the last trip there is none: what is fetched for it is what this trip reads.
         next_index = before.select(is_last, position, before.add(position, stride))
-        self.next_index.append((region.arguments[0], next_index))
-        self.scope.ahead[Ahead.TRIP] = dict(self.next_index[-1:])
+        self.loops.append(_OpenLoop(region.arguments[0], next_index, is_last))
+        self.scope.ahead[Ahead.TRIP] = {region.arguments[0]: next_index}
         if _fetches(step.body, Ahead.TRIP_OR_PROGRAM):
             ids = self._ids_after_trip(before, is_last)
             index = before.select(is_last, lower, before.add(position, stride))
             self.scope.ahead[Ahead.TRIP_OR_PROGRAM] = {**ids, region.arguments[0]: index}
         self.steps(step.body)
-        self.next_index.pop()
+        self.loops.pop()
         trip.add_incoming(following, before.block)
         position.add_incoming(before.add(position, stride), before.block)
         self._yield(before, phis, region.terminator.operands)

@@ -19,7 +19,7 @@ from tilejit.backend.cpu.mask_bounds import Holding
 from tilejit.backend.cpu.scope import START, TRUE, Coordinate, Emitted, Point, Scope
 from tilejit.backend.cpu.values import I32, I64, constant, lane_numbers, lanes_of, number, splat, unset_lanes
 from tilejit.diagnostics import InternalError
-from tilejit.ir.core import Op, Value
+from tilejit.ir.core import Block, Op, Value
 from tilejit.ops import elementwise as ew
 from tilejit.ops import memory, shape
 from tilejit.ops.shape import reshape_dims
@@ -239,6 +239,22 @@ class NextTripEvaluator(Evaluator):
         if value not in self._repeated:
             self._repeated[value] = self._repeat(value)
         return self._repeated[value]
+
+    def move_on(self, argument: Value, is_last: ir.Value) -> None:
+        """Let what the loop carries as ``argument`` be what this trip passes on, if it is not the last."""
+        body = argument.owner
+        assert isinstance(body, Block)
+        passed_on = self._of_this_trip(body.terminator.operands[argument.index - 1])
+        here = self.scope.scalars[argument]
+        self._repeated[argument] = self.scope.builder.select(is_last, here, passed_on)
+        self._depends[argument] = True
+
+    def _of_this_trip(self, value: Value) -> ir.Value:
+        """A scalar of this trip that may not have been computed yet."""
+        op = value.defining_op
+        if op is None or value in self.scope.scalars or not op.operands:
+            return super().scalar(value)
+        return emit_elementwise(self.scope.context(-1), op, [self._of_this_trip(v) for v in op.operands])
 
     def _repeat(self, value: Value) -> ir.Value:
         op = value.defining_op
