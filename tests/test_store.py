@@ -250,14 +250,14 @@ def test_the_options_say_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("TILEJIT_CACHE_SIZE", "3")
     store = open_store()
     assert store is not None
-    assert (store.folder, store.limit_bytes) == (tmp_path / "there" / "code", 3 << 20)
+    assert (store.folder, store.limit_bytes) == (str(tmp_path / "there" / "code"), 3 << 20)
     monkeypatch.setenv("TILEJIT_CACHE", "0")
     assert open_store() is None
     monkeypatch.delenv("TILEJIT_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "tilejit"
+    assert cache_folder() == str(tmp_path / "tilejit")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == Path.home() / ".cache" / "tilejit"
+    assert cache_folder() == str(Path.home() / ".cache" / "tilejit")
 
 
 def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,36 +81,21 @@ def test_the_machine_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert store is not None and len(store.entries()) == 1
 
 
-def test_another_cpu_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_cpu_has_another_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = (
         "vendor_id : V\ncpu family : 6\nmodel : 1\nmodel name : N\nstepping : 1\nmicrocode : 1\nflags : avx\n"
     )
 
-    class Processors:
-        content = text
-
-        def __init__(self, *_: object) -> None: ...
-
-        def open(self, *_: object, **__: object) -> Processors:
-            return self
-
-        def __enter__(self) -> Processors:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def read(self, _: int) -> bytes:
-            return self.content.encode()
-
-    monkeypatch.setattr(cpu, "Path", Processors)
+    file = tmp_path / "cpuinfo"
+    monkeypatch.setattr(cpu, "_PROCESSORS", str(file))
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     keys = set()
     for changed in ("", "cpu MHz : 1\n", "cpu MHz : 2\n"):
-        Processors.content = text + changed
+        file.write_text(text + changed)
         keys.add(cpu._machine_key())
     assert len(keys) == 1 and None not in keys
-    Processors.content = text.replace("avx", "avx avx2")
+    file.write_text(text.replace("avx", "avx avx2"))
     assert cpu._machine_key() not in keys
-    Processors.content = "processor : 0\n"
+    file.write_text("processor : 0\n")
     assert cpu._machine_key() is None

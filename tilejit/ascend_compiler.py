@@ -10,7 +10,6 @@ as all the rest.
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 from tilejit import options
 from tilejit.backend.ascend.emit_ascendc import AscendSource, emit_ascendc
@@ -93,6 +92,6 @@ def compile_for_ascend(
     folder = options.DUMP.read()
     with without_collections():
         if folder:
-            dump_stages(kernel, target, ASCEND_STAGES, Path(folder))
+            dump_stages(kernel, target, ASCEND_STAGES, folder)
         kernel.machine  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
     return kernel

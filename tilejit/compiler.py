@@ -13,6 +13,7 @@ kernel. The interpreter runs the traced form, before any pass, so that it can ju
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -159,13 +160,13 @@ def unknown_stage(stage: str, stages: Sequence[str]) -> LaunchError:
     return LaunchError(f"there is no stage '{stage}'", f"use one of {', '.join(stages)}")
 
 
-def dump_stages(kernel: Compilation, target: object, stages: Sequence[str], folder: Path) -> None:
+def dump_stages(kernel: Compilation, target: object, stages: Sequence[str], folder: str) -> None:
     """Write the stages one by one: those before a failing one are there to be read."""
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     key = repr((kernel.specialisation, target, kernel.options))
     stem = f"{kernel.name}.{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     for stage in stages:
-        (folder / f"{stem}.{stage}.txt").write_text(kernel.ir(stage))
+        Path(folder, f"{stem}.{stage}.txt").write_text(kernel.ir(stage))
 
 
 class _Texts(Mapping[str, str]):

@@ -16,7 +16,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from tilejit import options
 from tilejit.records import dataclass
@@ -47,7 +46,7 @@ class StoreError(Exception):
 class Store:
     """The entries of one folder."""
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: str | os.PathLike[str], limit_bytes: int) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
@@ -107,7 +106,7 @@ class Store:
             raise StoreError("files relative to a folder are not available on this system")
         if create:
             try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.makedirs(self.folder, mode=0o700, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"{self.folder} cannot be made: {error.strerror}") from None
         try:
@@ -149,22 +148,21 @@ def open_store() -> Store | None:
     """The store that the options ask for; None where it is switched off."""
     if not options.CACHE.read():
         return None
-    return Store(cache_folder() / "code", options.CACHE_SIZE.read() << 20)
+    return Store(os.path.join(cache_folder(), "code"), options.CACHE_SIZE.read() << 20)
 
 
-def cache_folder() -> Path:
+def cache_folder() -> str:
     """The folder that ``TILEJIT_CACHE_DIR`` names, else ``tilejit`` in the user's cache folder.
 
     It may not exist. A user without a home has none, only a path where nothing can be made.
     """
     chosen = options.CACHE_DIR.read()
     if chosen:
-        return Path(chosen)
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "tilejit"
-    except RuntimeError:
-        return Path(os.devnull) / "tilejit"
+    if not os.path.isabs(base):
+        base = os.path.expanduser("~/.cache")
+    return os.path.join(base if os.path.isabs(base) else os.devnull, "tilejit")
 
 
 def _digest(key: str, content: bytes) -> bytes:

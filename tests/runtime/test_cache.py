@@ -114,7 +114,7 @@ def test_another_process_finds_it(store: Store) -> None:
         "from tests.runtime.test_cache import *\n"
         "print([launched(steps).is_from_disk for _ in range(4)][-1], 'llvmlite' in sys.modules)\n"
     )
-    environment = {**os.environ, "TILEJIT_CACHE_DIR": str(store.folder.parent)}
+    environment = {**os.environ, "TILEJIT_CACHE_DIR": os.path.dirname(store.folder)}
     command = [sys.executable, "-c", program]
     printed = [
         subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
@@ -332,7 +332,7 @@ def test_object_that_does_not_link(store: Store) -> None:
 def test_flipped_bits(store: Store) -> None:
     launched(fresh(steps))
     (entry,) = kept(store)
-    file = store.folder / entry.key
+    file = Path(store.folder, entry.key)
     whole = file.read_bytes()
     for place in (3, 20, 60, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
@@ -411,7 +411,7 @@ def test_folder_of_another_user(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_folder_that_others_can_write(store: Store) -> None:
     launched(fresh(steps))
-    store.folder.chmod(0o777)
+    os.chmod(store.folder, 0o777)
     check_not_kept("is open to other users")
 
 

@@ -14,7 +14,6 @@ import os
 import platform
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -183,7 +182,7 @@ def _sources_changed() -> bool:
 
 
 def _package_folder() -> str:
-    return str(Path(__file__).parents[1])
+    return os.path.dirname(os.path.dirname(__file__))
 
 
 def _source_names(folder: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilejit import options
@@ -150,7 +149,7 @@ def compile_kernel(
 
         if folder:
             stages = STAGES if target is not None else ("traced",)
-            dump_stages(kernel.compilation, target, stages, Path(folder))
+            dump_stages(kernel.compilation, target, stages, folder)
         if target is None:
             kernel.traced  # noqa: B018 - made here, so that a wrong kernel fails before its launch begins
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -135,12 +136,12 @@ def open_store() -> TuningStore:
     # sqlite3 takes a while to load: programs that tune nothing do without.
     from tilejit.runtime.tuning_store import TuningStore  # noqa: PLC0415
 
-    return TuningStore(cache_folder() / _FILE_NAME)
+    return TuningStore(Path(cache_folder(), _FILE_NAME))
 
 
 def has_results() -> bool:
     """Whether anything was ever recorded."""
-    return (cache_folder() / _FILE_NAME).is_file()
+    return os.path.isfile(os.path.join(cache_folder(), _FILE_NAME))
 
 
 def _overlaid(default: Mapping[str, V], choice: Mapping[str, object]) -> dict[str, V]:

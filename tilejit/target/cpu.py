@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import platform
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from tilejit.records import dataclass
 from tilejit.store import Store, StoreError, open_store
@@ -200,7 +198,7 @@ def _detect() -> tuple[str, str, dict[str, bool]]:
     )  # fmt: skip
     if store is not None and key is not None:
         with contextlib.suppress(StoreError):
-            store.write(key, json.dumps(found).encode())
+            store.write(key, _text_of(found).encode())
     return found
 
 
@@ -213,13 +211,20 @@ def _read_kept(store: Store | None, key: str | None) -> tuple[str, str, dict[str
         return None
     if content is None:
         return None
-    triple, cpu, flags = json.loads(content)
-    return triple, cpu, flags
+    triple, cpu, *flags = content.decode().split("\n")
+    return triple, cpu, {flag[1:]: flag[0] == "+" for flag in flags}
+
+
+def _text_of(machine: tuple[str, str, dict[str, bool]]) -> str:
+    """What ``_read_kept`` reads: a line each for triple, name and every feature."""
+    triple, cpu, flags = machine
+    return "\n".join([triple, cpu, *(f"{'+' if present else '-'}{name}" for name, present in flags.items())])
 
 
 # The lines of /proc/cpuinfo that tell one kind of CPU, and what its kernel allows, from another.
 _TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
 _FIRST_CPU_BYTES = 8192
+_PROCESSORS = "/proc/cpuinfo"
 
 
 def _machine_key() -> str | None:
@@ -227,14 +232,14 @@ def _machine_key() -> str | None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return None
     try:
-        with Path("/proc/cpuinfo").open("rb", buffering=0) as file:
+        with open(_PROCESSORS, "rb", buffering=0) as file:
             first = file.read(_FIRST_CPU_BYTES).decode(errors="replace").split("\n\n")[0]
     except OSError:
         return None
     lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in _TELLING]
     if len(lines) != len(_TELLING):
         return None
-    return hashlib.sha256("\n".join(["cpu", llvm_identity(), *lines]).encode()).hexdigest()
+    return hashlib.sha256("\n".join(["machine", llvm_identity(), *lines]).encode()).hexdigest()
 
 
 def runs_here(target: CpuTarget) -> bool:
@@ -255,17 +260,18 @@ def _caches() -> tuple[int, int, int]:
     """L1 data, L2 and L3 in bytes; the sizes of a small server core where the system does not tell."""
     sizes = {1: 32 * _KB, 2: 1 * _MB, 3: 8 * _MB}
     for index in range(8):
-        folder = Path(f"/sys/devices/system/cpu/cpu0/cache/index{index}")
-        if not os.path.exists(folder / "size") or _read(folder / "type") == "Instruction":
+        folder = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
+        if not os.path.exists(f"{folder}/size") or _read(f"{folder}/type") == "Instruction":
             continue
-        level, size = _read(folder / "level"), _read(folder / "size")
+        level, size = _read(f"{folder}/level"), _read(f"{folder}/size")
         if level.isdigit() and size.endswith("K") and size[:-1].isdigit():
             sizes[int(level)] = int(size[:-1]) * _KB
     return sizes[1], sizes[2], sizes[3]
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text().strip()
+        with open(path) as file:
+            return file.read().strip()
     except OSError:
         return ""

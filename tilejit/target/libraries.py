@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from pathlib import Path
+import os
 
 from tilejit.diagnostics import InternalError
 
@@ -15,23 +15,27 @@ _HEAD_BYTES = 4096  # of a shared library: its headers, with the identity of the
 @functools.cache
 def llvm_identity() -> str:
     """A text that differs between builds of llvmlite and of the LLVM in it."""
-    return _identity("llvmlite", "binding/*llvmlite.*")
+    return _identity("llvmlite", "binding", "llvmlite.")
 
 
 @functools.cache
 def ml_dtypes_identity() -> str:
     """A text that differs between builds of ml_dtypes, whose arithmetic folds constants."""
-    return _identity("ml_dtypes", "_ml_dtypes_ext.*")
+    return _identity("ml_dtypes", "", "_ml_dtypes_ext.")
 
 
-def _identity(package: str, pattern: str) -> str:
+def _identity(package: str, folder: str, part: str) -> str:
+    """What tells one build of a package's library from another; ``part`` is of the names of its files."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise InternalError(f"{package} is not installed")
-    return " ".join(map(_library_identity, sorted(Path(spec.origin).parent.glob(pattern))))
+    folder = os.path.join(os.path.dirname(spec.origin), folder)
+    names = sorted(name for name in os.listdir(folder) if part in name)
+    return " ".join(_library_identity(folder, name) for name in names)
 
 
-def _library_identity(library: Path) -> str:
-    with library.open("rb") as file:
+def _library_identity(folder: str, name: str) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "rb") as file:
         head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    return f"{library.name} {library.stat().st_size} {head}"
+    return f"{name} {os.path.getsize(path)} {head}"

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilejit import options
@@ -300,7 +299,8 @@ def _usable_cpus() -> int:
 def _quota_cpus() -> int:
     """Whole CPUs of the control group's quota (``cpu.max``, cgroup v2); many where there is none."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
     except (OSError, ValueError):
         return 1 << 16
     return -(-int(quota) // int(period)) if quota.isdigit() and period.isdigit() else 1 << 16
