@@ -2,7 +2,8 @@
 
 Eight rows at a time fill a tile: their high parts above their low ones. Where the matrix is contiguous along
 k, sixteen of its columns are a tile as they lie in memory, and the rows are turned round once; the sums come
-out turned round too. Where its rows are contiguous, they are interleaved as for the other dot units.
+out turned round too. Where its rows are contiguous, they are interleaved as for the other dot units. Tiles
+are cleared after their last use (``dot_amx`` says why).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_amx import clear_tile
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, static
@@ -78,7 +80,7 @@ def call_inner_tiles(
             """Tiles of columns next to each other, whose products do not wait for each other."""
             first = inner.add(inner.mul(i, index(together * LANES)), index(start))
             for block in range(together):
-                intrinsic(inner, "llvm.x86.tilezero", ir.VoidType(), [ir.Constant(I8, block)])
+                clear_tile(inner, block)
             for number in range(steps):
                 if not resident:
                     _tile(inner, "tileloadd64", 4, _offset(inner, turned_, number * TILE_BYTES), VECTOR_BYTES)
@@ -87,10 +89,14 @@ def call_inner_tiles(
                     place = own_b.at(inner, depth, inner.add(first, index(block * LANES))).pointer
                     _tile(inner, "tileloadd64", 2 + block, place, b_bytes)
                     _product(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
+                    clear_tile(inner, 2 + block)
+                if not resident:
+                    clear_tile(inner, 4)
             for block in range(together):
                 _tile(
                     inner, "tilestored64", block, _offset(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
                 )
+                clear_tile(inner, block)
             for block in range(together):
                 position = inner.add(first, index(block * LANES))
                 part = None if own_fetch is None else (own_fetch, position, n)
@@ -123,7 +129,7 @@ def call_outer_tiles(
         own_c = Operand(c_pointer, FP32, c_step if c_stride is None else c_stride, 1)
         own_rows = SplitRows(unit, rows.m, rows.k, parts, parts, scales, scales)
         for number in range(unit.per_word):
-            intrinsic(inner, "llvm.x86.tilezero", ir.VoidType(), [ir.Constant(I8, number)])
+            clear_tile(inner, number)
         line = unit.per_word * VECTOR_BYTES
 
         def step(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
@@ -135,11 +141,14 @@ def call_outer_tiles(
                     inner, "tileloadd64", 5 + number % 3, _offset(inner, start, number * VECTOR_BYTES), line
                 )
                 _product(inner, unit, number, 4, 5 + number % 3)
+                clear_tile(inner, 5 + number % 3)
+            clear_tile(inner, 4)
             return []
 
         emit_loop(inner, _steps(rows), [], step)
         for number in range(unit.per_word):
             _tile(inner, "tilestored64", number, _offset(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES)
+            clear_tile(inner, number)
         for row in range(count):
             if own_fetch is not None:
                 own_fetch.emit_part(inner, index(row), count)
