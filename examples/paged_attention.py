@@ -42,7 +42,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from paged_arguments import check_arrays, check_out, check_table, check_tiles, query_lengths
+from paged_arguments import check_call
+from paged_survey import Survey, survey_batch
+from paged_tiles import choose_tiles
 from serving_batch import Batch, Quantisation, largest_error, make_batch, reference
 
 import tilejit
@@ -53,13 +55,6 @@ Array = NDArray[np.generic]
 LOG2_E = tl.constexpr(1.4426950408889634)
 # Below every score but -inf: exp2(-inf - LOWEST) is 0 and never NaN.
 LOWEST = tl.constexpr(-3.0e38)
-
-MOST_TILE_BYTES = 64 * 1024
-"""Of the keys that a program multiplies at a time: those, the values and the next of both fit in 256 KB."""
-PARTS_A_THREAD = 4
-"""Programs for each thread that are enough to keep all busy to the end."""
-FEWEST_TILES = 8
-"""Tiles of keys that are worth a program of their own."""
 
 
 @tilejit.kernel
@@ -309,17 +304,16 @@ def paged_attention(
             of a sequence a program, a multiple of block_n; chosen from the batch where not given.
     Raises: TypeError or ValueError that names the argument, before anything is written.
     """
-    lengths = query_lengths(q, block_table, q_lens, cu_q_lens)
-    check_arrays(q, k_pages, v_pages, quantisation)
-    check_table(block_table, context_lens, k_pages.shape[0], k_pages.shape[1])
-    if softmax_scale is not None and not math.isfinite(softmax_scale):
-        raise ValueError(f"softmax_scale must be finite, got {softmax_scale}")
     if out is None:
         out = np.empty(q.shape, dtype=q.dtype)
-    check_out(out, q)
+    survey = check_call(
+        q, k_pages, v_pages, block_table, context_lens, q_lens, cu_q_lens, quantisation, out
+    )  # fmt: skip
+    if softmax_scale is not None and not math.isfinite(softmax_scale):
+        raise ValueError(f"softmax_scale must be finite, got {softmax_scale}")
     for launch in plan_launches(
-        out, q, k_pages, v_pages, block_table, context_lens, lengths, quantisation, softmax_scale, causal,
-        block_q, block_n, heads, split_keys,
+        out, q, k_pages, v_pages, block_table, survey, quantisation, softmax_scale, causal, block_q,
+        block_n, heads, split_keys,
     ):  # fmt: skip
         launch.kernel[launch.grid](*launch.arguments, **launch.constants, target=backend)
     return out
@@ -341,8 +335,7 @@ def plan_launches(
     k_pages: Array,
     v_pages: Array,
     block_table: NDArray[np.int32],
-    context_lens: Array,
-    q_lens: Array,
+    survey: Survey,
     quantisation: Quantisation | None,
     softmax_scale: float | None,
     causal: bool,
@@ -355,18 +348,15 @@ def plan_launches(
     _, page_size, n_kv_heads, head_dim = k_pages.shape
     n_queries, n_heads, _ = q.shape
     group = n_heads // n_kv_heads
-    longest, context = int(q_lens.max(initial=0)), int(context_lens.max(initial=0))
-    tiles = _choose_tiles(
-        q, k_pages, q_lens, context_lens, longest, context,
+    sequences = len(survey.contexts)
+    tiles = choose_tiles(
+        paged_attention_kernel, q, k_pages, survey,
         {"block_q": block_q, "block_n": block_n, "heads": heads, "split_keys": split_keys},
     )  # fmt: skip
-    splits = max(1, tilejit.cdiv(context, tiles.split_keys))
-    starts = np.zeros(len(q_lens) + 1, dtype=np.int32)
-    np.cumsum(q_lens, out=starts[1:])
+    splits = max(1, tilejit.cdiv(survey.context, tiles.split_keys))
     parameters: tuple[Array | None, ...] = (None, None, None)
     if quantisation is not None:
         parameters = (quantisation.k_scale, quantisation.v_scale, quantisation.v_offset)
-    contexts = np.ascontiguousarray(context_lens, dtype=np.int32)
     scale = 1.0 / math.sqrt(head_dim) if softmax_scale is None else float(softmax_scale)
     sums, stats = None, None
     if splits > 1:
@@ -376,10 +366,10 @@ def plan_launches(
     precision = "ieee" if out.dtype == np.float32 else "int8x2"
     attend = Launch(
         paged_attention_kernel,
-        (n_kv_heads // tiles.heads, tilejit.cdiv(longest, tiles.block_q), len(q_lens) * splits),
+        (n_kv_heads // tiles.heads, tilejit.cdiv(survey.longest, tiles.block_q), sequences * splits),
         (
-            out, q, k_pages, v_pages, *parameters, sums, stats, block_table, starts, contexts, scale,
-            splits, tiles.split_keys,
+            out, q, k_pages, v_pages, *parameters, sums, stats, block_table, survey.starts,
+            survey.contexts, scale, splits, tiles.split_keys,
         ),
         {
             "GROUP": group, "HEADS": tiles.heads, "BLOCK_Q": tiles.block_q, "BLOCK_N": tiles.block_n,
@@ -395,81 +385,6 @@ def plan_launches(
         {"GROUP": group, "D": head_dim},
     )
     return [attend, combine]
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """How the work is cut: see ``paged_attention``."""
-
-    block_q: int
-    block_n: int
-    heads: int
-    split_keys: int
-
-
-def _choose_tiles(
-    q: Array, k_pages: Array, q_lens: Array, context_lens: Array, longest: int, context: int,
-    asked: dict[str, int | None],
-) -> Tiles:  # fmt: skip
-    """What the caller asks for, else what a sweep has found, else what suits the batch."""
-    _, page_size, n_kv_heads, head_dim = k_pages.shape
-    # 64 rows a tile fill the registers of the product; decode has G rows and no more. 0: chosen below.
-    default = {
-        "block_q": max(1, min(longest, 64 * n_kv_heads // q.shape[1])), "block_n": _keys_per_tile(page_size),
-        "heads": 0, "split_keys": 0,
-    }  # fmt: skip
-    key = _tuning_key(q, k_pages, len(q_lens), longest, context)
-    tuned = tilejit.tuned(paged_attention_kernel, key, default)
-    block_q = asked["block_q"] or tuned["block_q"]
-    block_n = asked["block_n"] or tuned["block_n"]
-    heads = asked["heads"] or tuned["heads"]
-    if not heads:
-        heads = _heads_per_program(n_kv_heads, block_q, block_n * head_dim * k_pages.itemsize)
-    split_keys = asked["split_keys"] or tilejit.cdiv(tuned["split_keys"], block_n) * block_n
-    if not split_keys:
-        work = int((-(-q_lens // block_q) * context_lens).sum()) * (n_kv_heads // heads)
-        split_keys = _keys_per_split(work, context, block_n)
-    check_tiles(asked, n_kv_heads, block_n, heads, split_keys)
-    return Tiles(block_q, block_n, heads, split_keys)
-
-
-def _tuning_key(q: Array, k_pages: Array, sequences: int, longest: int, context: int) -> dict[str, int | str]:
-    """What the best tile sizes depend on; numbers that change from call to call count by powers of two."""
-    return {
-        "q": str(q.dtype), "kv": str(k_pages.dtype), "heads": q.shape[1], "kv_heads": k_pages.shape[2],
-        "head_dim": q.shape[2], "page": k_pages.shape[1], "sequences": tilejit.next_power_of_2(sequences),
-        "queries": tilejit.next_power_of_2(longest), "context": tilejit.next_power_of_2(context),
-    }  # fmt: skip
-
-
-def _keys_per_tile(page_size: int) -> int:
-    """A tile within one page costs one look-up and plain rows; only tiny pages are worth gathering."""
-    if page_size % 64 == 0:
-        return 64
-    return page_size if 16 <= page_size <= 256 else 64
-
-
-def _heads_per_program(n_kv_heads: int, block_q: int, tile_bytes: int) -> int:
-    """In decode, as many KV heads as have tiles that fit in a cache together: pages are read as they lie.
-
-    With more queries each tile is used so often that how it is read matters less than that it stays in L1.
-    """
-    if block_q > 1:
-        return 1
-    fitting = max(1, MOST_TILE_BYTES // max(tile_bytes, 1))
-    return max(n for n in range(1, n_kv_heads + 1) if n_kv_heads % n == 0 and n <= fitting)
-
-
-def _keys_per_split(work: int, longest: int, block_n: int) -> int:
-    """How many keys of a sequence a program takes, whole tiles: all, unless that leaves threads without work.
-
-    Units: ``work`` in pairs of a block of queries and a key.
-    """
-    parts = PARTS_A_THREAD * tilejit.get_num_threads()
-    even = tilejit.cdiv(max(work, 1), parts)
-    fewest = FEWEST_TILES * block_n
-    split = tilejit.cdiv(max(even, fewest), block_n) * block_n
-    return split if split < longest else tilejit.cdiv(max(longest, 1), block_n) * block_n
 
 
 ERROR_LIMITS = {"float16": 1e-3, "bfloat16": 5e-3, "float32": 2e-5}
@@ -558,8 +473,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _stage(stage: str, batch: Batch, causal: bool, backend: str) -> str:
     """Return the text of the kernel for this batch at a stage of its compilation."""
-    out = np.empty_like(batch.arguments[0])
-    attend = plan_launches(out, *batch.arguments, batch.q_lens, batch.quantisation, None, causal)[0]
+    q, k_pages, v_pages, table, contexts = batch.arguments
+    out, survey = np.empty_like(q), survey_batch(table, contexts, batch.q_lens, *k_pages.shape[:2])
+    attend = plan_launches(out, q, k_pages, v_pages, table, survey, batch.quantisation, None, causal)[0]
     compiled = attend.kernel.warmup(*attend.arguments, **attend.constants, grid=attend.grid, target=backend)
     return compiled.ir(stage)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from paged_attention import ERROR_LIMITS, paged_attention, plan_launches
+from paged_survey import survey_batch
 from serving_batch import Batch, largest_error, make_batch, reference
 
 import tilejit
@@ -137,10 +138,9 @@ def test_long_or_uneven_sequences_are_split() -> None:
     def splits(contexts: list[int]) -> int:
         count = len(contexts)
         q = np.zeros((count, 32, 128), np.float32)
-        launches = plan_launches(
-            np.empty_like(q), q, pages, pages, np.zeros((count, 1), np.int32), np.array(contexts, np.int32),
-            np.ones(count, np.int64), None, None, causal=False,
-        )  # fmt: skip
+        table = np.zeros((count, 1), np.int32)
+        survey = survey_batch(table, np.array(contexts, np.int32), None, *pages.shape[:2])
+        launches = plan_launches(np.empty_like(q), q, pages, pages, table, survey, None, None, causal=False)
         assert len(launches) == (1 if launches[0].grid[2] == count else 2)
         return int(launches[0].grid[2]) // count
 
