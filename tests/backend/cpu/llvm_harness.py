@@ -8,6 +8,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
+from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.target.cpu import CpuTarget
 
 Build = Callable[[ir.IRBuilder, Sequence[ir.Value]], None]
@@ -61,6 +62,22 @@ def compile_function(
         assert engine  # the code lives as long as the engine
 
     return call
+
+
+def enclosed(emit: Build) -> Build:
+    """What ``emit`` emits, between setting the shapes of tiles and freeing them."""
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        start = builder.block
+        after = builder.append_basic_block("body")
+        builder.branch(after)
+        builder.position_at_end(after)
+        emit(builder, arguments)
+        begin = ir.IRBuilder()
+        begin.position_before(start.terminator)
+        enclose_tiles(begin, builder)
+
+    return build
 
 
 def _ctype(type_: ir.Type) -> Any:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from llvm_harness import assembly, compile_function
+from llvm_harness import assembly, compile_function, enclosed
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.dot_split import emit_prepared_rows, emit_split_dot, plan_split_dot, prepared_bytes
 from tilejit.backend.cpu.fetch import FetchTile
@@ -87,24 +86,6 @@ class Case:
 
     def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
         return enclosed(lambda builder, arguments: self.emit(builder, arguments, target))
-
-
-def enclosed(
-    emit: Callable[[ir.IRBuilder, Sequence[ir.Value]], None],
-) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:
-    """What ``emit`` emits, between setting the shapes of tiles and freeing them."""
-
-    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
-        start = builder.block
-        after = builder.append_basic_block("body")
-        builder.branch(after)
-        builder.position_at_end(after)
-        emit(builder, arguments)
-        begin = ir.IRBuilder()
-        begin.position_before(start.terminator)
-        enclose_tiles(begin, builder)
-
-    return build
 
 
 def check(case: Case, target: CpuTarget) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from llvm_harness import build_module
+from llvm_harness import Build, build_module, enclosed
 from llvmlite import ir
 
 import tilejit
@@ -16,10 +17,12 @@ from tests.example_kernels import compiled
 from tilejit.backend.cpu import engine
 from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
-from tilejit.ir.types import FP32
+from tilejit.ir.types import BF16, FP32, INT8, DType
+from tilejit.ops import InputPrecision
 from tilejit.target.cpu import host
 
 ROWS, COLUMNS, LINE = 3, 1024, 64
@@ -69,31 +72,65 @@ def _log_of(logging: engine.CompiledObject) -> np.ndarray:
     return np.array((ctypes.c_int64 * count).from_address(logging.address("log")))
 
 
+_TILE = 1 << 40  # nothing is read there
+_ROWS, _PIECES, _LINES, _ROW_STEP, _PIECE_STEP = 64, 2, 3, 4096, 256
+
+
+def _tile(pointer: ir.Value) -> FetchTile:
+    steps = (ir.Constant(I64, _ROW_STEP), ir.Constant(I64, _PIECE_STEP))
+    return FetchTile(pointer, *steps, rows=_ROWS, pieces=_PIECES, lines=_LINES, line_bytes=LINE, locality=2)
+
+
+def _check_dot(build: Build, b: DType, shape: DotShape) -> None:
+    """Every line of the tile is fetched, and none else; C is what it should be for ones."""
+    m, n, k = shape.m, shape.n, shape.k
+    logging = _logging(str(build_module([POINTER] * 4, build, host().triple)))
+    left, right = np.ones(m * k, np.float32), np.ones(k * n, b.numpy)
+    c = np.ones(m * n, np.float32)
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(logging.address("test"))
+    test(left.ctypes.data, right.ctypes.data, c.ctypes.data, _TILE)
+    np.testing.assert_allclose(c, k + 1, rtol=1e-4)
+    row, piece, line = np.ogrid[:_ROWS, :_PIECES, :_LINES]
+    expected = _TILE + row * _ROW_STEP + piece * _PIECE_STEP + line * LINE
+    assert set(_log_of(logging)) == set(expected.ravel())
+
+
 @pytest.mark.parametrize(
     ("m", "n", "k", "transposed"),
     [(8, 64, 128, True), (8, 128, 64, False), (3, 40, 2000, False), (5, 33, 70, True)],
 )
 def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: bool) -> None:
     """And nothing else: where the steps of the dot do not divide the lines, some are fetched twice."""
-    rows, pieces, lines, row_step, piece_step = 64, 2, 3, 4096, 256
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         a, b, c, tile = arguments
-        steps = (ir.Constant(I64, row_step), ir.Constant(I64, piece_step))
-        fetch = FetchTile(tile, *steps, rows=rows, pieces=pieces, lines=lines, line_bytes=LINE, locality=2)
+        left = Operand(a, FP32, k, 1)
         right = Operand(b, FP32, 1, k) if transposed else Operand(b, FP32, n, 1)
-        accumulator = Operand(c, FP32, n, 1)
-        emit_dot(builder, DotShape(m, n, k), Operand(a, FP32, k, 1), right, accumulator, host(), fetch=fetch)
+        emit_dot(builder, shape, left, right, Operand(c, FP32, n, 1), host(), fetch=_tile(tile))
 
-    logging = _logging(str(build_module([POINTER] * 4, build, host().triple)))
-    a, b, c = (np.ones(size, np.float32) for size in (m * k, k * n, m * n))
-    tile = 1 << 40  # nothing is read there
-    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(logging.address("test"))
-    test(a.ctypes.data, b.ctypes.data, c.ctypes.data, tile)
-    np.testing.assert_array_equal(c, k + 1)
-    row, piece, line = np.ogrid[:rows, :pieces, :lines]
-    expected = (tile + row * row_step + piece * piece_step + line * LINE).ravel()
-    assert set(_log_of(logging)) == set(expected)
+    shape = DotShape(m, n, k)
+    _check_dot(build, FP32, shape)
+
+
+@pytest.mark.parametrize("b", [INT8, BF16], ids=str)
+@pytest.mark.parametrize(
+    ("m", "n", "k", "transposed"),
+    [(4, 64, 128, True), (4, 128, 64, False), (1, 48, 128, True), (17, 80, 128, True), (9, 96, 70, False)],
+)
+def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transposed: bool, b: DType) -> None:
+    shape = DotShape(m, n, k)
+    nowhere = ir.Constant(POINTER, None)
+    strides = (1, k) if transposed else (n, 1)
+    places = (Operand(nowhere, FP32, k, 1), Operand(nowhere, b, *strides), Operand(nowhere, FP32, n, 1))
+    plan = plan_split_dot(shape, *places, InputPrecision.INT8X2, host())
+    if plan is None:
+        pytest.skip("this machine has no dot unit for it")
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        own = [replace(place, pointer=pointer) for place, pointer in zip(places, arguments, strict=False)]
+        emit_split_dot(builder, shape, plan, *own, host(), fetch=_tile(arguments[3]))
+
+    _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
 @pytest.mark.parametrize(("first", "last", "fetched"), [(0, 3, [1, 2, 2]), (1, 2, [1]), (0, 2, [1, 1])])

@@ -299,7 +299,8 @@ class _Driver:
         ) -> list[ir.Value]:
             start = builder.add(builder.mul(i, index(self.panels * width)), index(first))
             source, c = b.at(builder, 0, start), self.c.at(builder, 0, start)
-            part = None if fetch is None else fetch.share(builder, i, parts)
+            number = i if columns == width else index(count)
+            part = None if fetch is None else fetch.share(builder, number, parts)
             blocks = self.panels if columns == width else 1
             if self.panel is not None:
                 packing = None if part is None else part.share(builder, index(0), 2)

@@ -8,7 +8,7 @@ are cleared after their last use (``dot_amx`` says why).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -79,6 +79,17 @@ def call_inner_tiles(
         def blocks(i: ir.Value, _: Sequence[ir.Value], together: int = 2, start: int = 0) -> list[ir.Value]:
             """Tiles of columns next to each other, whose products do not wait for each other."""
             first = inner.add(inner.mul(i, index(together * LANES)), index(start))
+
+            def ask(block: int, begin: int, end: int) -> None:
+                """Fetch the parts of a tile of columns: half of them between products, half while it is
+                turned round."""
+                if own_fetch is None:
+                    return
+                position = inner.add(first, index(block * LANES))
+                for part in range(begin, end):
+                    at = inner.add(inner.mul(position, index(2)), index(part))
+                    own_fetch.emit_part(inner, at, 2 * n)
+
             for block in range(together):
                 clear_tile(inner, block)
             for number in range(steps):
@@ -90,6 +101,7 @@ def call_inner_tiles(
                     _tile(inner, "tileloadd64", 2 + block, place, b_bytes)
                     _product(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
                     clear_tile(inner, 2 + block)
+                    ask(block, LANES * number // steps, LANES * (number + 1) // steps)
                 if not resident:
                     clear_tile(inner, 4)
             for block in range(together):
@@ -99,9 +111,13 @@ def call_inner_tiles(
                 clear_tile(inner, block)
             for block in range(together):
                 position = inner.add(first, index(block * LANES))
-                part = None if own_fetch is None else (own_fetch, position, n)
                 sums = _offset(inner, scratch_, block * TILE_BYTES)
-                _store_turned(inner, own_rows, count, sums, own_c.at(inner, 0, position), accumulate, part)
+                target = own_c.at(inner, 0, position)
+
+                def before(line: int, block: int = block) -> None:
+                    ask(block, LANES + line, LANES + line + 1)
+
+                _store_turned(inner, own_rows, count, sums, target, accumulate, before)
             return []
 
         emit_loop(inner, n // (2 * LANES), [], blocks)
@@ -130,7 +146,7 @@ def call_outer_tiles(
         own_rows = SplitRows(unit, rows.m, rows.k, parts, parts, scales, scales)
         for number in range(unit.per_word):
             clear_tile(inner, number)
-        line = unit.per_word * VECTOR_BYTES
+        line, products = unit.per_word * VECTOR_BYTES, unit.per_word * _steps(rows)
 
         def step(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             place = inner.gep(parts, [inner.mul(i, index(VECTOR_BYTES))], source_etype=I8)
@@ -142,6 +158,9 @@ def call_outer_tiles(
                 )
                 _product(inner, unit, number, 4, 5 + number % 3)
                 clear_tile(inner, 5 + number % 3)
+                if own_fetch is not None:
+                    at = inner.add(inner.mul(i, index(unit.per_word)), index(number))
+                    own_fetch.emit_part(inner, at, products + count)
             clear_tile(inner, 4)
             return []
 
@@ -151,7 +170,7 @@ def call_outer_tiles(
             clear_tile(inner, number)
         for row in range(count):
             if own_fetch is not None:
-                own_fetch.emit_part(inner, index(row), count)
+                own_fetch.emit_part(inner, index(products + row), products + count)
             sums = [_joined(inner, unit, scratch_, number, row, rows.k) for number in range(unit.per_word)]
             for number, total in enumerate(natural_order(inner, sums)):
                 live = min(LANES, columns - number * LANES)
@@ -211,14 +230,12 @@ def _store_turned(
     scratch: ir.Value,
     c: Operand,
     accumulate: bool,
-    fetching: tuple[FetchTile, ir.Value, int] | None,
+    before_line: Callable[[int], None],
 ) -> None:
     """Turn the sums of sixteen columns round, and store those of each row."""
     lines = []
     for line in range(LANES):
-        if fetching is not None:
-            fetch, first, parts = fetching
-            fetch.emit_part(builder, builder.add(first, index(line)), parts)
+        before_line(line)
         lines.append(_load_line(builder, scratch, line * VECTOR_BYTES, _sum_type(rows.unit)))
     turned = transpose_square(builder, lines, 32)
     for row in range(count):
