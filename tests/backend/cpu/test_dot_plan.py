@@ -22,7 +22,19 @@ PLANS = [
         ROW_MAJOR,
         "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs nothing",
     ),
-    ("64x64x64", BF16, ROW_MAJOR, "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs ab"),
+    (
+        "64x64x64",
+        BF16,
+        ROW_MAJOR,
+        "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs ab ahead",
+    ),
+    # A panel that many blocks of rows use is packed while the one before is.
+    (
+        "144x96x512",
+        FP32,
+        ROW_MAJOR,
+        "outer: rows 12x12, columns 3x32 by 16, sets 1, k by 128, packs ab ahead",
+    ),
     # A short chain of additions is cut in eight.
     ("1x16x64", FP32, ROW_MAJOR, "outer: rows 1x1, columns 1x16 by 16, sets 8, k by 64, packs nothing"),
     # A panel of B takes half of L1 at most; vectors of the last panel overlap.

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.copy_ahead import PanelCopy, rows_a_turn
 from tilejit.backend.cpu.dot_amx import TileKernel, tile_function
 from tilejit.backend.cpu.dot_kernels import (
     Fetching,
@@ -159,7 +160,7 @@ class _Driver:
         builder, plan = self.builder, self.plan
         a = self.a.at(builder, 0, first)
         if plan.pack_a:
-            packed = Operand(self.scratch, plan.a_element, depth, 1)
+            packed = Operand(self.scratch, plan.a_element, plan.a_row_stride(depth), 1)
             emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
             a = packed
         b = self.b.at(builder, first, 0)
@@ -189,22 +190,41 @@ class _Driver:
         accumulate: ir.Value,
         share: Callable[[ir.Value], FetchTile | None],
     ) -> None:
-        """Panels of one width: pack B's part, then all row blocks. ``share``: what a panel fetches."""
+        """Panels of one width: pack B's part, or the next panel's, then all row blocks. ``share``: what a
+        panel fetches.
+        """
         builder, plan = self.builder, self.plan
+        ahead = plan.ahead and panels.count > 1
+        if ahead:
+            self._pack_panel(b.at(builder, 0, column), self._panel_place(0, panels.size, depth), depth)
 
         def panel(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             step = builder.mul(i, index(panels.size)) if panels.count > 1 else index(0)
-            b_panel = b.at(builder, 0, column).at(builder, 0, step)
-            if plan.whole_b:
+            b_panel, copy = b.at(builder, 0, column).at(builder, 0, step), None
+            if ahead:
+                copy = self._copy_of_next(b_panel, i, panels, depth)
+                odd = builder.and_(i, index(1))
+                b_panel = self._panel_place(builder.mul(odd, index(panels.size)), panels.size, depth)
+            elif plan.whole_b:
                 start = builder.add(step, index(column))
                 b_panel = self._panel_place(start, panels.size, depth)
             elif plan.pack_b:
                 b_panel = self._pack_panel(b_panel, self._panel_place(0, panels.size, depth), depth)
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
-            self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, share(i))
+            self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, share(i), copy)
             return []
 
         emit_loop(builder, panels.count, [], panel)
+
+    def _copy_of_next(self, panel: Operand, number: ir.Value, panels: Blocks, depth: int) -> PanelCopy:
+        """Panel ``number + 1`` of B goes where panel ``number - 1`` was."""
+        builder, size = self.builder, panels.size
+        even = builder.xor(builder.and_(number, index(1)), index(1))
+        place = self._panel_place(builder.mul(even, index(size)), size, depth)
+        exists = builder.icmp_signed("<", number, index(panels.count - 1))
+        rows = rows_a_turn(sum(blocks.count for blocks in self.plan.row_blocks))
+        following = panel.at(builder, 0, size)
+        return PanelCopy(following, place.pointer, exists, depth, size, rows, place.dtype)
 
     def _panel_place(self, column: int | ir.Value, columns: int, depth: int) -> Operand:
         """Where the panel that starts at a column is packed."""
@@ -279,18 +299,21 @@ class _Driver:
         depth: int,
         accumulate: ir.Value,
         fetch: FetchTile | None,
+        copy: PanelCopy | None,
     ) -> None:
         if self.plan.form is Form.TILES:
             self._tile_blocks(a, b, c, panels, depth, accumulate)
             return
         a, words = self._words(a), depth // self.plan.unit.group
-        row, columns = 0, panels.size
+        row, columns, blocks_before = 0, panels.size, 0
+        lanes = min(self.plan.lanes, power_of_two_below(columns))
         for blocks in self.plan.row_blocks:
+            copying = copy.part(self.builder, blocks_before, blocks.count) if copy is not None else []
             kernel = OuterKernel(
                 self.plan.unit,
                 blocks.size,
                 columns,
-                min(self.plan.lanes, power_of_two_below(columns)),
+                lanes,
                 self.plan.sets,
                 b.dtype,
                 static(a.row_stride),
@@ -299,13 +322,15 @@ class _Driver:
                 static(c.row_stride),
                 self.target,
                 self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
+                copy.step(lanes, self.target.cache_line_bytes) if copy is not None and copying else None,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
             numbers = [index(blocks.count), index(words), accumulate]
             fetching = Fetching(fetch, words * blocks.count) if fetch is not None and row == 0 else None
-            call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching)
+            call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching, copying)
             row += blocks.size * blocks.count
+            blocks_before += blocks.count
 
     def _words(self, a: Operand) -> Operand:
         """A as a matrix of the unit's words."""

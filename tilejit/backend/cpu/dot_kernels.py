@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.copy_ahead import STEPS, RowCopy
 from tilejit.backend.cpu.dot_units import Unit, add_values, multiply_add
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
@@ -40,7 +41,8 @@ class OuterKernel:
     Computes blocks of rows x columns below each other. Columns come as vectors of ``lanes``; the last one
     overlaps the one before where columns is not a multiple. With several accumulator sets, successive k go to
     different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
-    words. Units: strides in words, C's in elements; None where known only at run time.
+    words. With ``copy`` a panel is packed meanwhile. Units: strides in words, C's in elements; None where
+    known only at run time.
     """
 
     unit: Unit
@@ -55,6 +57,7 @@ class OuterKernel:
     c_stride: int | None
     target: CpuTarget
     is_signed: bool = True
+    copy: RowCopy | None = None
 
     @property
     def offsets(self) -> list[int]:
@@ -69,6 +72,7 @@ class OuterKernel:
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
             f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
+            f"{'' if self.copy is None else self.copy.name}"
         )
 
 
@@ -107,9 +111,10 @@ def call_outer_kernel(
     numbers: Sequence[ir.Value],
     strides: Sequence[Stride],
     fetching: Fetching | None,
+    copying: Sequence[ir.Value] = (),
 ) -> None:
     """Call the function ``(a, b, c; blocks, depth, accumulate; a_row_stride, a_depth_stride, b_stride,
-    c_stride)``.
+    c_stride)``; one that copies takes ``(stride, from, to, turns)`` after these.
 
     Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
     """
@@ -117,26 +122,30 @@ def call_outer_kernel(
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         a, b, c, blocks, depth, accumulate, *given = arguments
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
-        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given, strict=True)]
+        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given[:4], strict=True)]
+        copy_stride, *copied = given[4:] or [index(0)]
         word, accumulator = kernel.unit.word, kernel.unit.accumulator
         b_matrix = Operand(b, kernel.b_dtype, chosen[2], 1)
         a_step = scale(inner, kernel.rows, chosen[0])
         c_step = scale(inner, kernel.rows, chosen[3])
         own = None if fetching is None or own_fetch is None else Fetching(own_fetch, fetching.steps)
 
-        def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
-            a_block = Operand(pointers[0], word, chosen[0], chosen[1])
-            c_block = Operand(pointers[1], accumulator, chosen[3], 1)
-            first = inner.mul(i, depth)
-            _outer_block(inner, kernel, a_block, b_matrix, c_block, depth, accumulate, own, first)
+        def block(i: ir.Value, state: Sequence[ir.Value]) -> list[ir.Value]:
+            a_block = Operand(state[0], word, chosen[0], chosen[1])
+            c_block = Operand(state[1], accumulator, chosen[3], 1)
+            first, moving = inner.mul(i, depth), _Copying(copy_stride, state[2:])
+            moved = _outer_block(
+                inner, kernel, a_block, b_matrix, c_block, depth, accumulate, own, first, moving
+            )
             return [
-                advance(inner, pointers[0], a_step, word.itemsize),
-                advance(inner, pointers[1], c_step, accumulator.itemsize),
+                advance(inner, state[0], a_step, word.itemsize),
+                advance(inner, state[1], c_step, accumulator.itemsize),
+                *moved,
             ]
 
-        emit_loop(inner, blocks, [a, c], block)
+        emit_loop(inner, blocks, [a, c, *copied], block)
 
-    _call(builder, kernel.name, places, numbers, strides, fetching, build)
+    _call(builder, kernel.name, places, numbers, [*strides, *copying], fetching, build)
 
 
 def call_inner_kernel(
@@ -193,6 +202,14 @@ def _fetch(builder: ir.IRBuilder, fetching: Fetching | None, step: ir.Value) -> 
         fetching.tile.emit_part(builder, step, fetching.steps)
 
 
+@dataclass(frozen=True)
+class _Copying:
+    """How far a copy has got: from where, to where, how many turns are left; nothing where none is made."""
+
+    stride: ir.Value
+    state: Sequence[ir.Value]
+
+
 def _outer_block(
     builder: ir.IRBuilder,
     kernel: OuterKernel,
@@ -203,12 +220,32 @@ def _outer_block(
     accumulate: ir.Value,
     fetching: Fetching | None,
     first: ir.Value,
-) -> None:
-    """``first``: the number of the first step of k among those of all blocks."""
+    copying: _Copying,
+) -> Sequence[ir.Value]:
+    """``first``: the number of the first step of k among those of all blocks. Returns the copy's state."""
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
     zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
+    sums, state = _outer_depth(builder, kernel, a, b, depth, sums, fetching, first, copying)
+    for position, place in enumerate(places):
+        total = _tree_sum(builder, kernel.unit, sums[position :: len(places)])
+        builder.store(total, place, align=kernel.unit.accumulator.itemsize)
+    return state
+
+
+def _outer_depth(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    a: Operand,
+    b: Operand,
+    depth: ir.Value,
+    sums: Sequence[ir.Value],
+    fetching: Fetching | None,
+    first: ir.Value,
+    copying: _Copying,
+) -> tuple[list[ir.Value], Sequence[ir.Value]]:
+    """All steps of k: the sums and the copy's state after them."""
     carried = [*sums, a.pointer, b.pointer]
 
     def steps(count: int, start: ir.Value) -> _Steps:
@@ -220,15 +257,25 @@ def _outer_block(
 
         return body
 
-    if kernel.sets == 1:
+    state = copying.state
+    if kernel.copy is not None:
+        copy, turns = kernel.copy, builder.udiv(depth, index(STEPS))
+        ahead = builder.mul(turns, index(copy.rows))
+
+        def turn(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+            start = builder.add(first, builder.mul(i, index(STEPS)))
+            copied = copy.emit(builder, values[-len(state) :], copying.stride, ahead)
+            return [*emit_loop(builder, STEPS, values[: -len(state)], steps(1, start)), *copied]
+
+        results = emit_loop(builder, turns, [*carried, *state], turn)
+        carried, state = results[: len(carried)], results[len(carried) :]
+    elif kernel.sets == 1:
         carried = emit_loop(builder, depth, carried, steps(1, first))
     else:
         whole, rest = (f(depth, index(kernel.sets)) for f in (builder.udiv, builder.urem))
         carried = emit_loop(builder, whole, carried, steps(kernel.sets, first))
         carried = emit_loop(builder, rest, carried, steps(1, builder.sub(builder.add(first, depth), rest)))
-    for position, place in enumerate(places):
-        total = _tree_sum(builder, kernel.unit, carried[:-2][position :: len(places)])
-        builder.store(total, place, align=kernel.unit.accumulator.itemsize)
+    return carried[:-2], state
 
 
 def _outer_steps(

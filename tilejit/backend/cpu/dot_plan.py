@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
+from tilejit.backend.cpu.copy_ahead import STEPS
 from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, unit_for
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import LoopPlan
@@ -91,12 +92,13 @@ class DotPlan:
     b_element: DType
     whole_b: bool = False
     turned: bool = False
+    ahead: bool = False
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
         columns = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.column_blocks)
         packed = "".join(name for name, flag in (("a", self.pack_a), ("b", self.pack_b)) if flag) or "nothing"
-        packed += " whole" if self.whole_b else ""
+        packed += " whole" if self.whole_b else " ahead" if self.ahead else ""
         return (
             f"dot {self.shape} {self.unit.value} {self.form.value}{' turned' if self.turned else ''}: "
             f"rows {rows}, columns {columns} by"
@@ -111,14 +113,21 @@ class DotPlan:
 
     @property
     def packed_a_bytes(self) -> int:
-        size = self.shape.m * self.depth_block * self.a_element.itemsize if self.pack_a else 0
-        return -(-size // 64) * 64
+        size = self.shape.m * self.a_row_stride(self.depth_block) * self.a_element.itemsize
+        return -(-size // 64) * 64 if self.pack_a else 0
+
+    def a_row_stride(self, depth: int) -> int:
+        """Elements from row to row of what is packed of A for ``depth`` steps of k: rows share few places in
+        L1 where a large power of two lies between them, so that a cache line does then.
+        """
+        is_far = self.form is Form.OUTER and _collides(depth, self.a_element, 512)
+        return depth + 64 // self.a_element.itemsize if is_far else depth
 
     @property
     def packed_b_bytes(self) -> int:
         widest = self.shape.n if self.whole_b else max(blocks.size for blocks in self.column_blocks)
         size = widest * self.depth_block * self.b_element.itemsize if self.pack_b else 0
-        return -(-size // 64) * 64
+        return -(-size // 64) * 64 * (2 if self.ahead else 1)
 
 
 def casts_for_dots(plan: LoopPlan, target: CpuTarget) -> frozenset[Op]:
@@ -163,7 +172,7 @@ def plan_dot(
         needs_a = unit.group > 1 and not unit.is_tiles and not _has_words(unit, a)
         needs_a |= a.dtype != plan.a_element or (plan.form is not Form.OUTER and a.column_stride != 1)
         needs_b = plan.pack_b and (unit.group > 1 or b.column_stride != 1)
-        return replace(plan, pack_a=needs_a, pack_b=needs_b)
+        return replace(plan, pack_a=needs_a, pack_b=needs_b, ahead=False)
     return replace(plan, whole_b=_packs_whole(plan, b, target))
 
 
@@ -189,6 +198,7 @@ def _packs_whole(plan: DotPlan, b: MatrixFacts, target: CpuTarget) -> bool:
     is_apart = b.row_stride is None or b.row_stride > plan.shape.n
     return (
         plan.pack_b
+        and not plan.ahead
         and panels > 1
         and b.column_stride == 1
         and is_apart
@@ -268,20 +278,23 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     sets = _accumulator_sets(shape.k // unit.group, row_blocks[0].size * -(-widest // lanes))
     pack_a = _packs_a(shape, unit, a, row_blocks, lanes)
     a_element, b_element = unit.element(a.dtype), unit.element(b.dtype)
-    # A panel of B stays in half of L1, what is packed of A in a quarter of L2.
-    limit = max(64, target.l1_bytes // 2 // (widest * b_element.itemsize))
+    pack_b = _packs_b(unit, b, row_blocks)
+    ahead = pack_b and sets == 1 and _packs_ahead(shape, unit, b, row_blocks, column_blocks)
+    # A panel of B stays in half of L1, what is packed of A in a quarter of L2. Where the next panel is copied
+    # meanwhile, more of this one may lie in L2: the longer sums stay in registers, the less they go there.
+    l1_bytes = target.l1_bytes * 2 // 3 if ahead else target.l1_bytes // 2
+    limit = max(64, l1_bytes // (widest * b_element.itemsize))
     if pack_a:
         limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * a_element.itemsize)))
     words = shape.k // unit.group
     depth_block = -(-words // -(-words // (limit // unit.group))) * unit.group
     rounded = -(-depth_block // _DEPTH_STEP) * _DEPTH_STEP
     depth_block = rounded if rounded <= min(limit, shape.k) else depth_block
-    pack_b = _packs_b(unit, b, row_blocks)
     if not pack_b and b.column_stride == 1 and shape.m <= _FEW_ROWS and shape.n >= _MANY_PANELS * widest:
         depth_block = min(depth_block, _STREAMS)
     return DotPlan(
         shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b,
-        a_element, b_element,
+        a_element, b_element, ahead=ahead and depth_block % STEPS == 0,
     )  # fmt: skip
 
 
@@ -333,6 +346,24 @@ def _packs_b(unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...]) -> bool
         return True
     uses = sum(blocks.count for blocks in row_blocks)
     return b.column_stride != 1 or (b.dtype != unit.word and uses > 1) or uses >= 12
+
+
+def _packs_ahead(
+    shape: DotShape, unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...], columns: tuple[Blocks, ...]
+) -> bool:
+    """Rows of B are copied while the panel before is used, some of them for each block of rows."""
+    uses = sum(blocks.count for blocks in row_blocks)
+    return (
+        unit.group == 1
+        and b.column_stride == 1
+        and shape.k % STEPS == 0
+        and columns[0].count > 1
+        and uses * _MOST_COPIED >= STEPS
+    )
+
+
+_MOST_COPIED = 4
+"""Rows that are copied at a time, every ``STEPS`` steps of k: more of them would not hide there."""
 
 
 def _collides(row_stride: int | None, dtype: DType, multiple_bytes: int) -> bool:
