@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from types import FunctionType
 
 import numpy as np
@@ -89,6 +90,99 @@ def test_values_that_are_equal_but_not_the_same(target: str, before: object, now
     held = now
     message = f"the closed-over name held was {before!r} when the kernel was compiled and is {now!r} now"
     check_refusal(holds, target, f"kernel holds: {message}")
+
+
+def test_a_held_launch_function_sees_changed_globals(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, out = fresh(reads_globals), np.zeros(1, np.int32)
+    for _ in range(4):
+        held = kernel[(1,)]
+        held(out, target=target)
+    monkeypatch.setitem(globals(), "PLAIN", 6)
+    with pytest.raises(LaunchError, match="the global PLAIN was 5 when the kernel was compiled and is 6 now"):
+        held(out, target=target)
+    monkeypatch.undo()
+    held(out, target=target)
+    assert out[0] == (PLAIN + 3) * 4 + 7
+
+
+SETTINGS = types.ModuleType("settings")
+SETTINGS.BLOCK, SETTINGS.inner = 4, types.SimpleNamespace(rows=[2, 3])
+
+
+class Sizes:
+    WIDTH = 8
+
+
+class Narrow(Sizes):
+    pass
+
+
+LENGTHS = [1, [2, 3]]
+
+
+@tilejit.kernel
+def reads_objects(out_ptr):
+    tl.store(out_ptr, SETTINGS.BLOCK + SETTINGS.inner.rows[0] + Narrow.WIDTH + LENGTHS[1][0] + SCALES["a"])
+
+
+@pytest.mark.parametrize(
+    ("holder", "key", "value", "name", "before", "now"),
+    [
+        (SCALES, "a", 8, "global SCALES", "{'a': 7}", "{'a': 8}"),
+        (SCALES, "a", 7.0, "global SCALES", "{'a': 7}", "{'a': 7.0}"),
+        (SCALES, "b", 1, "global SCALES", "{'a': 7}", "{'a': 7, 'b': 1}"),
+        (LENGTHS, 0, 5, "global LENGTHS", "[1, [2, 3]]", "[5, [2, 3]]"),
+        (LENGTHS[1], 0, 5, "global LENGTHS", "[1, [2, 3]]", "[1, [5, 3]]"),
+        (vars(SETTINGS), "BLOCK", 5, "attribute SETTINGS.BLOCK", "4", "5"),
+        (SETTINGS.inner.rows, 0, 5, "attribute SETTINGS.inner.rows", "[2, 3]", "[5, 3]"),
+        (Sizes, "WIDTH", 5, "attribute Narrow.WIDTH", "8", "5"),
+    ],
+)
+def test_changed_items_and_attributes(
+    target: str, monkeypatch: pytest.MonkeyPatch, holder: object, key: object, value: object, name: str,
+    before: str, now: str,
+) -> None:  # fmt: skip
+    kernel = fresh(reads_objects)
+    assert [launched(kernel, target) for _ in range(4)] == [23] * 4  # the last through native code
+    message = f"kernel reads_objects: the {name} was {before} when the kernel was compiled and is {now} now"
+    if isinstance(holder, list):
+        kept, holder[key] = holder[key], value
+        try:
+            check_refusal(kernel, target, message)
+        finally:
+            holder[key] = kept
+    else:
+        change = monkeypatch.setitem if isinstance(holder, dict) else monkeypatch.setattr
+        change(holder, key, value)
+        check_refusal(kernel, target, message)
+        monkeypatch.undo()
+    assert launched(kernel, target) == 23
+
+
+def test_another_list_of_the_same_items_changes_nothing(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_objects)
+    launched(kernel, target)
+    monkeypatch.setitem(globals(), "LENGTHS", [1, [2, 3]])
+    monkeypatch.setitem(globals(), "SCALES", {"a": 7})
+    assert launched(kernel, target) == 23
+    LENGTHS[1][1] = 4  # the new list, which goes with this test
+    check_refusal(
+        kernel,
+        target,
+        "kernel reads_objects: the global LENGTHS was [1, [2, 3]] when the kernel was compiled and is "
+        "[1, [2, 4]] now",
+    )
+
+
+def test_a_dict_that_tracing_fills_is_not_changed_by_it(target: str) -> None:
+    known: dict[str, int] = {}
+    remember = lambda: known.setdefault("a", 5)  # noqa: E731 - runs as it is
+
+    @tilejit.kernel
+    def remembers(out_ptr):
+        tl.store(out_ptr, remember() + len(known))
+
+    assert [launched(remembers, target) for _ in range(3)] == [6, 6, 6]
 
 
 def test_another_nan_changes_nothing(target: str) -> None:

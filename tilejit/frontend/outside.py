@@ -1,9 +1,15 @@
-"""Constants from outside a kernel, its globals and closures: the code it compiles to holds their values."""
+"""Constants from outside a kernel: the code it compiles to holds their values.
+
+They are globals, closed-over names, attributes of modules, classes and namespaces, and what lists, dicts and
+sets hold.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import field
-from types import CellType
+from operator import is_
+from types import CellType, ModuleType, SimpleNamespace
 
 from tilejit.frontend.constexpr import unwrap
 from tilejit.ir.types import DType, PointerType
@@ -34,6 +40,36 @@ class ClosedOver:
             return default
 
 
+class ClassBody:
+    """The attributes of a class, asked like the globals of a module."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    def get(self, name: str, default: object = None) -> object:
+        """Return what the class, without its bases, has under a name."""
+        return vars(self.kind).get(name, default)
+
+
+Place = dict[str, object] | ClosedOver | ClassBody
+
+
+class Contents:
+    """What a list, dict or set holds, asked by the name it goes by.
+
+    The answer is the picture that was made of it, as long as it holds the same.
+    """
+
+    def __init__(self, place: Place, container: object) -> None:
+        self.place = place
+        self.picture = _picture(container)
+
+    def get(self, name: str, default: object = None) -> object:
+        """Return the picture, or what the name holds now where that differs."""
+        now = unwrap(self.place.get(name, default))
+        return self.picture if _is_same(self.picture, now) else now
+
+
 @dataclass(frozen=True)
 class OutsideChange:
     """A name that holds another constant than the code that was compiled."""
@@ -49,45 +85,123 @@ class OutsideValues:
     """The constants that traces found: where, by which name, and the object.
 
     A caller that is in a hurry compares the objects and asks ``find_change`` only where they differ.
+    ``owners`` says of which object an entry, by its number, is an attribute.
     """
 
-    entries: list[tuple[dict[str, object] | ClosedOver, str, object]] = field(default_factory=list)
+    entries: list[tuple[Place | Contents, str, object]] = field(default_factory=list)
+    owners: dict[int, str] = field(default_factory=dict)
 
-    def note(self, place: dict[str, object] | ClosedOver, name: str, value: object) -> None:
-        """Remember a value, if it is a constant."""
-        if _is_constant(unwrap(value)) and not any(
-            name == known and _is_same_place(place, other) for other, known, _ in self.entries
-        ):
+    def note(self, place: Place, name: str, value: object, owner: str = "") -> None:
+        """Remember a value, if it is a constant or a container; ``owner`` is what it is an attribute of."""
+        plain = unwrap(value)
+        is_container = isinstance(plain, list | dict | set)
+        if not is_container and not _is_constant(plain):
+            return
+        if any(name == known and _is_same_place(place, other) for other, known, _ in self.entries):
+            return
+        if owner:
+            self.owners[len(self.entries)] = owner
+        if is_container:
+            contents = Contents(place, plain)
+            self.entries.append((contents, name, contents.picture))
+        else:
             self.entries.append((place, name, value))
 
+    def note_attributes(self, value: object, names: Set[str], owner: str) -> None:
+        """Remember what a module, class or namespace has under some of ``names``, and theirs in turn."""
+        seen: set[int] = set()
+        waiting = [(value, owner)]
+        while waiting:
+            value, owner = waiting.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            for place, attributes in _places_of(value):
+                for name in sorted(attributes & names):
+                    found = place.get(name)
+                    self.note(place, name, found, owner)
+                    waiting.append((found, f"{owner}.{name}"))
+
     def include(self, other: OutsideValues) -> None:
-        """Remember the values of another trace too."""
-        for place, name, value in other.entries:
-            self.note(place, name, value)
+        """Remember the values of another trace too, and of containers what they hold now."""
+        for number, (place, name, value) in enumerate(other.entries):
+            if isinstance(place, Contents):
+                place = place.place
+                value = place.get(name)
+            self.note(place, name, value, other.owners.get(number, ""))
 
     def find_change(self) -> OutsideChange | None:
         """Return the first name that holds another value now."""
-        for place, name, value in self.entries:
+        for number, (place, name, value) in enumerate(self.entries):
             before, now = unwrap(value), unwrap(place.get(name, _GONE))
-            if not _is_same(before, now):
-                kind = "closed-over name" if isinstance(place, ClosedOver) else "global"
-                return OutsideChange(kind, name, before, now)
+            if _is_same(before, now):
+                continue
+            if number in self.owners:
+                return OutsideChange("attribute", f"{self.owners[number]}.{name}", before, now)
+            home = place.place if isinstance(place, Contents) else place
+            kind = "closed-over name" if isinstance(home, ClosedOver) else "global"
+            return OutsideChange(kind, name, before, now)
         return None
 
 
-def _is_same_place(a: dict[str, object] | ClosedOver, b: dict[str, object] | ClosedOver) -> bool:
+def _places_of(value: object) -> list[tuple[Place, Set[str]]]:
+    """Where a module, class or namespace has its attributes, and their names; none for what is tilejit's."""
+    if isinstance(value, type):
+        return [] if _is_ours(value.__module__) else [(ClassBody(k), vars(k).keys()) for k in value.__mro__]
+    is_namespace = isinstance(value, SimpleNamespace) or (
+        isinstance(value, ModuleType) and not _is_ours(value.__name__)
+    )
+    return [(vars(value), vars(value).keys())] if is_namespace else []
+
+
+def _is_ours(module: str) -> bool:
+    return module == "tilejit" or module.startswith("tilejit.")
+
+
+def _is_same_place(a: Place, b: Place | Contents) -> bool:
+    b = b.place if isinstance(b, Contents) else b
     if isinstance(a, ClosedOver) and isinstance(b, ClosedOver):
         return a.cell is b.cell
+    if isinstance(a, ClassBody) and isinstance(b, ClassBody):
+        return a.kind is b.kind
     return a is b
+
+
+_MAX_DEPTH = 8  # of containers in containers, which may hold themselves
+
+
+def _picture(value: object, depth: int = 0) -> object:
+    """A copy that keeps what lists, dicts and sets hold."""
+    if depth == _MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        return {key: _picture(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_picture(item, depth + 1) for item in value]
+    if type(value) is tuple:
+        return tuple([_picture(item, depth + 1) for item in value])
+    return set(value) if isinstance(value, set) else value
 
 
 def _is_same(before: object, now: object) -> bool:
     """Whether code made for one constant is right for the other: -0.0 is not 0.0, and 1 is not True."""
-    if now is before or type(now) is not type(before):
-        return now is before
+    if now is before:
+        return True
+    if isinstance(before, dict) and isinstance(now, dict):
+        return _are_same([*before, *before.values()], [*now, *now.values()])
+    if isinstance(before, list) and isinstance(now, list):
+        return _are_same(before, now)
+    if type(now) is not type(before):
+        return False
     if isinstance(before, tuple) and isinstance(now, tuple):
-        return len(before) == len(now) and all(map(_is_same, before, now))
-    return repr(now) == repr(before) if isinstance(before, float) else now == before
+        return _are_same(before, now)
+    if isinstance(before, float):
+        return repr(now) == repr(before)
+    return (_is_constant(before) or isinstance(before, set)) and now == before
+
+
+def _are_same(before: list[object] | tuple[object, ...], now: list[object] | tuple[object, ...]) -> bool:
+    return len(before) == len(now) and (all(map(is_, before, now)) or all(map(_is_same, before, now)))
 
 
 def _is_constant(value: object) -> bool:

@@ -106,7 +106,8 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
     """Return what the function's free names mean now: its closure and globals, constants unwrapped."""
     namespace: dict[str, object] = {RUNTIME: control, "__builtins__": trace.builtins}
     outside, closure = source.function.__globals__, _closure(source.function)
-    for name in _global_names(code):
+    names = _global_names(code)
+    for name in names:
         if name in closure:
             cell, value = closure[name]
             trace.outside.note(ClosedOver(cell), name, value)
@@ -115,6 +116,7 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
             trace.outside.note(outside, name, value)
         else:
             continue
+        trace.outside.note_attributes(value, names, name)
         namespace[name] = _prepare(value)
     return namespace
 

@@ -75,9 +75,6 @@ class Kernel(TracedFunction):
         return self.source.text
 
     def __getitem__(self, grid: Hashable) -> LaunchFunction:
-        for place, name, value in self._outside:
-            if place.get(name) is not value:
-                self._check_outside()
         try:
             return self._fast[grid].function
         except (KeyError, TypeError):  # no such launch yet, or a grid that cannot be a key
@@ -262,7 +259,20 @@ class Kernel(TracedFunction):
                 return
             if len(self._fast) >= _MAX_GRIDS:
                 self._fast.clear()
-            self._fast[grid] = _FastLaunches(function, (*before.kinds, kind))
+            launch = self._watched(function) if self._outside else function
+            self._fast[grid] = _FastLaunches(launch, (*before.kinds, kind))
+
+    def _watched(self, function: LaunchFunction) -> LaunchFunction:
+        """A launch function that looks first whether constants outside are as when its code was compiled."""
+        outside = self._outside
+
+        def launch(*args: object, **kwargs: object) -> CompiledKernel:
+            for place, name, value in outside:
+                if place.get(name) is not value:
+                    self._check_outside()
+            return function(*args, **kwargs)
+
+        return launch
 
     def _launcher(self, settings: Settings, call: BoundCall) -> Launcher:
         key = (settings, call.key)

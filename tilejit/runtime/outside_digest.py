@@ -195,6 +195,7 @@ class _Digester:
                 break
             elif _is_ours(value) or (not isinstance(value, ModuleType) and _has_content(unwrap(value))):
                 break
+            self._noted.note_attributes(value, {attribute}, path)
             path = f"{path}.{attribute}"
             try:
                 value = getattr(value, attribute)
