@@ -5,7 +5,7 @@ Such a product reads every weight once and does little with it: its speed is tha
 as linear layers keep them, [N, K]. int8 weights have a scale for each output, which goes into the epilogue.
 
 Weights of 16 and 8 bits are multiplied as they are: ``int8x2`` lets the rows of x be rounded to 16 bits of
-fixed point instead of converting the weights. Sixteen rows of bf16 fill a tile of bf16 units by themselves.
+fixed point instead of converting the weights. Five rows of bf16 and more keep units of bf16 busy as they are.
 
     python examples/skinny_matmul.py
 """
@@ -110,8 +110,8 @@ def skinny_matmul(
         out = np.empty((m, n), dtype=x.dtype)
     by_output = weights.strides[0] == weights.itemsize
     stride_k, stride_n = (stride // weights.itemsize for stride in weights.strides)
-    direct = m % 16 == 0 and x.dtype == weights.dtype == ml_dtypes.bfloat16
-    block_n, block_k = blocks or _blocks(m, n, weights.itemsize, by_output)
+    direct = m > 4 and x.dtype == weights.dtype == ml_dtypes.bfloat16
+    block_n, block_k = blocks or _blocks(m, n, weights.itemsize, by_output, direct)
     skinny_matmul_kernel[(tilejit.cdiv(n, block_n),)](
         x, weights, scale, out, n, k, x.strides[0] // x.itemsize, stride_k, stride_n,
         out.strides[0] // out.itemsize,
@@ -121,10 +121,10 @@ def skinny_matmul(
     return out
 
 
-def _blocks(m: int, n: int, itemsize: int, by_output: bool) -> tuple[int, int]:
+def _blocks(m: int, n: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
     """Tile sizes: long pieces of memory, and several programs for each thread."""
     largest = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
-    if m > 8:
+    if m > 8 or direct:
         chosen = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
     elif by_output:
         chosen = (64, 512) if m <= 2 else (128, 2048 // itemsize)
@@ -154,6 +154,13 @@ def main() -> None:
                 if not error <= tolerance:
                     raise AssertionError(f"{stored.dtype} weights: relative error {error:.1e}")
                 worst = max(worst, error)
+    for m in (6, 16):
+        x = generator.standard_normal((m, 700), dtype=np.float32).astype(ml_dtypes.bfloat16)
+        weights = generator.standard_normal((530, 700), dtype=np.float32).astype(ml_dtypes.bfloat16)
+        expected = x.astype(np.float64) @ weights.T.astype(np.float64)
+        difference = skinny_matmul(x, weights.T).astype(np.float64) - expected
+        if not np.linalg.norm(difference) <= 5e-3 * np.linalg.norm(expected):
+            raise AssertionError(f"{m} rows of bf16: relative error exceeds 5e-3")
     print(f"skinny_matmul: 1 and 5 rows of 700 x 530 weights of four types, relative error {worst:.1e}")
 
 

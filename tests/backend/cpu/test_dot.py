@@ -175,8 +175,12 @@ NARROW = [
 @pytest.mark.parametrize(("a", "b", "c"), NARROW)
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(
-    ("m", "n", "k"), [(16, 16, 64), (16, 80, 128), (48, 48, 1088), (64, 96, 64), (2, 7, 12), (37, 70, 130)]
-)
+    ("m", "n", "k"),
+    [
+        (16, 16, 64), (16, 80, 128), (48, 48, 1088), (64, 96, 64), (2, 7, 12), (37, 70, 130), (5, 17, 64),
+        (23, 90, 832),
+    ],
+)  # fmt: skip
 def test_narrow_units(
     m: int, n: int, k: int, a_transposed: bool, b_transposed: bool, a: DType, b: DType, c: DType
 ) -> None:
@@ -186,8 +190,9 @@ def test_narrow_units(
 
 
 @pytest.mark.parametrize(("a", "b", "c"), NARROW)
-def test_few_rows_and_a_matrix_contiguous_along_k(a: DType, b: DType, c: DType) -> None:
-    case = Case(DotShape(16, 144, 832), a, b, c, b_transposed=True, padding=3)
+@pytest.mark.parametrize(("m", "n"), [(16, 144), (7, 150), (20, 144)])
+def test_few_rows_and_a_matrix_contiguous_along_k(m: int, n: int, a: DType, b: DType, c: DType) -> None:
+    case = Case(DotShape(m, n, 832), a, b, c, b_transposed=True, padding=3)
     check(case)
     check(replace(case, zero_init=True, runtime_strides=True))
 

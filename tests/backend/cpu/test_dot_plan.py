@@ -113,8 +113,13 @@ def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> 
             BF16,
             "bf16 tiles tiles: rows 3x16, columns 1x16+1x32 by 16, sets 1, k by 64, packs b",
         ),
-        ("20x64x64", BF16, "bf16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs b"),
-        ("20x64x64", INT8, "int16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 64, packs ab"),
+        (
+            "20x70x64",
+            BF16,
+            "bf16 tiles tiles: rows 1x16+1x4, columns 1x16+1x32+1x22 by 16, sets 1, k by 64, packs b",
+        ),
+        ("20x64x68", BF16, "bf16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 68, packs b"),
+        ("4x64x64", INT8, "int16 pairs outer: rows 1x4, columns 1x64 by 16, sets 1, k by 64, packs ab"),
         ("1x64x64", BF16, "fp32 outer: rows 1x1, columns 1x64 by 16, sets 2, k by 64, packs a"),
     ],
 )

@@ -22,7 +22,7 @@ from tilejit.backend.cpu.dot_kernels import (
     call_outer_kernel,
 )
 from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot
-from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, unit_for
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, unit_for
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, advance, is_unit, scale, static
@@ -283,8 +283,7 @@ class _Driver:
         rows = [index(scale(builder, x.dtype.itemsize, x.row_stride)) for x in (a, b, c)]
         row = 0
         for blocks in plan.row_blocks:
-            size = (blocks.size // TILE_ROWS, panels.size // TILE_ROWS)
-            kernel = TileKernel(plan.unit, *size, plan.a_element, plan.b_element)
+            kernel = TileKernel(plan.unit, blocks.size, panels.size, plan.a_element, plan.b_element)
             places = [a.at(builder, row, 0).pointer, b.pointer, c.at(builder, row, 0).pointer]
             numbers = [index(blocks.count), index(steps), accumulate]
             builder.call(tile_function(builder.module, kernel), places + numbers + rows)

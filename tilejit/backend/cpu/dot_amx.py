@@ -11,7 +11,8 @@ a Sapphire Rapids in a shared machine, bf16, all in L1, cycles for a product in 
 state: blocks of 2 x 2 tiles 21 and 92, cleared 21 and 53; of 1 x 2 tiles, cleared, 21 and 42.
 
 The registers' shapes are set once for all programs that a thread runs together (``enclose_tiles``): all of
-them full. Where tiles were left in use, the system would save them at every switch of threads. Python that a
+them full. A kernel for rows or columns that fill no tile sets its own, and sets them back. Where tiles were
+left in use, the system would save them at every switch of threads. Python that a
 kernel calls may use tiles of its own, and free them: the shapes are set again after such calls.
 """
 
@@ -40,9 +41,9 @@ _PRODUCTS = {
 
 @dataclass(frozen=True)
 class TileKernel:
-    """Blocks of ``rows`` x ``columns`` tiles of sums below each other, over a depth given at run time.
+    """Blocks of ``rows`` x ``columns`` sums below each other, over a depth given at run time.
 
-    Units: ``rows`` and ``columns`` in tiles.
+    The last tile of rows, or of columns, may be a part of one.
     """
 
     unit: Unit
@@ -61,18 +62,37 @@ class TileKernel:
             return "llvm.x86.tdpbf16ps"
         return _PRODUCTS[self.a_dtype.is_int_signed(), self.b_dtype.is_int_signed()]
 
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """The rows of each row of tiles."""
+        return _cut(self.rows)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The columns of each column of tiles."""
+        return _cut(self.columns)
+
+    @property
+    def is_full(self) -> bool:
+        return self.rows % TILE_ROWS == self.columns % TILE_ROWS == 0
+
     def sums(self, row: int, column: int) -> int:
         """The register of a tile of sums."""
-        return row * self.columns + column
+        return row * len(self.widths) + column
 
     def a_tile(self, row: int) -> int:
         """The register of a tile of A."""
-        return self.rows * self.columns + row
+        return len(self.heights) * len(self.widths) + row
 
     def b_tile(self, column: int) -> int:
-        """The register of a tile of B; they take turns in what is left."""
-        first = self.rows * (self.columns + 1)
-        return first + column % (_REGISTERS - first)
+        """The register of a tile of B."""
+        return len(self.heights) * (len(self.widths) + 1) + column
+
+
+def _cut(size: int) -> tuple[int, ...]:
+    """Whole tiles, then what is left."""
+    whole, rest = divmod(size, TILE_ROWS)
+    return (TILE_ROWS,) * whole + ((rest,) if rest else ())
 
 
 def tile_function(module: ir.Module, kernel: TileKernel) -> ir.Function:
@@ -83,6 +103,8 @@ def tile_function(module: ir.Module, kernel: TileKernel) -> ir.Function:
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         a, b, c, blocks, steps, accumulate, a_row, b_row, c_row = arguments
+        if not kernel.is_full:
+            _set_shapes(builder, _shapes(module, kernel))
 
         def block(_: ir.Value, places: Sequence[ir.Value]) -> list[ir.Value]:
             _start(builder, kernel, places[1], c_row, accumulate)
@@ -96,13 +118,14 @@ def tile_function(module: ir.Module, kernel: TileKernel) -> ir.Function:
             for row, column, place in _places(builder, kernel, places[1], c_row):
                 _call(builder, "llvm.x86.tilestored64", kernel.sums(row, column), place, c_row)
                 clear_tile(builder, kernel.sums(row, column))
-            rows = kernel.rows * TILE_ROWS
             return [
-                advance(builder, place, scale(builder, rows, stride), 1)
+                advance(builder, place, scale(builder, kernel.rows, stride), 1)
                 for place, stride in zip(places, (a_row, c_row), strict=True)
             ]
 
         emit_loop(builder, blocks, [a, c], block)
+        if not kernel.is_full:
+            _set_shapes(builder, _shapes(module, None))
 
     return internal_function(module, kernel.name, [POINTER] * 3 + [I64, I64, I1] + [I64] * 3, build)
 
@@ -114,22 +137,42 @@ def enclose_tiles(begin: ir.IRBuilder, end: ir.IRBuilder, callbacks: Sequence[ir
     module = begin.module
     if not any(name.startswith("tilejit.dot.tiles.") for name in module.globals):
         return
-    shapes = ir.GlobalVariable(module, ir.ArrayType(I8, 64), _SHAPES_NAME)
-    shapes.linkage, shapes.global_constant, shapes.align = "internal", True, 64
-    shapes.initializer = ir.Constant(shapes.value_type, bytearray(_configuration()))
-    intrinsic(begin, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
+    shapes = _shapes(module, None)
+    _set_shapes(begin, shapes)
     for call in callbacks:
         after = ir.IRBuilder()
         after.position_after(call)
-        intrinsic(after, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
+        _set_shapes(after, shapes)
     intrinsic(end, "llvm.x86.tilerelease", ir.VoidType(), [])
 
 
-def _configuration() -> bytes:
-    """The operand of ``ldtilecfg``: palette 1; from byte 16 on the bytes of a row, from 48 on the rows."""
-    widths = TILE_ROW_BYTES.to_bytes(2, "little") * _REGISTERS
-    text = bytes([1]).ljust(16, b"\0") + widths
-    return (text.ljust(48, b"\0") + bytes([TILE_ROWS]) * _REGISTERS).ljust(64, b"\0")
+def _set_shapes(builder: ir.IRBuilder, shapes: ir.Value) -> None:
+    intrinsic(builder, "llvm.x86.ldtilecfg", ir.VoidType(), [shapes])
+
+
+def _shapes(module: ir.Module, kernel: TileKernel | None) -> ir.Value:
+    """The operand of ``ldtilecfg``: palette 1; from byte 16 on the bytes of a row, from 48 on the rows.
+
+    Without a kernel all registers are full.
+    """
+    rows, row_bytes = [TILE_ROWS] * _REGISTERS, [TILE_ROW_BYTES] * _REGISTERS
+    name = _SHAPES_NAME
+    if kernel is not None:
+        name += f".{kernel.rows}x{kernel.columns}"
+        for row, height in enumerate(kernel.heights):
+            rows[kernel.a_tile(row)] = height
+            for column, width in enumerate(kernel.widths):
+                rows[kernel.sums(row, column)] = height
+                row_bytes[kernel.sums(row, column)] = row_bytes[kernel.b_tile(column)] = 4 * width
+    existing = module.globals.get(name)
+    if existing is not None:
+        return existing
+    shapes = ir.GlobalVariable(module, ir.ArrayType(I8, 64), name)
+    shapes.linkage, shapes.global_constant, shapes.align = "internal", True, 64
+    text = bytes([1]).ljust(16, b"\0") + b"".join(size.to_bytes(2, "little") for size in row_bytes)
+    text = (text.ljust(48, b"\0") + bytes(rows)).ljust(64, b"\0")
+    shapes.initializer = ir.Constant(shapes.value_type, bytearray(text))
+    return shapes
 
 
 def _places(
@@ -137,9 +180,9 @@ def _places(
 ) -> list[tuple[int, int, ir.Value]]:
     """Row, column and address of each tile of sums."""
     found = []
-    for row in range(kernel.rows):
+    for row in range(len(kernel.heights)):
         start = advance(builder, c, scale(builder, row * TILE_ROWS, c_row), 1)
-        for column in range(kernel.columns):
+        for column in range(len(kernel.widths)):
             found.append((row, column, advance(builder, start, column * TILE_ROW_BYTES, 1)))
     return found
 
@@ -154,7 +197,7 @@ def _start(
         _call(builder, "llvm.x86.tileloadd64", kernel.sums(row, column), place, c_row)
     builder.branch(after)
     builder.position_at_end(clearing)
-    for number in range(kernel.rows * kernel.columns):
+    for number in range(len(kernel.heights) * len(kernel.widths)):
         clear_tile(builder, number)
     builder.branch(after)
     builder.position_at_end(after)
@@ -164,17 +207,17 @@ def _multiply(
     builder: ir.IRBuilder, kernel: TileKernel, a: ir.Value, a_row: ir.Value, b: ir.Value, b_row: ir.Value
 ) -> None:
     """One step of depth; each tile is loaded just before its first product, and cleared after its last."""
-    for row in range(kernel.rows):
+    for row in range(len(kernel.heights)):
         place = advance(builder, a, scale(builder, row * TILE_ROWS, a_row), 1)
         _call(builder, "llvm.x86.tileloadd64", kernel.a_tile(row), place, a_row)
-        for column in range(kernel.columns):
+        for column in range(len(kernel.widths)):
             if row == 0:
                 place = advance(builder, b, column * TILE_ROW_BYTES, 1)
                 _call(builder, "llvm.x86.tileloadd64", kernel.b_tile(column), place, b_row)
             registers = (kernel.sums(row, column), kernel.a_tile(row), kernel.b_tile(column))
             operands = [ir.Constant(I8, number) for number in registers]
             intrinsic(builder, kernel.product, ir.VoidType(), operands)
-            if row == kernel.rows - 1:
+            if row == len(kernel.heights) - 1:
                 clear_tile(builder, kernel.b_tile(column))
         clear_tile(builder, kernel.a_tile(row))
 

@@ -253,7 +253,7 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, target: CpuTarget) 
 
 def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
     """Blocks of two tiles of sums, beside each other where C is wide enough; B's panel in half of L1."""
-    widest = min(2 * TILE_ROWS, shape.n)
+    widest = TILE_ROWS * min(2, -(-shape.n // TILE_ROWS))
     height = TILE_ROWS if shape.n > TILE_ROWS else 2 * TILE_ROWS
     rows, rest = divmod(shape.m, height)
     row_blocks = tuple(block for block in (Blocks(height, rows), Blocks(rest, 1)) if block.size * block.count)
