@@ -121,6 +121,20 @@ class CpuCompilation(Compilation):
         return engine.compile_module(module, self._cpu)
 
     @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """Those of the passes, then dots that miss the fastest unit of the target."""
+        if self.target is None or not self.options.enables("dot_units"):
+            return super().remarks
+        # Part of the emitters, which import llvmlite.
+        from tilejit.backend.cpu import dot_plan  # noqa: PLC0415
+
+        missed = dot_plan.missed_tiles_of(self.plan, self.target)
+        return (
+            *super().remarks,
+            *(Remark("dot_plan", message, op.location) for op, message in missed.items()),
+        )
+
+    @property
     def runnable(self) -> Function:
         """The form whose arguments a launch passes: what the target runs."""
         return self.traced if self.target is None else self.tile

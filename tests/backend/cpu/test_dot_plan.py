@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import matmul
 import pytest
 
+import tilejit
 from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly
-from tilejit.backend.cpu.dot_units import Unit, unit_for
+from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
 from tilejit.ir.types import BF16, FP32, INT8, INT32, DType
 from tilejit.target.cpu import generic_avx2, generic_avx512, sapphire_rapids
 
@@ -128,6 +130,38 @@ def test_units_for_narrow_types(shape: str, dtype: DType, expected: str) -> None
     unit = unit_for(accumulator, dtype, dtype, (size.m, size.n, size.k), sapphire_rapids())
     a, b = MatrixFacts(dtype, size.k, 1), MatrixFacts(dtype, size.n, 1)
     assert str(plan_dot(size, unit, a, b, sapphire_rapids())) == f"dot {shape} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "reason"),
+    [
+        ((64, 64, 48), BF16, "bf16 pairs, not in bf16 tiles: k must be a multiple of 32"),
+        ((64, 64, 96), INT8, "int16 pairs, not in int8 tiles: k must be a multiple of 64"),
+        ((64, 8, 64), BF16, "bf16 pairs, not in bf16 tiles: they need 16 columns"),
+        ((4, 64, 64), INT8, "int16 pairs, not in int8 tiles: they are slower below 5 rows"),
+        ((1, 64, 64), BF16, "fp32, not in bf16 tiles: they are slower below 5 rows"),
+    ],
+)
+def test_says_why_tiles_are_missed(shape: tuple[int, int, int], dtype: DType, reason: str) -> None:
+    accumulator = FP32 if dtype == BF16 else INT32
+    message = f"a dot of {shape[0]}x{shape[1]}x{shape[2]} is computed in {reason}"
+    assert missed_tiles(accumulator, dtype, dtype, shape, sapphire_rapids()) == message
+    assert missed_tiles(accumulator, dtype, dtype, (5, 16, 64), sapphire_rapids()) is None
+    assert missed_tiles(accumulator, dtype, dtype, shape, generic_avx512()) is None
+
+
+def test_a_compiled_kernel_remarks_on_missed_tiles() -> None:
+    kernel = tilejit.compile(
+        matmul.matmul_kernel,
+        signature="a_ptr=*bf16, b_ptr=*bf16, c_ptr=*bf16, M=i32, N=i32, K=i32, stride_am=i32, stride_bk=i32, "
+        "stride_cm=i32, BLOCK_M=16, BLOCK_N=16, BLOCK_K=16",
+        target=sapphire_rapids(),
+    )
+    (remark,) = (remark for remark in kernel.remarks if remark.pass_name == "dot_plan")
+    assert remark.message == (
+        "a dot of 16x16x16 is computed in bf16 pairs, not in bf16 tiles: k must be a multiple of 32"
+    )
+    assert remark.location is not None
 
 
 def test_panels_of_tiles_are_packed_together_where_rows_are_apart() -> None:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from enum import Enum
 
 from tilejit.backend.cpu.copy_ahead import STEPS
-from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, unit_for
+from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, missed_tiles, unit_for
 from tilejit.ir.core import Op
-from tilejit.ir.loop_plan import LoopPlan
+from tilejit.ir.loop_plan import DotOperand, DotStep, LoopPlan, nested_steps
 from tilejit.ir.types import BF16, FP32, DType
-from tilejit.ops import elementwise, reduce
+from tilejit.ops import InputPrecision, elementwise, reduce
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
@@ -155,6 +155,39 @@ def casts_for_dots(plan: LoopPlan, target: CpuTarget) -> frozenset[Op]:
             if is_nearest and cast.operands[0].type.element == FP32:
                 found.add(cast)
     return frozenset(found)
+
+
+def missed_tiles_of(plan: LoopPlan, target: CpuTarget) -> dict[Op, str]:
+    """For dots whose types the target's tiles take, but not their shapes, why they are computed otherwise.
+
+    Dots of split rows choose for themselves.
+    """
+    found: dict[Op, str] = {}
+    pending = list(plan.steps)
+    while pending:
+        step = pending.pop(0)
+        pending[:0] = [inner for nested in nested_steps(step) for inner in nested]
+        if not isinstance(step, DotStep) or step.op.attributes["input_precision"] in _SPLIT:
+            continue
+        a, b = (_element(operand) for operand in (step.a, step.b))
+        shape = (step.accumulator.shape[-2], step.accumulator.shape[-1], step.op.operand("a").type.shape[-1])
+        if not isinstance(step.accumulator.element, DType) or a is None or b is None:
+            continue
+        reason = missed_tiles(step.accumulator.element, a, b, shape, target)
+        if reason is not None:
+            found[step.op] = reason
+    return found
+
+
+_SPLIT = (InputPrecision.INT8X2, InputPrecision.BF16X3)
+
+
+def _element(operand: DotOperand) -> DType | None:
+    """What an operand is read as."""
+    element = operand.load.result.type.element if operand.load is not None else None
+    if operand.buffer is not None:
+        element = operand.buffer.element
+    return element if isinstance(element, DType) else None
 
 
 def plan_dot(

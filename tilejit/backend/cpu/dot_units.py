@@ -110,21 +110,51 @@ def _narrow_unit(
 ) -> Unit | None:
     """The unit for products of bf16 or of bytes, where the target has one and the shape fits it."""
     m, n, k = shape
-    fills_tiles = m >= _FEWEST_TILE_ROWS and n >= TILE_ROWS
     is_wide = m >= _FEWEST_ROWS and n >= 4
+    tiles = _tiles_for(accumulator, a, b, target)
+    if tiles is not None and _misfit(tiles, shape) is None:
+        return tiles
     if accumulator == FP32 and a == b == BF16:
-        if target.has("amx-bf16") and fills_tiles and k * 2 % TILE_ROW_BYTES == 0:
-            return Unit.BF16_TILES
         has_pairs = target.has("avx512bf16") or (target.has("bf16") and not target.is_x86)
         return Unit.BF16_PAIRS if has_pairs and is_wide and k % 2 == 0 else None
     if accumulator == INT32 and a in _BYTES and b in _BYTES:
-        if target.has("amx-int8") and fills_tiles and k % TILE_ROW_BYTES == 0:
-            return Unit.INT8_TILES
         if target.is_x86:
             return Unit.INT16_PAIRS if target.has("avx2") and is_wide and k % 2 == 0 else None
         has_quads = target.has("dotprod") and a == b
         return Unit.INT8_QUADS if has_quads and is_wide and k % 4 == 0 else None
     return None
+
+
+def missed_tiles(
+    accumulator: DType, a: DType, b: DType, shape: tuple[int, int, int], target: CpuTarget
+) -> str | None:
+    """What a dot is computed in, and why not in tiles, where the target has tiles for its types."""
+    tiles = _tiles_for(accumulator, a, b, target)
+    reason = None if tiles is None else _misfit(tiles, shape)
+    if tiles is None or reason is None:
+        return None
+    unit = unit_for(accumulator, a, b, shape, target)
+    m, n, k = shape
+    return f"a dot of {m}x{n}x{k} is computed in {unit.value}, not in {tiles.value}: {reason}"
+
+
+def _tiles_for(accumulator: DType, a: DType, b: DType, target: CpuTarget) -> Unit | None:
+    """The tiles that the target has for products of ``a`` and ``b``."""
+    if accumulator == FP32 and a == b == BF16 and target.has("amx-bf16"):
+        return Unit.BF16_TILES
+    is_bytes = accumulator == INT32 and a in _BYTES and b in _BYTES
+    return Unit.INT8_TILES if is_bytes and target.has("amx-int8") else None
+
+
+def _misfit(tiles: Unit, shape: tuple[int, int, int]) -> str | None:
+    """Why tiles cannot compute a dot, or not fast; None where they can."""
+    m, n, k = shape
+    depth = TILE_ROW_BYTES * tiles.group // 4
+    if k % depth:
+        return f"k must be a multiple of {depth}"
+    if n < TILE_ROWS:
+        return f"they need {TILE_ROWS} columns"
+    return f"they are slower below {_FEWEST_TILE_ROWS} rows" if m < _FEWEST_TILE_ROWS else None
 
 
 def _converts_exactly(dtype: DType) -> bool:
