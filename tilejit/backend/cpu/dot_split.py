@@ -40,6 +40,10 @@ MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
 _INNER_ROWS, _OUTER_ROWS = 1, 2
 _PANELS_BYTES = 64 * 1024
+_INNER_SPARSE, _OUTER_SPARSE = 2, 1
+"""Rows that leave tiles so empty that vectors are faster."""
+_SPARSE_STRIPS = 2
+"""Vectors to a row of the matrix that is read in strips: more strips would be read far apart."""
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
     (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
@@ -70,8 +74,12 @@ def plan_split_dot(
     is_inner = is_unit(b.row_stride)
     if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
         return None
-    # One or two rows leave tiles nearly empty; vectors then read a column to its end before the next.
-    is_sparse = is_inner and unit is SplitUnit.INT8 and shape.m <= 2 and target.has("avx512vnni")
+    # Vectors read a column, or a strip of columns, to its end before the next.
+    if is_inner:
+        is_sparse = shape.m <= _INNER_SPARSE
+    else:
+        is_sparse = shape.m <= _OUTER_SPARSE and shape.n <= _SPARSE_STRIPS * group_columns(unit)
+    is_sparse &= unit is SplitUnit.INT8 and target.has("avx512vnni")
     depth = _depth(shape, is_inner, tiles=True)
     is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
     if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner) and not is_sparse:
