@@ -60,22 +60,28 @@ def emit_dot(
     scratch: ir.Value | None = None,
     fetch: FetchTile | None = None,
     packs: bool = True,
+    packed_b: PackedMatrix | None = None,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
     C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
     ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread; without it the stack
     is used. ``fetch`` is memory to bring into the cache meanwhile. Unless it ``packs``, operands are read
-    in place where that is possible.
+    in place where that is possible. ``packed_b``: where ``emit_packed_matrix`` has put B, if that is as this
+    dot wants it.
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
     plan = plan_for(shape, a, b, c, target, packs=packs)
+    if packed_b is not None and packed_b.layout == plan.packed_layout:
+        plan = replace(plan, pack_b=False, whole_b=False, ahead=False)
+    else:
+        packed_b = None
     on_stack = scratch is None and plan.scratch_bytes > 0
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        values = zip(strides, arguments[4:], strict=True)
+        values = zip(strides, arguments[5:], strict=True)
         known = [stride if isinstance(stride, int) else value for stride, value in values]
         driver = _Driver(
             inner,
@@ -87,6 +93,7 @@ def emit_dot(
             target,
             zero_init,
             own_fetch,
+            None if packed_b is None else arguments[4],
         )
         if plan.turned:
             driver.emit_turned()
@@ -94,11 +101,39 @@ def emit_dot(
             driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = (".zero" if zero_init else "") + (".stack" if on_stack else "")
+    flags = ".zero" * zero_init + ".stack" * on_stack + ".packed" * (packed_b is not None)
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
     nowhere = ir.Constant(POINTER, None)
     places = [a.pointer, b.pointer, c.pointer, nowhere if scratch is None else scratch]
+    places.append(nowhere if packed_b is None else packed_b.place)
     call_fetching(builder, name, [*places, *(index(s) for s in strides)], fetch, build)
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """All panels of B, packed once for many dots; for what ``layout`` is see ``DotPlan.packed_layout``."""
+
+    place: ir.Value
+    layout: str | None
+
+
+def emit_packed_matrix(
+    builder: ir.IRBuilder, plan: DotPlan, b: Operand, place: ir.Value, target: CpuTarget
+) -> None:
+    """Pack B, all of it, into ``plan.packed_matrix_bytes`` bytes aligned to 64."""
+    size, driver = plan.depth_block, _Driver(builder, plan, b, b, b, place, target, False, None, place)
+    whole, rest = divmod(plan.shape.k, size)
+
+    def block(first: int | ir.Value, depth: int) -> None:
+        driver.from_depth(first)._pack_whole(b.at(builder, first, 0), depth)
+
+    def body(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+        block(builder.mul(i, index(size)), size)
+        return []
+
+    emit_loop(builder, whole, [], body)
+    if rest:
+        block(whole * size, rest)
 
 
 def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
@@ -121,6 +156,14 @@ class _Driver:
     target: CpuTarget
     zero_init: bool
     fetch: FetchTile | None
+    packed_b: ir.Value | None = None
+
+    def from_depth(self, first: int | ir.Value) -> _Driver:
+        """For what begins at row ``first`` of B, if all of B is packed."""
+        if self.packed_b is None:
+            return self
+        skipped = scale(self.builder, first, self.plan.shape.n * self.plan.b_element.itemsize)
+        return replace(self, packed_b=advance(self.builder, self.packed_b, skipped, 1))
 
     def emit(self) -> None:
         """Loop over blocks of k; what is left of k comes last."""
@@ -130,12 +173,13 @@ class _Driver:
         def block(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             first = self.builder.mul(i, index(size)) if whole > 1 else 0
             accumulate = self.builder.icmp_signed("!=", i, index(0)) if self.zero_init else ir.Constant(I1, 1)
-            self._depth_block(first, size, accumulate, self._fetch_share(i))
+            self.from_depth(first)._depth_block(first, size, accumulate, self._fetch_share(i))
             return []
 
         emit_loop(self.builder, whole, [], block)
         if rest:
-            self._depth_block(whole * size, rest, ir.Constant(I1, 1), self._fetch_share(index(whole)))
+            part = self.from_depth(whole * size)
+            part._depth_block(whole * size, rest, ir.Constant(I1, 1), self._fetch_share(index(whole)))
 
     def emit_turned(self) -> None:
         """The product of B transposed and A transposed, in scratch, to or from which C is turned round."""
@@ -205,7 +249,7 @@ class _Driver:
                 copy = self._copy_of_next(b_panel, i, panels, depth)
                 odd = builder.and_(i, index(1))
                 b_panel = self._panel_place(builder.mul(odd, index(panels.size)), panels.size, depth)
-            elif plan.whole_b:
+            elif plan.whole_b or self.packed_b is not None:
                 start = builder.add(step, index(column))
                 b_panel = self._panel_place(start, panels.size, depth)
             elif plan.pack_b:
@@ -229,7 +273,9 @@ class _Driver:
     def _panel_place(self, column: int | ir.Value, columns: int, depth: int) -> Operand:
         """Where the panel that starts at a column is packed."""
         builder, plan = self.builder, self.plan
-        place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
+        place = self.packed_b
+        if place is None:
+            place = advance(builder, self.scratch, plan.packed_a_bytes, 1)
         place = advance(builder, place, scale(builder, column, depth * plan.b_element.itemsize), 1)
         return Operand(place, plan.unit.word, columns, 1)
 

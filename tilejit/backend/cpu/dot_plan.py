@@ -124,6 +124,21 @@ class DotPlan:
         return depth + 64 // self.a_element.itemsize if is_far else depth
 
     @property
+    def packed_layout(self) -> str | None:
+        """What the place of an element depends on where all of B is packed; None where none of it is."""
+        if not self.pack_b or self.turned or self.form is Form.INNER:
+            return None
+        panels = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.column_blocks)
+        return (
+            f"{self.shape.n}x{self.shape.k} {self.unit.value} {self.b_element} {panels} by {self.depth_block}"
+        )
+
+    @property
+    def packed_matrix_bytes(self) -> int:
+        """Bytes that all of B takes."""
+        return -(-self.shape.n * self.shape.k * self.b_element.itemsize // 64) * 64
+
+    @property
     def packed_b_bytes(self) -> int:
         widest = self.shape.n if self.whole_b else max(blocks.size for blocks in self.column_blocks)
         size = widest * self.depth_block * self.b_element.itemsize if self.pack_b else 0

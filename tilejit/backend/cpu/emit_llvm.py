@@ -8,42 +8,30 @@ argument.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.accesses import prepare_store
-from tilejit.backend.cpu.dot import emit_dot
 from tilejit.backend.cpu.dot_amx import enclose_tiles
-from tilejit.backend.cpu.dot_plan import DotShape, casts_for_dots
-from tilejit.backend.cpu.dot_split import (
-    SplitPlan,
-    emit_prepared_rows,
-    emit_split_dot,
-    plan_split_dot,
-    prepared_bytes,
-)  # fmt: skip
+from tilejit.backend.cpu.dot_plan import casts_for_dots
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
+from tilejit.backend.cpu.emit_dots import DotEmitter, OpenLoop
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
 from tilejit.backend.cpu.emit_report import emit_report
-from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
-from tilejit.backend.cpu.fetch import FetchTile
-from tilejit.backend.cpu.loops import index
-from tilejit.backend.cpu.nest_loops import loop
-from tilejit.backend.cpu.operand import Operand, advance
+from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
 from tilejit.backend.cpu.streaming import emit_fence
 from tilejit.backend.cpu.trip_count import emit_trip_count
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, TargetModule, llvm_element
-from tilejit.backend.cpu.whole_tiles import emit_stride, is_whole_tile
+from tilejit.backend.cpu.whole_tiles import is_whole_tile
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import (
     Ahead,
     AtomicStep,
     CopyStep,
-    DotOperand,
     DotStep,
     ForStep,
     IfStep,
@@ -54,23 +42,15 @@ from tilejit.ir.loop_plan import (
     ScalarStep,
     ScanStep,
     Step,
-    Stride,
     WhileStep,
-    carried_by,
-    dots_of,
     nested_steps,
 )
-from tilejit.ir.types import DType, TileType, product
-from tilejit.ops import InputPrecision, control, memory, shape
+from tilejit.ir.types import DType
+from tilejit.ops import control, memory, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
-from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
-
-
-_MOST_PREPARED_BYTES = 256 * 1024
-"""Rows split once for a loop, on the stack of the thread that runs the program."""
 
 
 def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> ir.Module:
@@ -80,21 +60,11 @@ def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPT
     return module
 
 
-@dataclass(frozen=True)
-class _OpenLoop:
-    """A loop whose body is emitted: its index, that of the next trip, whether this trip is the last."""
-
-    index: Value
-    following: ir.Value
-    is_last: ir.Value
-
-
 class _ProgramEmitter:
     def __init__(self, module: ir.Module, plan: LoopPlan, target: CpuTarget, chosen: CompileOptions) -> None:
         self.plan = plan
         self.target = target
         self.chosen = chosen
-        self.dot_target = target if chosen.enables("dot_units") else target.without_dot_units()
         signature = ir.FunctionType(ir.VoidType(), [POINTER, I64, I64, I32, I32, I32, POINTER])
         self.function = ir.Function(module, signature, f"{plan.function.name}.programs")
         for argument, name in zip(
@@ -103,9 +73,6 @@ class _ProgramEmitter:
             strict=True,
         ):
             argument.name = name
-        # Rows split before the loop of a dot: how, where, and the bytes of a matrix.
-        self.prepared: dict[Op, tuple[SplitPlan, ir.Value, int]] = {}
-        self.loops: list[_OpenLoop] = []
 
     def emit(self) -> None:
         args, first, last, *grid, scratch = self.function.args
@@ -129,7 +96,8 @@ class _ProgramEmitter:
             self._grid(builder, linear, grid),
             [builder],
         )
-        self.scope.casts_for_dots = casts_for_dots(self.plan, self.dot_target)
+        self.dots = DotEmitter(self.plan, self.target, self.chosen, self.scope)
+        self.scope.casts_for_dots = casts_for_dots(self.plan, self.dots.target)
         if _fetches(self.plan.steps, Ahead.PROGRAM, Ahead.TRIP_OR_PROGRAM):
             self.scope.ahead[Ahead.PROGRAM] = self._next_ids(builder, linear, last, grid)
         self.steps(self.plan.steps)
@@ -195,7 +163,7 @@ class _ProgramEmitter:
             case ScalarStep(op=op):
                 self.scalar(op)
             case DotStep():
-                self.dot(step)
+                self.dots.emit(step)
             case ScanStep():
                 emit_scan(self.scope, step)
             case AtomicStep():
@@ -246,178 +214,7 @@ class _ProgramEmitter:
         else:
             raise InternalError(f"{op.name} on scalars has no emitter", op.location)
 
-    # Dots and copies
-
-    def dot(self, step: DotStep) -> None:
-        a_type, b_type = (step.op.operand(name).type for name in ("a", "b"))
-        batch = product(a_type.shape[:-2])
-        m, k, n = a_type.shape[-2], a_type.shape[-1], b_type.shape[-1]
-        tile = self._fetch(step)
-
-        def one(number: ir.Value | int) -> None:
-            builder = self.scope.builder
-            a = self._operand(step.a, a_type, number)
-            b = self._operand(step.b, b_type, number)
-            accumulator = DotOperand(step.accumulator, False)
-            c = self._operand(accumulator, TileType(step.accumulator.element, (m, n)), number)
-            part = tile if tile is None or batch == 1 else tile.share(builder, index(number), batch)
-            self._multiply(step, DotShape(m, n, k), a, b, c, part, number)
-
-        self._each(batch, one)
-
-    def _each(self, batch: int, one: Callable[[ir.Value | int], None]) -> None:
-        """Emit ``one`` for every matrix of a batch."""
-        if batch == 1:
-            one(0)
-            return
-
-        def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
-            one(trip)
-            return []
-
-        loop(self.scope, batch, [], body)
-
-    def _multiply(
-        self,
-        step: DotStep,
-        shape: DotShape,
-        a: Operand,
-        b: Operand,
-        c: Operand,
-        fetch: FetchTile | None,
-        number: ir.Value | int,
-    ) -> None:
-        """Emit the product of two matrices in the way that the op's precision and the target allow."""
-        target, zero_init, builder = self.dot_target, step.starts_at_zero, self.scope.builder
-        split = plan_split_dot(shape, a, b, c, _precision(step), target)
-        if split is not None:
-            prepared = None
-            if self.prepared.get(step.op, (None,))[0] == split:
-                _, start, size_bytes = self.prepared[step.op]
-                prepared = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
-            emit_split_dot(
-                builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch, prepared=prepared
-            )
-        else:
-            packs = self.chosen.enables("packing")
-            emit_dot(builder, shape, a, b, c, target, zero_init=zero_init, fetch=fetch, packs=packs)
-
-    def _prepare_rows(self, loop_step: ForStep) -> None:
-        """Split the rows that stay the same in a loop before it, for the dots in it that multiply them."""
-        inside = loop_step.op.regions[0]
-        for step in dots_of(loop_step.body):
-            if step.a.buffer is None or step.a.transposed:
-                continue
-            owner = step.op.operand("a").defining_op
-            if owner is None or owner.parent is inside or not self.chosen.enables("promotion"):
-                continue
-            a_type, b_type = (step.op.operand(name).type for name in ("a", "b"))
-            shape = DotShape(a_type.shape[-2], b_type.shape[-1], a_type.shape[-1])
-            batch = product(a_type.shape[:-2])
-            a, b = self._operand(step.a, a_type, 0), self._facts(step.b, b_type)
-            accumulator = DotOperand(step.accumulator, False)
-            c = self._operand(accumulator, TileType(step.accumulator.element, (shape.m, shape.n)), 0)
-            split = plan_split_dot(shape, a, b, c, _precision(step), self.dot_target)
-            size_bytes = 0 if split is None else prepared_bytes(shape, split)
-            if split is None or not 0 < batch * size_bytes <= _MOST_PREPARED_BYTES:
-                continue
-            entry = ir.IRBuilder()
-            entry.position_before(self.function.entry_basic_block.terminator)
-            place = entry.alloca(ir.ArrayType(I8, batch * size_bytes))
-            place.align = 64
-            self.prepared[step.op] = (split, place, size_bytes)
-            self._each(batch, functools.partial(self._prepare, step, shape))
-
-    def _prepare(self, step: DotStep, shape: DotShape, number: ir.Value | int) -> None:
-        split, start, size_bytes = self.prepared[step.op]
-        builder = self.scope.builder
-        place = advance(builder, start, builder.mul(index(number), index(size_bytes)), 1)
-        a = self._operand(step.a, step.op.operand("a").type, number)
-        emit_prepared_rows(builder, shape, split, a, place, self.dot_target)
-
-    def _facts(self, operand: DotOperand, type: TileType) -> Operand:
-        """An operand as far as plans depend on it, which may be known nowhere yet."""
-        if operand.load is None:
-            return self._operand(operand, type, 0)
-        element = operand.load.result.type.element
-        assert isinstance(element, DType)
-        strides = self._constant_strides(operand.load)
-        row, column = (index(0) if stride is None else stride for stride in strides)
-        facts = Operand(self.scope.scratch, element, row, column)
-        return facts.transposed if operand.transposed else facts
-
-    def _constant_strides(self, load: Op) -> tuple[int | None, int | None]:
-        """Those of the rows and the columns that a dot reads, as far as they are known when compiling."""
-        row, column = self.plan.in_place[load][-2:]
-        return row.constant, column.constant
-
-    def _operand(self, operand: DotOperand, type: TileType, number: ir.Value | int) -> Operand:
-        if operand.load is not None:
-            return self._streamed_operand(operand.load, operand.transposed, number)
-        assert operand.buffer is not None
-        builder = self.scope.builder
-        rows, columns = type.shape[-2:]
-        element = operand.buffer.element
-        if not isinstance(element, DType):
-            raise InternalError("a dot of pointers")
-        size = rows * columns * element.itemsize
-        offset: ir.Value = ir.Constant(I64, operand.buffer.offset_bytes)
-        if isinstance(number, ir.Value):
-            offset = builder.add(offset, builder.mul(number, ir.Constant(I64, size)))
-        pointer = builder.gep(self.scope.scratch, [offset], source_etype=I8)
-        row_stride: ir.Value | int = rows if operand.transposed else columns
-        if operand.filled_by is not None and self._constant_strides(operand.filled_by) == (None, 1):
-            row_stride = index(row_stride)
-        result = Operand(pointer, element, row_stride, 1)
-        return result.transposed if operand.transposed else result
-
-    def _streamed_operand(self, load: Op, transposed: bool, number: ir.Value | int) -> Operand:
-        """An operand in the caller's memory: the address of its first element and its strides."""
-        pointer = load.operand("pointer")
-        address = Evaluator(self.scope).at(pointer, (START,) * pointer.type.rank).value
-        element = load.result.type.element
-        if not isinstance(element, DType):
-            raise InternalError("a dot of pointers", load.location)
-        *batch, row, column = (self._stride(stride) for stride in self.plan.in_place[load])
-        if batch:
-            skipped = self.scope.builder.mul(index(number), index(batch[0]))
-            address = advance(self.scope.builder, address, skipped, element.itemsize)
-        operand = Operand(address, element, row, column)
-        return operand.transposed if transposed else operand
-
-    def _fetch(self, step: DotStep) -> FetchTile | None:
-        """The tile that the dot brings into the cache for the next one."""
-        chosen = step.prefetch
-        if chosen is None:
-            return None
-        pointer, shape_ = chosen.load.operand("pointer"), chosen.load.result.type.shape
-        values: Evaluator = Evaluator(self.scope)
-        if chosen.next_trip:
-            loop = self.loops[-1]
-            values = NextTripEvaluator(self.scope, {loop.index: loop.following})
-            for argument in carried_by(pointer, loop.index):
-                values.move_on(argument, loop.is_last)
-        address = values.at(pointer, (START,) * len(shape_)).value
-        element = chosen.load.result.type.element
-        builder, line = self.scope.builder, self.target.cache_line_bytes
-        *pieces, row = (
-            builder.mul(index(self._stride(stride)), index(element.itemsize))
-            for stride in self.plan.in_place[chosen.load][:-1]
-        )
-        is_small = chosen.load.result.type.size * element.itemsize <= self.target.l1_bytes // 2
-        return FetchTile(
-            address,
-            row,
-            pieces[0] if pieces else index(0),
-            rows=shape_[-2],
-            pieces=shape_[0] if pieces else 1,
-            lines=-(-shape_[-1] * element.itemsize // line),
-            line_bytes=line,
-            locality=3 if is_small else 2,
-        )
-
-    def _stride(self, stride: Stride) -> ir.Value | int:
-        return emit_stride(Evaluator(self.scope), stride)
+    # Copies
 
     def copy(self, step: CopyStep) -> None:
         builder = self.builder
@@ -441,7 +238,7 @@ class _ProgramEmitter:
         starts = [
             None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
         ]
-        self._prepare_rows(step)
+        self.dots.prepare(step)
         entry = before.block
         before.branch(header)
         before.position_at_end(header)
@@ -457,14 +254,14 @@ class _ProgramEmitter:
         is_last = before.icmp_unsigned(">=", following, trips)
         # Past the last trip there is none: what is fetched for it is what this trip reads.
         next_index = before.select(is_last, position, before.add(position, stride))
-        self.loops.append(_OpenLoop(region.arguments[0], next_index, is_last))
+        self.dots.loops.append(OpenLoop(region.arguments[0], next_index, is_last))
         self.scope.ahead[Ahead.TRIP] = {region.arguments[0]: next_index}
         if _fetches(step.body, Ahead.TRIP_OR_PROGRAM):
             ids = self._ids_after_trip(before, is_last)
             index = before.select(is_last, lower, before.add(position, stride))
             self.scope.ahead[Ahead.TRIP_OR_PROGRAM] = {**ids, region.arguments[0]: index}
         self.steps(step.body)
-        self.loops.pop()
+        self.dots.loops.pop()
         trip.add_incoming(following, before.block)
         position.add_incoming(before.add(position, stride), before.block)
         self._yield(before, phis, region.terminator.operands)
@@ -569,12 +366,6 @@ class _ProgramEmitter:
             for values, block in incoming:
                 phi.add_incoming(values[number], block)
             self.scope.scalars[result] = phi
-
-
-def _precision(step: DotStep) -> InputPrecision:
-    precision = step.op.attributes["input_precision"]
-    assert isinstance(precision, InputPrecision)
-    return precision
 
 
 def _fetches(steps: Sequence[Step], *ahead: Ahead) -> bool:
