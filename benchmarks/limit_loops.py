@@ -162,7 +162,8 @@ def int8_dot() -> Arithmetic:
 def amx_dot(name: str, instruction: str, pairs_a_row: int) -> Arithmetic:
     """Products of tiles of 16 rows of 64 bytes by the AMX instruction ``tdp...``, four of them a turn.
 
-    ``pairs_a_row``: products that one of the 16 x 16 results takes in, 32 of bf16 and 64 of int8.
+    ``pairs_a_row``: products that one of the 16 x 16 results takes in, 32 of bf16 and 64 of int8. Operands
+    are loaded: tiles that were cleared are multiplied up to three times faster than data ever is.
     Source: palette 1 has 8 tiles of 16 rows of 64 bytes (Intel SDM, volume 1, 18.3). Bytes of the
     configuration: palette, then from 16 on the bytes of a row of each tile, from 48 on its rows.
     """
@@ -172,13 +173,18 @@ def amx_dot(name: str, instruction: str, pairs_a_row: int) -> Arithmetic:
         for t in range(8)
     )
     zeros = "\n".join(f"  call void @llvm.x86.tilezero(i8 {t})" for t in range(8))
+    operands = "\n".join(
+        f"  call void @llvm.x86.tileloadd64(i8 {_AMX_TURN_TILES + side}, ptr %data, i64 64)"
+        for side in range(2)
+    )
     steps = "\n".join(
-        f"  call void @llvm.x86.{instruction}(i8 {t}, i8 {4 + t // 2}, i8 {6 + t % 2})"
+        f"  call void @llvm.x86.{instruction}(i8 {t}, i8 {_AMX_TURN_TILES}, i8 {_AMX_TURN_TILES + 1})"
         for t in range(_AMX_TURN_TILES)
     )
     text = f"""
 declare void @llvm.x86.ldtilecfg(ptr)
 declare void @llvm.x86.tilezero(i8)
+declare void @llvm.x86.tileloadd64(i8, ptr, i64)
 declare void @llvm.x86.{instruction}(i8, i8, i8)
 declare void @llvm.x86.tilerelease()
 define i32 @{name}(i64 %n) {{
@@ -188,7 +194,10 @@ entry:
   store i8 1, ptr %config
 {rows}
   call void @llvm.x86.ldtilecfg(ptr %config)
+  %data = alloca [1024 x i8], align 64
+  call void @llvm.memset.p0.i64(ptr %data, i8 1, i64 1024, i1 false)
 {zeros}
+{operands}
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
