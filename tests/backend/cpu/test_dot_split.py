@@ -207,6 +207,8 @@ def test_plans() -> None:
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
     assert _plan(Case(DotShape(1, 64, 128), BF16, b_transposed=True), sapphire_rapids()) == "floats"
     assert _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
+    assert _plan(Case(DotShape(1, 128, 64)), sapphire_rapids()) == "int8 outer vectors"
+    assert _plan(Case(DotShape(1, 192, 64)), sapphire_rapids()) == "int8 outer tiles"
     # Columns that fill no tile, and depths that would be read past their end.
     assert _plan(Case(DotShape(4, 24, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
     assert _plan(Case(DotShape(4, 32, 80), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
