@@ -54,6 +54,25 @@ def check_refusal(kernel: tilejit.Kernel, target: str, message: str) -> None:
         assert caught.value.hint == "pass it as a tl.constexpr parameter"
 
 
+T = 1
+
+
+@tilejit.kernel
+def reads_attributes(out_ptr):
+    rows = tl.arange(0, 4)
+    tl.store(out_ptr, tl.sum((rows[:, None] + rows[None, :]).T) + 0 * PLAIN)
+
+
+def test_a_global_called_like_an_attribute_may_change(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_attributes)
+    assert launched(kernel, target) == 48
+    monkeypatch.setitem(globals(), "T", 2)
+    assert launched(kernel, target) == 48
+    monkeypatch.setitem(globals(), "PLAIN", 6)
+    message = "the global PLAIN was 5 when the kernel was compiled and is 6 now"
+    check_refusal(kernel, target, f"kernel reads_attributes: {message}")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

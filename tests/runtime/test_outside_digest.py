@@ -4,20 +4,15 @@ refuses what cannot be told.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import dis
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 import pytest
 
 import tilejit
-from tilejit.runtime import outside_digest
 from tilejit.runtime.outside_digest import UndigestableError, digest_outside
 
 HEAD = "import tilejit\nimport tilejit.language as tl\n"
@@ -208,31 +203,6 @@ def test_pure_functions_of_the_standard_library(tmp_path: Path) -> None:
     first = digest_of("import math", "math.log2(8) + math.pi", tmp_path)
     assert first == digest_of("import math, os", "math.log2(8) + math.pi", tmp_path)
     assert os.path.exists(tmp_path / "digested.py")
-
-
-def code_objects(module: ModuleType) -> Iterator[CodeType]:
-    """The code of a module's file, and of all functions and classes in it."""
-    assert module.__file__ is not None
-    found = [compile(Path(module.__file__).read_text(), module.__file__, "exec")]
-    while found:
-        code = found.pop()
-        yield code
-        found += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-
-
-@pytest.mark.parametrize(
-    "module", [argparse, dataclasses, outside_digest], ids=lambda module: module.__name__
-)
-def test_names_read_as_dis_tells_them(module: ModuleType) -> None:
-    """Long functions need extended arguments, for jumps at least."""
-    told = outside_digest._READS | outside_digest._ATTRIBUTES | outside_digest._OUTER_READS
-    for code in code_objects(module):
-        expected = [
-            (instruction.opname, str(instruction.argval) if instruction.opname in told else "")
-            for instruction in dis.get_instructions(code)
-            if instruction.opname != "EXTENDED_ARG"
-        ]
-        assert list(outside_digest.names_read(code)) == expected
 
 
 def test_chain_behind_many_names(tmp_path: Path) -> None:

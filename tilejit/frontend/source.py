@@ -10,6 +10,7 @@ from types import CellType, CodeType, FunctionType
 
 from tilejit.diagnostics import CompileError, TilejitError
 from tilejit.frontend import control
+from tilejit.frontend.bytecode import all_names, global_names
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
 from tilejit.frontend.nodes import RUNTIME
@@ -106,8 +107,8 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
     """Return what the function's free names mean now: its closure and globals, constants unwrapped."""
     namespace: dict[str, object] = {RUNTIME: control, "__builtins__": trace.builtins}
     outside, closure = source.function.__globals__, _closure(source.function)
-    names = _global_names(code)
-    for name in names:
+    attributes = all_names(code)
+    for name in sorted(global_names(code)):
         if name in closure:
             cell, value = closure[name]
             trace.outside.note(ClosedOver(cell), name, value)
@@ -116,7 +117,7 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
             trace.outside.note(outside, name, value)
         else:
             continue
-        trace.outside.note_attributes(value, names, name)
+        trace.outside.note_attributes(value, attributes, name)
         namespace[name] = _prepare(value)
     return namespace
 
@@ -129,14 +130,6 @@ def _closure(function: FunctionType) -> dict[str, tuple[CellType, object]]:
         except ValueError:  # assigned later: using it now is a NameError
             continue
     return values
-
-
-def _global_names(code: CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _global_names(constant)
-    return names
 
 
 def _prepare(value: object) -> object:

@@ -15,14 +15,12 @@ from __future__ import annotations
 import builtins
 import cmath
 import dataclasses
-import dis
 import enum
 import functools
 import hashlib
 import itertools
 import math
 import operator
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from types import (
@@ -38,6 +36,7 @@ from types import (
 import numpy as np
 
 from tilejit.diagnostics import CompileError
+from tilejit.frontend.bytecode import ATTRIBUTES, OUTER_READS, READS, names_read
 from tilejit.frontend.constexpr import Constexpr, unwrap
 from tilejit.frontend.outside import ClosedOver, OutsideValues
 from tilejit.frontend.signature import KernelSource
@@ -47,13 +46,6 @@ from tilejit.ir.types import DType, PointerType
 _MAX_ARRAY_BYTES = 1 << 20
 _ATTACHED = frozenset({"src", "__wrapped__"})  # attributes of functions whose text is not that of their code
 _EMPTY = object()  # what a cell holds that was not assigned yet
-_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE"})
-_OUTER_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-# How far the number of a name is shifted: the bits below tell how the interpreter calls what it loads.
-_NAME_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0}
-_EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
-_SILENT = (dis.opmap["CACHE"], _EXTENDED_ARG)  # room for the interpreter's notes, and parts of arguments
 _REFUSED = {
     "IMPORT_NAME": "imports a module while it runs",
     "STORE_GLOBAL": "changes a global",
@@ -421,34 +413,6 @@ def _is_exception(name: str) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
-def names_read(code: CodeType) -> Iterator[tuple[str, str]]:
-    """The instructions of a code object, each with the name that it reads, where it is one that matters.
-
-    In an eighth of the time of ``dis.get_instructions``, which also finds lines, jumps and texts.
-    """
-    names, cells = code.co_names, _cells(code)
-    content, wide = code.co_code, 0
-    for place in range(0, len(content), 2):
-        number = content[place]
-        argument = wide | content[place + 1]
-        wide = argument << 8 if number == _EXTENDED_ARG else 0
-        if number in _SILENT:
-            continue
-        operation = dis.opname[number]
-        if operation in _ATTRIBUTES or operation in _OUTER_READS:
-            yield operation, names[argument >> _NAME_SHIFTS.get(operation, 0)]
-        elif operation in _READS:
-            yield operation, cells[argument]
-        else:
-            yield operation, ""
-
-
-def _cells(code: CodeType) -> tuple[str, ...]:
-    """The names of local variables, cells and free variables by the number that instructions give them."""
-    inner = (name for name in code.co_cellvars if name not in code.co_varnames)
-    return (*code.co_varnames, *inner, *code.co_freevars)
-
-
 @functools.lru_cache(maxsize=512)
 def _text_of(function: FunctionType) -> str:
     return KernelSource.of(function).text
@@ -480,13 +444,13 @@ def _chains_in(code: CodeType, free: frozenset[str], name: str) -> Iterator[tupl
     for operation, read in names_read(code):
         if operation in _REFUSED:
             raise UndigestableError(f"{name} {_REFUSED[operation]}")
-        if operation in _ATTRIBUTES and chain:
+        if operation in ATTRIBUTES and chain:
             chain = (*chain, read)
             continue
         if chain:
             yield chain
-        is_read = operation in _READS
-        is_local = operation not in _OUTER_READS and read not in free
+        is_read = operation in READS
+        is_local = operation not in OUTER_READS and read not in free
         chain = (read,) if is_read and not is_local else ()
     if chain:
         yield chain

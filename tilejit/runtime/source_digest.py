@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterator
-from types import CodeType, FunctionType
+from types import FunctionType
 
 from tilejit.diagnostics import CompileError
+from tilejit.frontend.bytecode import global_names
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import TracedFunction
@@ -66,17 +67,9 @@ def _outside(function: FunctionType) -> Iterator[tuple[str, object]]:
             yield name, cell.cell_contents
         except ValueError:  # assigned later
             continue
-    for name in sorted(_names(function.__code__)):
+    for name in sorted(global_names(function.__code__)):
         if name in function.__globals__:
             yield name, function.__globals__[name]
-
-
-def _names(code: CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
 
 
 def _source_of(value: object) -> KernelSource | None:
