@@ -5,9 +5,9 @@ whose rows the next streaming dot will read, in this trip or, after the last dot
 Caches are the second buffer: the fetches are spread over the arithmetic of the dot. The next trip's
 addresses come from computing the scalars they depend on again, also those by which a loop moves pointers on;
 where that is not possible - they depend on tiles that the loop carries, or on memory that it writes - nothing
-is fetched. Nor is it during dots of many
-rows, which use what they read so often that waiting for it does not show. Of two operands that could be
-fetched, the larger is, and the first of equal ones.
+is fetched. Nor is it during dots of many rows, which use what they read so often that waiting for it does not
+show, nor where hardware prefetchers find the rows: long ones at places that follow from the loop's index. Of
+two operands that could be fetched, the larger is, and the first of equal ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, context: PassContext, l
         following = streaming[0] if is_last else streaming[number + 1]
         # The smaller of two operands is the likelier to be in the cache already.
         for load in sorted(_loads(following), key=_size_bytes, reverse=True):
-            if step.prefetch is not None or not _has_rows(plan, load) or _is_followed(load, loop.op):
+            if step.prefetch is not None or _is_followed(load, loop.op):
+                break
+            if not _has_rows(plan, load):
                 continue
             if step.op.operand("a").type.shape[-2] > _MOST_ROWS:
                 continue
