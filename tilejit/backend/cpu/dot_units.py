@@ -86,6 +86,9 @@ Source: a Sapphire Rapids, 256 columns of B by rows, k 512, time in pairs over t
 12 rows: bf16 0.70, 1.27, 1.81 and 2.39, int8 0.69, 0.98, 1.28 and 1.33; above 1 with B contiguous along k.
 """
 
+_FEWEST_BF16_ROWS = 5
+"""The same for bf16 on x86, where FMA takes B in place: a shift makes fp32 of it."""
+
 
 def unit_for(accumulator: DType, a: DType, b: DType, shape: tuple[int, int, int], target: CpuTarget) -> Unit:
     """The unit that computes products of ``a`` and ``b`` into ``accumulator``.
@@ -116,6 +119,7 @@ def _narrow_unit(
         return tiles
     if accumulator == FP32 and a == b == BF16:
         has_pairs = target.has("avx512bf16") or (target.has("bf16") and not target.is_x86)
+        is_wide &= not target.is_x86 or m >= _FEWEST_BF16_ROWS
         return Unit.BF16_PAIRS if has_pairs and is_wide and k % 2 == 0 else None
     if accumulator == INT32 and a in _BYTES and b in _BYTES:
         if target.is_x86:
