@@ -205,6 +205,11 @@ def test_plans() -> None:
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
+    # Wide rows are read in place.
+    assert _plan(Case(DotShape(4, 512, 64), BF16), sapphire_rapids()) == "floats"
+    assert _plan(Case(DotShape(5, 512, 64), BF16), sapphire_rapids()) == "bf16 outer tiles"
+    assert _plan(Case(DotShape(3, 1024, 64)), sapphire_rapids()) == "int8 outer vectors"
+    assert _plan(Case(DotShape(4, 1024, 64)), sapphire_rapids()) == "int8 outer tiles"
     assert _plan(Case(DotShape(1, 64, 128), BF16, b_transposed=True), sapphire_rapids()) == "floats"
     assert _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
     assert _plan(Case(DotShape(1, 128, 64)), sapphire_rapids()) == "int8 outer vectors"

@@ -38,12 +38,16 @@ from tilejit.target.cpu import CpuTarget
 
 MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
-_INNER_ROWS, _OUTER_ROWS = 1, 2
-_PANELS_BYTES = 64 * 1024
+_INNER_ROWS, _OUTER_ROWS = 1, 6
 _INNER_SPARSE, _OUTER_SPARSE = 2, 1
 """Rows that leave tiles so empty that vectors are faster."""
 _SPARSE_STRIPS = 2
 """Vectors to a row of the matrix that is read in strips: more strips would be read far apart."""
+_WIDE_BYTES = 1024
+_WIDE_SPARSE = {SplitUnit.INT8: 3, SplitUnit.BF16: 4}
+"""The same rows for matrices of wide rows, which prefetchers follow."""
+_PANELS_BYTES = 16 * 1024
+"""Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
     (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
@@ -69,16 +73,13 @@ def plan_split_dot(
     is_float = a.dtype in (FP32, BF16, FP16) and c.dtype == FP32
     if unit is None or not is_float or shape.m > MOST_ROWS or not is_unit(c.column_stride):
         return None
-    if unit is SplitUnit.BF16 and shape.m <= 2:
-        return None  # shifting bf16 up to fp32 costs less than tiles that are nearly empty
     is_inner = is_unit(b.row_stride)
+    is_sparse = shape.m <= _sparse_rows(unit, shape.n, is_inner)
+    if unit is SplitUnit.BF16 and is_sparse:
+        return None  # shifting bf16 up to fp32 costs less than tiles that are nearly empty
     if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
         return None
     # Vectors read a column, or a strip of columns, to its end before the next.
-    if is_inner:
-        is_sparse = shape.m <= _INNER_SPARSE
-    else:
-        is_sparse = shape.m <= _OUTER_SPARSE and shape.n <= _SPARSE_STRIPS * group_columns(unit)
     is_sparse &= unit is SplitUnit.INT8 and target.has("avx512vnni")
     depth = _depth(shape, is_inner, tiles=True)
     is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
@@ -90,6 +91,15 @@ def plan_split_dot(
         if unit is SplitUnit.INT8 and target.has("avx512vnni")
         else None
     )
+
+
+def _sparse_rows(unit: SplitUnit, columns: int, inner: bool) -> int:
+    """How many rows vectors take sooner than tiles."""
+    if not inner and columns * unit.element.itemsize >= _WIDE_BYTES:
+        return _WIDE_SPARSE[unit]
+    if inner or unit is SplitUnit.BF16:
+        return _INNER_SPARSE
+    return _OUTER_SPARSE if columns <= _SPARSE_STRIPS * group_columns(unit) else 0
 
 
 def emit_split_dot(

@@ -33,6 +33,8 @@ from tilejit.ir.types import FP32
 from tilejit.records import dataclass
 
 COLUMNS = 16
+_MOST_SUMS = 24
+"""Registers of 32 that hold sums in the outer form, beside a few vectors of the matrix."""
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 
@@ -62,6 +64,12 @@ class Kernel:
 def group_columns(unit: SplitUnit) -> int:
     """Columns that one vector of a row-major matrix holds: the block of the outer form."""
     return unit.vector_elements
+
+
+def vectors_together(unit: SplitUnit, rows: int) -> int:
+    """Of the vectors of a block of columns, those whose sums, two for each row, fit into registers."""
+    fitting = [count for count in (1, 2, 4) if count <= unit.per_word and 2 * rows * count <= _MOST_SUMS]
+    return max(fitting, default=1)
 
 
 def call_inner(
@@ -301,17 +309,45 @@ def _outer_block(
     fetch: FetchTile | None,
 ) -> None:
     unit = kernel.unit
+    together = vectors_together(unit, kernel.rows)
+    totals: list[list[ir.Value]] = [[] for _ in range(kernel.rows)]
+    for first in range(0, unit.per_word, together):
+        part = _Part(first, together, fetch if first == 0 else None)
+        for row, found in enumerate(_outer_products(builder, kernel, rows, b, packed, part)):
+            totals[row] += found
+    for row, own in enumerate(totals):
+        for number_, total in enumerate(natural_order(builder, own)):
+            live = min(LANES, kernel.columns - number_ * LANES)
+            if live > 0:
+                place = c.at(builder, row, number_ * LANES).pointer
+                finish_row(builder, rows, row, total, place, live, kernel.accumulate)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The vectors of words whose sums stay in registers together; what to fetch meanwhile."""
+
+    first: int
+    count: int
+    fetch: FetchTile | None
+
+
+def _outer_products(
+    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, packed: bool, part: _Part
+) -> list[list[ir.Value]]:
+    """For each row its sums with some of the vectors of a block of columns."""
+    unit, count = kernel.unit, part.count
     starts = [
         start
         for row in range(kernel.rows)
-        for _ in range(unit.per_word)
+        for _ in range(count)
         for start in _starts(builder, rows.at(builder, row))
     ]
     whole, rest = divmod(kernel.k, unit.per_word)
 
     def step(word: ir.Value, sums: Sequence[ir.Value], live: int = unit.per_word) -> list[ir.Value]:
-        if fetch is not None:
-            fetch.emit_part(builder, word, -(-kernel.k // unit.per_word))
+        if part.fetch is not None:
+            part.fetch.emit_part(builder, word, -(-kernel.k // unit.per_word))
         if packed:
             vectors = _packed_words(builder, unit, b.pointer, word)
         else:
@@ -323,9 +359,9 @@ def _outer_block(
                 splat(builder, builder.load(pointer, typ=I32, align=4), LANES)
                 for pointer in (place.high, place.low)
             ]
-            for number_, vector in enumerate(vectors):
-                for part, factor in enumerate(parts):
-                    at = 2 * (row * len(vectors) + number_) + part
+            for number_, vector in enumerate(vectors[part.first : part.first + count]):
+                for side, factor in enumerate(parts):
+                    at = 2 * (row * count + number_) + side
                     result[at] = _multiply(builder, vector, factor, result[at])
         return result
 
@@ -333,13 +369,7 @@ def _outer_block(
     if rest:
         sums = step(index(whole), sums, rest)
     joined = [join(builder, unit, sums[i : i + 2], kernel.k) for i in range(0, len(sums), 2)]
-    for row in range(kernel.rows):
-        own = joined[row * unit.per_word : (row + 1) * unit.per_word]
-        for number_, total in enumerate(natural_order(builder, own)):
-            live = min(LANES, kernel.columns - number_ * LANES)
-            if live > 0:
-                place = c.at(builder, row, number_ * LANES).pointer
-                finish_row(builder, rows, row, total, place, live, kernel.accumulate)
+    return [joined[row * count : (row + 1) * count] for row in range(kernel.rows)]
 
 
 def _packed_words(
