@@ -37,6 +37,13 @@ PLANS = [
         ROW_MAJOR,
         "outer: rows 12x12, columns 3x32 by 16, sets 1, k by 128, packs ab ahead",
     ),
+    # Panels of a large C are wide.
+    (
+        "144x256x512",
+        FP32,
+        ROW_MAJOR,
+        "outer: rows 18x8, columns 2x32+4x48 by 16, sets 1, k by 112, packs ab ahead",
+    ),
     # A short chain of additions is cut in eight.
     ("1x16x64", FP32, ROW_MAJOR, "outer: rows 1x1, columns 1x16 by 16, sets 8, k by 64, packs nothing"),
     # A panel of B takes half of L1 at most; vectors of the last panel overlap.

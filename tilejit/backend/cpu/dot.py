@@ -35,6 +35,10 @@ from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _SCRATCH_ALIGNMENT = 64  # bytes: a cache line
+_DEPTH_ADDED_LAST = 128
+"""Steps of k from which on a block of C is brought into the cache while its sums are formed, and added last:
+sums that start from it wait for it. Vectors that overlap would be added twice.
+"""
 _ROWS_AT_A_TIME = 16
 """Rows of B that are packed together: prefetchers follow as many streams. A multiple of every group."""
 
@@ -368,6 +372,7 @@ class _Driver:
                 self.target,
                 self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
                 copy.step(lanes, self.target.cache_line_bytes) if copy is not None and copying else None,
+                words >= _DEPTH_ADDED_LAST and columns % lanes == 0,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]

@@ -17,7 +17,7 @@ from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
-from tilejit.backend.cpu.values import number, splat
+from tilejit.backend.cpu.values import I32, intrinsic, number, splat
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
@@ -31,6 +31,9 @@ class Fetching:
     steps: int
 
 
+_UNROLLED = 4
+"""Steps of k a turn of the innermost loop: counting takes instructions as well, four a turn."""
+
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
 
 
@@ -41,8 +44,9 @@ class OuterKernel:
     Computes blocks of rows x columns below each other. Columns come as vectors of ``lanes``; the last one
     overlaps the one before where columns is not a multiple. With several accumulator sets, successive k go to
     different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
-    words. With ``copy`` a panel is packed meanwhile. Units: strides in words, C's in elements; None where
-    known only at run time.
+    words. With ``copy`` a panel is packed meanwhile. With ``adds_last`` C is asked for from memory before the
+    first step of k and added after the last, else sums start from it. Units: strides in words, C's in
+    elements; None where known only at run time.
     """
 
     unit: Unit
@@ -58,6 +62,7 @@ class OuterKernel:
     target: CpuTarget
     is_signed: bool = True
     copy: RowCopy | None = None
+    adds_last: bool = False
 
     @property
     def offsets(self) -> list[int]:
@@ -72,7 +77,7 @@ class OuterKernel:
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
             f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
-            f"{'' if self.copy is None else self.copy.name}"
+            f"{'' if self.copy is None else self.copy.name}{'.last' if self.adds_last else ''}"
         )
 
 
@@ -224,14 +229,51 @@ def _outer_block(
 ) -> Sequence[ir.Value]:
     """``first``: the number of the first step of k among those of all blocks. Returns the copy's state."""
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
-    started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
     zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
+    started = [zero] * len(places)
+    if kernel.adds_last:
+        _ask_for(builder, kernel, c)
+    else:
+        started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     sums, state = _outer_depth(builder, kernel, a, b, depth, sums, fetching, first, copying)
-    for position, place in enumerate(places):
-        total = _tree_sum(builder, kernel.unit, sums[position :: len(places)])
-        builder.store(total, place, align=kernel.unit.accumulator.itemsize)
+    totals = [_tree_sum(builder, kernel.unit, sums[i :: len(places)]) for i in range(len(places))]
+    if kernel.adds_last:
+        with builder.if_else(accumulate) as (adding, storing):
+            with adding:
+                _store_block(builder, kernel, places, totals, adds=True)
+            with storing:
+                _store_block(builder, kernel, places, totals, adds=False)
+    else:
+        _store_block(builder, kernel, places, totals, adds=False)
     return state
+
+
+def _ask_for(builder: ir.IRBuilder, kernel: OuterKernel, c: Operand) -> None:
+    """Bring a block of C into the cache."""
+    numbers = [ir.Constant(I32, n) for n in (0, 3, 1)]  # read, kept in all caches, data
+    step = kernel.target.cache_line_bytes // c.dtype.itemsize
+    for row in range(kernel.rows):
+        for column in range(0, kernel.columns, step):
+            place = c.at(builder, row, column).pointer
+            intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
+
+
+def _store_block(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    places: Sequence[ir.Value],
+    totals: Sequence[ir.Value],
+    *,
+    adds: bool,
+) -> None:
+    """Put the sums where C is, or add them to it."""
+    for place, total in zip(places, totals, strict=True):
+        result, accumulator = total, kernel.unit.accumulator
+        if adds:
+            before = load_vector(builder, place, accumulator, kernel.lanes, accumulator)
+            result = add_values(builder, kernel.unit, before, total)
+        builder.store(result, place, align=accumulator.itemsize)
 
 
 def _outer_depth(
@@ -265,7 +307,14 @@ def _outer_depth(
         def turn(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
             start = builder.add(first, builder.mul(i, index(STEPS)))
             copied = copy.emit(builder, values[-len(state) :], copying.stride, ahead)
-            return [*emit_loop(builder, STEPS, values[: -len(state)], steps(1, start)), *copied]
+
+            def some(j: ir.Value, sums: Sequence[ir.Value]) -> list[ir.Value]:
+                for step in range(_UNROLLED):
+                    number = builder.add(builder.mul(j, index(_UNROLLED)), index(step))
+                    sums = steps(1, start)(number, sums)
+                return list(sums)
+
+            return [*emit_loop(builder, STEPS // _UNROLLED, values[: -len(state)], some), *copied]
 
         results = emit_loop(builder, turns, [*carried, *state], turn)
         carried, state = results[: len(carried)], results[len(carried) :]
