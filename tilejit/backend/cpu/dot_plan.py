@@ -358,8 +358,9 @@ its rows pass by side by side, all panels of them, before the next: ``benchmarks
 _WIDE, _MANY_ROWS, _MANY_VECTORS = 3, 64, 12
 """Where C is large, panels are this many vectors wide: a step of k of 8 x 3 sums loads 11 vectors and
 scalars, one of 12 x 2 loads 14. Fewer columns would leave panels of two vectors.
-Source: fp32 2048 cubed, one thread of a Sapphire Rapids, time of torch over that of 12 x 2, 8 x 3 and 6 x 4:
-0.91, 0.95 and 0.90.
+Source: fp32, one thread of a Sapphire Rapids, one run of 5 blocks, time of torch over that of 12 x 2, 8 x 3
+and 6 x 4, intervals about 0.1 to either side: 1024 cubed 0.90, 0.97, 0.99; 2048 cubed 0.91, 0.95, 0.91.
+Another run had 8 x 3 in front of 6 x 4 at both: 0.92 and 0.86, 0.95 and 0.90.
 """
 
 
