@@ -2,7 +2,9 @@
 
 Such a product reads every weight once and does little with it: its speed is that of memory. One program owns
 ``BLOCK_N`` outputs of all rows and walks K, so that weights pass by in long pieces. They may lie [K, N] or,
-as linear layers keep them, [N, K]. int8 weights have a scale for each output, which goes into the epilogue.
+as linear layers keep them, [N, K]. Pieces of rows of [K, N] are long only where a program owns many outputs;
+there are few such programs, so K is divided as well, and a second kernel adds up the parts. int8 weights have
+a scale for each output, which goes into the epilogue.
 
 Weights of 16 and 8 bits are multiplied as they are: ``int8x2`` lets the rows of x be rounded to 16 bits of
 fixed point instead of converting the weights. Five rows of bf16 and more keep units of bf16 busy as they are.
@@ -26,6 +28,15 @@ _BLOCKS_OF_MANY_ROWS = {
     False: {4: (512, 128), 2: (256, 256), 1: (1024, 64)},
 }
 """Tile sizes (N, K) by layout and size of an element, for nine rows and more, bound by arithmetic."""
+
+_PIECE_BYTES = 4096
+"""What a program reads of each row of weights [K, N]: hardware prefetchers work page by page, and are late at
+the start of each piece.
+"""
+_FEWEST_STEPS = 4
+"""Tiles of a program along K at least: its sums are written and read once more."""
+_SUMS = 512
+"""Outputs of a program that adds up parts."""
 
 
 @tilejit.kernel
@@ -54,35 +65,66 @@ def _weights(
 
 @tilejit.kernel
 def skinny_matmul_kernel(
-    x_ptr, w_ptr, scale_ptr, out_ptr, N, K, stride_x, stride_k, stride_n, stride_out,
+    x_ptr, w_ptr, scale_ptr, out_ptr, parts_ptr, N, K, part_k, stride_x, stride_k, stride_n, stride_out,
     M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, BY_OUTPUT: tl.constexpr,
     DIRECT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Grid: (blocks of outputs,)."""
+    """Grid: (blocks of outputs, parts of K).
+
+    A program sums over part_k elements, a multiple of BLOCK_K; of several parts the sums go to ``parts_ptr``,
+    to be put together by ``add_parts_kernel``.
+    """
     first = tl.program_id(0).to(tl.int64) * BLOCK_N
     columns = first + tl.arange(0, BLOCK_N).to(tl.int64)
     rows = tl.arange(0, M).to(tl.int64)
     inner = tl.arange(0, BLOCK_K).to(tl.int64)
     x_ptrs = x_ptr + (rows[:, None] * stride_x + inner[None, :])
     accumulator = tl.zeros((M, BLOCK_N), dtype=tl.float32)
+    low = tl.program_id(1) * part_k
+    high = tl.minimum(low + part_k, K)
     # Whole tiles need no mask; a block that juts out over the last output has none.
-    whole = K // BLOCK_K * BLOCK_K if first + BLOCK_N <= N else 0
-    for step in range(0, whole, BLOCK_K):
+    whole = low + (high - low) // BLOCK_K * BLOCK_K if first + BLOCK_N <= N else low
+    for step in range(low, whole, BLOCK_K):
         start = step.to(tl.int64)
         x = tl.load(x_ptrs + start)
         x = x if DIRECT else x.to(tl.float32)
         w = _weights(w_ptr, start, columns, N, K, stride_k, stride_n, BLOCK_K, BY_OUTPUT, DIRECT, False)
         accumulator = tl.dot(x, w, accumulator, input_precision=PRECISION)
-    for step in range(whole, K, BLOCK_K):
+    for step in range(whole, high, BLOCK_K):
         start = step.to(tl.int64)
         x = tl.load(x_ptrs + start, mask=start + inner[None, :] < K, other=0.0)
         x = x if DIRECT else x.to(tl.float32)
         w = _weights(w_ptr, start, columns, N, K, stride_k, stride_n, BLOCK_K, BY_OUTPUT, DIRECT, True)
         accumulator = tl.dot(x, w, accumulator, input_precision=PRECISION)
+    if parts_ptr is not None:
+        part = tl.program_id(1).to(tl.int64)
+        part_ptrs = parts_ptr + (part * M + rows[:, None]) * N + columns[None, :]
+        tl.store(part_ptrs, accumulator, mask=columns[None, :] < N)
+    else:
+        _store(accumulator, scale_ptr, out_ptr, rows, columns, N, stride_out)
+
+
+@tilejit.kernel
+def _store(accumulator, scale_ptr, out_ptr, rows, columns, N, stride_out):
+    """Scale the sums of all k and write them."""
     if scale_ptr is not None:
         accumulator *= tl.load(scale_ptr + columns, mask=columns < N, other=0.0)[None, :]
     out_ptrs = out_ptr + (rows[:, None] * stride_out + columns[None, :])
     tl.store(out_ptrs, accumulator.to(out_ptr.dtype.element_ty), mask=columns[None, :] < N)
+
+
+@tilejit.kernel
+def add_parts_kernel(
+    parts_ptr, scale_ptr, out_ptr, N, parts, stride_out, M: tl.constexpr, BLOCK_N: tl.constexpr
+):  # fmt: skip
+    """Add up what the parts of K gave, in their order. Grid: (blocks of outputs,)."""
+    columns = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N).to(tl.int64)
+    rows = tl.arange(0, M).to(tl.int64)
+    accumulator = tl.zeros((M, BLOCK_N), dtype=tl.float32)
+    for part in range(parts):
+        part_ptrs = parts_ptr + (part.to(tl.int64) * M + rows[:, None]) * N + columns[None, :]
+        accumulator += tl.load(part_ptrs, mask=columns[None, :] < N, other=0.0)
+    _store(accumulator, scale_ptr, out_ptr, rows, columns, N, stride_out)
 
 
 def skinny_matmul(
@@ -112,25 +154,45 @@ def skinny_matmul(
     stride_k, stride_n = (stride // weights.itemsize for stride in weights.strides)
     direct = m > 4 and x.dtype == weights.dtype == ml_dtypes.bfloat16
     block_n, block_k = blocks or _blocks(m, n, weights.itemsize, by_output, direct)
-    skinny_matmul_kernel[(tilejit.cdiv(n, block_n),)](
-        x, weights, scale, out, n, k, x.strides[0] // x.itemsize, stride_k, stride_n,
-        out.strides[0] // out.itemsize,
+    columns = tilejit.cdiv(n, block_n)
+    part_k = _part_k(k, block_k, columns) if _has_wide_rows(m, by_output, direct) else k
+    n_parts = tilejit.cdiv(k, part_k)
+    parts = np.empty((n_parts, m, n), dtype=np.float32) if n_parts > 1 else None
+    stride_out = out.strides[0] // out.itemsize
+    skinny_matmul_kernel[(columns, n_parts)](
+        x, weights, scale, out, parts, n, k, part_k, x.strides[0] // x.itemsize, stride_k, stride_n,
+        stride_out,
         M=m, BLOCK_N=block_n, BLOCK_K=block_k, BY_OUTPUT=by_output, DIRECT=direct,
         PRECISION="ieee" if direct or weights.dtype == np.float32 else "int8x2",
     )  # fmt: skip
+    if parts is not None:
+        add_parts_kernel[(tilejit.cdiv(n, _SUMS),)](
+            parts, scale, out, n, n_parts, stride_out, M=m, BLOCK_N=_SUMS
+        )
     return out
+
+
+def _has_wide_rows(m: int, by_output: bool, direct: bool) -> bool:
+    """Whether programs read wide pieces of rows of weights, so wide that K is divided among them, too."""
+    return not (by_output or direct or m > 8)
 
 
 def _blocks(m: int, n: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
     """Tile sizes: long pieces of memory, and several programs for each thread."""
+    if _has_wide_rows(m, by_output, direct):
+        return min(_PIECE_BYTES // itemsize, tilejit.next_power_of_2(n)), 32 if itemsize == 4 else 64
     largest = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
     if m > 8 or direct:
         chosen = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
-    elif by_output:
-        chosen = (64, 512) if m <= 2 else (128, 2048 // itemsize)
     else:
-        chosen = (1024, 32 if itemsize == 4 else 64)
+        chosen = (64, 2048 // itemsize) if m <= 2 else (128, 4096 // itemsize)
     return min(chosen[0], largest), chosen[1]
+
+
+def _part_k(k: int, block_k: int, columns: int) -> int:
+    """What a program sums over, so that each thread has several programs."""
+    parts = tilejit.cdiv(4 * tilejit.get_num_threads(), columns)
+    return max(_FEWEST_STEPS, tilejit.cdiv(k, parts * block_k)) * block_k
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ _ATTENTION = (
     "stride_vs=i32:16, stride_oh=i32:16, stride_os=i32:16, GROUP=1, BLOCK_M=64, BLOCK_N=64, D=64"
 )
 _SKINNY = (
-    "x_ptr=*fp32:16, out_ptr=*fp32:16, N=i32, K=i32, stride_x=i32:16, stride_k=i32, stride_n=i32, "
-    "stride_out=i32:16, M=4, BLOCK_N=64, BLOCK_K=512"
+    "x_ptr=*fp32:16, out_ptr=*fp32:16, parts_ptr=None, N=i32, K=i32, part_k=i32, stride_x=i32:16, "
+    "stride_k=i32, stride_n=i32, stride_out=i32:16, M=4, BLOCK_N=64, BLOCK_K=512"
 )
 _PAGED = (
     "table_ptr=*i32[2], q_start_ptr=*i32[1], context_ptr=*i32[1], scale=fp32, splits=i32, split_keys=i32:16, "

@@ -234,7 +234,7 @@ def normal(shape: tuple[int, ...], dtype: str = "f32", seed: int = 0) -> Array:
     """Normally distributed numbers; int8 holds whole numbers over its whole range."""
     generator = np.random.default_rng(seed)
     if dtype == "int8":
-        return generator.integers(-128, 128, shape, dtype=np.int8)
+        return aligned(generator.integers(-128, 128, shape, dtype=np.int8))
     return aligned(generator.standard_normal(shape, dtype=np.float32).astype(DTYPES[dtype], copy=False))
 
 
