@@ -89,5 +89,13 @@ def test_options_of_a_launch() -> None:
     assert start.changed({"BLOCK": 3}) == start
     changed = start.changed({"enable_fp_fusion": 1, "cpu_disable": "dot_units"})
     assert changed == CompileOptions(enable_fp_fusion=True, debug=True, cpu_disable=("dot_units",))
+    assert start.changed({"cpu_disable": ("promotion", "packing")}).cpu_disable == ("packing", "promotion")
+    assert start.changed({"cpu_disable": ()}).cpu_disable == ()
+    with pytest.raises(LaunchError) as raised:
+        start.changed({"cpu_disable": ("packing", "all")})
+    assert raised.value.message == (
+        "cpu_disable=('packing', 'all') is not valid: there is no step 'all'; use some of double_buffering, "
+        "dot_units, packing, promotion"
+    )
     with pytest.raises(LaunchError, match="cpu_disable='all' is not valid: there is no step 'all'"):
         start.changed({"cpu_disable": "all"})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tilejit.diagnostics import LaunchError
 from tilejit.store import Store, StoreError, cache_folder, open_store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs files relative to a folder")
@@ -251,7 +252,13 @@ def test_the_options_say_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     store = open_store()
     assert store is not None
     assert (store.folder, store.limit_bytes) == (str(tmp_path / "there" / "code"), 3 << 20)
+    monkeypatch.setenv("TILEJIT_CACHE_SIZE", "0")
+    assert open_store() is None
+    monkeypatch.setenv("TILEJIT_CACHE_SIZE", "-1")
+    with pytest.raises(LaunchError, match="TILEJIT_CACHE_SIZE=-1 is not valid: a whole number was expected"):
+        open_store()
     monkeypatch.setenv("TILEJIT_CACHE", "0")
+    monkeypatch.setenv("TILEJIT_CACHE_SIZE", "3")
     assert open_store() is None
     monkeypatch.delenv("TILEJIT_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -55,6 +55,12 @@ def _parse_flag(text: str) -> bool:
     raise ValueError("use 1 or 0")
 
 
+def _parse_size(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("a whole number was expected")
+    return int(text)
+
+
 def _parse_count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError("a positive whole number was expected")
@@ -120,8 +126,8 @@ CACHE_DIR: Option[str] = Option(
     doc="folder that keeps results from run to run; by default tilejit in the user's cache folder",
 )  # fmt: skip
 CACHE_SIZE: Option[int] = Option(
-    "cache_size", "TILEJIT_CACHE_SIZE", 512, _parse_count, changes_code=False,
-    doc="MB that compiled kernels may take on disk; the ones used longest ago go first",
+    "cache_size", "TILEJIT_CACHE_SIZE", 512, _parse_size, changes_code=False,
+    doc="MB that compiled kernels may take on disk; the ones used longest ago go first, and 0 keeps none",
 )  # fmt: skip
 AUTOTUNE: Option[bool] = Option(
     "autotune", "TILEJIT_AUTOTUNE", True, _parse_flag, changes_code=False,
@@ -162,8 +168,9 @@ class CompileOptions:
             if name != CPU_DISABLE.name:
                 values[name] = bool(value)
                 continue
+            names = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
             try:
-                values[name] = parse_cpu_steps(str(value))
+                values[name] = parse_cpu_steps(names)
             except ValueError as error:
                 raise LaunchError(f"{name}={value!r} is not valid: {error}") from None
         return replace(self, **values)  # type: ignore[arg-type]

@@ -146,9 +146,10 @@ class Store:
 
 def open_store() -> Store | None:
     """The store that the options ask for; None where it is switched off."""
-    if not options.CACHE.read():
+    size_mb = options.CACHE_SIZE.read()
+    if not options.CACHE.read() or not size_mb:
         return None
-    return Store(os.path.join(cache_folder(), "code"), options.CACHE_SIZE.read() << 20)
+    return Store(os.path.join(cache_folder(), "code"), size_mb << 20)
 
 
 def cache_folder() -> str:
