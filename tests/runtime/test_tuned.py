@@ -107,13 +107,53 @@ def test_a_broken_file_is_set_aside(folder: Path, content: bytes) -> None:
     assert tilejit.tuned(add_kernel, KEY, DEFAULT)["BLOCK"] == 256
 
 
-def test_a_choice_that_is_no_json_is_not_used(folder: Path) -> None:
+@pytest.mark.parametrize("choice", ["{", 7, b"\xff", "[" * 100_000, "[1]"])
+def test_a_choice_that_is_no_json_is_not_used(folder: Path, choice: object) -> None:
     path = tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE best_1 SET choice = '{'")
+        connection.execute("UPDATE best_1 SET choice = ?", (choice,))
     connection.close()
     tuned_module.forget()
     assert tilejit.tuned(add_kernel, KEY, DEFAULT) == DEFAULT
+
+
+def test_bytes_that_are_wrong_are_no_error(folder: Path) -> None:
+    path = tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
+    content = path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    numbers = np.random.default_rng(5)
+    for _ in range(40):
+        damaged = bytearray(content[: numbers.integers(1, len(content) + 1)])
+        for place in numbers.integers(0, len(damaged), 30):
+            damaged[place] = numbers.integers(256)
+        path.write_bytes(damaged)
+        tuned_module.forget()
+        assert tilejit.tuned(add_kernel, KEY, DEFAULT).keys() == DEFAULT.keys()
+
+
+@pytest.mark.parametrize("fault", ["mode", "folder mode", "link", "owner", "kind"])
+def test_a_file_that_others_may_have_written_is_not_used(
+    folder: Path, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
+    message = "can be written by other users"
+    if fault == "mode":
+        path.chmod(0o620)
+    elif fault == "folder mode":
+        folder.chmod(0o777)
+    elif fault == "owner":
+        monkeypatch.setattr("os.geteuid", lambda: path.stat().st_uid + 1)
+        message = "belongs to another user"
+    else:
+        path.rename(folder / "other")
+        path.symlink_to(folder / "other") if fault == "link" else path.mkdir()
+        message = "is no file of its own"
+    tuned_module.forget()
+    assert tilejit.tuned(add_kernel, KEY, DEFAULT) == DEFAULT
+    assert fault == "kind" or message in caplog.text
+    with pytest.raises(tilejit.LaunchError, match="cannot be written to"):
+        tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 512}, time_us=3.5)
+    assert message in caplog.text
 
 
 def test_a_folder_that_cannot_be_written(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Which configurations are the fastest, kept from run to run in one SQLite file.
 
 Processes share it: each access is one short transaction, and waits a while for those of others. A result is
-no more than a hint, so whatever is wrong with the file costs only the hint.
+no more than a hint, so whatever is wrong with the file costs only the hint. A file
+that is a link, belongs to another user or can be written by others is not used.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 import logging
 import os
 import sqlite3
+import stat
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -42,13 +45,13 @@ class TuningStore:
 
     def find(self, key: TuningKey) -> dict[str, object] | None:
         """The choice that was recorded; None where there is none, or none that can be read."""
-        if not self.path.is_file():
-            return None
         try:
+            if not self._is_usable():
+                return None
             with self._transaction() as connection:
                 row = connection.execute(_FIND, astuple(key)).fetchone()
             choice = None if row is None else json.loads(row[0])
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as error:
             LOGGER.warning("%s is not used: %s", self.path, error)
             return None
         return choice if isinstance(choice, dict) else None
@@ -61,6 +64,8 @@ class TuningStore:
         row = (*astuple(key), json.dumps(choice, sort_keys=True), time_us)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._is_usable():
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
             try:
                 self._insert(row)
             except sqlite3.OperationalError:  # busy, read-only, full: not the file's fault
@@ -71,6 +76,29 @@ class TuningStore:
         except (sqlite3.Error, OSError) as error:
             LOGGER.warning("%s cannot be written: %s", self.path, error)
             return False
+        return True
+
+    def _is_usable(self) -> bool:
+        """True for a file of this user's that nobody else can write; False where there is none.
+
+        Raises: OSError for any other, as for a folder in which others can put one in its place.
+        """
+        if sys.platform == "win32":  # which has other owners and modes
+            return self.path.is_file()
+        for path, is_right, kind in (
+            (self.path.parent, stat.S_ISDIR, "folder"),
+            (self.path, stat.S_ISREG, "file"),
+        ):
+            try:
+                facts = path.lstat() if kind == "file" else path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            if not is_right(facts.st_mode):
+                raise OSError(f"{path} is no {kind} of its own")
+            if facts.st_uid != os.geteuid():
+                raise OSError(f"{path} belongs to another user")
+            if stat.S_IMODE(facts.st_mode) & 0o022:
+                raise OSError(f"{path} can be written by other users")
         return True
 
     def _insert(self, row: tuple[object, ...]) -> None:
