@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from tilejit.backend.cpu import engine
 from tilejit.diagnostics import InternalError
+from tilejit.store import open_store
 from tilejit.target.cpu import CpuTarget, aarch64_neon, generic_avx2, generic_avx512, host
 
 DOUBLE = """
@@ -40,6 +42,28 @@ def test_code_runs() -> None:
     data = (ctypes.c_float * 32)(*range(32))
     function(ctypes.addressof(data), 32)
     assert list(data) == [2.0 * i for i in range(32)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="keeps nothing there")
+def test_a_kept_module_that_does_not_link_is_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILEJIT_CACHE", "1")
+    monkeypatch.setenv("TILEJIT_CACHE_DIR", str(tmp_path))
+    text = "define i32 @answer() { ret i32 7 }"
+    engine.compile_fixed_module(text, host(), engine.GLUE_PIPELINE)
+    store = open_store()
+    assert store is not None
+    (entry,) = (entry for entry in store.entries() if b"answer" in (store.read(entry.key) or b""))
+    other = engine.compile_module(
+        "declare i32 @no_such_function()\ndefine i32 @answer() {\n %r = call i32 @no_such_function()\n"
+        " ret i32 %r\n}",
+        host(),
+    )
+    for content in (b"", b"\0", b"answer\0", b"answer\0" + other.object, b"other\0" + other.object[:80]):
+        store.write(entry.key, content)
+        code = engine.compile_fixed_module(text, host(), engine.GLUE_PIPELINE)
+        assert ctypes.CFUNCTYPE(ctypes.c_int32)(code.address("answer"))() == 7
 
 
 def test_two_modules_may_define_the_same_name() -> None:

@@ -8,6 +8,7 @@ import mmap
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.example_kernels import CASES, compiled
@@ -181,3 +182,18 @@ def test_damaged_objects_are_refused() -> None:
         with pytest.raises(InternalError, match="an object file is damaged"):
             load_object(image[:end])
     assert mmap.PAGESIZE >= 4096
+
+
+def test_flipped_bytes_raise_no_other_error() -> None:
+    """Such objects are not run; whether bytes are those that were written is told by the store's checksum."""
+    image = engine.compile_module(MODULE, host()).object
+    numbers, refused = np.random.default_rng(3), 0
+    for _ in range(400):
+        damaged = bytearray(image)
+        for place in numbers.integers(16, len(image), 4):
+            damaged[place] = numbers.integers(256)
+        try:
+            load_object(bytes(damaged))
+        except InternalError:
+            refused += 1
+    assert refused > 40

@@ -146,12 +146,22 @@ def compile_fixed_module(source: str, target: CpuTarget, pipeline: Pipeline) -> 
         kept = store.read(key)
         if kept is not None:
             names, _, image = kept.partition(b"\0")
-            return CompiledObject(target, source, image, tuple(names.decode().split()), pipeline)
+            found = CompiledObject(target, source, image, tuple(names.decode().split()), pipeline)
+            if _is_linked(found):
+                return found
         compiled = compile_module(source, target, pipeline)
         store.write(key, " ".join(compiled.symbols).encode() + b"\0" + compiled.object)
         return compiled
     except StoreError:
         return compile_module(source, target, pipeline)
+
+
+def _is_linked(compiled: CompiledObject) -> bool:
+    """Link an object that was kept on disk; False where it does not link, or defines nothing."""
+    try:
+        return bool([compiled.address(symbol) for symbol in compiled.symbols])
+    except (InternalError, KeyError):
+        return False
 
 
 def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.ModuleRef:

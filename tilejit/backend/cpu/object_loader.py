@@ -97,8 +97,8 @@ def load_object(image: bytes) -> LoadedObject | None:
         return _Loader(image).load()
     except _UnknownFormError:
         return None
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise InternalError("an object file is damaged") from None
+    except (struct.error, LookupError, ValueError, OverflowError, StopIteration, OSError) as error:
+        raise InternalError(f"an object file is damaged: {error}") from None
 
 
 class _Loader:
