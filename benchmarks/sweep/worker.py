@@ -29,6 +29,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _WAIT = "wait"
 _START_LIMIT_S = 120.0
 _WAIT_LIMIT_S = 3600.0
+_END_LIMIT_S = 10.0
+_MESSAGES = {"answer", "fatal", "phase", "ready"}  # what messages of a child hold one of
 
 
 def try_out(job: Job, candidate: Candidate) -> Outcome:
@@ -118,7 +120,7 @@ class _Child:
         try:
             self._send(request)
             answer = self._receive(candidates * self.job.limit_s)["answer"]
-        except (_Died, SweepError):
+        except BaseException:  # whatever it was: the child is not where the next request expects it
             self.end()
             raise
         self.answered += 1
@@ -148,7 +150,7 @@ class _Child:
             if line is None:
                 self._process.kill()
                 raise _Died(State.HUNG, f"was killed after {limit_s:g} s in phase {phase}")
-            message: dict[str, Any] = json.loads(line)
+            message = _decode(line)
             if "fatal" in message:
                 raise SweepError(str(message["fatal"]))
             if "phase" not in message:
@@ -171,8 +173,12 @@ class _Child:
         return line
 
     def _death(self) -> _Died:
-        """What became of a process that closed its output."""
-        code = self._process.wait()
+        """What became of a process that closed its output or input; one that lives on is killed."""
+        try:
+            code = self._process.wait(_END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return _Died(State.CRASHED, "closed its output without ending")
         if code >= 0:
             return _Died(State.CRASHED, f"ended with exit code {code}")
         return _Died(State.CRASHED, f"was ended by {signal.Signals(-code).name}")
@@ -181,6 +187,17 @@ class _Child:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+
+def _decode(line: bytes) -> dict[str, Any]:
+    """A message of a child. Raises: _Died where something else was written in its place."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict) or message.keys().isdisjoint(_MESSAGES):
+        raise _Died(State.CRASHED, f"wrote {line[:60]!r} in place of an answer")
+    return message
 
 
 class _Children:

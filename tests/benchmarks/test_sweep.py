@@ -111,6 +111,30 @@ def test_a_crash_in_a_used_process_gets_a_second_try(folder: Path) -> None:
     assert tried(folder) == ["3 1", "0 0", "0 0"]
 
 
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("echo hello; exec sleep 600", r"wrote b'hello' in place of an answer"),
+        ("echo '[1]'; exec sleep 600", r"wrote b'[1]' in place of an answer"),
+        ("exec >&-; exec sleep 600", "closed its output without ending"),
+    ],
+)
+def test_a_child_that_misbehaves_is_killed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str, reason: str
+) -> None:
+    program = tmp_path / "child"
+    program.write_text(
+        f"#!/bin/sh\necho $$ > {tmp_path}/pid\nread job\necho '{{\"ready\": true}}'\nread request\n{deed}\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(worker, "_END_LIMIT_S", 0.2)
+    outcome = worker.try_out(job(), SPACE[20])
+    assert (outcome.state, outcome.reason) == (State.CRASHED, reason)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 FORTY = Budget(40)
 
 
