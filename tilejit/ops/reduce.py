@@ -40,9 +40,9 @@ class ReduceKind(Enum):
 class InputPrecision(Enum):
     """The least precision in which ``dot`` may read its operands.
 
-    INT8X2: where one operand is fp32 and the other holds int8 or bf16 values, each row of the fp32 one (that
-    of the first operand, or column of the second) may be rounded to 16 bits of fixed point, which is off by
-    at most 2 ** -15 of its largest magnitude. Other operands are read as they are.
+    INT8X2: where the first operand is fp32 and the second holds int8 or bf16 values, each row of the first
+    may be rounded to 16 bits of fixed point, which is off by at most 2 ** -15 of its largest magnitude. Other
+    operands, the same two the other way round among them, are read as they are.
     """
 
     IEEE = "ieee"
