@@ -279,6 +279,24 @@ def test_nothing_is_timed_in_the_interpreter_or_where_switched_off(monkeypatch: 
     assert arguments.timed == []
 
 
+def test_a_launch_that_timed_nothing_fixes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in (("TILEJIT_INTERPRET", "1"), ("TILEJIT_AUTOTUNE", "0")):
+        arguments = Arguments()
+        kernel = tuned(arguments, cache_results=False)
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, value)
+            assert [arguments.launch(kernel) for _ in range(3)] == [16] * 3
+        assert arguments.timed == []
+        assert [arguments.launch(kernel) for _ in range(3)] == [32] * 3
+        assert arguments.timed == [16, 32, 64, 128]
+
+
+@pytest.mark.parametrize(("cost", "block"), [(1.0, 16), (1.09, 16), (1.2, 32)])
+def test_the_first_stays_where_the_fastest_is_better_by_noise(cost: float, block: int) -> None:
+    arguments = Arguments(costs={**COSTS, 16: cost})
+    assert arguments.launch(tuned(arguments, cache_results=False)) == block
+
+
 @pytest.mark.parametrize("sees_block", [True, False])
 def test_stacked_with_heuristics(sees_block: bool) -> None:
     arguments = Arguments()

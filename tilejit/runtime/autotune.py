@@ -70,10 +70,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class _Choice:
-    """A configuration, and the keywords that it adds to a launch."""
+    """A configuration, and the keywords that it adds to a launch.
+
+    ``is_final`` is False where nothing was timed, in the interpreter or where the environment forbids it.
+    """
 
     config: Config
     keywords: Mapping[str, object]
+    is_final: bool
 
 
 class Autotuner(DecoratedKernel):
@@ -97,6 +101,7 @@ class Autotuner(DecoratedKernel):
         self.configs = list(configs) or [Config({})]
         self.keys = list(key)
         self.cache: dict[Hashable, Config] = {}
+        self._untimed: set[Hashable] = set()  # kinds of call in ``cache`` whose configurations were not timed
         self.cache_results = cache_results
         # By form of call - how many positions, which keywords: where the values stand that choices depend on.
         self._forms: dict[Hashable, list[int]] = {}
@@ -170,7 +175,9 @@ class Autotuner(DecoratedKernel):
         form = (len(args), *kwargs)
         try:
             choice = self._choices[self._quick_key(form, args, kwargs)]
-        except (KeyError, TypeError):  # a new kind of call, or one that is wrong
+            if not choice.is_final and self._times(kwargs):
+                raise KeyError
+        except (KeyError, TypeError):  # a new kind of call, one that is wrong, or one that can be timed now
             choice = self._choice(grid, args, kwargs)
             self._forms[form] = self._places(args, kwargs)
             self._choices[self._quick_key(form, args, kwargs)] = choice
@@ -203,15 +210,23 @@ class Autotuner(DecoratedKernel):
                 f"kernel {self.name}: {name} is given by the launch and by a configuration of autotune",
                 f"leave out {name} at the launch",
             )
-        config = self.configs[0]
+        config, is_final = self.configs[0], True
         if len(self.configs) > 1:
             key = self._call_key(args, kwargs)
             with _LOCK:
-                if key not in self.cache:
+                if key not in self.cache or (key in self._untimed and self._times(kwargs)):
+                    self._untimed.discard(key)
+                    if not self._times(kwargs):
+                        self._untimed.add(key)
                     self.cache[key] = self._choose(grid, args, kwargs)
-                config = self.cache[key]
+                config, is_final = self.cache[key], key not in self._untimed
         added = {name: value for name, value in config.all_kwargs().items() if name not in kwargs}
-        return _Choice(config, added)
+        return _Choice(config, added, is_final)
+
+    def _times(self, kwargs: Mapping[str, object]) -> bool:
+        """Whether a launch with these keywords may time configurations, as the environment is now."""
+        chosen = {name: value for name, value in kwargs.items() if name not in self.arg_names}
+        return options.AUTOTUNE.read() and self._kernel.settings(chosen).target is not None
 
     def _places(self, args: Sequence[object], kwargs: Mapping[str, object]) -> list[int]:
         """Where in a call stand the values to tune by and the launch options; defaults stand nowhere."""
@@ -311,7 +326,7 @@ class Autotuner(DecoratedKernel):
         if not timings:
             raise failures[configs[0]]
         self.configs_timings, self.failures = timings, failures
-        best = min(timings, key=lambda config: timings[config][0])
+        best = _best(timings)
         self._trial.before(saved, {**positional, **_keywords(best, kwargs)}, reset_only=True)
         return best
 
@@ -387,7 +402,9 @@ def autotune(
     """Let the first launch of each kind time ``configs`` and this and later ones use the fastest.
 
     A kind of call is the values of the arguments that ``key`` names, the dtypes of all arrays and the launch
-    options. Configurations that do not compile are left out; those that differ only in what means nothing
+    options. The first configuration stays where the fastest is better by no more than its own times differ,
+    from their median to their 80 % quantile. Configurations that do not compile are left out; those that
+    differ only in what means nothing
     here, like the number of warps, count once.
 
     ``prune_configs_by`` may hold ``early_config_prune``, a function that gets the configurations, the
@@ -424,6 +441,12 @@ def autotune(
         return Autotuner(fn, configs, key, pruning, trial, cache_results)
 
     return decorate
+
+
+def _best(timings: Mapping[Config, Sequence[float]]) -> Config:
+    """The first configuration where its median lies within the spread of the fastest, else the fastest."""
+    first, fastest = next(iter(timings)), min(timings, key=lambda config: timings[config][0])
+    return first if timings[first][0] <= max(timings[fastest]) else fastest
 
 
 def _keywords(config: Config, kwargs: Mapping[str, object]) -> dict[str, object]:
