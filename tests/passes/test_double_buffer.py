@@ -132,14 +132,16 @@ WIDE = (
     .replace(*LINKED)
 )
 """The rows of %b have 1024 bytes; of %a nothing is known a trip ahead."""
+FEW = WIDE.replace("16x", "8x").replace("[16,", "[8,").replace("end=16", "end=8")
 
 
 def test_long_rows_are_left_to_hardware_prefetchers() -> None:
-    assert dots(WIDE) == ["memory(%b)"]
+    assert dots(FEW) == ["memory(%b)"]
+    assert dots(WIDE) == ["memory(%b) fetching %b of the next trip"]
 
 
 def test_long_rows_at_places_from_a_table_are_fetched() -> None:
-    body = WIDE.replace(
+    body = FEW.replace(
         "%b_start = addptr(%p, %k)",
         """%place = addptr(%q, %k) : ptr<fp32>
       %number = load(%place) : fp32

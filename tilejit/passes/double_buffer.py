@@ -27,6 +27,8 @@ _MOST_ROWS = 64
 """Rows of a dot up to which it fetches: more of them compute for so long on what was fetched that memory is
 not what they wait for.
 """
+_FEW_ROWS = 8
+"""Rows of a dot up to which memory is what it waits for all the time, so that prefetchers stay ahead."""
 _LONG_ROW_BYTES = 512
 """Rows that are read sooner where nothing is fetched: hardware prefetchers keep many lines under way beside
 the second-level cache, a fetch holds one of the core's few line buffers: ``benchmarks run skinny_matmul_kn``.
@@ -58,11 +60,12 @@ def _plan_loop(plan: LoopPlan, analysis: AccessAnalysis, context: PassContext, l
         following = streaming[0] if is_last else streaming[number + 1]
         # The smaller of two operands is the likelier to be in the cache already.
         for load in sorted(_loads(following), key=_size_bytes, reverse=True):
-            if step.prefetch is not None or _is_followed(load, loop.op):
+            rows = step.op.operand("a").type.shape[-2]
+            if step.prefetch is not None or (rows <= _FEW_ROWS and _is_followed(load, loop.op)):
                 break
             if not _has_rows(plan, load):
                 continue
-            if step.op.operand("a").type.shape[-2] > _MOST_ROWS:
+            if rows > _MOST_ROWS:
                 continue
             if not is_last and _is_computed_before(load, step.op):
                 step.prefetch = Prefetch(load, next_trip=False)
