@@ -1,8 +1,10 @@
 """Cross entropy of rows of logits with the numbers of the right classes, without a matrix of probabilities.
 
-One program owns one row and walks it once, block by block: the sum of exponentials so far is scaled anew
-where a block brings a larger maximum. Exponentials are powers of two, which take fewer instructions than
-powers of e. fp32, fp16 and bf16 logits, computed in fp32.
+One program owns one row and walks it once, block by block. Exponentials are taken of what a logit is above a
+shift, which need not be the maximum for their sum to fit into fp32: the maximum of a few logits does. Where a
+block's sum is too large, the shift becomes the block's maximum, and the sum so far is scaled anew.
+Exponentials are powers of two, which take fewer instructions than powers of e. fp32, fp16 and bf16 logits,
+computed in fp32.
 
     python examples/cross_entropy.py
 """
@@ -17,6 +19,9 @@ import tilejit
 import tilejit.language as tl
 
 LOG2_E = 1.4426950408889634
+LOWEST = -3.4028234663852886e38  # of fp32: finite, so that the distance of -inf from it is -inf
+MOST = 2.0**60  # sums of exponentials below do not overflow together
+SAMPLE = 64
 
 
 @tilejit.kernel
@@ -24,19 +29,24 @@ def cross_entropy_kernel(logits_ptr, target_ptr, loss_ptr, stride, n_classes, ig
     row = tl.program_id(0).to(tl.int64)
     logits_ptr += row * stride
     columns = tl.arange(0, BLOCK)
-    largest = -float("inf")
+    first = tl.arange(0, SAMPLE)
+    sample = tl.load(logits_ptr + first, mask=first < n_classes, other=-float("inf")).to(tl.float32)
+    shift = tl.maximum(tl.max(sample, axis=0), LOWEST)
     total = 0.0
     for start in range(0, n_classes, BLOCK):
         inside = columns < n_classes - start
         x = tl.load(logits_ptr + start + columns, mask=inside, other=-float("inf")).to(tl.float32)
-        larger = tl.maximum(largest, tl.max(x, axis=0))
-        terms = tl.exp2((x - larger) * LOG2_E)
-        total = total * tl.exp2((largest - larger) * LOG2_E) + tl.sum(terms, axis=0)
-        largest = larger
+        added = tl.sum(tl.exp2((x - shift) * LOG2_E), axis=0)
+        if (added <= MOST) == 0:  # NaN is not
+            largest = tl.maximum(shift, tl.max(x, axis=0))
+            total *= tl.exp2((shift - largest) * LOG2_E)
+            shift = largest
+            added = tl.sum(tl.exp2((x - shift) * LOG2_E), axis=0)
+        total += added
     target = tl.load(target_ptr + row)
     loss = 0.0
     if target != ignored:
-        loss = largest + tl.log(total) - tl.load(logits_ptr + target).to(tl.float32)
+        loss = shift + tl.log(total) - tl.load(logits_ptr + target).to(tl.float32)
     tl.store(loss_ptr + row, loss)
 
 
@@ -60,6 +70,7 @@ def cross_entropy(
     if loss is None:
         loss = np.empty(n_rows, dtype=np.float32)
     stride = logits.strides[0] // logits.itemsize
+    block = 32 * tilejit.cdiv(n_classes, 32 * tilejit.cdiv(n_classes, block))  # blocks of one size
     cross_entropy_kernel[(n_rows,)](
         logits, targets, loss, stride, n_classes, ignored, BLOCK=min(block, n_classes)
     )

@@ -7,7 +7,7 @@ memory waits while a program computes on what it has read, and the program after
 one nest the instructions in flight reach only a few lines ahead.
 
 The last nest is the one that stores: memory takes reads and writes together in less time than one after the
-other. Loops are those of nests and scalars only; dots fetch their own operands.
+other. Loops are those of nests, scalars and choices between them only; dots fetch their own operands.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tilejit.ir.loop_plan import (
     Ahead,
     Fetch,
     ForStep,
+    IfStep,
     LoopPlan,
     Nest,
     ReduceRoot,
@@ -74,8 +75,15 @@ def fetch_ahead(plan: LoopPlan, analysis: AccessAnalysis) -> None:
 
 def _plain_loops(steps: list[Step]) -> Iterator[ForStep]:
     for step in steps:
-        if isinstance(step, ForStep) and all(isinstance(inner, Nest | ScalarStep) for inner in step.body):
+        if isinstance(step, ForStep) and all(_is_plain_step(inner) for inner in step.body):
             yield step
+
+
+def _is_plain_step(step: Step) -> bool:
+    """Whether a step is a nest, a scalar, or a choice between such: nests in branches fetch nothing."""
+    if isinstance(step, IfStep):
+        return all(_is_plain_step(inner) for inner in (*step.then_steps, *step.else_steps))
+    return isinstance(step, Nest | ScalarStep)
 
 
 def _plan(plan: LoopPlan, steps: list[Step], ahead: Callable[[Op], Ahead | None]) -> None:
