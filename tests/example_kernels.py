@@ -61,6 +61,10 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
         f"{_SKINNY}, w_ptr=*bf16:16, scale_ptr=None, BY_OUTPUT=False, DIRECT=False, PRECISION='ieee'",
     ),
     "flash_attention.flash_attention_kernel": (_ATTENTION + ", CAUSAL=True", _ATTENTION + ", CAUSAL=False"),
+    "paged_survey.survey_kernel": (
+        "q_lens_ptr=None, contexts_ptr=*i32:16, table_ptr=*i32[2]:16, starts_ptr=*i32:16, facts_ptr=*i64:16, "
+        "sequences=i32, entries=i32, page_size=i32, n_blocks=i32, BLOCK=64",
+    ),
     "paged_attention.paged_attention_kernel": (
         f"{_PAGED}, {_INT8}, {_SPLIT}, HEADS=8, BLOCK_Q=1, PAGE=128",
         f"{_PAGED}, {_INT8}, {_WHOLE}, HEADS=1, BLOCK_Q=16, PAGE=16",

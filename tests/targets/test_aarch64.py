@@ -24,7 +24,7 @@ def test_examples_are_self_contained(name: str, signature: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "signature"), [(n, s) for n, s in CASES if n.startswith(("matmul", "flash", "paged"))]
+    ("name", "signature"), [(n, s) for n, s in CASES if n.startswith(("matmul", "flash", "paged_attention"))]
 )
 def test_dots_multiply_and_add_in_vectors(name: str, signature: str) -> None:
     kernels = {
