@@ -486,6 +486,10 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
     def results(op: Op) -> str:
         return ", ".join(name(result) for result in op.results)
 
+    def two_blocks(head: str, first: list[Step], between: str, second: list[Step]) -> list[str]:
+        inner = [_print_steps(steps, names, indent + "  ") for steps in (first, second)]
+        return [f"{indent}{head} {{", *inner[0], f"{indent}}} {between} {{", *inner[1], f"{indent}}}"]
+
     match step:
         case ScalarStep(op=op):
             left = f"{results(op)} = " if op.results else ""
@@ -519,38 +523,12 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
             return [head, *_print_steps(step.body, names, indent + "  "), f"{indent}}}"]
         case WhileStep():
             carried = ", ".join(b.name if b else "scalar" for b in step.carried)
-            lines = [
-                f"{indent}while carries ({carried}) {{",
-                *_print_steps(step.condition, names, indent + "  "),
-            ]
-            return [
-                *lines,
-                f"{indent}}} do {{",
-                *_print_steps(step.body, names, indent + "  "),
-                f"{indent}}}",
-            ]
+            return two_blocks(f"while carries ({carried})", step.condition, "do", step.body)
         case MaskedStep():
-            lines = [
-                f"{indent}where {', '.join(name(load.result) for load in step.tiles)} whole {{",
-                *_print_steps(step.whole_steps, names, indent + "  "),
-            ]
-            return [
-                *lines,
-                f"{indent}}} else {{",
-                *_print_steps(step.cut_steps, names, indent + "  "),
-                f"{indent}}}",
-            ]
+            tiles = ", ".join(name(load.result) for load in step.tiles)
+            return two_blocks(f"where {tiles} whole", step.whole_steps, "else", step.cut_steps)
         case IfStep(op=op):
-            lines = [
-                f"{indent}if {name(op.operands[0])} {{",
-                *_print_steps(step.then_steps, names, indent + "  "),
-            ]
-            return [
-                *lines,
-                f"{indent}}} else {{",
-                *_print_steps(step.else_steps, names, indent + "  "),
-                f"{indent}}}",
-            ]
+            return two_blocks(f"if {name(op.operands[0])}", step.then_steps, "else", step.else_steps)
 
 
 def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
