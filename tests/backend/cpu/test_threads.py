@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -216,6 +217,28 @@ def test_number_of_threads_may_change_between_launches() -> None:
         code.launch(out, 1000, cost=LONG_NS)
     threads.set_num_threads(before)
     assert (out == 6).all()
+
+
+def test_launches_after_pauses_of_any_length(four_threads: None) -> None:
+    """Workers spin, look out patiently or sleep between them."""
+    code, out = Code(COUNT), np.zeros(64, np.int64)
+    pauses = [0, 1e-4, 3e-4, 3e-4, 5e-3, 3e-4, 0, 5e-3] * 5
+    for pause in pauses:
+        time.sleep(pause)
+        code.launch(out, 64, cost=LONG_NS)
+    assert (out == len(pauses)).all()
+
+
+@pytest.mark.skipif(not threads.has_native_pool(), reason="counts the time of native threads")
+def test_idle_workers_fall_asleep(four_threads: None) -> None:
+    """They may look out for a millisecond each; four that never sleep would take a second and a half."""
+    code, out = Code(COUNT), np.zeros(64, np.int64)
+    for _ in range(20):
+        time.sleep(2e-4)
+        code.launch(out, 64, cost=LONG_NS)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.25
 
 
 @pytest.mark.parametrize("count", [0, -1, True, 2.0, 5000])
