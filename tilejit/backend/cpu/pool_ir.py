@@ -2,9 +2,9 @@
 
 One launch is one *job*. The launching thread claims the pool (``busy``), describes the job, opens it
 (``state``) and works on it like everybody else; idle workers notice a new ``generation`` - spinning for a
-moment, longer where jobs follow each other closely, then asleep on a futex -, join while the job is open, take programs from ``next`` until none is left,
-and leave. The launching thread closes the job and waits for those who joined only: a launch never waits for a
-worker that is still asleep.
+moment, longer where jobs follow each other closely, then asleep on a futex -, join while the job is open,
+take programs from ``next`` until none is left, and leave. The launching thread closes the job and waits for
+those who joined only: a launch never waits for a worker that is still asleep.
 
 Programs are handed out in increasing order, in runs that shrink towards the end (a fraction of what remains),
 so that big grids cost few atomics and small ones balance. A started run belongs to one thread, which runs it
