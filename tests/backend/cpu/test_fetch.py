@@ -112,6 +112,30 @@ def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: 
     _check_dot(build, FP32, shape)
 
 
+def test_the_rest_of_a_loop_uses_the_dot_that_fetches() -> None:
+    """It asks for a line of its own operand, not for the tile, and is not compiled twice."""
+    m, n, k = 3, 64, 128
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        places = [Operand(arguments[0], FP32, k, 1), Operand(arguments[1], FP32, n, 1)]
+        places.append(Operand(arguments[2], FP32, n, 1))
+        emit_dot(builder, DotShape(m, n, k), *places, host(), fetch=_tile(arguments[3]))
+        emit_dot(builder, DotShape(m, n, k), *places, host())
+
+    module = str(build_module([POINTER] * 4, build, host().triple))
+    entries = {line.split('"')[1] for line in module.splitlines() if line.startswith("define internal")}
+    assert sum(name.startswith(f"tilejit.dot.{m}x{n}x{k}") for name in entries) == 1
+    logging = _logging(module)
+    left, right, c = np.ones(m * k, np.float32), np.ones(k * n, np.float32), np.ones(m * n, np.float32)
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(logging.address("test"))
+    test(left.ctypes.data, right.ctypes.data, c.ctypes.data, _TILE)
+    np.testing.assert_allclose(c, 2 * k + 1, rtol=1e-4)
+    end = _TILE + _ROWS * _ROW_STEP
+    here = {address for address in _log_of(logging).tolist() if not _TILE <= address < end}
+    lines = {left.ctypes.data + line * LINE for line in range(_LINES)}
+    assert here == lines
+
+
 @pytest.mark.parametrize("b", [INT8, BF16], ids=str)
 @pytest.mark.parametrize(
     ("m", "n", "k", "transposed"),

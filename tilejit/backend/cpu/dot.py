@@ -110,7 +110,8 @@ def emit_dot(
     nowhere = ir.Constant(POINTER, None)
     places = [a.pointer, b.pointer, c.pointer, nowhere if scratch is None else scratch]
     places.append(nowhere if packed_b is None else packed_b.place)
-    call_fetching(builder, name, [*places, *(index(s) for s in strides)], fetch, build)
+    values = [*places, *(index(s) for s in strides)]
+    call_fetching(builder, name, values, fetch, build, may_fetch=True)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def emit_split_dot(
     flags = ".tiles" * plan.tiles + ".zero" * zero_init + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides)]
-    call_fetching(builder, name, values + ([] if prepared is None else [prepared]), fetch, build)
+    values += [] if prepared is None else [prepared]
+    call_fetching(builder, name, values, fetch, build, may_fetch=True)
 
 
 def prepared_bytes(shape: DotShape, plan: SplitPlan) -> int:

@@ -79,16 +79,16 @@ def call_inner_tiles(
         def blocks(i: ir.Value, _: Sequence[ir.Value], together: int = 2, start: int = 0) -> list[ir.Value]:
             """Tiles of columns next to each other, whose products do not wait for each other."""
             first = inner.add(inner.mul(i, index(together * LANES)), index(start))
+            if own_fetch is not None:
+                ask_part = own_fetch.parts_from(inner, i, 2 * together * LANES, 2 * n)
 
             def ask(block: int, begin: int, end: int) -> None:
                 """Fetch the parts of a tile of columns: half of them between products, half while it is
                 turned round."""
                 if own_fetch is None:
                     return
-                position = inner.add(first, index(block * LANES))
                 for part in range(begin, end):
-                    at = inner.add(inner.mul(position, index(2)), index(part))
-                    own_fetch.emit_part(inner, at, 2 * n)
+                    ask_part(2 * (start + block * LANES) + part)
 
             for block in range(together):
                 clear_tile(inner, block)
@@ -109,15 +109,22 @@ def call_inner_tiles(
                     inner, "tilestored64", block, _offset(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
                 )
                 clear_tile(inner, block)
-            for block in range(together):
-                position = inner.add(first, index(block * LANES))
-                sums = _offset(inner, scratch_, block * TILE_BYTES)
-                target = own_c.at(inner, 0, position)
 
-                def before(line: int, block: int = block) -> None:
-                    ask(block, LANES + line, LANES + line + 1)
+            def turn_back(block: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+                position = inner.add(first, inner.mul(block, index(LANES)))
+                sums = inner.gep(scratch_, [inner.mul(block, index(TILE_BYTES))], source_etype=I8)
+                if own_fetch is not None:
+                    number = inner.add(inner.mul(i, index(together)), block)
+                    ask_line = own_fetch.parts_from(inner, number, 2 * LANES, 2 * n)
 
-                _store_turned(inner, own_rows, count, sums, target, accumulate, before)
+                def before(line: int) -> None:
+                    if own_fetch is not None:
+                        ask_line(2 * start + LANES + line)
+
+                _store_turned(inner, own_rows, count, sums, own_c.at(inner, 0, position), accumulate, before)
+                return []
+
+            emit_loop(inner, together, [], turn_back)
             return []
 
         emit_loop(inner, n // (2 * LANES), [], blocks)
@@ -152,6 +159,8 @@ def call_outer_tiles(
             place = inner.gep(parts, [inner.mul(i, index(VECTOR_BYTES))], source_etype=I8)
             _tile(inner, "tileloadd64", 4, place, rows.padded * unit.element.itemsize)
             start = inner.gep(panel_, [inner.mul(i, index(LANES * line))], source_etype=I8)
+            if own_fetch is not None:
+                ask = own_fetch.parts_from(inner, i, unit.per_word, products + count)
             for number in range(unit.per_word):
                 _tile(
                     inner, "tileloadd64", 5 + number % 3, _offset(inner, start, number * VECTOR_BYTES), line
@@ -159,8 +168,7 @@ def call_outer_tiles(
                 _product(inner, unit, number, 4, 5 + number % 3)
                 clear_tile(inner, 5 + number % 3)
                 if own_fetch is not None:
-                    at = inner.add(inner.mul(i, index(unit.per_word)), index(number))
-                    own_fetch.emit_part(inner, at, products + count)
+                    ask(number)
             clear_tile(inner, 4)
             return []
 
@@ -168,9 +176,11 @@ def call_outer_tiles(
         for number in range(unit.per_word):
             _tile(inner, "tilestored64", number, _offset(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES)
             clear_tile(inner, number)
+        if own_fetch is not None:
+            ask = own_fetch.parts_from(inner, index(0), products + count, products + count)
         for row in range(count):
             if own_fetch is not None:
-                own_fetch.emit_part(inner, index(products + row), products + count)
+                ask(products + row)
             sums = [_joined(inner, unit, scratch_, number, row, rows.k) for number in range(unit.per_word)]
             for number, total in enumerate(natural_order(inner, sums)):
                 live = min(LANES, columns - number * LANES)
