@@ -19,6 +19,7 @@ from tilejit.target.cpu import CpuTarget, aarch64_neon, generic_avx2, generic_av
 MAX_ULPS = {
     "exp": 1.07, "exp2": 1.02, "log": 0.92, "log2": 1.5, "sin": 1.6, "cos": 1.6, "erf": 1.2, "rsqrt": 1.5,
 }  # fmt: skip
+MAX_ULPS_EXP2_AVX512 = 1.57
 SMALLEST = 2.0**-149
 
 REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -93,7 +94,9 @@ def test_error_is_as_stated(name: str, target: CpuTarget, lanes: int | None) -> 
     finite = np.isfinite(rounded)
     errors = _errors_in_ulps(got[finite], exact[finite])
     worst = int(np.argmax(errors))
-    assert errors[worst] <= MAX_ULPS[name], f"{name}({x[finite][worst]!r})"
+    is_short = name == "exp2" and target.has("avx512dq") and lanes is not None
+    bound = MAX_ULPS_EXP2_AVX512 if is_short else MAX_ULPS[name]
+    assert errors[worst] <= bound, f"{name}({x[finite][worst]!r})"
 
 
 @pytest.mark.parametrize(("target", "lanes"), PATHS, ids=PATH_IDS)
@@ -147,6 +150,15 @@ def test_fp64(name: str, lanes: int | None) -> None:
     x = np.concatenate([random.normal(size=4096) * 20, [0.0, -0.0, inf, -inf, nan, 1e300, -1e300]])
     op = make_op(OP_BY_NAME[name], [FP64])
     check(op, CompiledOp(op, lanes)(x), [x], ulps=2)
+
+
+def test_exp2_of_what_is_not_above_0_is_not_above_1() -> None:
+    """Also just below 0, where what is above the next lower integer rounds to 1."""
+    x = -np.concatenate([[0.0], 2.0 ** -np.arange(149.0), np.linspace(0, 2**-10, 1 << 12)]).astype(np.float32)
+    for target, lanes in PATHS:
+        got = CompiledOp(make_op(OP_BY_NAME["exp2"], [FP32]), lanes, target)(x)
+        assert got.max() == 1
+        assert np.all(got[x > -(2.0**-26)] == 1)
 
 
 def test_exp_is_short_on_avx512() -> None:
