@@ -48,7 +48,7 @@ def test_rows_of_the_next_program() -> None:
     assert fetches(ROW) == ["%v of the next program"]
 
 
-def test_the_last_nest_that_walks_a_row_fetches() -> None:
+def test_two_walks_share_the_fetches() -> None:
     sums = """
     %most = reduce(%v) {axis=0, kind=max} : fp32
     %mosts = splat(%most) {shape=[1024]} : tile<1024xfp32>
@@ -57,7 +57,7 @@ def test_the_last_nest_that_walks_a_row_fetches() -> None:
     use %sum
     """
     body = ROW[: ROW.index("    %double")] + sums
-    assert fetches(body) == ["", "%v of the next program"]
+    assert fetches(body) == ["%v from 0 to 1/4 of the next program", "%v from 1/4 to 1 of the next program"]
 
 
 def test_rows_that_are_the_same_for_all_programs_are_not_fetched() -> None:

@@ -35,10 +35,10 @@ def _nest_lines(row: str = _MOVING, lanes: int = 2048, after: str = "") -> list[
     return [line.strip() for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
 
 
-def test_the_second_walk_over_a_row_fetches_the_next_one() -> None:
+def test_two_walks_over_a_row_fetch_the_next_one_together() -> None:
     assert _nest_lines() == [
-        "nest 2048 order d0 vector d0x16 unroll 4 {",
-        "nest 2048 order d0 vector d0x16 streaming fetching %value of the next program {",
+        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from 0 to 1/4 of the next program {",
+        "nest 2048 order d0 vector d0x16 streaming fetching %value from 1/4 to 1 of the next program {",
     ]
 
 
@@ -65,7 +65,7 @@ def test_the_only_walk_over_a_row_fetches_the_next_one() -> None:
     assert line.endswith(" streaming fetching %value of the next program {")
 
 
-def test_of_three_walks_the_last_one_fetches() -> None:
+def test_of_three_walks_the_last_one_fetches_most() -> None:
     """It is the one that stores."""
     text = """
     func @centre(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}, %n: int32) {
@@ -89,7 +89,41 @@ def test_of_three_walks_the_last_one_fetches() -> None:
     }
     """
     lines = [line for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
-    assert ["fetching" in line for line in lines] == [False, False, True]
+    parts = [
+        line.partition("fetching %value from ")[2].removesuffix(" of the next program {") for line in lines
+    ]
+    assert parts == ["0 to 1/4", "1/4 to 1/2", "1/2 to 1"]
+
+
+def test_a_nest_after_the_last_walk_fetches_too() -> None:
+    """Softmax: what the second walk keeps is scaled and stored by a third nest, while memory is written."""
+    text = """
+    func @softmax(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}, %n: int32) {
+      %id = program_id() {axis=0} : int32
+      %row = mul(%id, %n) : int32
+      %lane = arange() {start=0, end=2048} : tile<2048xint32>
+      %begin = addptr(%x, %row) : ptr<fp32>
+      %base = splat(%begin) {shape=[2048]} : tile<2048xptr<fp32>>
+      %from = addptr(%base, %lane) : tile<2048xptr<fp32>>
+      %value = load(%from) : tile<2048xfp32>
+      %most = reduce(%value) {axis=0, kind=max} : fp32
+      %mosts = splat(%most) {shape=[2048]} : tile<2048xfp32>
+      %less = sub(%value, %mosts) : tile<2048xfp32>
+      %power = exp2(%less) : tile<2048xfp32>
+      %sum = reduce(%power) {axis=0, kind=sum} : fp32
+      %sums = splat(%sum) {shape=[2048]} : tile<2048xfp32>
+      %share = div(%power, %sums) : tile<2048xfp32>
+      %target = splat(%out) {shape=[2048]} : tile<2048xptr<fp32>>
+      %to = addptr(%target, %lane) : tile<2048xptr<fp32>>
+      store(%to, %share)
+      return()
+    }
+    """
+    lines = [line for line in plan_of(textwrap.dedent(text)).splitlines() if "nest" in line]
+    parts = [
+        line.partition("fetching %value from ")[2].removesuffix(" of the next program {") for line in lines
+    ]
+    assert parts == ["0 to 1/4", "1/4 to 3/4", "3/4 to 1"]
 
 
 _FOUND = """
@@ -144,16 +178,17 @@ _BY_INDEX = "%at = addptr(%begin, %i) : ptr<fp32>"
 
 
 def test_a_loop_fetches_the_next_trip_and_at_its_end_the_next_program() -> None:
+    nest = "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from"
     assert _loop_lines(_BY_INDEX) == [
-        "nest 2048 order d0 vector d0x16 unroll 4 {",
-        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value of the next trip or program {",
+        f"{nest} 0 to 1/4 of the next trip or program {{",
+        f"{nest} 1/4 to 1 of the next trip or program {{",
     ]
 
 
 def test_a_loop_that_begins_where_the_program_says() -> None:
     """The next program begins elsewhere."""
     lines = _loop_lines(_BY_INDEX, lower="%id")
-    assert lines[1].endswith("fetching %value of the next trip {")
+    assert lines[1].endswith("fetching %value from 1/4 to 1 of the next trip {")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
+from fractions import Fraction
 
 from tilejit.ir.core import Function, Op, Value
 from tilejit.ir.types import Element, PointerType, product
@@ -166,10 +167,12 @@ class Ahead(enum.Enum):
 
 @dataclass(frozen=True)
 class Fetch:
-    """The rows that ``load`` will read."""
+    """The rows that ``load`` will read, or a part of each: ``share`` of it from ``first`` on."""
 
     load: Op
     ahead: Ahead
+    first: Fraction = Fraction(0)
+    share: Fraction = Fraction(1)
 
 
 class Streaming(enum.Enum):
@@ -548,10 +551,15 @@ def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
     if nest.streams is not Streaming.NO:
         parts.append(nest.streams.value)
     for ahead in Ahead:
-        loads = [fetch.load.result for fetch in nest.fetches if fetch.ahead is ahead]
+        loads = [_fetched(fetch, names) for fetch in nest.fetches if fetch.ahead is ahead]
         if loads:
-            parts.append(f"fetching {listed(loads)} of the next {ahead.value}")
+            parts.append(f"fetching {', '.join(loads)} of the next {ahead.value}")
     return " ".join(parts)
+
+
+def _fetched(fetch: Fetch, names: dict[Value, str]) -> str:
+    part = "" if fetch.share == 1 else f" from {fetch.first} to {fetch.first + fetch.share}"
+    return names.get(fetch.load.result, "%?") + part
 
 
 def _print_operand(operand: DotOperand, names: dict[Value, str]) -> str:

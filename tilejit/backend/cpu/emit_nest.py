@@ -13,9 +13,9 @@ from llvmlite import ir
 from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.buffers import write_buffer
 from tilejit.backend.cpu.combine import Combiner, make_combiner
-from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
-from tilejit.backend.cpu.fetch import fetch_lines
+from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.mask_bounds import hold, leading_count
+from tilejit.backend.cpu.nest_fetches import RowFetches
 from tilejit.backend.cpu.nest_loops import ZERO, LoopBody, for_each, loop, when
 from tilejit.backend.cpu.scope import START, Coordinate, Emitted, Point, Scope, lanes_at
 from tilejit.backend.cpu.streaming import aligned_rows, aligned_stretch, can_stream
@@ -33,8 +33,6 @@ from tilejit.ir.loop_plan import (
 )
 from tilejit.ir.types import DType
 
-_SECOND_LEVEL = 2
-"""The locality of LLVM's prefetch that leaves the first-level cache out."""
 Accumulators = list[list[ir.Value]]
 """For each reduction of a nest the running values of its results."""
 
@@ -55,37 +53,22 @@ class NestEmitter:
         self.reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
         self.axis = self.reductions[0].axis if self.reductions else None
         self.combiners = [make_combiner(scope, root.op) for root in self.reductions]
-        self.ahead = {
-            whose: NextTripEvaluator(scope, scope.ahead[whose])
-            for whose in dict.fromkeys(fetch.ahead for fetch in nest.fetches)
-        }
+        self.fetches = RowFetches(scope, nest)
+        self.leading: ir.Value = ir.Constant(I64, nest.shape[nest.vector_dim] if nest.shape else 1)
 
     def emit(self) -> None:
-        for fetch in self.nest.fetches:  # what is the same for all rows is computed here, once
-            start = (START,) * len(self.nest.shape)
-            self.ahead[fetch.ahead].at(fetch.load.operand("pointer"), start)
+        self.fetches.prepare()
         if self.nest.streams is Streaming.ROWS and can_stream(self.scope.target):
             self.scope.past_caches = aligned_rows(self.values, self.nest)
         self._loops(0, {})
         self.scope.past_caches = {}
 
     def _fetch(self, known: dict[int, Coordinate], dim: int, base: ir.Value, elements: int) -> None:
-        """Fetch what will be read next at ``elements`` indices from ``base`` on.
-
-        Into the second-level cache: in the first it would take the place of the rows in use.
-        """
-        if self.nest.lanes == 1:
-            return
-        line, builder = self.scope.target.cache_line_bytes, self.scope.builder
-        for fetch in self.nest.fetches:
-            values = self.ahead[fetch.ahead]
-            # What is computed of the address on one way through a nest is not there on another one.
-            values.enter_branch()
-            point = self._point({**known, dim: self._here(base)})
-            address = values.at(fetch.load.operand("pointer"), point).value
-            values.leave_branch()
-            size = elements * fetch.load.result.type.element.itemsize
-            fetch_lines(builder, address, -(-size // line), line, _SECOND_LEVEL)
+        """Fetch what will be read next while ``elements`` indices from ``base`` on are computed."""
+        if self.nest.lanes > 1:
+            self.fetches.emit(
+                lambda index: self._point({**known, dim: self._here(index)}), base, elements, self.leading
+            )
 
     def _loops(self, depth: int, known: dict[int, Coordinate]) -> None:
         if depth == len(self.nest.order):
@@ -249,6 +232,7 @@ class NestEmitter:
         for bound in self.nest.bounds:
             other = leading_count(self.values, bound, dim, known, size)
             count = intrinsic(self.scope.builder, "llvm.umin", I64, [count, other], [I64])
+        self.leading = count
         return count
 
     def _streamed(
