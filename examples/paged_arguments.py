@@ -2,7 +2,8 @@
 
 A decode step takes less than a millisecond, and Python that has not run since the caches were flooded with
 keys and values takes several times as long as usual. So shapes, strides and dtypes are looked at once for
-each combination, and what the arrays hold is looked at by a kernel, at every call.
+each combination, and what the arrays hold is looked at by a kernel, at every call but the first of a
+combination: that one looks by numpy, and a process that makes no other does not compile the kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from paged_survey import Survey, survey_batch
+from paged_survey import Survey, survey_batch, survey_checked
 from serving_batch import Quantisation
 
 Array = NDArray[np.generic]
@@ -34,17 +35,17 @@ def check_call(
     if quantisation is not None:
         arrays += vars(quantisation).values()
     layout = (out.flags.writeable, *[None if a is None else (a.shape, a.strides, a.dtype) for a in arrays])
-    is_known, n_blocks, block_size = layout in _checked_layouts, *k_pages.shape[:2]
-    lengths = q_lens
-    if cu_q_lens is not None or not is_known:
-        lengths = query_lengths(q, block_table, q_lens, cu_q_lens)
-    if not is_known:
+    n_blocks, block_size = k_pages.shape[:2]
+    if layout not in _checked_layouts:
+        all_lengths = query_lengths(q, block_table, q_lens, cu_q_lens)
         check_arrays(q, k_pages, v_pages, quantisation)
         check_table(block_table, context_lens, n_blocks, block_size)
         check_out(out, q)
         if len(_checked_layouts) >= MOST_LAYOUTS:
             _checked_layouts.clear()
         _checked_layouts.add(layout)
+        return survey_checked(context_lens, all_lengths)
+    lengths = q_lens if cu_q_lens is None else query_lengths(q, block_table, q_lens, cu_q_lens)
     survey = survey_batch(block_table, context_lens, lengths, n_blocks, block_size)
     if survey.wrong or survey.total != q.shape[0]:
         query_lengths(q, block_table, q_lens, cu_q_lens)

@@ -1,4 +1,4 @@
-"""What the lengths and the block table of a batch say, found by a kernel in one walk."""
+"""What the lengths and the block table of a batch say, found by a kernel in one walk, or by numpy."""
 
 from __future__ import annotations
 
@@ -87,6 +87,25 @@ def survey_batch(
         lengths, contexts, block_table, starts, facts, count, entries, block_size, n_blocks, BLOCK=64
     )
     return Survey(starts, contexts.astype(np.int32, copy=False), *facts.tolist())
+
+
+def survey_checked(context_lens: Array, q_lens: Array) -> Survey:
+    """What ``survey_batch`` says of lengths and a table that were found right, by numpy.
+
+    It takes some 30 us more, and nothing is compiled for it.
+    """
+    contexts, lengths = context_lens.astype(np.int64), q_lens.astype(np.int64)
+    starts = np.zeros(len(contexts) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=starts[1:])
+    return Survey(
+        starts,
+        context_lens.astype(np.int32, copy=False),
+        longest=int(lengths.max(initial=0)),
+        total=int(starts[-1]),
+        context=int(contexts.max(initial=0)),
+        work=int(contexts[lengths > 0].sum()),
+        wrong=0,
+    )
 
 
 def _plain(lengths: Array) -> Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from paged_attention import ERROR_LIMITS, paged_attention, plan_launches
-from paged_survey import survey_batch
+from paged_survey import survey_batch, survey_checked
 from serving_batch import Batch, largest_error, make_batch, reference
 
 import tilejit
@@ -148,6 +148,20 @@ def test_long_or_uneven_sequences_are_split() -> None:
     assert splits([4096] * 8 * threads) == 1
     assert splits([64] * 40 * threads + [65536]) > 1
     assert splits([300]) == 1
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.uint8])
+@pytest.mark.parametrize(("contexts", "q_lens"), [([40, 0, 16], [2, 0, 1]), ([9, 3], [0, 3]), ([], [])])
+def test_numpy_and_kernel_say_the_same_of_a_batch(
+    contexts: list[int], q_lens: list[int], kind: type[np.integer]
+) -> None:
+    context_lens, lengths = np.array(contexts, kind), np.array(q_lens, kind)
+    table = np.zeros((len(contexts), 3), np.int32)
+    by_kernel = vars(survey_batch(table, context_lens, lengths, 1, 16))
+    by_numpy = vars(survey_checked(context_lens, lengths))
+    assert by_kernel.keys() == by_numpy.keys()
+    for name, value in by_kernel.items():
+        np.testing.assert_array_equal(value, by_numpy[name], strict=isinstance(value, np.ndarray))
 
 
 def test_one_token_blocks_serve_prompts() -> None:

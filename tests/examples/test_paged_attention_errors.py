@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import paged_arguments
 import pytest
 from paged_attention import paged_attention
 from serving_batch import make_batch
@@ -138,8 +139,15 @@ WRONG: dict[str, tuple[Callable[[Call], None], str]] = {
 }
 
 
+@pytest.mark.parametrize("is_known", [False, True], ids=["first", "known"])
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_argument_is_named_and_nothing_written(name: str) -> None:
+def test_wrong_argument_is_named_and_nothing_written(
+    name: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first call with these shapes and dtypes, and after one that was right."""
+    monkeypatch.setattr(paged_arguments, "_checked_layouts", set())
+    if is_known:
+        paged_attention(**_call())
     change, message = WRONG[name]
     unset = ("cu_q_lens", "softmax_scale", "heads", "split_keys", "block_n")
     call = _call() | dict.fromkeys(unset)
