@@ -111,14 +111,23 @@ class CpuCompilation(Compilation):
         self.context.pass_name = "plan_loops"
         return plan_loops(function, self._cpu.vector_bytes, self.options, self.context)
 
-    @cached_property
+    @property
     def object(self) -> engine.CompiledObject:
         """The machine code."""
+        return self._compiled[0]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The scratch memory that the machine code needs: buffers of the plan, and what dots work with."""
+        return self._compiled[1]
+
+    @cached_property
+    def _compiled(self) -> tuple[engine.CompiledObject, int]:
         # The emitters import llvmlite, which costs 50 ms: programs that only interpret do not pay for it.
         from tilejit.backend.cpu import emit_llvm  # noqa: PLC0415
 
-        module = emit_llvm.emit(self.plan, self._cpu, self.options)
-        return engine.compile_module(module, self._cpu)
+        emitted = emit_llvm.emit(self.plan, self._cpu, self.options)
+        return engine.compile_module(emitted.module, self._cpu), emitted.scratch_bytes
 
     @property
     def remarks(self) -> tuple[Remark, ...]:

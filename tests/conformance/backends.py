@@ -55,7 +55,8 @@ class CpuBackend:
     def run(self, function: Function, arguments: Arguments, grid: Grid) -> None:
         target = self.target
         plan = plan_loops(function, target.vector_bytes)
-        compiled = compile_module(emit(plan, target), target)
+        emitted = emit(plan, target)
+        compiled = compile_module(emitted.module, target)
         slots = np.zeros(max(1, len(arguments)), np.int64)
         for index, (value, argument) in enumerate(zip(function.body.arguments, arguments, strict=True)):
             element = value.type.element
@@ -65,7 +66,7 @@ class CpuBackend:
                 assert isinstance(element, DType)
                 number = np.array([argument]).astype(element.numpy)
                 slots[index : index + 1].view(np.uint8)[: number.nbytes] = number.view(np.uint8)
-        scratch = np.zeros(plan.scratch_bytes + 64, np.uint8)
+        scratch = np.zeros(emitted.scratch_bytes + 64, np.uint8)
         base = -(-scratch.ctypes.data // 64) * 64
         programs = _PROGRAMS(compiled.address(f"{function.name}.programs"))
         programs(slots.ctypes.data, 0, grid[0] * grid[1] * grid[2], *grid, base)

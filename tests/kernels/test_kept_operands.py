@@ -49,7 +49,7 @@ def test_what_stays_the_same_is_packed_before_the_loop(rng: np.random.Generator,
     x, w = (rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in ((64, 128), (128, 64)))
     out = np.empty((64, 64), np.float32)
     compiled = kept_weights_kernel[(1,)](x, w, out, 64, M=32, N=64, K=128, TRANSPOSED=transposed)
-    program = str(emit(compiled.plan, sapphire_rapids()))
+    program = str(emit(compiled.plan, sapphire_rapids()).module)
     functions = {text.split('"', 2)[1]: text for text in program.split("define ")[1:]}
     packing = [name for name, text in functions.items() if "tilejit.pack.words" in text.split("\n", 1)[1]]
     assert packing == ["kept_weights_kernel.programs"]

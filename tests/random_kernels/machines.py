@@ -59,16 +59,17 @@ def run_compiled(case: Case, function: Function) -> Memory:
     target = target_of(case)
     # Looked up at every call: seeded miscompiles replace parts of these modules.
     plan = plan_loops.plan_loops(function, target.vector_bytes)
-    compiled = engine.compile_module(emit_llvm.emit(plan, target), target)
+    emitted = emit_llvm.emit(plan, target)
+    compiled = engine.compile_module(emitted.module, target)
     memory = Memory(case)
     slots = _slots(case, function, memory)
-    scratch = np.full(plan.scratch_bytes + _SCRATCH_GUARD_BYTES + 64, _POISON, np.uint8)
+    scratch = np.full(emitted.scratch_bytes + _SCRATCH_GUARD_BYTES + 64, _POISON, np.uint8)
     base = -scratch.ctypes.data % 64
     programs = _PROGRAMS(compiled.address(f"{function.name}.programs"))
     x, y, z = case.grid
     for first, last in ((0, x * y * z // 2), (x * y * z // 2, x * y * z)):
         programs(slots.ctypes.data, first, last, x, y, z, scratch.ctypes.data + base)
-    if (scratch[base + plan.scratch_bytes :] != _POISON).any() or (scratch[:base] != _POISON).any():
+    if (scratch[base + emitted.scratch_bytes :] != _POISON).any() or (scratch[:base] != _POISON).any():
         raise MachineError("the compiled kernel wrote outside its scratch memory")
     if not memory.guards_are_intact():
         raise MachineError("the compiled kernel wrote outside its arrays")

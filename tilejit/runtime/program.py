@@ -113,7 +113,7 @@ def program_of(compilation: CpuCompilation) -> Program:
     )
     reports = f"{function.name}.reporter" in code.symbols
     written = frozenset(compilation.written)
-    return Program(function.name, slots, written, compilation.plan.scratch_bytes, reports, code)
+    return Program(function.name, slots, written, compilation.scratch_bytes, reports, code)
 
 
 def program_from_bytes(content: bytes, target: CpuTarget) -> Program:

@@ -64,6 +64,13 @@ def compile_function(
     return call
 
 
+def stack(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
+    """Scratch memory of a function under test, aligned to 64."""
+    place = builder.alloca(ir.ArrayType(ir.IntType(8), size_bytes))
+    place.align = 64
+    return place
+
+
 def enclosed(emit: Build) -> Build:
     """What ``emit`` emits, between setting the shapes of tiles and freeing them."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from llvm_harness import assembly, compile_function
+from llvm_harness import assembly, compile_function, stack
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot import emit_dot, plan_for
@@ -68,16 +68,16 @@ class Case:
             begin = ir.IRBuilder(builder.block)
             builder.position_at_end(builder.append_basic_block("dot"))
             dot = builder.block
-            emit_dot(
-                builder,
-                self.shape,
+            operands = (
                 operand(arguments[0], self.a, m, k, self.a_transposed),
                 operand(arguments[1], self.b, k, n, self.b_transposed),
                 operand(arguments[2], self.c, m, n, False),
-                target,
-                zero_init=self.zero_init,
-                packs=self.packs,
             )
+            scratch = stack(begin, plan_for(self.shape, *operands, target, packs=self.packs).scratch_bytes)
+            emit_dot(
+                builder, self.shape, *operands, target,
+                zero_init=self.zero_init, scratch=scratch, packs=self.packs,
+            )  # fmt: skip
             enclose_tiles(begin, builder)
             begin.branch(dot)
 
@@ -314,10 +314,11 @@ def test_code_does_not_grow_with_the_tile() -> None:
     assert sizes[1] < 1.5 * sizes[0]
 
 
-def test_scratch_can_be_given() -> None:
+def test_scratch_is_used_as_far_as_the_plan_says() -> None:
     shape = DotShape(30, 20, 40)
     a, b, c = (np.ones(size, np.float32) for size in ((30, 40), (20, 40), (30, 20)))
-    scratch = np.zeros(1 << 14, np.float32)
+    scratch, needed = np.full(1 << 16, 77, np.uint8), list[int]()
+    start = -scratch.ctypes.data % 64
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         operands = [
@@ -325,13 +326,15 @@ def test_scratch_can_be_given() -> None:
             Operand(arguments[1], FP32, 1, 40),
             Operand(arguments[2], FP32, 20, 1),
         ]
-        assert 0 < plan_for(shape, *operands, host()).scratch_bytes <= scratch.nbytes
+        needed.append(plan_for(shape, *operands, host()).scratch_bytes)
         emit_dot(builder, shape, *operands, host(), zero_init=True, scratch=arguments[3])
 
     function = compile_function([POINTER] * 4, build, host())
-    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, scratch.ctypes.data)
+    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, scratch.ctypes.data + start)
     assert (c == 40).all()
-    assert scratch.any()
+    assert 0 < needed[0] < scratch.size - start
+    assert (scratch[start : start + needed[0]] != 77).any()
+    assert (scratch[:start] == 77).all() and (scratch[start + needed[0] :] == 77).all()
 
 
 @pytest.mark.parametrize("target", [generic_avx2(), generic_avx512(), aarch64_neon()], ids=str)
@@ -346,6 +349,6 @@ def test_refuses_what_it_cannot_do() -> None:
     c = Operand(pointer, FP32, 1, 64)
     matrix = Operand(pointer, FP32, 64, 1)
     with pytest.raises(InternalError, match="row-major"):
-        emit_dot(ir.IRBuilder(), DotShape(4, 4, 4), matrix, matrix, c, generic_avx512())
+        emit_dot(ir.IRBuilder(), DotShape(4, 4, 4), matrix, matrix, c, generic_avx512(), scratch=pointer)
     with pytest.raises(InternalError, match="no dot of int32 and fp32 into fp32"):
         plan_for(DotShape(4, 4, 4), Operand(pointer, INT32, 64, 1), matrix, matrix, generic_avx512())

@@ -9,11 +9,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from llvm_harness import assembly, compile_function, enclosed
+from llvm_harness import assembly, compile_function, enclosed, stack
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_plan import DotShape
-from tilejit.backend.cpu.dot_split import emit_prepared_rows, emit_split_dot, plan_split_dot, prepared_bytes
+from tilejit.backend.cpu.dot_split import (
+    emit_prepared_rows,
+    emit_split_dot,
+    plan_split_dot,
+    prepared_bytes,
+    preparing_scratch_bytes,
+    split_scratch_bytes,
+)
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
@@ -76,12 +83,13 @@ class Case:
         prepared = None
         if self.prepared:
             assert prepared_bytes(self.shape, plan) > 0
-            prepared = builder.alloca(ir.ArrayType(ir.IntType(8), prepared_bytes(self.shape, plan)))
-            prepared.align = 64
-            emit_prepared_rows(builder, self.shape, plan, a, prepared, target)
+            prepared = stack(builder, prepared_bytes(self.shape, plan))
+            work = stack(builder, preparing_scratch_bytes(self.shape, plan, a))
+            emit_prepared_rows(builder, self.shape, plan, a, prepared, target, scratch=work)
+        size_bytes = split_scratch_bytes(self.shape, plan, a, is_prepared=self.prepared)
         emit_split_dot(
             builder, self.shape, plan, a, b, c, target, zero_init=self.zero_init, fetch=fetch,
-            prepared=prepared,
+            scratch=stack(builder, size_bytes), prepared=prepared,
         )  # fmt: skip
 
     def build(self, target: CpuTarget) -> Callable[[ir.IRBuilder, Sequence[ir.Value]], None]:

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from llvm_harness import Build, build_module, enclosed
+from llvm_harness import Build, build_module, enclosed, stack
 from llvmlite import ir
 
 import tilejit
 import tilejit.language as tl
 from tests.example_kernels import compiled
 from tilejit.backend.cpu import engine
-from tilejit.backend.cpu.dot import emit_dot
+from tilejit.backend.cpu.dot import emit_dot, plan_for
 from tilejit.backend.cpu.dot_plan import DotShape
-from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot
+from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot, split_scratch_bytes
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
@@ -106,7 +106,9 @@ def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: 
         a, b, c, tile = arguments
         left = Operand(a, FP32, k, 1)
         right = Operand(b, FP32, 1, k) if transposed else Operand(b, FP32, n, 1)
-        emit_dot(builder, shape, left, right, Operand(c, FP32, n, 1), host(), fetch=_tile(tile))
+        result = Operand(c, FP32, n, 1)
+        scratch = stack(builder, plan_for(shape, left, right, result, host()).scratch_bytes)
+        emit_dot(builder, shape, left, right, result, host(), scratch=scratch, fetch=_tile(tile))
 
     shape = DotShape(m, n, k)
     _check_dot(build, FP32, shape)
@@ -119,8 +121,10 @@ def test_the_rest_of_a_loop_uses_the_dot_that_fetches() -> None:
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         places = [Operand(arguments[0], FP32, k, 1), Operand(arguments[1], FP32, n, 1)]
         places.append(Operand(arguments[2], FP32, n, 1))
-        emit_dot(builder, DotShape(m, n, k), *places, host(), fetch=_tile(arguments[3]))
-        emit_dot(builder, DotShape(m, n, k), *places, host())
+        shape = DotShape(m, n, k)
+        scratch = stack(builder, plan_for(shape, *places, host()).scratch_bytes)
+        emit_dot(builder, shape, *places, host(), scratch=scratch, fetch=_tile(arguments[3]))
+        emit_dot(builder, shape, *places, host(), scratch=scratch)
 
     module = str(build_module([POINTER] * 4, build, host().triple))
     entries = {line.split('"')[1] for line in module.splitlines() if line.startswith("define internal")}
@@ -152,7 +156,8 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         own = [replace(place, pointer=pointer) for place, pointer in zip(places, arguments, strict=False)]
-        emit_split_dot(builder, shape, plan, *own, host(), fetch=_tile(arguments[3]))
+        scratch = stack(builder, split_scratch_bytes(shape, plan, own[0]))
+        emit_split_dot(builder, shape, plan, *own, host(), scratch=scratch, fetch=_tile(arguments[3]))
 
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 

@@ -28,13 +28,12 @@ from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, advance, is_unit, scale, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
 from tilejit.backend.cpu.pack_words import emit_pack_words
-from tilejit.backend.cpu.values import I1, I8, POINTER
+from tilejit.backend.cpu.values import I1, POINTER
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import Kind
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
-_SCRATCH_ALIGNMENT = 64  # bytes: a cache line
 _DEPTH_ADDED_LAST = 128
 """Steps of k from which on a block of C is brought into the cache while its sums are formed, and added last:
 sums that start from it wait for it. Vectors that overlap would be added twice.
@@ -44,12 +43,25 @@ _ROWS_AT_A_TIME = 16
 
 
 def plan_for(
-    shape: DotShape, a: Operand, b: Operand, c: Operand, target: CpuTarget, *, packs: bool = True
+    shape: DotShape,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    target: CpuTarget,
+    *,
+    packs: bool = True,
+    packed_b: PackedMatrix | None = None,
 ) -> DotPlan:
-    """The plan ``emit_dot`` follows for these operands; packing needs its ``scratch_bytes``."""
+    """The plan ``emit_dot`` follows for these operands; packing needs its ``scratch_bytes``.
+
+    It packs no B where ``packed_b`` is B as the plan wants it.
+    """
     unit = unit_for(c.dtype, a.dtype, b.dtype, (shape.m, shape.n, shape.k), target)
     facts = [MatrixFacts(x.dtype, static(x.row_stride), static(x.column_stride)) for x in (a, b)]
-    return plan_dot(shape, unit, facts[0], facts[1], target, packs=packs)
+    plan = plan_dot(shape, unit, facts[0], facts[1], target, packs=packs)
+    if packed_b is not None and packed_b.layout == plan.packed_layout:
+        return replace(plan, pack_b=False, whole_b=False, ahead=False, has_packed_b=True)
+    return plan
 
 
 def emit_dot(
@@ -61,7 +73,7 @@ def emit_dot(
     target: CpuTarget,
     *,
     zero_init: bool = False,
-    scratch: ir.Value | None = None,
+    scratch: ir.Value,
     fetch: FetchTile | None = None,
     packs: bool = True,
     packed_b: PackedMatrix | None = None,
@@ -69,19 +81,13 @@ def emit_dot(
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
     C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
-    ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread; without it the stack
-    is used. ``fetch`` is memory to bring into the cache meanwhile. Unless it ``packs``, operands are read
-    in place where that is possible. ``packed_b``: where ``emit_packed_matrix`` has put B, if that is as this
-    dot wants it.
+    ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread. ``fetch`` is memory to
+    bring into the cache meanwhile. Unless it ``packs``, operands are read in place where that is possible.
+    ``packed_b``: where ``emit_packed_matrix`` has put B, if that is as this dot wants it.
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
-    plan = plan_for(shape, a, b, c, target, packs=packs)
-    if packed_b is not None and packed_b.layout == plan.packed_layout:
-        plan = replace(plan, pack_b=False, whole_b=False, ahead=False)
-    else:
-        packed_b = None
-    on_stack = scratch is None and plan.scratch_bytes > 0
+    plan = plan_for(shape, a, b, c, target, packs=packs, packed_b=packed_b)
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
@@ -93,11 +99,11 @@ def emit_dot(
             Operand(arguments[0], a.dtype, known[0], known[1]),
             Operand(arguments[1], b.dtype, known[2], known[3]),
             Operand(arguments[2], c.dtype, known[4], 1),
-            _stack_scratch(inner, plan.scratch_bytes) if on_stack else arguments[3],
+            arguments[3],
             target,
             zero_init,
             own_fetch,
-            None if packed_b is None else arguments[4],
+            arguments[4] if plan.has_packed_b else None,
         )
         if plan.turned:
             driver.emit_turned()
@@ -105,11 +111,10 @@ def emit_dot(
             driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = ".zero" * zero_init + ".stack" * on_stack + ".packed" * (packed_b is not None)
+    flags = ".zero" * zero_init + ".packed" * plan.has_packed_b
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
-    nowhere = ir.Constant(POINTER, None)
-    places = [a.pointer, b.pointer, c.pointer, nowhere if scratch is None else scratch]
-    places.append(nowhere if packed_b is None else packed_b.place)
+    packed = packed_b.place if packed_b is not None and plan.has_packed_b else ir.Constant(POINTER, None)
+    places = [a.pointer, b.pointer, c.pointer, scratch, packed]
     values = [*places, *(index(s) for s in strides)]
     call_fetching(builder, name, values, fetch, build, may_fetch=True)
 
@@ -139,13 +144,6 @@ def emit_packed_matrix(
     emit_loop(builder, whole, [], body)
     if rest:
         block(whole * size, rest)
-
-
-def _stack_scratch(builder: ir.IRBuilder, size_bytes: int) -> ir.Value:
-    """Packing space in the frame of the dot's own function, so that dots after each other share the stack."""
-    buffer = builder.alloca(ir.ArrayType(I8, size_bytes))
-    buffer.align = _SCRATCH_ALIGNMENT
-    return buffer
 
 
 @dataclass(frozen=True)

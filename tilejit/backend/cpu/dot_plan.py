@@ -75,7 +75,7 @@ class DotPlan:
     are packed as. What is packed of B for a unit of words is a matrix of words. ``whole_b``: all panels of a
     depth block are packed before the first is used, row by row, which reads B's rows in long pieces; else
     each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
-    sums are kept in scratch and turned round at the end.
+    sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
     """
 
     shape: DotShape
@@ -93,6 +93,7 @@ class DotPlan:
     whole_b: bool = False
     turned: bool = False
     ahead: bool = False
+    has_packed_b: bool = False
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)

@@ -8,6 +8,7 @@ the largest element of a row, which ``input_precision`` must allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from llvmlite import ir
 
@@ -113,13 +114,16 @@ def emit_split_dot(
     *,
     zero_init: bool = False,
     fetch: FetchTile | None = None,
+    scratch: ir.Value,
     prepared: ir.Value | None = None,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten. See ``plan_split_dot``.
 
-    ``prepared``: where ``emit_prepared_rows`` has put what it made of A.
+    ``scratch``: ``split_scratch_bytes`` bytes aligned to 64 that are private to the thread. ``prepared``:
+    where ``emit_prepared_rows`` has put what it made of A.
     """
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
+    space = _work_space(shape, plan, a, splits=prepared is None, multiplies=True)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         values = zip(strides, arguments[3:8], strict=True)
@@ -134,14 +138,15 @@ def emit_split_dot(
             target,
             zero_init,
             own_fetch,
-            None if prepared is None else arguments[8],
+            _Places(inner, arguments[8], space),
+            None if prepared is None else arguments[9],
         )
         driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = ".tiles" * plan.tiles + ".zero" * zero_init + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
-    values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides)]
+    values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides), scratch]
     values += [] if prepared is None else [prepared]
     call_fetching(builder, name, values, fetch, build, may_fetch=True)
 
@@ -153,22 +158,39 @@ def prepared_bytes(shape: DotShape, plan: SplitPlan) -> int:
     return _rows_bytes(shape, plan)
 
 
+def split_scratch_bytes(shape: DotShape, plan: SplitPlan, a: Operand, *, is_prepared: bool = False) -> int:
+    """The work space of a dot, or of one whose rows are prepared."""
+    return _work_space(shape, plan, a, splits=not is_prepared, multiplies=True).size_bytes
+
+
+def preparing_scratch_bytes(shape: DotShape, plan: SplitPlan, a: Operand) -> int:
+    """The work space in which rows are prepared."""
+    return _work_space(shape, plan, a, splits=True, multiplies=False).size_bytes
+
+
 def emit_prepared_rows(
-    builder: ir.IRBuilder, shape: DotShape, plan: SplitPlan, a: Operand, place: ir.Value, target: CpuTarget
-) -> None:
-    """Split the rows of A once for many dots with it, into ``prepared_bytes`` bytes aligned to 64."""
+    builder: ir.IRBuilder, shape: DotShape, plan: SplitPlan, a: Operand, place: ir.Value, target: CpuTarget,
+    *, scratch: ir.Value,
+) -> None:  # fmt: skip
+    """Split the rows of A once for many dots with it, into ``prepared_bytes`` bytes aligned to 64.
+
+    ``scratch``: ``preparing_scratch_bytes`` bytes, as for ``emit_split_dot``.
+    """
     strides = [a.row_stride, a.column_stride]
+    space = _work_space(shape, plan, a, splits=True, multiplies=False)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], _: FetchTile | None) -> None:
-        known = [s if isinstance(s, int) else v for s, v in zip(strides, arguments[2:], strict=True)]
-        operand = Operand(arguments[0], a.dtype, known[0], known[1])
-        driver = _Driver(inner, shape, plan, operand, operand, operand, target, False, None, arguments[1])
+        place_, work, *values = arguments[1:]
+        known = [s if isinstance(s, int) else v for s, v in zip(strides, values, strict=True)]
+        own = Operand(arguments[0], a.dtype, known[0], known[1])
+        places = _Places(inner, work, space)
+        driver = _Driver(inner, shape, plan, own, own, own, target, False, None, places, place_)
         driver.prepare()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
     name += ".tiles" * plan.tiles + ".inner" * plan.inner
-    call_fetching(builder, name, [a.pointer, place, *(index(s) for s in strides)], None, build)
+    call_fetching(builder, name, [a.pointer, place, scratch, *(index(s) for s in strides)], None, build)
 
 
 def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
@@ -179,6 +201,62 @@ def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
     groups = -(-shape.m // split_tiles.ROWS)
     turned = 16 * padded_depth(plan.unit, depth) * plan.unit.element.itemsize if plan.inner else 0
     return groups * (rows_bytes(plan.unit, split_tiles.ROWS, depth) + turned)
+
+
+@dataclass(frozen=True)
+class _WorkSpace:
+    """What a dot works with, one after the other, each at a multiple of 64. Units: bytes.
+
+    ``floats``: a block of k of rows that are no floats yet, or not next to each other; ``panel``: of columns
+    that are packed together; ``sums``: tiles of sums.
+    """
+
+    rows: int
+    floats: int
+    panel: int
+    sums: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.rows + self.floats + self.panel + self.sums
+
+
+class _Places:
+    """Where the parts of a work space are; None for those that are not needed."""
+
+    def __init__(self, builder: ir.IRBuilder, scratch: ir.Value, space: _WorkSpace) -> None:
+        sizes = (space.rows, space.floats, space.panel, space.sums)
+        starts = accumulate(sizes, initial=0)
+        self.rows, self.floats, self.panel, self.sums = (
+            builder.gep(scratch, [index(start)], source_etype=I8) if size else None
+            for start, size in zip(starts, sizes, strict=False)
+        )
+
+
+def _work_space(
+    shape: DotShape, plan: SplitPlan, a: Operand, *, splits: bool, multiplies: bool
+) -> _WorkSpace:
+    is_ready = is_unit(a.column_stride) and a.dtype == FP32
+    needs_panel = multiplies and not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
+    sizes = (
+        _rows_bytes(shape, plan) if splits and multiplies else 0,
+        4 * shape.m * _depth(shape, plan.inner, plan.tiles) if splits and not is_ready else 0,
+        _panels_together(shape, plan) * _panel_bytes(shape, plan) if needs_panel else 0,
+        plan.unit.per_word * split_tiles.TILE_BYTES if multiplies and plan.tiles else 0,
+    )
+    return _WorkSpace(*(-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes))
+
+
+def _panel_bytes(shape: DotShape, plan: SplitPlan) -> int:
+    """A group of columns, packed."""
+    depth = padded_depth(plan.unit, _depth(shape, plan.inner, plan.tiles))
+    return depth * group_columns(plan.unit) * plan.unit.element.itemsize
+
+
+def _panels_together(shape: DotShape, plan: SplitPlan) -> int:
+    """How many groups of columns are packed together."""
+    blocks, size = shape.n // group_columns(plan.unit), _panel_bytes(shape, plan)
+    return max((n for n in range(1, blocks + 1) if blocks % n == 0 and n * size <= _PANELS_BYTES), default=1)
 
 
 def _depth(shape: DotShape, inner: bool, tiles: bool) -> int:
@@ -201,6 +279,7 @@ class _Driver:
         target: CpuTarget,
         zero_init: bool,
         fetch: FetchTile | None,
+        places: _Places,
         prepared: ir.Value | None,
     ) -> None:
         self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
@@ -212,18 +291,9 @@ class _Driver:
         self.group_bytes = rows_bytes(unit, together, self.depth)
         self.together = together
         self.is_prepared = prepared is not None
-        self.rows_scratch = self._stack(_rows_bytes(shape, plan)) if prepared is None else prepared
-        is_ready = is_unit(a.column_stride) and a.dtype == FP32
-        self.floats = None if is_ready else self._stack(4 * shape.m * self.depth)  # for a block of k
-        panel_bytes = padded_depth(unit, self.depth) * group_columns(unit) * unit.element.itemsize
-        needs_panel = not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
-        self.panel_bytes = panel_bytes
-        blocks = shape.n // group_columns(unit)
-        fitting = [n for n in range(1, blocks + 1) if blocks % n == 0 and n * panel_bytes <= _PANELS_BYTES]
-        self.panels = max(fitting, default=1)  # packed together
-        self.panel = self._stack(self.panels * panel_bytes) if needs_panel else None
-        if plan.tiles:
-            self.sums = self._stack(unit.per_word * split_tiles.TILE_BYTES)
+        self.rows_scratch = places.rows if prepared is None else prepared
+        self.floats, self.panel, self.sums = places.floats, places.panel, places.sums
+        self.panel_bytes, self.panels = _panel_bytes(shape, plan), _panels_together(shape, plan)
         self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
         self.turned = self._place(self.rows_scratch, self.groups, self.group_bytes)
 
@@ -260,11 +330,6 @@ class _Driver:
             emit_split(builder, a.at(builder, top, 0), group, count, for_columns=not self.plan.inner)
             if self.plan.tiles and self.plan.inner:
                 split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
-
-    def _stack(self, size_bytes: int) -> ir.Value:
-        buffer = self.builder.alloca(ir.ArrayType(I8, size_bytes))
-        buffer.align = VECTOR_BYTES
-        return buffer
 
     def _place(self, start: ir.Value, number: int, size_bytes: int) -> ir.Value:
         return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)

@@ -14,6 +14,8 @@ from tilejit.backend.cpu.dot_split import (
     emit_split_dot,
     plan_split_dot,
     prepared_bytes,
+    preparing_scratch_bytes,
+    split_scratch_bytes,
 )  # fmt: skip
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
 from tilejit.backend.cpu.fetch import FetchTile
@@ -23,6 +25,7 @@ from tilejit.backend.cpu.operand import Operand, advance
 from tilejit.backend.cpu.scope import START, Scope
 from tilejit.backend.cpu.values import I8, I64
 from tilejit.backend.cpu.whole_tiles import emit_stride
+from tilejit.backend.cpu.work_space import WorkSpace
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, DotOperand, DotStep, ForStep, LoopPlan, Stride, carried_by, dots_of
@@ -33,7 +36,7 @@ from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 _MOST_PREPARED_BYTES = 256 * 1024
-"""What is prepared once for a loop, on the stack of the thread that runs the program."""
+"""What is prepared once for a loop, which it shares the second-level cache with."""
 _MOST_ROWS = 64
 """Rows of a dot up to which its right operand is packed before a loop: more of them use a panel so often that
 packing it each time costs less than fetching it from the second-level cache.
@@ -62,6 +65,14 @@ class _Kept:
         return advance(builder, self.place, builder.mul(index(number), index(self.size_bytes)), 1)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What was prepared when a loop began: the ops that have operands, and what they take of scratch."""
+
+    mark: int
+    ops: frozenset[Op]
+
+
 class DotEmitter:
     """Emits the dots of one program.
 
@@ -74,6 +85,7 @@ class DotEmitter:
         self._chosen = chosen
         self._scope = scope
         self._kept: dict[Op, _Kept] = {}
+        self.space = WorkSpace(scope.scratch, plan.scratch_bytes)
         self.loops: list[OpenLoop] = []
 
     def emit(self, step: DotStep) -> None:
@@ -109,32 +121,28 @@ class DotEmitter:
         split, kept = plan_split_dot(shape, a, b, c, _precision(step), target), self._kept.get(step.op)
         if split is not None:
             prepared = kept.at(builder, number) if kept is not None and kept.plan == split else None
+            size_bytes = split_scratch_bytes(shape, split, a, is_prepared=prepared is not None)
             emit_split_dot(
-                builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch, prepared=prepared
-            )
+                builder, shape, split, a, b, c, target, zero_init=zero_init, fetch=fetch,
+                scratch=self.space.passing(builder, size_bytes), prepared=prepared,
+            )  # fmt: skip
         else:
-            packed = None
+            packed, packs = None, self._chosen.enables("packing")
             if kept is not None and isinstance(kept.plan, DotPlan):
                 packed = PackedMatrix(kept.at(builder, number), kept.plan.packed_layout)
-            packs = self._chosen.enables("packing")
+            plan = plan_for(shape, a, b, c, target, packs=packs, packed_b=packed)
+            scratch = self.space.passing(builder, plan.scratch_bytes)
             emit_dot(
-                builder,
-                shape,
-                a,
-                b,
-                c,
-                target,
-                zero_init=zero_init,
-                fetch=fetch,
-                packs=packs,
-                packed_b=packed,
-            )
+                builder, shape, a, b, c, target, zero_init=zero_init, scratch=scratch, fetch=fetch,
+                packs=packs, packed_b=packed,
+            )  # fmt: skip
 
-    def prepare(self, loop_step: ForStep) -> None:
+    def prepare(self, loop_step: ForStep) -> Prepared:
         """Before a loop, bring what stays the same in it into the form that the dots in it want.
 
         Few rows of floats are split, right operands packed.
         """
+        before = Prepared(self.space.mark, frozenset(self._kept))
         for step in dots_of(loop_step.body) if self._chosen.enables("promotion") else ():
             shape, batch = _shape_of(step)
             keeps_a, keeps_b = (self._stays(step, name, loop_step) for name in ("a", "b"))
@@ -149,22 +157,26 @@ class DotEmitter:
                 plan = plan_for(shape, a, b, c, self.target, packs=self._chosen.enables("packing"))
                 if plan.packed_layout is not None and shape.m <= _MOST_ROWS:
                     self._keep(step, batch, plan.packed_matrix_bytes, plan)
+        return before
+
+    def release(self, before: Prepared) -> None:
+        """After a loop, forget what has been prepared for it."""
+        self.space.release(before.mark)
+        self._kept = {op: kept for op, kept in self._kept.items() if op in before.ops}
 
     def _keep(self, step: DotStep, batch: int, size_bytes: int, plan: SplitPlan | DotPlan) -> None:
         """Prepare the operand of every matrix of a batch, if there is room."""
         if not 0 < batch * size_bytes <= _MOST_PREPARED_BYTES:
             return
-        entry = ir.IRBuilder()
-        entry.position_before(self._scope.builder.function.entry_basic_block.terminator)
-        place = entry.alloca(ir.ArrayType(I8, batch * size_bytes))
-        place.align = 64
+        place = self.space.keep(self._scope.builder, batch * size_bytes)
         kept = self._kept[step.op] = _Kept(plan, place, size_bytes)
 
         def one(number: ir.Value | int) -> None:
             builder, where = self._scope.builder, kept.at(self._scope.builder, number)
             if isinstance(plan, SplitPlan):
-                a = self._operand(step, "a", number)
-                emit_prepared_rows(builder, _shape_of(step)[0], plan, a, where, self.target)
+                a, shape = self._operand(step, "a", number), _shape_of(step)[0]
+                work = self.space.passing(builder, preparing_scratch_bytes(shape, plan, a))
+                emit_prepared_rows(builder, shape, plan, a, where, self.target, scratch=work)
             else:
                 emit_packed_matrix(builder, plan, self._operand(step, "b", number), where, self.target)
 

@@ -2,7 +2,7 @@
 
 The module defines ``NAME.programs(args, first, last, grid_x, grid_y, grid_z, scratch)``, which runs the
 programs first to last - 1 of a grid, the x axis fastest. ``args`` points to one 8-byte slot per function
-argument.
+argument; ``scratch`` to memory of the thread, aligned to 64.
 """
 
 from __future__ import annotations
@@ -48,16 +48,25 @@ from tilejit.ir.loop_plan import (
 from tilejit.ir.types import DType
 from tilejit.ops import control, memory, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
+from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
 I8 = ir.IntType(8)
 
 
-def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> ir.Module:
-    """Return the module of a plan for a target."""
-    module = TargetModule(plan.function.name, target)
-    _ProgramEmitter(module, plan, target, chosen).emit()
-    return module
+@dataclass(frozen=True)
+class EmittedProgram:
+    """The module of a plan, and how much scratch memory its programs need."""
+
+    module: ir.Module
+    scratch_bytes: int
+
+
+def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPTIONS) -> EmittedProgram:
+    """Emit a plan for a target."""
+    emitter = _ProgramEmitter(TargetModule(plan.function.name, target), plan, target, chosen)
+    emitter.emit()
+    return EmittedProgram(emitter.function.module, emitter.dots.space.most_bytes)
 
 
 class _ProgramEmitter:
@@ -238,7 +247,7 @@ class _ProgramEmitter:
         starts = [
             None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
         ]
-        self.dots.prepare(step)
+        before_loop = self.dots.prepare(step)
         entry = before.block
         before.branch(header)
         before.position_at_end(header)
@@ -262,6 +271,7 @@ class _ProgramEmitter:
             self.scope.ahead[Ahead.TRIP_OR_PROGRAM] = {**ids, region.arguments[0]: index}
         self.steps(step.body)
         self.dots.loops.pop()
+        self.dots.release(before_loop)
         trip.add_incoming(following, before.block)
         position.add_incoming(before.add(position, stride), before.block)
         self._yield(before, phis, region.terminator.operands)
