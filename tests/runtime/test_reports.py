@@ -12,6 +12,8 @@ import pytest
 
 import tilejit
 import tilejit.language as tl
+from tilejit import interpreter
+from tilejit.backend.cpu import threads
 from tilejit.diagnostics import KernelError
 
 TARGETS = pytest.mark.parametrize("target", ["interpreter", "cpu"])
@@ -161,3 +163,41 @@ def test_what_prints_may_launch_kernels_that_use_tiles(monkeypatch: pytest.Monke
             wide = matrix.astype(np.float32)
             assert (result == wide @ wide + wide.T @ wide).all()
             result.fill(0)
+
+
+@tilejit.kernel(debug=True)
+def checked_product_kernel(a_ptr, out_ptr, n):
+    i = tl.arange(0, 64)
+    at = i[:, None] * 64 + i
+    a = tl.load(a_ptr + at)
+    product = tl.dot(a, a)
+    tl.device_assert(n > 0, "checked")
+    tl.store(out_ptr + at, product)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_whatever_python_does_in_a_report_may_launch(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    """Reports run Python code, and with it signal handlers and finalisers."""
+    generator = np.random.default_rng(0)
+    a, other = generator.integers(-8, 8, (2, 64, 64)).astype(np.float32)
+    out, other_out = np.zeros((2, 64, 64), np.float32)
+    make_error = interpreter.assertion_error
+    depth = [0]
+
+    def launching(*arguments: object) -> KernelError:
+        if depth[0] < 2:  # a launch inside a launch inside a launch
+            depth[0] += 1
+            with pytest.raises(KernelError):
+                checked_product_kernel[(1,)](other, other_out, 0)
+            depth[0] -= 1
+        return make_error(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(interpreter, "assertion_error", launching)
+    if not native:
+        monkeypatch.setattr(threads, "has_native_pool", lambda: False)
+    for _ in range(3):
+        with pytest.raises(KernelError, match="checked"):
+            checked_product_kernel[(1,)](a, out, 0)
+        assert (out == a @ a).all() and (other_out == other @ other).all()
+        out.fill(0)
+        other_out.fill(0)

@@ -13,7 +13,7 @@ from collections import defaultdict
 import numpy as np
 
 from tilejit import interpreter
-from tilejit.backend.cpu import engine, threads
+from tilejit.backend.cpu import engine
 from tilejit.diagnostics import KernelError
 from tilejit.ir.core import Op
 from tilejit.ir.opdef import Effects
@@ -68,8 +68,7 @@ class Reporter:
             return
         values = [_read(op, operand, elements)] if elements else []
         for line in printed_lines(op, values):
-            with threads.scratch_in_use():  # whatever stdout is, it may launch kernels
-                sys.stdout.write(interpreter.printed_line(self._name, program, line) + "\n")
+            sys.stdout.write(interpreter.printed_line(self._name, program, line) + "\n")
 
 
 def _read(op: Op, operand: int, address: int) -> np.ndarray:

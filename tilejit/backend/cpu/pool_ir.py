@@ -23,6 +23,7 @@ from tilejit.records import dataclass
 
 _TEMPLATE = string.Template("""
 %job = type { ptr, ptr, i64, i32, i32, i32, i64, i64 } ; code, args, total, grid, scratch bytes, divisor
+%arena = type { ptr, i64, ptr, i64 } ; memory, its bytes, the arena of the launch outside, 1 while in use
 @busy = internal global i32 0, align 128        ; 1 while a launch owns the pool
 @generation = internal global i32 0, align 128  ; counts jobs; idle workers sleep on it
 @sleepers = internal global i32 0, align 128    ; workers asleep, or about to be
@@ -30,7 +31,7 @@ _TEMPLATE = string.Template("""
 @waiting = internal global i32 0, align 128     ; 1 while the launching thread sleeps on state
 @next = internal global i64 0, align 128        ; first program not yet handed out
 @limit = internal global i32 0, align 128       ; workers that may join a job
-@key = internal global i32 0                    ; thread-specific scratch arena: {ptr memory, i64 bytes}
+@key = internal global i32 0                    ; thread-specific: the last %arena of a thread
 @job = internal global %job zeroinitializer, align 128
 
 declare i64 @syscall(i64, ...)
@@ -64,26 +65,35 @@ define internal void @wake(ptr %word, i32 %count) {
   ret void
 }
 
-; The calling thread's arena of at least that many bytes; null where memory is out.
-define internal ptr @scratch(i64 %bytes) {
+; Scratch of at least that many bytes for a launch on the calling thread; null where memory is out. A launch
+; that is made while another one on this thread runs - what prints may launch kernels - gets its own.
+define internal ptr @take_scratch(i64 %bytes) {
   %key = load i32, ptr @key
   %found = call ptr @pthread_getspecific(i32 %key)
   %is_new = icmp eq ptr %found, null
-  br i1 %is_new, label %create, label %check
+  br i1 %is_new, label %create, label %look
+look:
+  %in_use_at = getelementptr %arena, ptr %found, i32 0, i32 3
+  %in_use = load i64, ptr %in_use_at
+  %is_free = icmp eq i64 %in_use, 0
+  br i1 %is_free, label %check, label %create
 create:
-  %created = call ptr @calloc(i64 1, i64 16)
+  %created = call ptr @calloc(i64 1, i64 32)
   %is_out = icmp eq ptr %created, null
   br i1 %is_out, label %fail, label %remember
 remember:
+  %outer_at = getelementptr %arena, ptr %created, i32 0, i32 2
+  store ptr %found, ptr %outer_at
   call i32 @pthread_setspecific(i32 %key, ptr %created)
   br label %check
 check:
-  %arena = phi ptr [ %found, %0 ], [ %created, %remember ]
-  %size_at = getelementptr { ptr, i64 }, ptr %arena, i32 0, i32 1
+  %arena = phi ptr [ %found, %look ], [ %created, %remember ]
+  %taken_at = getelementptr %arena, ptr %arena, i32 0, i32 3
+  %size_at = getelementptr %arena, ptr %arena, i32 0, i32 1
   %size = load i64, ptr %size_at
   %memory = load ptr, ptr %arena
   %fits = icmp uge i64 %size, %bytes
-  br i1 %fits, label %done, label %grow
+  br i1 %fits, label %take, label %grow
 grow:
   call void @free(ptr %memory)
   %padded = add i64 %bytes, 4095
@@ -93,17 +103,46 @@ grow:
   %got = icmp ne ptr %grown, null
   %new_size = select i1 %got, i64 %rounded, i64 0
   store i64 %new_size, ptr %size_at
-  ret ptr %grown
-done:
-  ret ptr %memory
+  br i1 %got, label %take, label %fail
+take:
+  %given = phi ptr [ %memory, %check ], [ %grown, %grow ]
+  store i64 1, ptr %taken_at
+  ret ptr %given
 fail:
   ret ptr null
 }
 
-define void @tilejit.free_arena(ptr %arena) { ; the destructor of the key
+define internal void @give_scratch() { ; what this thread took last
+  %key = load i32, ptr @key
+  %arena = call ptr @pthread_getspecific(i32 %key)
+  %in_use_at = getelementptr %arena, ptr %arena, i32 0, i32 3
+  store i64 0, ptr %in_use_at
+  %outer_at = getelementptr %arena, ptr %arena, i32 0, i32 2
+  %outer = load ptr, ptr %outer_at
+  %is_outermost = icmp eq ptr %outer, null
+  br i1 %is_outermost, label %done, label %drop
+drop:
+  call i32 @pthread_setspecific(i32 %key, ptr %outer)
   %memory = load ptr, ptr %arena
   call void @free(ptr %memory)
   call void @free(ptr %arena)
+  br label %done
+done:
+  ret void
+}
+
+define void @tilejit.free_arena(ptr %last) { ; the destructor of the key
+  br label %one
+one:
+  %arena = phi ptr [ %last, %0 ], [ %outer, %one ]
+  %outer_at = getelementptr %arena, ptr %arena, i32 0, i32 2
+  %outer = load ptr, ptr %outer_at
+  %memory = load ptr, ptr %arena
+  call void @free(ptr %memory)
+  call void @free(ptr %arena)
+  %is_outermost = icmp eq ptr %outer, null
+  br i1 %is_outermost, label %done, label %one
+done:
   ret void
 }
 
@@ -232,13 +271,18 @@ enter:
   br i1 %is_in, label %prepare, label %join
 prepare:
   %bytes = load i64, ptr getelementptr (%job, ptr @job, i32 0, i32 6)
-  %arena = call ptr @scratch(i64 %bytes)
   %needs_none = icmp eq i64 %bytes, 0
-  %has_arena = icmp ne ptr %arena, null
-  %can_work = or i1 %needs_none, %has_arena
-  br i1 %can_work, label %work, label %leave
-work:
+  br i1 %needs_none, label %work, label %allocate
+allocate:
+  %arena = call ptr @take_scratch(i64 %bytes)
+  %is_out = icmp eq ptr %arena, null
+  br i1 %is_out, label %leave, label %work_in_arena
+work_in_arena:
   call i64 @work(ptr %arena)
+  call void @give_scratch()
+  br label %leave
+work:
+  call i64 @work(ptr null)
   br label %leave
 leave:
   %before = atomicrmw sub ptr @state, i32 1 seq_cst
@@ -256,13 +300,26 @@ notify:
 define i32 @tilejit.launch(ptr %code, ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz,
                            i64 %bytes, ptr %cost) {
   %needs_none = icmp eq i64 %bytes, 0
-  br i1 %needs_none, label %start, label %allocate
+  br i1 %needs_none, label %run, label %allocate
+run:
+  call void @launch(ptr %code, ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz, i64 %bytes,
+                    ptr %cost, ptr null)
+  ret i32 0
 allocate:
-  %allocated = call ptr @scratch(i64 %bytes)
-  %is_out = icmp eq ptr %allocated, null
-  br i1 %is_out, label %fail, label %start
-start:
-  %arena = phi ptr [ null, %0 ], [ %allocated, %allocate ]
+  %arena = call ptr @take_scratch(i64 %bytes)
+  %is_out = icmp eq ptr %arena, null
+  br i1 %is_out, label %fail, label %run_in_arena
+run_in_arena:
+  call void @launch(ptr %code, ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz, i64 %bytes,
+                    ptr %cost, ptr %arena)
+  call void @give_scratch()
+  ret i32 0
+fail:
+  ret i32 1
+}
+
+define internal void @launch(ptr %code, ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+                             i64 %bytes, ptr %cost, ptr %arena) {
   %limit = load atomic i32, ptr @limit monotonic, align 4
   %is_alone = icmp eq i32 %limit, 0
   %todo = sub i64 %total, %from
@@ -271,7 +328,7 @@ start:
   br i1 %is_simple, label %all, label %choose
 all:
   call void %code(ptr %args, i64 %from, i64 %total, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
-  ret i32 0
+  ret void
 choose:
   %known = load double, ptr %cost
   %programs = sitofp i64 %todo to double
@@ -307,7 +364,7 @@ claim:
   br i1 %is_mine, label %open, label %rest
 rest: ; another launch has the pool
   call void %code(ptr %args, i64 %first, i64 %total, i32 %gx, i32 %gy, i32 %gz, ptr %arena)
-  ret i32 0
+  ret void
 open:
   store ptr %code, ptr @job
   store ptr %args, ptr getelementptr (%job, ptr @job, i32 0, i32 1)
@@ -369,11 +426,9 @@ finish:
   %ran_float = sitofp i64 %ran to double
   %new_cost = fdiv double %spent_float, %ran_float
   store double %new_cost, ptr %cost
-  ret i32 0
+  ret void
 end_quietly:
-  ret i32 0
-fail:
-  ret i32 1
+  ret void
 }
 declare i64 @llvm.umax.i64(i64, i64)
 declare i64 @llvm.umin.i64(i64, i64)

@@ -83,8 +83,6 @@ class _NativePool:
         free_arena = compiled.address(symbols.free_arena)
         if self._process.pthread_key_create(ctypes.byref(self._key), ctypes.c_void_p(free_arena)) != 0:
             raise InternalError("pthread_key_create failed")
-        self._process.pthread_getspecific.restype = ctypes.c_void_p
-        self._free_arena = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(free_arena)
         self._started = 0
 
     def resize(self, threads: int) -> None:
@@ -96,19 +94,6 @@ class _NativePool:
     def reset(self) -> None:
         self._reset()
         self._started = 0
-
-    def take_arena(self) -> int | None:
-        """Take this thread's scratch away from it; None where it has none."""
-        arena: int | None = self._process.pthread_getspecific(self._key)
-        self._process.pthread_setspecific(self._key, None)
-        return arena
-
-    def give_arena(self, arena: int | None) -> None:
-        """Give this thread the scratch that was taken from it in place of what it has."""
-        made = self.take_arena()
-        if made is not None:
-            self._free_arena(made)
-        self._process.pthread_setspecific(self._key, ctypes.c_void_p(arena))
 
     def _start_worker(self) -> bool:
         """Start one thread; False where the system has none to give."""
@@ -226,22 +211,6 @@ def launch(code: ProgramCode, slots: int, grid: Grid) -> None:
         raise MemoryError(f"no memory for {code.scratch_bytes} bytes of scratch")
 
 
-@contextmanager
-def scratch_in_use() -> Iterator[None]:
-    """Have launches on this thread take other scratch: a kernel that has called Python goes on with its
-    own.
-    """
-    pool, local = _threads.native, _threads.local.__dict__
-    arena = None if pool is None else pool.take_arena()
-    buffer = local.pop("buffer", None)
-    try:
-        yield
-    finally:
-        local["buffer"] = buffer
-        if pool is not None:
-            pool.give_arena(arena)
-
-
 def has_native_pool() -> bool:
     """True where launches can use the native pool: on Linux, on the architectures it is written for."""
     return sys.platform == "linux" and pool_ir.supports(host().architecture)
@@ -249,13 +218,14 @@ def has_native_pool() -> bool:
 
 def _run_for_a_while(code: ProgramCode, slots: int, total: int, grid: Grid) -> int:
     """Run programs on this thread until time is up; the first one not run."""
-    programs, scratch = _PROGRAMS(code.address), _scratch(code.scratch_bytes)
+    programs = _PROGRAMS(code.address)
     began = time.perf_counter_ns()
     first, length = 0, max(1, total // 8)
-    while first < total and (first == 0 or time.perf_counter_ns() - began < _FIRST_LAUNCH_NS):
-        last = min(first + length, total)
-        programs(slots, first, last, *grid, scratch)
-        first = last
+    with _scratch(code.scratch_bytes) as scratch:
+        while first < total and (first == 0 or time.perf_counter_ns() - began < _FIRST_LAUNCH_NS):
+            last = min(first + length, total)
+            programs(slots, first, last, *grid, scratch)
+            first = last
     code.cost.value = (time.perf_counter_ns() - began) / first
     return first
 
@@ -266,9 +236,10 @@ def _run_on_python_threads(code: ProgramCode, slots: int, total: int, grid: Grid
     runs = itertools.count(0, length)  # next() is atomic under the GIL: runs start in increasing order
 
     def work() -> None:
-        programs, scratch = _PROGRAMS(code.address), _scratch(code.scratch_bytes)
-        while (first := next(runs)) < total:
-            programs(slots, first, min(first + length, total), *grid, scratch)
+        programs = _PROGRAMS(code.address)
+        with _scratch(code.scratch_bytes) as scratch:
+            while (first := next(runs)) < total:
+                programs(slots, first, min(first + length, total), *grid, scratch)
 
     helpers = [_threads.python_pool().submit(work) for _ in range(min(threads, total) - 1)]
     work()
@@ -277,16 +248,20 @@ def _run_on_python_threads(code: ProgramCode, slots: int, total: int, grid: Grid
             helper.result()
 
 
-def _scratch(size_bytes: int) -> int:
-    """Address of this thread's scratch of at least that size, aligned to a cache line; it grows and stays."""
-    if size_bytes == 0:
-        return 0
+@contextmanager
+def _scratch(size_bytes: int) -> Iterator[int]:
+    """Address of scratch of at least that size for a launch on this thread, aligned to a cache line.
+
+    It grows and stays. A launch made meanwhile, by what prints, takes its own.
+    """
     local = _threads.local.__dict__
-    buffer = local.get("buffer")
+    buffer = local.pop("buffer", None)
     if buffer is None or len(buffer) < size_bytes + _CACHE_LINE_BYTES:
         buffer = (ctypes.c_char * (size_bytes + _CACHE_LINE_BYTES))()
+    try:
+        yield -(-ctypes.addressof(buffer) // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES
+    finally:
         local["buffer"] = buffer
-    return -(-ctypes.addressof(buffer) // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES
 
 
 def _usable_cpus() -> int:
