@@ -48,7 +48,6 @@ from tilejit.ops import (
     IDIV,
     IF,
     IREM,
-    LOAD,
     LOG,
     LOG2,
     MAX,
@@ -156,13 +155,6 @@ def _combines_fp64(op: Op) -> bool:
     return source_of(op) == FP64 and op.operands[0].type.shape[axis] > 1
 
 
-def _is_added_to(op: Op) -> bool:
-    """A load whose tile is the accumulator of a dot."""
-    return any(
-        user.name == DOT.name and user.optional_operand("acc") is op.result for user in op.result.users
-    )
-
-
 def _cube_lacks(op: Op) -> bool:
     types = (op.operand("a").type.element, op.operand("b").type.element, op.result.type.element)
     return op.result.type.rank == 2 and types not in _CUBE_TYPES
@@ -214,12 +206,6 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal((ATOMIC_CAS, DEVICE_PRINT), "{op} is not supported", always),
     # The cube unit
-    Refusal(
-        (LOAD,),
-        "mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and load is work for "
-        "the vector unit",
-        _is_added_to,
-    ),
     Refusal(
         (DOT,), "dots of tiles with three dimensions are not supported", lambda op: op.result.type.rank > 2
     ),

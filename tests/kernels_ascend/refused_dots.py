@@ -14,13 +14,6 @@ def square(SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def activated(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
-    tl.store(c_ptr + at, tl.maximum(acc, 0.0))  # here
-
-
-@tilejit.kernel
 def narrow_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     at = square(SIZE)
     acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))

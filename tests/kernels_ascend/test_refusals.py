@@ -114,12 +114,6 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
 _STRIDES = "pass a stride of 1 for one dimension, or make it a tl.constexpr"
 _MATRICES = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=32"
 DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
-    "activated": (
-        _MATRICES,
-        "mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and max is work "
-        "for the vector unit",
-        "multiply loaded tiles, add products to zeros, store the sums; do the rest in another kernel",
-    ),
     "narrow_sum": (
         "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*i8, SIZE=32",
         "the cube core stores fp32 sums as fp32, fp16 or bf16, int32 sums as they are; got fp32 to int8",

@@ -117,21 +117,23 @@ def test_an_accumulator_does_not_move_in_the_loop_that_adds_to_it() -> None:
     np.testing.assert_allclose(c, np.cumsum(a.astype(np.float32), axis=0), rtol=1e-5)
 
 
+@pytest.mark.parametrize("case", ("relu", "scaled_operand", "start", "sum_of_all"))
+def test_what_needs_the_vector_unit_as_well_is_split(case: str) -> None:
+    text = compile_case(case)
+    assert "func aic @products" in text and "func aiv @products" in text
+
+
 @pytest.mark.parametrize(
     ("case", "message", "line"),
     (
-        ("relu", "mixed kernels are not supported yet.*max is work for the vector unit", "tl.maximum"),
-        ("scaled_operand", "mixed kernels are not supported yet.*mul is work for", r"a \* 2"),
-        ("start", "mixed kernels are not supported yet.*load is work for", r"acc = tl.load"),
-        ("sum_of_all", "mixed kernels are not supported yet.*reduce is work for", r"tl.sum\(acc\)"),
         ("again", "a sum of products is needed after more is added to it", r"acc = tl.dot\(a, b, acc\)"),
-        ("swap", "mixed kernels are not supported yet.*add is work for", r"acc \+ second"),
+        ("swap", "a sum of products must be added to in place: here another one", r"for i in range"),
         ("lower_bound", "the mask of a tile that tl.dot multiplies must bound its dimensions", "a = tl.load"),
         ("other", "a tile that tl.dot multiplies is 0 where it is masked", "a = tl.load"),
         ("apart", "a tile that tl.dot multiplies needs contiguous elements", "a = tl.load"),
         ("two_ways", "one sum is stored by rows and by columns", "tl.store"),
         ("apart_store", "stores need contiguous elements along one dimension", "tl.store"),
-        ("half", "mixed kernels are not supported yet.*cast is work for", r"\.to\(tl.float32\)"),
+        ("half", "the cube unit multiplies .* got fp16 in fp16", r"second = tl.dot"),
         ("integer", "the cube core stores fp32 sums as .* got int32 to fp16", "tl.store"),
         ("maximum", "the cube core adds .* got atomic max of fp32", "tl.atomic_max"),
         ("uncovered", "the mask of a load leaves out rows or columns that are stored", "tl.store"),

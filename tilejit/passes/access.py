@@ -96,7 +96,7 @@ class AccessAnalysis:
         return tuple(self.stride(value, d) for d in range(value.type.rank))
 
     def root(self, pointer: Value) -> Value | None:
-        """The function argument that ``pointer`` is derived from; None where there may be several."""
+        """The argument, or the buffer, that ``pointer`` is derived from; None where there may be several."""
         if pointer not in self._roots:
             self._roots[pointer] = self._root(pointer)
         return self._roots[pointer]
@@ -209,6 +209,8 @@ class AccessAnalysis:
         op = pointer.defining_op
         if op is None:
             return self._block_argument_root(pointer)
+        if not op.operands:
+            return None if op.name == shape.CONSTANT.name else pointer  # a buffer
         if op.name == elementwise.SELECT.name:
             first = self.root(op.operand("true_value"))
             return first if first is self.root(op.operand("false_value")) else None
@@ -219,7 +221,8 @@ class AccessAnalysis:
         if op.name == control.IF.name:
             first, second = (self.root(r.terminator.operands[pointer.index]) for r in op.regions)
             return first if first is second else None
-        return None
+        sources = [value for value in op.operands if value.type.element.is_ptr()]
+        return self.root(sources[0]) if len(sources) == 1 and op.effects is Effects.NONE else None
 
     def _block_argument_root(self, pointer: Value) -> Value | None:
         block = pointer.owner
@@ -311,9 +314,11 @@ def _is_reached(distance: int, reaches: Sequence[tuple[int, int]]) -> bool:
 
 
 def may_alias(function: Function, first: Value | None, second: Value | None) -> bool:
-    """Whether memory reached from two root arguments may overlap."""
+    """Whether memory reached from two roots, arguments or buffers, may overlap."""
     if first is None or second is None or first is second:
         return True
+    if first.defining_op is not None or second.defining_op is not None:
+        return False
     classes = [function.arguments[root.index].alias_class for root in (first, second)]
     return classes[0] is None or classes[1] is None or classes[0] == classes[1]
 
@@ -321,7 +326,12 @@ def may_alias(function: Function, first: Value | None, second: Value | None) -> 
 def may_be_written(function: Function, analysis: AccessAnalysis, pointer: Value) -> bool:
     """Whether ``function`` may store to what ``pointer`` points at."""
     root = analysis.root(pointer)
-    writers = (op for op in function.walk() if not op.regions and op.effects & Effects.WRITE)
+    # Ops of a machine's own that tile IR may have, as flags, write to no argument.
+    writers = (
+        op
+        for op in function.walk()
+        if not op.regions and op.effects & Effects.WRITE and op.definition.machine is None
+    )
     return any(may_alias(function, root, analysis.root(op.operand("pointer"))) for op in writers)
 
 

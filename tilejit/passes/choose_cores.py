@@ -11,7 +11,7 @@ from tilejit.passes.manager import PassContext
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
-from tilejit.passes.unsupported import refusal
+from tilejit.passes.split_cores import mixed_kernel
 from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.target.ascend import AscendTarget
 
@@ -27,20 +27,14 @@ def buffer_kernel(function: Function, target: AscendTarget, context: PassContext
 
 
 def cube_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
-    """Lower a simplified function whose tile work is dots, which stays as it is.
+    """Lower a simplified function with dots, which stays as it is.
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     function = clone_function(function)
     fuse_sums(function)
-    vector_op = CubeWork(function).vector_op
-    if vector_op is not None:
-        raise refusal(
-            "mixed kernels are not supported yet: the kernel multiplies tiles with tl.dot, and "
-            f"{vector_op.name} is work for the vector unit",
-            vector_op.location,
-            "multiply loaded tiles, add products to zeros, store the sums; do the rest in another kernel",
-        )
+    if CubeWork(function).vector_op is not None:
+        return mixed_kernel(function, target, context)
     kernel = promote_cube(function, target, context)
     for machine in kernel.functions.values():
         rotate_buffers(machine, context)

@@ -108,10 +108,11 @@ class CubeWork:
     def __init__(self, function: Function) -> None:
         self.sums: list[Sum] = []
         self._sum_of: dict[Value, Sum] = {}
-        self._outputs: list[Op] = []
+        self.outputs: list[Op] = []
+        """The stores and atomics of sums."""
         self._find_sums(function)
         self.vector_op = next(self._vector_ops(function), None)
-        for op in self._outputs:
+        for op in self.outputs:
             self._add_output(op)
 
     def sum_of(self, value: Value) -> Sum:
@@ -123,6 +124,12 @@ class CubeWork:
 
     def is_sum(self, value: Value) -> bool:
         return value in self._sum_of
+
+    @staticmethod
+    def is_pure(value: Value) -> bool:
+        """Whether a value of a sum is what a dot makes, or what control flow hands on of other values."""
+        op = value.defining_op
+        return op is None or bool(op.regions) or op.name == DOT.name
 
     def _find_sums(self, function: Function) -> None:
         for op in function.walk():
@@ -162,7 +169,7 @@ class CubeWork:
         for op in function.walk():
             if op.name in _OUTPUTS and not op.operand("value").type.is_scalar:
                 if self.stored_sum(op) in self._sum_of:
-                    self._outputs.append(op)
+                    self.outputs.append(op)
                 else:
                     yield _maker(op.operand("value")) or op
             elif op.name == DOT.name:

@@ -43,7 +43,8 @@ from tilejit.ops import (
     WHILE,
     YIELD,
 )
-from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
+from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER, SLOT, SUB_BLOCK_INDEX
+from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.passes.batch_programs import group_size
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
@@ -61,6 +62,7 @@ from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
 from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.manager import PassContext
+from tilejit.passes.program_loop import AXES, has_program_loop, is_same_for_all
 from tilejit.passes.tile_homes import UbTile, is_view
 from tilejit.passes.tile_lanes import load_scalar
 from tilejit.passes.unsupported import instead_of, spell_kind
@@ -68,8 +70,8 @@ from tilejit.passes.vector_form import copy_tile, whole
 from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
-AXES = 3
-"""Axes of a grid."""
+_MACHINE_OPS = (BUFFER, SLOT, BLOCK_INDEX, BLOCK_COUNT, SUB_BLOCK_INDEX, CROSS_SET, CROSS_WAIT)
+"""Machine ops that tile IR may have: a kernel for both kinds of core has been split."""
 _ON_SCALAR_UNIT = frozenset(op.name for op in (LOAD, DEVICE_ASSERT))
 """Ops of scalars that the scalar unit does as they are, though they do more than read."""
 _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
@@ -123,11 +125,17 @@ class ProgramWalker:
             FOR.name: self._for,
             WHILE.name: self._while,
             IF.name: self._if,
+            **{record.name: self._copy for record in _MACHINE_OPS},
         }
 
     def run(self) -> None:
         builder, function = self._builder, self._lowering.function
         builder.location = function.location
+        if has_program_loop(function):
+            for op in function.body.ops[:-1]:
+                self._visit(op)
+            builder.op(RETURN)
+            return
         groups = self._groups()
         programs = builder.op(MUL, lhs=groups, rhs=self._grid[1]).result
         programs = builder.op(MUL, lhs=programs, rhs=self._grid[2]).result
@@ -176,14 +184,12 @@ class ProgramWalker:
             self._visit(op)
 
     def _is_fixed(self, op: Op) -> bool:
-        if op.regions or op.name == PROGRAM_ID.name or not all(v in self._fixed for v in op.operands):
+        if not is_same_for_all(op, self._fixed):
             return False
         is_small = all(result.type.is_scalar or is_view(op) for result in op.results)
         if not is_small and not self._keeps_resident:
             return False
-        if op.name != LOAD.name:
-            return op.effects is Effects.NONE
-        return op.effects is Effects.READ and not self._lowering.may_be_written(op.operand("pointer"))
+        return op.name != LOAD.name or not self._lowering.may_be_written(op.operand("pointer"))
 
     def _visit(self, op: Op) -> None:
         if not self._keeps_resident and self._is_late(op):
@@ -273,6 +279,10 @@ class ProgramWalker:
         lowering = self._lowering
         if op.effects & ~Effects.READ and op.name not in _ON_SCALAR_UNIT:
             lowering.refuse(f"{spell_kind(op)} is not supported", op, instead_of(op))
+        self._copy(op)
+
+    def _copy(self, op: Op) -> None:
+        lowering = self._lowering
         operands = {
             name: [lowering.scalar(value) for value in values] for name, values in op.named_operands().items()
         }

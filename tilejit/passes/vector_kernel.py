@@ -26,7 +26,7 @@ from tilejit.passes.split_tiles import parts_of, split_tiles
 from tilejit.passes.unroll_reductions import unroll_reductions
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Space
+from tilejit.target.spaces import Core, Space
 
 _LEAST_BYTES = 2048
 """Buffers are not cut below this: a DMA of less costs more than what it overlaps with."""
@@ -85,6 +85,14 @@ def vector_kernel(function: Function, target: AscendTarget, context: PassContext
     return _lowered(function, silent, keep_resident=False).kernel
 
 
+def lower_vector(function: Function, context: PassContext) -> Function:
+    """Lower what the vector cores do of a kernel for both kinds of core.
+
+    Raises: CompileError where the kernel does what cannot be lowered.
+    """
+    return _lowered(function, context).kernel.functions[Core.AIV]
+
+
 def _room(target: AscendTarget) -> int:
     return target.spaces[Space.UB].usable_bytes
 
@@ -141,7 +149,7 @@ def _lowered(
         rotate_buffers(machine, context)
         simplify(machine)
         for op in machine.body.ops:
-            if op.definition is BUFFER:
+            if op.definition is BUFFER and op.attributes["space"] is Space.UB:
                 slots, size = op.attributes["slots"], slot_size(op)
                 assert isinstance(slots, int)
                 total, largest = total + slots * size, max(largest, size)

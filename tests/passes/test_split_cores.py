@@ -1,0 +1,93 @@
+"""Kernels with work for both kinds of core are split in two, which flags keep in step."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import tilejit
+import tilejit.language as tl
+from tests.kernels_ascend.harness import compare
+from tilejit.ir.printer import print_function
+from tilejit.passes.manager import PassContext
+from tilejit.passes.split_cores import split_cores
+from tilejit.target.ascend import ASCEND_910B1
+from tilejit.target.spaces import Core
+
+RNG = np.random.default_rng(5)
+
+
+@tilejit.kernel
+def biased(a_ptr, b_ptr, bias_ptr, c_ptr, n, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+    """One crossing for each program: a sum, its bias, what is positive of it."""
+    rows, columns, inner = tl.program_id(0) * M + tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+    acc = tl.zeros((M, N), tl.float32)
+    for start in range(0, n, K):
+        a = tl.load(a_ptr + rows[:, None] * n + start + inner[None, :])
+        b = tl.load(b_ptr + (start + inner)[:, None] * N + columns[None, :])
+        acc = tl.dot(a, b, acc)
+    acc = tl.maximum(acc + tl.load(bias_ptr + columns)[None, :], 0.0)
+    tl.store(c_ptr + rows[:, None] * N + columns[None, :], acc)
+
+
+@tilejit.kernel
+def chained(x_ptr, w_ptr, y_ptr, n, M: tl.constexpr):
+    """Three crossings for each trip, one of them under an if."""
+    lanes = tl.arange(0, M)
+    at = lanes[:, None] * M + lanes[None, :]
+    total = tl.zeros((M, M), tl.float32)
+    for i in range(n):
+        x = tl.load(x_ptr + i * M * M + at)
+        w = tl.load(w_ptr + i * M * M + at)
+        if i % 2 == 0:
+            h = tl.dot(x, w)
+            total += tl.dot(tl.maximum(h, 0.0).to(tl.float16), w)
+        else:
+            total += x.to(tl.float32)
+    tl.store(y_ptr + at, total)
+
+
+def sides(kernel: object, signature: str) -> dict[Core, str]:
+    function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
+    split = split_cores(function, ASCEND_910B1, PassContext())
+    return {core: print_function(side) for core, side in split.items()}
+
+
+def ops(text: str, *names: str) -> list[str]:
+    """The ops of some names, in the order of the text."""
+    return re.findall(rf"\b({'|'.join(names)})\(", text)
+
+
+def test_each_core_keeps_its_own_work_and_the_flags_pair_up() -> None:
+    signature = "a_ptr=*fp16, b_ptr=*fp16, bias_ptr=*fp32, c_ptr=*fp32, n=i32, M=32, N=48, K=16"
+    text = sides(biased, signature)
+    names = ("cross_wait", "cross_set", "load", "dot", "store", "max")
+    assert ops(text[Core.AIC], *names) == [
+        "load", "load", "dot", "cross_wait", "store", "cross_set", "cross_wait",
+    ]  # fmt: skip
+    assert ops(text[Core.AIV], *names) == ["load", "cross_wait", "load", "cross_set", "max", "store"], (
+        "what all programs share is loaded once"
+    )
+    assert "{pipe=fix}" in text[Core.AIC] and "{pipe=mte2}" in text[Core.AIV]
+
+
+def test_each_of_two_vector_cores_takes_half_of_the_rows() -> None:
+    signature = "a_ptr=*fp16, b_ptr=*fp16, bias_ptr=*fp32, c_ptr=*fp32, n=i32, M=32, N=48, K=16"
+    vector = sides(biased, signature)[Core.AIV]
+    assert "sub_block_index()" in vector and "tile<16x48xfp32>" in vector and "32x48" not in vector
+
+
+@pytest.mark.parametrize("rows", (1, 2, 7, 32))
+@pytest.mark.parametrize("programs", (1, 5))
+def test_one_crossing(rows: int, programs: int) -> None:
+    a, b = (RNG.standard_normal(s).astype(np.float16) for s in ((rows * programs, 48), (48, 33)))
+    bias, c = RNG.standard_normal(33).astype(np.float32), np.full((rows * programs, 33), 7, np.float32)
+    compare(biased, a, b, bias, c, 48, grid=(programs,), M=rows, N=33, K=16)
+
+
+@pytest.mark.parametrize("trips", (0, 1, 2, 5))
+def test_crossings_under_an_if_in_a_loop(trips: int) -> None:
+    x, w = (RNG.integers(-2, 3, (max(trips, 1), 32, 32)).astype(np.float16) for _ in range(2))
+    compare(chained, x, w, np.full((32, 32), 7, np.float32), trips, grid=(1,), exact=True, M=32)

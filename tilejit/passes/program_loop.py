@@ -1,0 +1,89 @@
+"""The loop in which a core runs its programs of a launch, one after the other.
+
+Core ``block_index`` of ``block_count`` runs the programs ``block_index``, ``block_index + block_count`` and
+so on; the first axis of the grid runs fastest. What is the same for all programs is computed once, before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.opdef import Attribute, Effects, OpDef
+from tilejit.ir.rewrite import replace_op
+from tilejit.ir.types import INT32, TileType
+from tilejit.ops import FOR, IDIV, IREM, LOAD, MUL, NUM_PROGRAMS, PROGRAM_ID, RETURN, YIELD
+from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
+from tilejit.passes.access import AccessAnalysis, may_be_written
+
+AXES = 3
+"""Axes of a grid."""
+
+
+def has_program_loop(function: Function) -> bool:
+    """Whether ``loop_over_programs`` has made the loop; it may have gone as dead since, workspaces do not."""
+    return any(op.name in (BLOCK_INDEX.name, BUFFER.name) for op in function.body.ops)
+
+
+def loop_over_programs(function: Function) -> Function:
+    """Put the body of a function of tile IR, which is used up, into a loop over the programs of a core."""
+    analysis = AccessAnalysis(function)
+    loads = [op for op in function.body.ops if op.name == LOAD.name]
+    changing = {op for op in loads if may_be_written(function, analysis, op.operand("pointer"))}
+    fixed = set(function.body.arguments)
+    outer, body = Block(), Block([TileType(INT32)], ["task"])
+    outer.arguments, function.body.arguments = function.body.arguments, []
+    for argument in outer.arguments:
+        argument.owner = outer
+    maker = _Maker(outer, function)
+    sizes = [maker.make(NUM_PROGRAMS, {"axis": axis}) for axis in range(AXES)]
+    programs = maker.make(MUL, lhs=maker.make(MUL, lhs=sizes[0], rhs=sizes[1]), rhs=sizes[2])
+    bounds = {"lower": maker.make(BLOCK_INDEX), "upper": programs, "step": maker.make(BLOCK_COUNT)}
+    ids = _Maker(body, function).decode(body.arguments[0], sizes)
+    for op in list(function.body.ops[:-1]):
+        if op.name == PROGRAM_ID.name:
+            axis = op.attributes["axis"]
+            assert isinstance(axis, int)
+            replace_op(op, [ids[axis]])
+            continue
+        is_fixed = is_same_for_all(op, fixed) and op not in changing
+        if is_fixed:
+            fixed.update(op.results)
+        (outer if is_fixed else body).append(op)
+    for op in body.walk():  # the ids that branches and loops ask for
+        if op.name == PROGRAM_ID.name:
+            axis = op.attributes["axis"]
+            assert isinstance(axis, int)
+            replace_op(op, [ids[axis]])
+    body.append(Op(YIELD, location=function.location))
+    outer.append(Op(FOR, bounds, regions=(body,), location=function.location))
+    outer.append(Op(RETURN, location=function.location))
+    return Function(function.name, outer, list(function.arguments), function.location)
+
+
+def is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
+    """Whether an op gives the same results in all programs, if ``fixed`` are, and the memory it reads."""
+    if op.regions or op.name == PROGRAM_ID.name or not all(value in fixed for value in op.operands):
+        return False
+    return op.effects is Effects.NONE or (op.name == LOAD.name and op.effects is Effects.READ)
+
+
+class _Maker:
+    """Appends ops to a block."""
+
+    def __init__(self, block: Block, function: Function) -> None:
+        self._block = block
+        self._location = function.location
+
+    def make(
+        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
+    ) -> Value:
+        return self._block.append(Op(definition, operands, attributes, location=self._location)).result
+
+    def decode(self, task: Value, sizes: list[Value]) -> list[Value]:
+        """Program ids from the number of a task."""
+        ids, rest = [], task
+        for size in sizes[:-1]:
+            ids.append(self.make(IREM, lhs=rest, rhs=size))
+            rest = self.make(IDIV, lhs=rest, rhs=size)
+        return [*ids, rest]

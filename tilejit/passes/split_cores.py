@@ -1,0 +1,92 @@
+"""Splits a kernel that multiplies tiles and works on them into one for the cube core and one for the vector
+cores.
+
+Both run the same loops and branches; every tile that one computes and the other needs goes through a
+workspace (``crossings``). The function is cloned for each kind of core, what the other one does to memory is
+erased, and dead code goes with it. The two vector cores of an AI core share the work of their function
+(``sub_blocks``). Each function is then lowered as a kernel for its kind of core alone is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tilejit.diagnostics import Location
+from tilejit.ir.core import Function, Op
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.opdef import Effects
+from tilejit.ir.rewrite import clone_function
+from tilejit.ops.machine.buffer import BUFFER
+from tilejit.passes.crossings import Crossing, write_crossings
+from tilejit.passes.cube_work import CubeWork
+from tilejit.passes.manager import PassContext
+from tilejit.passes.program_loop import loop_over_programs
+from tilejit.passes.promote_cube import promote_cube
+from tilejit.passes.rotate_buffers import rotate_buffers
+from tilejit.passes.separate_sums import separate_sums
+from tilejit.passes.simplify import simplify
+from tilejit.passes.sub_blocks import share_between_sub_blocks
+from tilejit.passes.vector_kernel import lower_vector
+from tilejit.target.ascend import AscendTarget
+from tilejit.target.spaces import Core
+
+
+def mixed_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
+    """Lower a simplified function with work for both kinds of core, which stays as it is.
+
+    Raises: CompileError where the kernel does what cannot be lowered.
+    """
+    sides = split_cores(function, target, context)
+    cube = promote_cube(sides[Core.AIC], target, context).functions[Core.AIC]
+    rotate_buffers(cube, context)
+    simplify(cube)
+    vector = lower_vector(sides[Core.AIV], context)
+    return MachineKernel(function.name, {Core.AIC: cube, Core.AIV: vector})
+
+
+def split_cores(function: Function, target: AscendTarget, context: PassContext) -> Mapping[Core, Function]:
+    """What each kind of core does of a function of tile IR, which stays as it is, as tile IR."""
+    function = clone_function(function)
+    separate_sums(function)
+    function = loop_over_programs(function)
+    crossings, cores = write_crossings(function, target)
+    for crossing in crossings:
+        context.remark(_describe(crossing), _location(crossing))
+    cores = {**_cores_of_effects(function), **cores}
+    sides = {core: _side(function, cores, core) for core in (Core.AIC, Core.AIV)}
+    sides[Core.AIV] = share_between_sub_blocks(sides[Core.AIV], context)
+    simplify(sides[Core.AIV])
+    return sides
+
+
+def _describe(crossing: Crossing) -> str:
+    return (
+        f"{crossing.value.name or 'a tile'} goes from {crossing.producer.value} to "
+        f"{crossing.consumer.value}: {crossing.slots} slots of {crossing.slot_bytes} bytes, "
+        f"flags {crossing.ready} and {crossing.free}"
+    )
+
+
+def _location(crossing: Crossing) -> Location | None:
+    op = crossing.value.defining_op
+    return op.location if op is not None else None
+
+
+def _cores_of_effects(function: Function) -> dict[Op, Core]:
+    """Which core runs the ops of the kernel that do more than read: sums are stored by the cube."""
+    stored = set(CubeWork(function).outputs)
+    return {
+        op: Core.AIC if op in stored else Core.AIV
+        for op in function.walk()
+        if not op.regions and op.effects & ~Effects.READ and op.definition is not BUFFER
+    }
+
+
+def _side(function: Function, cores: Mapping[Op, Core], core: Core) -> Function:
+    """A copy of ``function`` without the effects that are the other core's."""
+    copy = clone_function(function)
+    for op, copied in zip(list(function.walk()), list(copy.walk()), strict=True):
+        if cores.get(op, core) is not core:
+            copied.erase()
+    simplify(copy)
+    return copy
