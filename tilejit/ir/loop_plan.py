@@ -195,7 +195,8 @@ class Nest:
     ``unroll`` chunks along the vector dimension are evaluated per iteration, each with its own accumulators.
     ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
     run in a loop of their own. ``streams``: what is stored is not read here again and may pass the caches.
-    ``fetches`` are rows that are brought into the cache meanwhile.
+    ``fetches`` are rows that are brought into the cache meanwhile. ``in_pairs``: lanes of a full chunk are
+    its even elements, then its odd ones.
     """
 
     shape: tuple[int, ...]
@@ -208,6 +209,7 @@ class Nest:
     bounds: list[MaskBound] = field(default_factory=list)
     streams: Streaming = Streaming.NO
     fetches: list[Fetch] = field(default_factory=list)
+    in_pairs: bool = False
 
 
 @dataclass(eq=False)
@@ -541,7 +543,7 @@ def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
     dims = "x".join(map(str, nest.shape)) or "scalar"
     parts = [f"nest {dims} order {','.join(f'd{d}' for d in nest.order)}"]
     if nest.lanes > 1:
-        parts.append(f"vector d{nest.vector_dim}x{nest.lanes}")
+        parts.append(f"vector d{nest.vector_dim}x{nest.lanes}" + (" in pairs" if nest.in_pairs else ""))
     if nest.unroll > 1:
         parts.append(f"unroll {nest.unroll}")
     if nest.bounds:

@@ -40,6 +40,7 @@ from tilejit.passes.drop_local_buffers import drop_local_buffers
 from tilejit.passes.fetch_ahead import fetch_ahead
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
 from tilejit.passes.manager import PassContext
+from tilejit.passes.pair_lanes import pair_lanes
 from tilejit.passes.place_buffers import place_buffers
 from tilejit.passes.plan_values import ValuePlan, dot_source, plan_values
 from tilejit.passes.shape_nests import shape_nests
@@ -73,6 +74,7 @@ def plan_loops(
     if chosen.enables("double_buffering"):
         double_buffer(plan, values.analysis, context)
     shape_nests(plan, values.analysis, vector_bytes)
+    pair_lanes(plan, vector_bytes)
     stream_stores(plan)
     if chosen.enables("double_buffering"):
         fetch_ahead(plan, values.analysis)

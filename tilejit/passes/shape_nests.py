@@ -32,16 +32,17 @@ _STRIDED_COST = 4
 
 def shape_nests(plan: LoopPlan, analysis: AccessAnalysis, vector_bytes: int) -> None:
     """Set order, vector dimension, lanes and unrolling of every nest."""
-    for nest in _nests(plan.steps):
+    for nest in nests_of(plan.steps):
         _shape_nest(nest, plan, analysis, vector_bytes)
 
 
-def _nests(steps: list[PlanStep]) -> Iterator[Nest]:
+def nests_of(steps: list[PlanStep]) -> Iterator[Nest]:
+    """The nests among ``steps`` and in all nested ones."""
     for step in steps:
         if isinstance(step, Nest):
             yield step
         for nested in nested_steps(step):
-            yield from _nests(nested)
+            yield from nests_of(nested)
 
 
 def _shape_nest(nest: Nest, plan: LoopPlan, analysis: AccessAnalysis, vector_bytes: int) -> None:

@@ -100,6 +100,27 @@ def narrow(builder: ir.IRBuilder, value: ir.Value, dtype: DType, toward_zero: bo
     return value
 
 
+def widen_pairs(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Convert a vector of bf16 to fp32, the even elements first: they are the lower halves of words."""
+    count = lanes_of(value.type)
+    assert count is not None
+    words = builder.bitcast(value, ir.VectorType(I32, count // 2))
+    lanes = LaneBuilder(builder, count // 2)
+    even, odd = lanes.shl(words, 16), lanes.and_(words, 0xFFFF0000)
+    return LaneBuilder(builder, count).from_bits(
+        builder.shuffle_vector(even, odd, lane_numbers(*range(count)))
+    )
+
+
+def narrow_pairs(builder: ir.IRBuilder, value: ir.Value, toward_zero: bool = False) -> ir.Value:
+    """Round fp32, as ``widen_pairs`` orders it, to bf16 in order."""
+    count = lanes_of(value.type)
+    assert count is not None
+    rounded = narrow(builder, value, BF16, toward_zero)
+    order = [half + number for number in range(count // 2) for half in (0, count // 2)]
+    return builder.shuffle_vector(rounded, unset_lanes(I16, count), lane_numbers(*order))
+
+
 def convert(
     builder: ir.IRBuilder, value: ir.Value, source: DType, target: DType, toward_zero: bool = False
 ) -> ir.Value:

@@ -6,7 +6,8 @@ the bounds of masks, each part may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from llvmlite import ir
 
@@ -203,7 +204,8 @@ class NestEmitter:
         def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
             base = self._scaled(trip, group)
             self._fetch(known, dim, base, group)
-            chunks(base, unroll, lanes)
+            with self._in_pairs():
+                chunks(base, unroll, lanes)
             return []
 
         def one(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
@@ -224,6 +226,13 @@ class NestEmitter:
         for width in _widths(size - position, lanes):
             chunks(position, 1, width)
             position += width
+
+    @contextmanager
+    def _in_pairs(self) -> Iterator[None]:
+        """While full chunks are emitted: their lanes are in the order that the plan says."""
+        self.values.in_pairs = self.nest.in_pairs and self.nest.lanes > 1
+        yield
+        self.values.in_pairs = False
 
     def _leading(self, dim: int, known: dict[int, Coordinate]) -> ir.Value:
         """For how many indices from 0 on all bounds hold."""
@@ -261,7 +270,8 @@ class NestEmitter:
         def aligned(trip: ir.Value) -> None:
             base = self._after(stretch.first, trip, lanes * unroll)
             self._fetch(known, dim, base, lanes * unroll)
-            chunks(base, unroll, lanes)
+            with self._in_pairs():
+                chunks(base, unroll, lanes)
 
         def element(trip: ir.Value) -> None:
             inner = self.scope.builder
@@ -444,7 +454,8 @@ class NestEmitter:
             def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
                 base = self._scaled(trip, group)
                 self._fetch(known, dim, base, group)
-                return _flatten(visit(base, list(_unflatten(flat, shape))))
+                with self._in_pairs():
+                    return _flatten(visit(base, list(_unflatten(flat, shape))))
 
             def one(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
                 return _flatten(visit(self._scaled(trip, lanes), list(_unflatten(flat, shape[:1]))))

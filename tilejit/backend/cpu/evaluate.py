@@ -13,15 +13,17 @@ from llvmlite import ir
 from tilejit.backend.cpu import division
 from tilejit.backend.cpu.accesses import emit_load
 from tilejit.backend.cpu.buffers import read_buffer
-from tilejit.backend.cpu.casts import narrow_for_dot
+from tilejit.backend.cpu.casts import narrow_for_dot, narrow_pairs, widen_pairs
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.mask_bounds import Holding
 from tilejit.backend.cpu.scope import START, TRUE, Coordinate, Emitted, Point, Scope
 from tilejit.backend.cpu.values import I32, I64, constant, lane_numbers, lanes_of, number, splat, unset_lanes
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
+from tilejit.ir.types import BF16
 from tilejit.ops import elementwise as ew
 from tilejit.ops import memory, shape
+from tilejit.ops.elementwise import Rounding
 from tilejit.ops.shape import reshape_dims
 
 _Known = dict[tuple[Value, Point], Emitted]
@@ -33,11 +35,13 @@ class Evaluator:
     """Evaluates values within one loop nest, each once per point.
 
     ``computed_here`` are values whose buffers the nest itself fills: what a buffer holds is not theirs yet.
+    While ``in_pairs``, vectors of fp32 hold the elements of even numbers first, those of bf16 are in order.
     """
 
     def __init__(self, scope: Scope, computed_here: frozenset[Value] = frozenset()) -> None:
         self.computed_here = computed_here
         self.scope = scope
+        self.in_pairs = False
         self._known: _Known = {}
         self._splats: _Splats = {}
         self._divisors: _Divisors = {}
@@ -137,6 +141,8 @@ class Evaluator:
         if op.name == ew.DIV.name and lanes is not None and self._is_invariant_divisor(operands[1], level):
             return Emitted(self._divide(operands[0], operands[1], lanes, level), level)
         values = [self.splat(operand, lanes) for operand in operands]
+        if self.in_pairs and op.name == ew.CAST.name and lanes is not None:
+            return Emitted(_cast_pairs(self.scope.builders[level], op, values[0]), level)
         if op in self.scope.casts_for_dots:
             return Emitted(narrow_for_dot(self.scope.builders[level], values[0]), level)
         return Emitted(emit_elementwise(self.scope.context(level), op, values), level)
@@ -270,6 +276,12 @@ class NextTripEvaluator(Evaluator):
             op = value.defining_op
             self._depends[value] = op is not None and any(self._follows(v) for v in op.operands)
         return self._depends[value]
+
+
+def _cast_pairs(builder: ir.IRBuilder, op: Op, value: ir.Value) -> ir.Value:
+    if op.operands[0].type.element == BF16:
+        return widen_pairs(builder, value)
+    return narrow_pairs(builder, value, toward_zero=op.attributes["rounding"] is Rounding.RTZ)
 
 
 def _normal(value: Value, point: Point) -> Point:
