@@ -13,9 +13,9 @@ TYPES = """
 %param = type { i64, i64, ptr, i64, i64, ptr, i64, i64, i64, i64, ptr, ptr, ptr }
 %constant = type { i64, ptr }
 %slot = type { i64, i64, i64, i64 }
-%call = type { i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64,
-               ptr, ptr, ptr, ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, i64 }
-%bound = type { ptr, ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, ptr }
+%launch = type { ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, ptr }
+%call = type { %launch, i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, ptr, i64 }
+%bound = type { %launch, ptr }
 %object = type { i64, ptr }                       ; reference count, type
 %tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
 %float = type { i64, ptr, double }

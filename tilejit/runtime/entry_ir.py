@@ -26,14 +26,15 @@ define ptr @tilejit.enter(ptr %self, ptr %args, i64 %nargs, ptr %names) {
   %classes = alloca [64 x i64]
   %slots = alloca [64 x i64]
   %call = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
-  %positional = load i64, ptr %call
-  %keywords_at = getelementptr %call, ptr %call, i32 0, i32 1
+  %positional_at = getelementptr %call, ptr %call, i32 0, i32 1
+  %positional = load i64, ptr %positional_at
+  %keywords_at = getelementptr %call, ptr %call, i32 0, i32 2
   %keywords = load i64, ptr %keywords_at
   %has_positional = icmp eq i64 %positional, %nargs
   br i1 %has_positional, label %check_environment, label %miss
 check_environment:
   %environment = call i64 @tilejit.environment()
-  %wanted_environment_at = getelementptr %call, ptr %call, i32 0, i32 22
+  %wanted_environment_at = getelementptr %call, ptr %call, i32 0, i32 13
   %wanted_environment = load i64, ptr %wanted_environment_at
   %is_as_before = icmp eq i64 %environment, %wanted_environment
   br i1 %is_as_before, label %count_keywords, label %miss
@@ -49,7 +50,7 @@ compare_keywords:
   %has_keywords = icmp eq i64 %given_keywords, %keywords
   br i1 %has_keywords, label %keyword_tables, label %miss
 keyword_tables:
-  %wanted_names_at = getelementptr %call, ptr %call, i32 0, i32 2
+  %wanted_names_at = getelementptr %call, ptr %call, i32 0, i32 3
   %wanted_names = load ptr, ptr %wanted_names_at
   br label %keyword
 keyword:
@@ -66,9 +67,9 @@ keyword_check:
   br i1 %is_name, label %keyword, label %miss
 
 constant_tables:
-  %constant_count_at = getelementptr %call, ptr %call, i32 0, i32 5
+  %constant_count_at = getelementptr %call, ptr %call, i32 0, i32 6
   %constant_count = load i64, ptr %constant_count_at
-  %constants_at = getelementptr %call, ptr %call, i32 0, i32 6
+  %constants_at = getelementptr %call, ptr %call, i32 0, i32 7
   %constants = load ptr, ptr %constants_at
   br label %constant
 constant:
@@ -87,13 +88,13 @@ constant_check:
   br i1 %is_expected, label %constant, label %miss
 
 param_tables:
-  %param_count_at = getelementptr %call, ptr %call, i32 0, i32 3
+  %param_count_at = getelementptr %call, ptr %call, i32 0, i32 4
   %param_count = load i64, ptr %param_count_at
-  %params_at = getelementptr %call, ptr %call, i32 0, i32 4
+  %params_at = getelementptr %call, ptr %call, i32 0, i32 5
   %params = load ptr, ptr %params_at
-  %array_type_at = getelementptr %call, ptr %call, i32 0, i32 10
+  %array_type_at = getelementptr %call, ptr %call, i32 0, i32 11
   %array_type = load ptr, ptr %array_type_at
-  %float64_type_at = getelementptr %call, ptr %call, i32 0, i32 21
+  %float64_type_at = getelementptr %call, ptr %call, i32 0, i32 12
   %float64_type = load ptr, ptr %float64_type_at
   br label %param
 param:
@@ -176,14 +177,14 @@ param_next:
   br label %param
 
 overlaps:
-  %shares_memory_at = getelementptr %call, ptr %call, i32 0, i32 9
+  %shares_memory_at = getelementptr %call, ptr %call, i32 0, i32 10
   %shares_memory = load i64, ptr %shares_memory_at
   %is_as_shared = call i1 @check_overlaps(ptr %extents, ptr %classes, i64 %arrays, i64 %shares_memory)
   br i1 %is_as_shared, label %slot_tables, label %miss
 slot_tables:
-  %slot_count_at = getelementptr %call, ptr %call, i32 0, i32 7
+  %slot_count_at = getelementptr %call, ptr %call, i32 0, i32 8
   %slot_count = load i64, ptr %slot_count_at
-  %slot_list_at = getelementptr %call, ptr %call, i32 0, i32 8
+  %slot_list_at = getelementptr %call, ptr %call, i32 0, i32 9
   %slot_list = load ptr, ptr %slot_list_at
   br label %slot
 slot:
@@ -224,45 +225,43 @@ slot_fill:
   br label %slot
 
 ready:
-  %cell_at = getelementptr %call, ptr %call, i32 0, i32 13
-  %cell = load ptr, ptr %cell_at
-  %launch = load ptr, ptr %cell
-  %is_off = icmp eq ptr %launch, null
+  %cell = load ptr, ptr %call
+  %pool = load ptr, ptr %cell
+  %is_off = icmp eq ptr %pool, null
   br i1 %is_off, label %miss, label %run
 run:
-  %code_at = getelementptr %call, ptr %call, i32 0, i32 14
-  %code = load ptr, ptr %code_at
-  %cost_at = getelementptr %call, ptr %call, i32 0, i32 15
-  %cost = load ptr, ptr %cost_at
-  %bytes_at = getelementptr %call, ptr %call, i32 0, i32 16
-  %bytes = load i64, ptr %bytes_at
-  %grid_at = getelementptr %call, ptr %call, i32 0, i32 17
-  %result_at = getelementptr %call, ptr %call, i32 0, i32 12
-  %result = load ptr, ptr %result_at
-  %done = call ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost, ptr %result)
+  %done = call ptr @run(ptr %pool, ptr %call, ptr %slots)
   ret ptr %done
 miss:
-  %fallback_at = getelementptr %call, ptr %call, i32 0, i32 11
+  %fallback_at = getelementptr %launch, ptr %call, i32 0, i32 9
   %fallback = load ptr, ptr %fallback_at
   %slow = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr %names)
   ret ptr %slow
 }
 """
 
-# Both ways end here. %grid_at points to the number of programs and the three sizes of the grid.
+# Both ways end here.
 _RUN = """
-define internal ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost,
-                         ptr %result) {
-  %total = load i64, ptr %grid_at
-  %gx_at = getelementptr i64, ptr %grid_at, i64 1
+define internal ptr @run(ptr %pool, ptr %launch, ptr %slots) {
+  %code_at = getelementptr %launch, ptr %launch, i32 0, i32 1
+  %code = load ptr, ptr %code_at
+  %cost_at = getelementptr %launch, ptr %launch, i32 0, i32 2
+  %cost = load ptr, ptr %cost_at
+  %bytes_at = getelementptr %launch, ptr %launch, i32 0, i32 3
+  %bytes = load i64, ptr %bytes_at
+  %total_at = getelementptr %launch, ptr %launch, i32 0, i32 4
+  %total = load i64, ptr %total_at
+  %gx_at = getelementptr %launch, ptr %launch, i32 0, i32 5
   %gx_64 = load i64, ptr %gx_at
   %gx = trunc i64 %gx_64 to i32
-  %gy_at = getelementptr i64, ptr %grid_at, i64 2
+  %gy_at = getelementptr %launch, ptr %launch, i32 0, i32 6
   %gy_64 = load i64, ptr %gy_at
   %gy = trunc i64 %gy_64 to i32
-  %gz_at = getelementptr i64, ptr %grid_at, i64 3
+  %gz_at = getelementptr %launch, ptr %launch, i32 0, i32 7
   %gz_64 = load i64, ptr %gz_at
   %gz = trunc i64 %gz_64 to i32
+  %result_at = getelementptr %launch, ptr %launch, i32 0, i32 8
+  %result = load ptr, ptr %result_at
   %known = load double, ptr %cost
   %programs = sitofp i64 %total to double
   %time = fmul double %known, %programs
@@ -271,12 +270,12 @@ define internal ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %
   %keeps_gil = and i1 %is_known, %is_short
   br i1 %keeps_gil, label %run_here, label %run_free
 run_here:
-  %failed_here = call i32 %launch(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+  %failed_here = call i32 %pool(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
                                   i64 %bytes, ptr %cost)
   br label %finish
 run_free:
   %thread = call ptr @PyEval_SaveThread()
-  %failed_free = call i32 %launch(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
+  %failed_free = call i32 %pool(ptr %code, ptr %slots, i64 0, i64 %total, i32 %gx, i32 %gy, i32 %gz,
                                   i64 %bytes, ptr %cost)
   call void @PyEval_RestoreThread(ptr %thread)
   br label %finish
@@ -297,25 +296,16 @@ _RUN_BOUND = """
 define ptr @tilejit.run_bound(ptr %self, ptr %unused) {
   %bound = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
   %cell = load ptr, ptr %bound
-  %launch = load ptr, ptr %cell
-  %is_off = icmp eq ptr %launch, null
+  %pool = load ptr, ptr %cell
+  %is_off = icmp eq ptr %pool, null
   br i1 %is_off, label %slow, label %run
 run:
-  %code_at = getelementptr %bound, ptr %bound, i32 0, i32 1
-  %code = load ptr, ptr %code_at
-  %slots_at = getelementptr %bound, ptr %bound, i32 0, i32 2
+  %slots_at = getelementptr %bound, ptr %bound, i32 0, i32 1
   %slots = load ptr, ptr %slots_at
-  %cost_at = getelementptr %bound, ptr %bound, i32 0, i32 3
-  %cost = load ptr, ptr %cost_at
-  %bytes_at = getelementptr %bound, ptr %bound, i32 0, i32 4
-  %bytes = load i64, ptr %bytes_at
-  %grid_at = getelementptr %bound, ptr %bound, i32 0, i32 5
-  %result_at = getelementptr %bound, ptr %bound, i32 0, i32 9
-  %result = load ptr, ptr %result_at
-  %done = call ptr @run(ptr %launch, ptr %code, ptr %slots, ptr %grid_at, i64 %bytes, ptr %cost, ptr %result)
+  %done = call ptr @run(ptr %pool, ptr %bound, ptr %slots)
   ret ptr %done
 slow:
-  %fallback_at = getelementptr %bound, ptr %bound, i32 0, i32 10
+  %fallback_at = getelementptr %launch, ptr %bound, i32 0, i32 9
   %fallback = load ptr, ptr %fallback_at
   %slow_result = call ptr @PyObject_Vectorcall(ptr %fallback, ptr null, i64 0, ptr null)
   ret ptr %slow_result

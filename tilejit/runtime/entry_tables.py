@@ -72,10 +72,31 @@ class Slot(ctypes.Structure):
     )
 
 
+class Launch(ctypes.Structure):
+    """What is launched: code over one grid.
+
+    ``cell`` is that of ``threads``, ``result`` what the launch returns, ``fallback`` what takes it over.
+    """
+
+    _fields_ = (
+        ("cell", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("cost", ctypes.c_void_p),
+        ("scratch_bytes", ctypes.c_int64),
+        ("total", ctypes.c_int64),
+        ("grid_x", ctypes.c_int64),
+        ("grid_y", ctypes.c_int64),
+        ("grid_z", ctypes.c_int64),
+        ("result", ctypes.c_void_p),
+        ("fallback", ctypes.c_void_p),
+    )
+
+
 class Call(ctypes.Structure):
     """One kind of call of one kernel over one grid."""
 
     _fields_ = (
+        ("launch", Launch),
         ("positional", ctypes.c_int64),
         ("keywords", ctypes.c_int64),
         ("keyword_names", ctypes.c_void_p),
@@ -87,16 +108,6 @@ class Call(ctypes.Structure):
         ("slots", ctypes.c_void_p),
         ("shares_memory", ctypes.c_int64),  # 1 where some arrays have one alias class
         ("array_type", ctypes.c_void_p),
-        ("fallback", ctypes.c_void_p),
-        ("result", ctypes.c_void_p),
-        ("cell", ctypes.c_void_p),
-        ("code", ctypes.c_void_p),
-        ("cost", ctypes.c_void_p),
-        ("scratch_bytes", ctypes.c_int64),
-        ("total", ctypes.c_int64),
-        ("grid_x", ctypes.c_int64),
-        ("grid_y", ctypes.c_int64),
-        ("grid_z", ctypes.c_int64),
         ("float64_type", ctypes.c_void_p),
         ("environment", ctypes.c_int64),  # the number of the variables that the code was chosen under
     )
@@ -105,16 +116,4 @@ class Call(ctypes.Structure):
 class Bound(ctypes.Structure):
     """One call, its arguments in slots."""
 
-    _fields_ = (
-        ("cell", ctypes.c_void_p),
-        ("code", ctypes.c_void_p),
-        ("slots", ctypes.c_void_p),
-        ("cost", ctypes.c_void_p),
-        ("scratch_bytes", ctypes.c_int64),
-        ("total", ctypes.c_int64),
-        ("grid_x", ctypes.c_int64),
-        ("grid_y", ctypes.c_int64),
-        ("grid_z", ctypes.c_int64),
-        ("result", ctypes.c_void_p),
-        ("fallback", ctypes.c_void_p),
-    )
+    _fields_ = (("launch", Launch), ("slots", ctypes.c_void_p))

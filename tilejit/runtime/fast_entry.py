@@ -120,6 +120,7 @@ def make_launch_function(
     classes = [param.alias_class for param in params if param.kind in (ParamKind.ARRAY, ParamKind.TENSOR)]
     programs, entry = compiled.program.programs, _entry()
     call = entry_tables.Call(
+        launch=_launch(compiled, grid, fallback),
         positional=len(site.args),
         keywords=len(site.kwargs),
         keyword_names=ctypes.addressof(names),
@@ -131,16 +132,6 @@ def make_launch_function(
         slots=ctypes.addressof(slot_table),
         shares_memory=len(set(classes)) < len(classes),
         array_type=id(np.ndarray),
-        fallback=id(fallback),
-        result=id(compiled),
-        cell=threads.launch_cell_address(),
-        code=programs.address,
-        cost=ctypes.addressof(programs.cost),
-        scratch_bytes=programs.scratch_bytes,
-        total=grid[0] * grid[1] * grid[2],
-        grid_x=grid[0],
-        grid_y=grid[1],
-        grid_z=grid[2],
         float64_type=id(np.float64),
         environment=entry.environment(),
     )
@@ -165,10 +156,19 @@ def make_bound_function(
     if 0 in grid or not threads.has_native_pool() or not _layout_is_known():
         return fallback
     programs, entry = compiled.program.programs, _entry()
-    bound = entry_tables.Bound(
+    bound = entry_tables.Bound(launch=_launch(compiled, grid, fallback), slots=ctypes.addressof(slots))
+    method = _MethodDef(compiled.name.encode(), entry.run_bound, _METH_NOARGS, None)
+    objects = (compiled, compiled.program, programs, fallback, kept, slots, method, entry)
+    return _builtin(method, bound, _Holder(bound, objects))
+
+
+def _launch(
+    compiled: CompiledKernel, grid: Grid, fallback: LaunchFunction | BoundFunction
+) -> entry_tables.Launch:
+    programs = compiled.program.programs
+    return entry_tables.Launch(
         cell=threads.launch_cell_address(),
         code=programs.address,
-        slots=ctypes.addressof(slots),
         cost=ctypes.addressof(programs.cost),
         scratch_bytes=programs.scratch_bytes,
         total=grid[0] * grid[1] * grid[2],
@@ -178,9 +178,6 @@ def make_bound_function(
         result=id(compiled),
         fallback=id(fallback),
     )
-    method = _MethodDef(compiled.name.encode(), entry.run_bound, _METH_NOARGS, None)
-    objects = (compiled, compiled.program, programs, fallback, kept, slots, method, entry)
-    return _builtin(method, bound, _Holder(bound, objects))
 
 
 def _builtin(method: _MethodDef, call: ctypes.Structure, holder: _Holder) -> LaunchFunction:
