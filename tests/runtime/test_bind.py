@@ -153,3 +153,65 @@ def test_a_forked_child_launches() -> None:
 
     assert exit_code_of_child(in_child) == 0
     assert not out.any()
+
+
+@pytest.mark.parametrize("size", [4096, 24])
+def test_an_array_of_numpy_that_was_resized_is_refused(size: int) -> None:
+    x, out = np.arange(48, dtype=np.float32), np.zeros(48, np.float32)
+    step = add_kernel.bind((3,), x, x, out, 48, BLOCK=16)
+    step()
+    out.resize(size, refcheck=False)
+    with pytest.raises(LaunchError) as raised:
+        step()
+    message = "argument out_ptr of this bound call has been given other memory or another size since"
+    assert raised.value.message == f"kernel add_kernel: {message}"
+    assert raised.value.hint == "bind the call again"
+
+
+@pytest.mark.parametrize("change", ["resize_", "set_", "data"])
+def test_a_tensor_with_other_memory_is_refused(change: str) -> None:
+    torch = pytest.importorskip("torch")
+    x, out = torch.arange(48, dtype=torch.float32), torch.zeros(48)
+    view = out[:48]
+    steps = [add_kernel.bind((3,), x, x, tensor, 48, BLOCK=16) for tensor in (out, view)]
+    for step in steps:
+        step()
+    if change == "resize_":
+        out.resize_(1 << 20)
+    elif change == "set_":
+        out.set_(torch.ones(48))
+    else:
+        out.data = torch.ones(48)
+    with pytest.raises(LaunchError, match="argument out_ptr of this bound call has been given other memory"):
+        steps[0]()
+    if change == "resize_":  # of the storage that both share
+        with pytest.raises(LaunchError, match="argument out_ptr of this bound call"):
+            steps[1]()
+    else:
+        steps[1]()
+        assert (view == 2 * x).all()
+
+
+class Holder:
+    """An array that only Python can ask where it is."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    @property
+    def __array_interface__(self) -> dict[str, object]:
+        return self.array.__array_interface__
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "interpreter"}])
+def test_any_array_with_other_memory_is_refused(options: dict[str, str]) -> None:
+    x, out = np.arange(48, dtype=np.float32), Holder(np.zeros(48, np.float32))
+    step = add_kernel.bind((3,), x, x, out, 48, BLOCK=16, **options)
+    for _ in range(2):
+        step()
+    assert (out.array == 2 * x).all()
+    kept, out.array = out.array, np.zeros(48, np.float32)
+    with pytest.raises(LaunchError, match="argument out_ptr of this bound call has been given other memory"):
+        step()
+    out.array = kept
+    step()

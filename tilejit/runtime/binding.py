@@ -52,14 +52,15 @@ class BoundCall:
     """The arguments of one call, ready to be specialised and passed.
 
     ``arrays`` and ``numbers`` hold what is passed at run time under the names that function arguments have:
-    the parameter's name, or ``name.0``, ``name.1`` for items of a tuple. ``key`` is equal for calls that
-    share code.
+    the parameter's name, or ``name.0``, ``name.1`` for items of a tuple; ``given`` are the arrays as they
+    were passed. ``key`` is equal for calls that share code.
     """
 
     specialisation: Specialisation
     key: tuple[Hashable, ...]
     arrays: dict[str, ArrayView]
     numbers: dict[str, Number]
+    given: dict[str, object]
 
 
 def match_arguments(
@@ -127,7 +128,19 @@ def bind(
         (p.name, binder.param(p, p.name, value, classes)) for p, value in zip(parameters, values, strict=True)
     )
     key = tuple(_key(param) for _, param in specialisation)
-    return BoundCall(specialisation, key, binder.arrays, binder.numbers)
+    return BoundCall(specialisation, key, binder.arrays, binder.numbers, binder.given)
+
+
+def check_places(kernel: str, call: BoundCall) -> None:
+    """Check that the arrays of a call lie where they did. Raises: LaunchError."""
+    for name, view in call.arrays.items():
+        now = as_array_view(call.given[name])
+        if now is None or (now.extent, len(now.shape)) != (view.extent, len(view.shape)):
+            raise LaunchError(
+                f"kernel {kernel}: argument {name} of this bound call has been given other memory "
+                "or another size since",
+                "bind the call again",
+            )
 
 
 def alias_classes(extents: Sequence[tuple[int, int]]) -> list[int]:
@@ -159,6 +172,7 @@ class _Binder:
         self.rules = rules
         self.arrays: dict[str, ArrayView] = {}
         self.numbers: dict[str, Number] = {}
+        self.given: dict[str, object] = {}
 
     def value(self, parameter: Parameter, argument: object) -> object:
         """Check one argument; arrays become views, numpy scalars Python numbers, constants
@@ -196,7 +210,7 @@ class _Binder:
         except LaunchError as error:
             self._refuse(f"argument {name}: {error.message}", error.hint)
         if view is not None:
-            self.arrays[name] = view
+            self.arrays[name], self.given[name] = view, argument
             return view
         if isinstance(argument, np.generic):
             return self._numpy_scalar(name, argument)

@@ -15,7 +15,8 @@ TYPES = """
 %slot = type { i64, i64, i64, i64 }
 %launch = type { ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, ptr }
 %call = type { %launch, i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, ptr, i64 }
-%bound = type { %launch, ptr }
+%bound = type { %launch, ptr, i64, ptr }
+%place = type { ptr, ptr, i64, i64, i64, i64 }
 %object = type { i64, ptr }                       ; reference count, type
 %tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
 %float = type { i64, ptr, double }
@@ -276,6 +277,81 @@ take:
   store ptr %strides, ptr %strides_to
   %is_measured = call i1 @measure(ptr %layout, i64 %rank, i64 %itemsize, i64 %itemsize, ptr %extent)
   ret i1 %is_measured
+no:
+  ret i1 false
+}
+
+; True where an array of a bound call still lies where it did: its owner may give it other memory.
+define internal i1 @is_in_place(ptr %place) {
+  %layout = alloca %layout
+  %extent = alloca [2 x i64]
+  %tensor = alloca %dltensor
+  %given = load ptr, ptr %place
+  %describe_at = getelementptr %place, ptr %place, i32 0, i32 1
+  %describe = load ptr, ptr %describe_at
+  %wanted_rank_at = getelementptr %place, ptr %place, i32 0, i32 2
+  %wanted_rank = load i64, ptr %wanted_rank_at
+  %itemsize_at = getelementptr %place, ptr %place, i32 0, i32 3
+  %itemsize = load i64, ptr %itemsize_at
+  %is_array = icmp eq ptr %describe, null
+  br i1 %is_array, label %array, label %tensor_ask
+array:
+  %array_data_at = getelementptr %array, ptr %given, i32 0, i32 2
+  %array_data = load i64, ptr %array_data_at
+  %array_rank_at = getelementptr %array, ptr %given, i32 0, i32 3
+  %array_rank = load i32, ptr %array_rank_at
+  %array_shape_at = getelementptr %array, ptr %given, i32 0, i32 4
+  %array_shape = load ptr, ptr %array_shape_at
+  %array_strides_at = getelementptr %array, ptr %given, i32 0, i32 5
+  %array_strides = load ptr, ptr %array_strides_at
+  br label %compare
+tensor_ask:
+  %code = call i32 %describe(ptr %given, ptr %tensor)
+  %is_described = icmp eq i32 %code, 0
+  br i1 %is_described, label %described, label %clear
+clear:
+  call void @PyErr_Clear()
+  ret i1 false
+described:
+  %base = load i64, ptr %tensor
+  %offset_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 7
+  %offset = load i64, ptr %offset_at
+  %tensor_data = add i64 %base, %offset
+  %tensor_rank_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 3
+  %tensor_rank = load i32, ptr %tensor_rank_at
+  %tensor_shape_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 5
+  %tensor_shape = load ptr, ptr %tensor_shape_at
+  %tensor_strides_at = getelementptr %dltensor, ptr %tensor, i32 0, i32 6
+  %tensor_strides = load ptr, ptr %tensor_strides_at
+  br label %compare
+compare:
+  %data = phi i64 [ %array_data, %array ], [ %tensor_data, %described ]
+  %rank_32 = phi i32 [ %array_rank, %array ], [ %tensor_rank, %described ]
+  %shape = phi ptr [ %array_shape, %array ], [ %tensor_shape, %described ]
+  %strides = phi ptr [ %array_strides, %array ], [ %tensor_strides, %described ]
+  %unit = phi i64 [ 1, %array ], [ %itemsize, %described ]
+  %rank = zext i32 %rank_32 to i64
+  %has_rank = icmp eq i64 %rank, %wanted_rank
+  br i1 %has_rank, label %measure, label %no
+measure:
+  store i64 %data, ptr %layout
+  %shape_to = getelementptr %layout, ptr %layout, i32 0, i32 1
+  store ptr %shape, ptr %shape_to
+  %strides_to = getelementptr %layout, ptr %layout, i32 0, i32 2
+  store ptr %strides, ptr %strides_to
+  %is_measured = call i1 @measure(ptr %layout, i64 %rank, i64 %itemsize, i64 %unit, ptr %extent)
+  %low = load i64, ptr %extent
+  %high_at = getelementptr i64, ptr %extent, i64 1
+  %high = load i64, ptr %high_at
+  %wanted_low_at = getelementptr %place, ptr %place, i32 0, i32 4
+  %wanted_low = load i64, ptr %wanted_low_at
+  %wanted_high_at = getelementptr %place, ptr %place, i32 0, i32 5
+  %wanted_high = load i64, ptr %wanted_high_at
+  %is_low = icmp eq i64 %low, %wanted_low
+  %is_high = icmp eq i64 %high, %wanted_high
+  %is_here = and i1 %is_low, %is_high
+  %is_same = and i1 %is_measured, %is_here
+  ret i1 %is_same
 no:
   ret i1 false
 }

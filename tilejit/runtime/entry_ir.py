@@ -8,7 +8,7 @@ another type, shape or alignment, a read-only array, new overlaps, other variabl
 environment - is handed on, with all arguments, to ``fallback``.
 
 ``tilejit.run_bound`` is a ``METH_NOARGS`` function over a ``Bound``: a call whose arguments were checked and
-put into slots before.
+put into slots before. Where an array has been given other memory since, ``fallback`` says so.
 """
 
 from __future__ import annotations
@@ -298,7 +298,22 @@ define ptr @tilejit.run_bound(ptr %self, ptr %unused) {
   %cell = load ptr, ptr %bound
   %pool = load ptr, ptr %cell
   %is_off = icmp eq ptr %pool, null
-  br i1 %is_off, label %slow, label %run
+  br i1 %is_off, label %slow, label %tables
+tables:
+  %count_at = getelementptr %bound, ptr %bound, i32 0, i32 2
+  %count = load i64, ptr %count_at
+  %places_at = getelementptr %bound, ptr %bound, i32 0, i32 3
+  %places = load ptr, ptr %places_at
+  br label %place
+place:
+  %p = phi i64 [ 0, %tables ], [ %next_p, %place_check ]
+  %is_done = icmp eq i64 %p, %count
+  br i1 %is_done, label %run, label %place_check
+place_check:
+  %place_at = getelementptr %place, ptr %places, i64 %p
+  %next_p = add i64 %p, 1
+  %is_in_place = call i1 @is_in_place(ptr %place_at)
+  br i1 %is_in_place, label %place, label %slow
 run:
   %slots_at = getelementptr %bound, ptr %bound, i32 0, i32 1
   %slots = load ptr, ptr %slots_at

@@ -113,7 +113,28 @@ class Call(ctypes.Structure):
     )
 
 
+class Place(ctypes.Structure):
+    """An array of a bound call, and the bytes from its first to its last when it was bound.
+
+    ``describe`` is DLPack's function that describes a tensor, 0 for numpy arrays.
+    """
+
+    _fields_ = (
+        ("array", ctypes.c_void_p),
+        ("describe", ctypes.c_void_p),
+        ("rank", ctypes.c_int64),
+        ("itemsize", ctypes.c_int64),
+        ("low", ctypes.c_int64),
+        ("high", ctypes.c_int64),
+    )
+
+
 class Bound(ctypes.Structure):
     """One call, its arguments in slots."""
 
-    _fields_ = (("launch", Launch), ("slots", ctypes.c_void_p))
+    _fields_ = (
+        ("launch", Launch),
+        ("slots", ctypes.c_void_p),
+        ("place_count", ctypes.c_int64),
+        ("places", ctypes.c_void_p),
+    )

@@ -19,7 +19,8 @@ from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
 from tilejit.records import dataclass
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
-from tilejit.runtime.binding import SpecialisationRules
+from tilejit.runtime.arrays import ArrayView
+from tilejit.runtime.binding import BoundCall, SpecialisationRules
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
 from tilejit.runtime.program import ProgramSlot, SlotSource
@@ -147,19 +148,40 @@ def make_bound_function(
     slots: ctypes.Array[ctypes.c_uint64],
     grid: Grid,
     fallback: BoundFunction,
-    kept: object,
+    bound_call: BoundCall,
 ) -> BoundFunction:
     """A function without arguments that launches with these slots and returns ``compiled``.
 
-    ``fallback`` does the same where there is no thread pool; ``kept`` owns what the slots point to.
+    ``fallback`` does the same where there is no thread pool, and looks where the arrays are: so it is for
+    kinds of arrays that native code cannot ask.
     """
     if 0 in grid or not threads.has_native_pool() or not _layout_is_known():
         return fallback
+    places = [_place(bound_call.given[name], view) for name, view in bound_call.arrays.items()]
+    known = [place for place in places if place is not None]
+    if len(known) < len(places):
+        return fallback
     programs, entry = compiled.program.programs, _entry()
-    bound = entry_tables.Bound(launch=_launch(compiled, grid, fallback), slots=ctypes.addressof(slots))
+    table = (entry_tables.Place * len(known))(*known)
+    bound = entry_tables.Bound(
+        launch=_launch(compiled, grid, fallback),
+        slots=ctypes.addressof(slots),
+        place_count=len(known),
+        places=ctypes.addressof(table),
+    )
     method = _MethodDef(compiled.name.encode(), entry.run_bound, _METH_NOARGS, None)
-    objects = (compiled, compiled.program, programs, fallback, kept, slots, method, entry)
+    objects = (compiled, compiled.program, programs, fallback, bound_call, slots, table, method, entry)
     return _builtin(method, bound, _Holder(bound, objects))
+
+
+def _place(array: object, view: ArrayView) -> entry_tables.Place | None:
+    """Where an array is; None where native code cannot ask it."""
+    reader = reader_of(array)
+    if not isinstance(array, np.ndarray) and reader is None:
+        return None
+    describe = None if reader is None else reader.describe
+    low, high = view.extent
+    return entry_tables.Place(id(array), describe, len(view.shape), view.dtype.itemsize, low, high)
 
 
 def _launch(

@@ -15,7 +15,14 @@ from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import ACTIVE, TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
 from tilejit.records import dataclass
-from tilejit.runtime.binding import BoundCall, SpecialisationRules, bind, match_arguments, unknown_keyword
+from tilejit.runtime.binding import (
+    BoundCall,
+    SpecialisationRules,
+    bind,
+    check_places,
+    match_arguments,
+    unknown_keyword,
+)
 from tilejit.runtime.compiled import CompiledKernel, compile_kernel
 from tilejit.runtime.launcher import Grid, Launcher, Settings, normalise_grid, resolve_target
 from tilejit.target.cpu import CpuTarget
@@ -116,7 +123,8 @@ class Kernel(TracedFunction):
         """Check a call once and return a function without arguments that launches it, again and again.
 
         The function keeps the arrays alive and runs on the memory that they have now; it sees what is written
-        into them, but not what becomes of globals, options or the environment after this. It costs less than
+        into them, but not what becomes of globals, options or the environment after this. Arrays that have
+        been given other memory since, or another size, as by ``resize``, are refused. It costs less than
         ``kernel[grid](...)``, which checks each time. The kernel is compiled here and does not run yet.
 
             step = add_kernel.bind((grid,), x, y, out, n, BLOCK=1024)
@@ -132,6 +140,7 @@ class Kernel(TracedFunction):
         if not launcher.has_native_launches:
 
             def launch() -> CompiledKernel:
+                check_places(self.name, call)
                 launcher.launch(call, sizes)
                 return compiled
 
@@ -141,10 +150,11 @@ class Kernel(TracedFunction):
         slots = launcher.fill_slots(call)
 
         def run() -> CompiledKernel:
+            check_places(self.name, call)
             launcher.run(slots, sizes)
             return compiled
 
-        return make_bound_function(compiled, slots, sizes, run, call.arrays)
+        return make_bound_function(compiled, slots, sizes, run, call)
 
     def launch(
         self,
