@@ -126,6 +126,7 @@ def check(case: Case, target: CpuTarget) -> None:
 
 
 SIZES = [(4, 64, 128), (1, 17, 65), (8, 100, 3), (16, 130, 600), (5, 32, 1024)]
+WIDE = [(1, 1024, 96), (2, 1088, 528), (3, 1024, 16), (4, 1024, 208), (8, 1024, 80)]
 UNITS = [(INT8, NO_TILES), (INT8, sapphire_rapids()), (BF16, sapphire_rapids())]
 
 
@@ -144,6 +145,40 @@ def test_sizes(m: int, n: int, k: int, b_transposed: bool, b: DType, target: Cpu
         check(
             replace(case, zero_init=True, runtime_strides=True, a_transposed=n % 2 == 0, fetch=True), target
         )
+
+
+@pytest.mark.parametrize("b", [INT8, BF16])
+@pytest.mark.parametrize(("m", "n", "k"), WIDE)
+def test_few_rows_of_wide_matrices(m: int, n: int, k: int, b: DType) -> None:
+    """Whole blocks of k, parts of them, and more than one split of the rows."""
+    if not runs_here(sapphire_rapids()):
+        pytest.skip("this machine has no tiles")
+    case = Case(DotShape(m, n, k), b, padding=64, a=BF16 if b == BF16 else FP32)
+    if not _plan(case, sapphire_rapids()).endswith("spread"):
+        assert (b == BF16 and m < 3) or (b == INT8 and m > 4)
+        return
+    check(case, sapphire_rapids())
+    case = replace(case, zero_init=True, runtime_strides=True, fetch=True, prepared=k <= 512)
+    check(replace(case, a_transposed=m % 2 == 0, a=BF16), sapphire_rapids())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_an_odd_element_stays_in_its_column(odd: float) -> None:
+    """Its neighbours meet it with zeros."""
+    if not runs_here(sapphire_rapids()):
+        pytest.skip("this machine has no tiles")
+    case = Case(DotShape(3, 512, 96), BF16, zero_init=True, a=BF16)
+    generator = np.random.default_rng(2)
+    a = generator.uniform(1, 2, (3, 96)).astype(BF16.numpy)
+    b = generator.standard_normal((96, 512)).astype(BF16.numpy)
+    clean = b.astype(np.float32)
+    b[50, 7] = b[3, 300] = odd
+    c = np.zeros((3, 512), np.float32)
+    function = compile_function(ARGUMENTS, case.build(sapphire_rapids()), sapphire_rapids())
+    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0))
+    np.testing.assert_array_equal(c[:, [7, 300]], np.full((3, 2), odd, np.float32))
+    others = np.delete(np.arange(512), [7, 300])
+    np.testing.assert_allclose(c[:, others], (a.astype(np.float32) @ clean)[:, others], rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize(("b", "target"), UNITS)
@@ -201,7 +236,8 @@ def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> 
     if plan is None:
         return "floats"
     form = "inner" if plan.inner else "outer"
-    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}"
+    spread = "" if plan.spread is None else " spread"
+    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}{spread}"
 
 
 def test_plans() -> None:
@@ -213,11 +249,20 @@ def test_plans() -> None:
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
-    # Wide rows are read in place.
-    assert _plan(Case(DotShape(4, 512, 64), BF16), sapphire_rapids()) == "floats"
-    assert _plan(Case(DotShape(5, 512, 64), BF16), sapphire_rapids()) == "bf16 outer tiles"
-    assert _plan(Case(DotShape(3, 1024, 64)), sapphire_rapids()) == "int8 outer vectors"
-    assert _plan(Case(DotShape(4, 1024, 64)), sapphire_rapids()) == "int8 outer tiles"
+    # Few rows are spread where the matrix has wide ones, those of bf16 if they are bf16 themselves.
+    wide, rows = Case(DotShape(4, 512, 64), BF16), Case(DotShape(4, 512, 64), BF16, a=BF16)
+    assert _plan(rows, sapphire_rapids()) == "bf16 outer tiles spread"
+    assert _plan(replace(rows, shape=DotShape(2, 512, 64)), sapphire_rapids()) == "floats"
+    assert _plan(rows, NO_TILES) == "floats"
+    assert _plan(wide, sapphire_rapids()) == "floats"
+    assert _plan(replace(rows, shape=DotShape(9, 512, 64)), sapphire_rapids()) == "bf16 outer tiles"
+    assert _plan(replace(wide, shape=DotShape(5, 512, 64)), sapphire_rapids()) == "bf16 outer tiles"
+    assert _plan(Case(DotShape(4, 1024, 64)), sapphire_rapids()) == "int8 outer tiles spread"
+    assert _plan(Case(DotShape(5, 1024, 64)), sapphire_rapids()) == "int8 outer tiles"
+    # Not whole tiles: 16 columns too many, 8 rows too many.
+    assert _plan(replace(rows, shape=DotShape(4, 528, 64)), sapphire_rapids()) == "floats"
+    assert _plan(Case(DotShape(3, 1024, 72)), sapphire_rapids()) == "int8 outer vectors"
+    assert _plan(Case(DotShape(4, 1024, 72)), sapphire_rapids()) == "int8 outer tiles"
     assert _plan(Case(DotShape(1, 64, 128), BF16, b_transposed=True), sapphire_rapids()) == "floats"
     assert _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
     assert _plan(Case(DotShape(1, 128, 64)), sapphire_rapids()) == "int8 outer vectors"
@@ -258,6 +303,18 @@ def test_many_rows_are_multiplied_as_floats() -> None:
 def test_instructions(b: DType, target: CpuTarget, b_transposed: bool, instruction: str) -> None:
     text = assembly(ARGUMENTS, Case(DotShape(4, 64, 128), b, b_transposed).build(target), target)
     assert len(re.findall(instruction, text)) >= 2
+
+
+@pytest.mark.parametrize(("b", "product"), [(INT8, "tdpbssd"), (BF16, "tdpbf16ps")])
+def test_tiles_of_wide_matrices_are_not_packed(b: DType, product: str) -> None:
+    case = Case(DotShape(4, 1024, 64), b, a=BF16 if b == BF16 else FP32)
+    text = assembly(ARGUMENTS, case.build(sapphire_rapids()), sapphire_rapids())
+    assert product in text
+    assert not re.findall(r"vpunpck\w*(bw|wd)\s", text)
+    packed = assembly(
+        ARGUMENTS, replace(case, shape=DotShape(9, 1024, 64)).build(sapphire_rapids()), sapphire_rapids()
+    )
+    assert re.findall(r"vpunpck\w*(bw|wd)\s", packed)
 
 
 @pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])

@@ -31,6 +31,7 @@ from tilejit.backend.cpu.split_rows import (
     rows_bytes,
     rows_in,
 )  # fmt: skip
+from tilejit.backend.cpu.split_spread import Spread, call_spread, call_spread_tiles
 from tilejit.backend.cpu.values import I8
 from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops import InputPrecision
@@ -59,11 +60,15 @@ _TILE_FEATURES = {SplitUnit.INT8: "amx-int8", SplitUnit.BF16: "amx-bf16"}
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k."""
+    """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k.
+
+    ``spread``: how the rows are, where tiles take the matrix as it lies.
+    """
 
     unit: SplitUnit
     inner: bool
     tiles: bool
+    spread: Spread | None = None
 
 
 def plan_split_dot(
@@ -75,6 +80,9 @@ def plan_split_dot(
     if unit is None or not is_float or shape.m > MOST_ROWS or not is_unit(c.column_stride):
         return None
     is_inner = is_unit(b.row_stride)
+    spread = _spread_for(unit, shape, a, b, target)
+    if spread is not None:
+        return SplitPlan(unit, inner=False, tiles=True, spread=spread)
     is_sparse = shape.m <= _sparse_rows(unit, shape.n, is_inner)
     if unit is SplitUnit.BF16 and is_sparse:
         return None  # shifting bf16 up to fp32 costs less than tiles that are nearly empty
@@ -92,6 +100,14 @@ def plan_split_dot(
         if unit is SplitUnit.INT8 and target.has("avx512vnni")
         else None
     )
+
+
+def _spread_for(unit: SplitUnit, shape: DotShape, a: Operand, b: Operand, target: CpuTarget) -> Spread | None:
+    """How rows are spread: where there are few, and the matrix has wide ones."""
+    spread, is_apt = Spread(unit, shape.m), unit is SplitUnit.INT8 or a.dtype == BF16
+    is_wide = is_unit(b.column_stride) and shape.n * unit.element.itemsize >= _WIDE_BYTES
+    has_tiles = target.is_x86 and target.vector_bytes == VECTOR_BYTES and target.has(_TILE_FEATURES[unit])
+    return spread if is_apt and is_wide and has_tiles and spread.fits(shape.n, shape.k) else None
 
 
 def _sparse_rows(unit: SplitUnit, columns: int, inner: bool) -> int:
@@ -144,7 +160,8 @@ def emit_split_dot(
         driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = ".tiles" * plan.tiles + ".zero" * zero_init + ".prepared" * (prepared is not None)
+    flags = ".tiles" * plan.tiles + ".spread" * (plan.spread is not None) + ".zero" * zero_init
+    flags += ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides), scratch]
     values += [] if prepared is None else [prepared]
@@ -189,13 +206,15 @@ def emit_prepared_rows(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
-    name += ".tiles" * plan.tiles + ".inner" * plan.inner
+    name += ".tiles" * plan.tiles + ".inner" * plan.inner + ".spread" * (plan.spread is not None)
     call_fetching(builder, name, [a.pointer, place, scratch, *(index(s) for s in strides)], None, build)
 
 
 def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
-    """What the rows take that are split at a time, with those that are turned round."""
+    """What the rows take that are split at a time, with those that are turned round or spread."""
     depth = _depth(shape, plan.inner, plan.tiles)
+    if plan.spread is not None:
+        return rows_bytes(plan.unit, shape.m, depth) + plan.spread.size_bytes(depth)
     if not plan.tiles:
         return rows_bytes(plan.unit, shape.m, depth)
     groups = -(-shape.m // split_tiles.ROWS)
@@ -238,6 +257,7 @@ def _work_space(
 ) -> _WorkSpace:
     is_ready = is_unit(a.column_stride) and a.dtype == FP32
     needs_panel = multiplies and not plan.inner and (plan.tiles or shape.m > _OUTER_ROWS)
+    needs_panel &= plan.spread is None
     sizes = (
         _rows_bytes(shape, plan) if splits and multiplies else 0,
         4 * shape.m * _depth(shape, plan.inner, plan.tiles) if splits and not is_ready else 0,
@@ -286,7 +306,7 @@ class _Driver:
         self.a, self.b, self.c = a, b, c
         self.zero_init, self.fetch = zero_init, fetch
         unit, self.depth = plan.unit, _depth(shape, plan.inner, plan.tiles)
-        together = split_tiles.ROWS if plan.tiles else shape.m
+        together = split_tiles.ROWS if plan.tiles and plan.spread is None else shape.m
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
         self.together = together
@@ -295,6 +315,7 @@ class _Driver:
         self.floats, self.panel, self.sums = places.floats, places.panel, places.sums
         self.panel_bytes, self.panels = _panel_bytes(shape, plan), _panels_together(shape, plan)
         self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
+        # Behind the split rows are those that are turned round, or the copies of spread ones.
         self.turned = self._place(self.rows_scratch, self.groups, self.group_bytes)
 
     def emit(self) -> None:
@@ -304,9 +325,13 @@ class _Driver:
             if not self.is_prepared:
                 self._split(rows, first)
             accumulate = first > 0 or not self.zero_init
-            multiply = self._inner if self.plan.inner else self._outer
-            b = self.b.at(self.builder, first, 0)
-            multiply(rows, b, accumulate, self.fetch if first == 0 else None)
+            b, fetch = self.b.at(self.builder, first, 0), self.fetch if first == 0 else None
+            if self.plan.spread is not None:
+                a = self.a.at(self.builder, 0, first)
+                self._spread(self.plan.spread, rows[0], a, b, accumulate, fetch)
+            else:
+                multiply = self._inner if self.plan.inner else self._outer
+                multiply(rows, b, accumulate, fetch)
 
     def prepare(self) -> None:
         """Split all rows and do no more."""
@@ -330,6 +355,8 @@ class _Driver:
             emit_split(builder, a.at(builder, top, 0), group, count, for_columns=not self.plan.inner)
             if self.plan.tiles and self.plan.inner:
                 split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
+            if self.plan.spread is not None:
+                call_spread(builder, self.plan.spread, group, self.turned)
 
     def _place(self, start: ir.Value, number: int, size_bytes: int) -> ir.Value:
         return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)
@@ -359,6 +386,39 @@ class _Driver:
                 builder, rows[0].at(builder, first), size, b, self.c.at(builder, first, 0), n,
                 accumulate=accumulate, fetch=fetch if first == 0 else None,
             )  # fmt: skip
+
+    def _spread(
+        self,
+        spread: Spread,
+        rows: SplitRows,
+        a: Operand,
+        b: Operand,
+        accumulate: bool,
+        fetch: FetchTile | None,
+    ) -> None:
+        """Blocks of k, so that few rows of the matrix pass by side by side."""
+        builder, size = self.builder, spread.depth
+        whole, rest = divmod(rows.k, size)
+        parts = whole + bool(rest)
+
+        def block(i: ir.Value, depth: int, adds: bool) -> None:
+            first = builder.mul(i, index(size))
+            copies = builder.mul(i, index(spread.size_bytes(size)))
+            call_spread_tiles(
+                builder, spread, rows, split_tiles.at_byte(builder, self.turned, copies), self.sums,
+                a.at(builder, 0, first), b.at(builder, first, 0), self.c, self.shape.n, depth,
+                accumulate=adds, fetch=None if fetch is None else fetch.share(builder, i, parts),
+            )  # fmt: skip
+
+        def following(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            block(builder.add(i, index(1)), size, True)
+            return []
+
+        if whole:
+            block(index(0), size, accumulate)
+            emit_loop(builder, whole - 1, [], following)
+        if rest:
+            block(index(whole), rest, accumulate or whole > 0)
 
     def _row_blocks(self, largest: int) -> list[tuple[int, int]]:
         """First row and size of each block."""

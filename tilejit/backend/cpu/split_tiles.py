@@ -27,7 +27,7 @@ ROWS = 8
 TILE_BYTES = 16 * VECTOR_BYTES
 _RESIDENT = 4
 """Tiles of the rows that stay in registers: what four tiles of sums and columns leave of eight."""
-_PREFIX = "tilejit.dot.tiles.split"
+PREFIX = "tilejit.dot.tiles.split"
 
 
 def call_turn(builder: ir.IRBuilder, rows: SplitRows, into: ir.Value) -> None:
@@ -47,7 +47,7 @@ def call_turn(builder: ir.IRBuilder, rows: SplitRows, into: ir.Value) -> None:
 
         emit_loop(inner, _steps(rows), [], step)
 
-    name = f"{_PREFIX}.turn.{rows.unit.value}.{rows.k}"
+    name = f"{PREFIX}.turn.{rows.unit.value}.{rows.k}"
     function = internal_function(builder.module, name, [POINTER, POINTER], build)
     builder.call(function, [rows.high, into])
 
@@ -69,8 +69,8 @@ def call_inner_tiles(
         steps = _steps(rows)
         resident = steps <= _RESIDENT
         for number in range(steps if resident else 0):
-            _tile(
-                inner, "tileloadd64", 4 + number, _offset(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
+            move_tile(
+                inner, "tileloadd64", 4 + number, at_byte(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
             )
         b_bytes = inner.mul(index(own_b.column_stride), index(b.dtype.itemsize))
 
@@ -94,19 +94,21 @@ def call_inner_tiles(
                 clear_tile(inner, block)
             for number in range(steps):
                 if not resident:
-                    _tile(inner, "tileloadd64", 4, _offset(inner, turned_, number * TILE_BYTES), VECTOR_BYTES)
+                    move_tile(
+                        inner, "tileloadd64", 4, at_byte(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
+                    )
                 for block in range(together):
                     depth = number * rows.unit.vector_elements
                     place = own_b.at(inner, depth, inner.add(first, index(block * LANES))).pointer
-                    _tile(inner, "tileloadd64", 2 + block, place, b_bytes)
-                    _product(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
+                    move_tile(inner, "tileloadd64", 2 + block, place, b_bytes)
+                    multiply_tiles(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
                     clear_tile(inner, 2 + block)
                     ask(block, LANES * number // steps, LANES * (number + 1) // steps)
                 if not resident:
                     clear_tile(inner, 4)
             for block in range(together):
-                _tile(
-                    inner, "tilestored64", block, _offset(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
+                move_tile(
+                    inner, "tilestored64", block, at_byte(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
                 )
                 clear_tile(inner, block)
 
@@ -132,7 +134,7 @@ def call_inner_tiles(
             blocks(index(0), [], 1, n - LANES)
 
     strides = "x".join("r" if s is None else str(s) for s in (b_stride, c_stride))
-    name = f"{_PREFIX}.inner.{rows.unit.value}.{count}x{n}x{rows.k}.{strides}{'.add' * accumulate}"
+    name = f"{PREFIX}.inner.{rows.unit.value}.{count}x{n}x{rows.k}.{strides}{'.add' * accumulate}"
     values = [rows.scales, turned, scratch, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
     call_fetching(builder, name, values, fetch, build)
 
@@ -157,15 +159,15 @@ def call_outer_tiles(
 
         def step(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             place = inner.gep(parts, [inner.mul(i, index(VECTOR_BYTES))], source_etype=I8)
-            _tile(inner, "tileloadd64", 4, place, rows.padded * unit.element.itemsize)
+            move_tile(inner, "tileloadd64", 4, place, rows.padded * unit.element.itemsize)
             start = inner.gep(panel_, [inner.mul(i, index(LANES * line))], source_etype=I8)
             if own_fetch is not None:
                 ask = own_fetch.parts_from(inner, i, unit.per_word, products + count)
             for number in range(unit.per_word):
-                _tile(
-                    inner, "tileloadd64", 5 + number % 3, _offset(inner, start, number * VECTOR_BYTES), line
+                move_tile(
+                    inner, "tileloadd64", 5 + number % 3, at_byte(inner, start, number * VECTOR_BYTES), line
                 )
-                _product(inner, unit, number, 4, 5 + number % 3)
+                multiply_tiles(inner, unit, number, 4, 5 + number % 3)
                 clear_tile(inner, 5 + number % 3)
                 if own_fetch is not None:
                     ask(number)
@@ -174,7 +176,9 @@ def call_outer_tiles(
 
         emit_loop(inner, _steps(rows), [], step)
         for number in range(unit.per_word):
-            _tile(inner, "tilestored64", number, _offset(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES)
+            move_tile(
+                inner, "tilestored64", number, at_byte(inner, scratch_, number * TILE_BYTES), VECTOR_BYTES
+            )
             clear_tile(inner, number)
         if own_fetch is not None:
             ask = own_fetch.parts_from(inner, index(0), products + count, products + count)
@@ -188,7 +192,7 @@ def call_outer_tiles(
                     place = own_c.at(inner, row, number * LANES).pointer
                     finish_row(inner, own_rows, row, total, place, live, accumulate)
 
-    name = f"{_PREFIX}.outer.{unit.value}.{count}x{columns}x{rows.k}.{c_stride or 'r'}{'.add' * accumulate}"
+    name = f"{PREFIX}.outer.{unit.value}.{count}x{columns}x{rows.k}.{c_stride or 'r'}{'.add' * accumulate}"
     values = [rows.high, rows.scales, panel, scratch, c.pointer, index(c.row_stride)]
     call_fetching(builder, name, values, fetch, build)
 
@@ -198,28 +202,32 @@ def _steps(rows: SplitRows) -> int:
     return rows.padded // rows.unit.vector_elements
 
 
-def _tile(
+def move_tile(
     builder: ir.IRBuilder, name: str, register: int, place: ir.Value, row_bytes: int | ir.Value
 ) -> None:
+    """Load or store a tile register: ``tileloadd64``, ``tilestored64``."""
     operands = [ir.Constant(I8, register), place, index(row_bytes)]
     intrinsic(builder, f"llvm.x86.{name}", ir.VoidType(), operands)
 
 
-def _product(builder: ir.IRBuilder, unit: SplitUnit, sums: int, a: int, b: int) -> None:
+def multiply_tiles(builder: ir.IRBuilder, unit: SplitUnit, sums: int, a: int, b: int) -> None:
+    """sums += a * b, of tile registers."""
     name = "llvm.x86.tdpbssd" if unit is SplitUnit.INT8 else "llvm.x86.tdpbf16ps"
     intrinsic(builder, name, ir.VoidType(), [ir.Constant(I8, register) for register in (sums, a, b)])
 
 
-def _offset(builder: ir.IRBuilder, pointer: ir.Value, size_bytes: int) -> ir.Value:
-    return builder.gep(pointer, [index(size_bytes)], source_etype=I8)
+def at_byte(builder: ir.IRBuilder, pointer: ir.Value, position: int | ir.Value) -> ir.Value:
+    """The place so many bytes behind another."""
+    return builder.gep(pointer, [index(position)], source_etype=I8)
 
 
 def _load_line(builder: ir.IRBuilder, pointer: ir.Value, offset: int, element: ir.Type) -> ir.Value:
     """A line of a tile as 16 lanes."""
-    return builder.load(_offset(builder, pointer, offset), typ=vector_of(element, LANES), align=4)
+    return builder.load(at_byte(builder, pointer, offset), typ=vector_of(element, LANES), align=4)
 
 
-def _sum_type(unit: SplitUnit) -> ir.Type:
+def sum_type(unit: SplitUnit) -> ir.Type:
+    """What a tile of sums holds."""
     return I32 if unit is SplitUnit.INT8 else F32
 
 
@@ -229,7 +237,7 @@ def _joined(
     """The sums of a row from those of its high and low part."""
     offsets = [tile * TILE_BYTES + line * VECTOR_BYTES for line in (row, ROWS + row)]
     return join(
-        builder, unit, [_load_line(builder, scratch, offset, _sum_type(unit)) for offset in offsets], k
+        builder, unit, [_load_line(builder, scratch, offset, sum_type(unit)) for offset in offsets], k
     )
 
 
@@ -246,7 +254,7 @@ def _store_turned(
     lines = []
     for line in range(LANES):
         before_line(line)
-        lines.append(_load_line(builder, scratch, line * VECTOR_BYTES, _sum_type(rows.unit)))
+        lines.append(_load_line(builder, scratch, line * VECTOR_BYTES, sum_type(rows.unit)))
     turned = transpose_square(builder, lines, 32)
     for row in range(count):
         total = join(builder, rows.unit, [turned[row], turned[ROWS + row]], rows.k)
