@@ -1,62 +1,43 @@
-"""Makes every tile that one kind of core computes and the other needs go through memory that both see.
+"""Finds the tiles that one kind of core computes and the other needs, and has them sent.
 
 An AI core has one cube core and two vector cores, which share no memory but GM. A *crossing* is a tile that
 the one makes and the other reads: a sum of products that the vector unit works on, or a tile it has computed
-that ``tl.dot`` multiplies. Before: tile IR with the loop over programs in place. After: where the tile is
-made there is a store to a slot of a workspace and a load from it, and the other core's ops read what was
-loaded. Flags keep the two in step:
-
-- ``ready`` is set by the producer behind its store, and the consumer waits for it before its load;
-- ``free`` is set by the consumer behind its load, and the producer waits for it before it stores to a slot
-  for the second time. In the end it takes what was set and not waited for: all counters are zero then.
-
-Run number n of a crossing uses slot n modulo the number of slots; the count goes on from program to program.
+that ``tl.dot`` multiplies. Before: tile IR. After: behind what makes such a tile stand a ``send`` and a
+``receive``, and the other core's ops read what was received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Mapping
 
 from tilejit.diagnostics import Location
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.opdef import Attribute, OpDef
-from tilejit.ir.types import INT1, INT32, DType, TileType
+from tilejit.ir.opdef import Attribute
 from tilejit.ops import (
-    ADDPTR,
     AND,
-    ARANGE,
     BROADCAST,
     CAST,
-    CMP,
-    CONSTANT,
     DOT,
     FOR,
     IF,
     LOAD,
-    MIN,
-    MUL,
     RESHAPE,
     SPLAT,
-    STORE,
     TRANSPOSE,
     WHILE,
     YIELD,
-    CmpPredicate,
-)  # fmt: skip
-from tilejit.ops.machine.buffer import BUFFER, SLOT
-from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
+)
+from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.ops.shape import reshape_dims
-from tilejit.passes.block_counters import Count, count_runs
 from tilejit.passes.cube_work import CubeWork, origin
 from tilejit.passes.program_order import blocks_around
 from tilejit.passes.tile_lanes import conjuncts
+from tilejit.passes.tile_maker import TileMaker
 from tilejit.passes.unsupported import refusal
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Core, Pipe, Space
+from tilejit.target.spaces import Core
 
-WORKSPACE_SLOTS = 2
 _VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 _CHANGES_LOOKS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
 _HANDS_ON = frozenset(op.name for op in (FOR, IF, WHILE, YIELD))
@@ -67,31 +48,12 @@ class Crossing:
     """A tile on its way from one kind of core to the other.
 
     ``masks``: by dimension of the tile, comparisons that say which of it is not zero.
-    Units: ``ready`` and ``free`` are ids of cross-core flags.
     """
 
     value: Value
     producer: Core
     users: list[Op]
-    slots: int
-    ready: int
-    free: int
-    masks: dict[int, list[Value]] = field(default_factory=dict)
-
-    @property
-    def consumer(self) -> Core:
-        return Core.AIV if self.producer is Core.AIC else Core.AIC
-
-    @property
-    def set_pipe(self) -> Pipe:
-        """The pipe that stores the tile."""
-        return Pipe.FIX if self.producer is Core.AIC else Pipe.MTE3
-
-    @property
-    def slot_bytes(self) -> int:
-        element = self.value.type.element
-        assert isinstance(element, DType)
-        return self.value.type.size * element.itemsize
+    masks: dict[int, list[Value]]
 
 
 def find_crossings(function: Function, target: AscendTarget) -> list[Crossing]:
@@ -115,12 +77,10 @@ def find_crossings(function: Function, target: AscendTarget) -> list[Crossing]:
             op.location if op is not None else function.location,
             "split the kernel in two, or load a tile that both need instead of computing it",
         )
-    crossings = []
-    for number, (value, (producer, users)) in enumerate(ordered):
-        masks = _masks_of_sum(work, value) if producer is Core.AIC else {}
-        crossing = Crossing(value, producer, users, WORKSPACE_SLOTS, 2 * number, 2 * number + 1, masks)
-        crossings.append(crossing)
-    return crossings
+    return [
+        Crossing(value, producer, users, _masks_of_sum(work, value) if producer is Core.AIC else {})
+        for value, (producer, users) in ordered
+    ]
 
 
 def _place(order: Mapping[Op, int], value: Value) -> int:
@@ -213,80 +173,32 @@ def _dim_behind(op: Op, dim: int) -> int | None:
     return mapping[dim] if mapping is not None else None
 
 
-def write_crossings(function: Function, target: AscendTarget) -> tuple[list[Crossing], dict[Op, Core]]:
-    """Put the crossings of ``function`` into it, in place; returns them, and which core runs what was put in.
+def insert_crossings(function: Function, target: AscendTarget) -> int:
+    """Put the crossings of ``function`` into it, in place; returns how many there are.
 
     Raises: CompileError where there are too many for the flags.
     """
-    # Counting rebuilds loops, and with them some of the values that cross.
-    blocks = [_home(crossing.value) for crossing in find_crossings(function, target)]
-    counts = count_runs(function, blocks)
     crossings = find_crossings(function, target)
-    writer = _Writer(function, counts)
-    for crossing in crossings:
-        writer.write(crossing)
-    return crossings, writer.cores
+    for number, crossing in enumerate(crossings):
+        _insert(crossing, number)
+    return len(crossings)
 
 
-class _Writer:
-    """Puts crossings into a function; ``cores`` says of ops with effects who runs them."""
-
-    def __init__(self, function: Function, counts: Mapping[Block, Count]) -> None:
-        self.cores: dict[Op, Core] = {}
-        self._function = function
-        self._counts = counts
-        self._top = 0
-
-    def write(self, crossing: Crossing) -> None:
-        value, location = crossing.value, _location(crossing)
-        block = _home(value)
-        count = self._counts[block]
-        buffer = self._buffer(crossing, location)
-        at = _Inserter(block, _behind(value), location)
-        with_credit = at.make(
-            CMP, {"predicate": CmpPredicate.GE}, lhs=count.now, rhs=at.number(crossing.slots)
-        )
-        self.cores[at.when(with_credit, CROSS_WAIT, flag=crossing.free)] = crossing.producer
-        slot = at.make(SLOT, buffer=buffer, index=count.now)
-        pointer = at.addresses(slot, value.type.shape)
-        mask = at.mask(crossing.masks, value.type.shape)
-        self.cores[at.put(STORE, pointer=pointer, value=value, mask=mask)] = crossing.producer
-        flag = at.number(crossing.ready)
-        self.cores[at.put(CROSS_SET, {"pipe": crossing.set_pipe}, flag=flag)] = crossing.producer
-        self.cores[at.put(CROSS_WAIT, flag=flag)] = crossing.consumer
-        other = at.zeros(value.type) if mask is not None else None
-        loaded = at.put(LOAD, pointer=pointer, mask=mask, other=other).result
-        loaded.name = value.name
-        free = at.put(CROSS_SET, {"pipe": Pipe.MTE2}, flag=at.number(crossing.free))
-        self.cores[free] = crossing.consumer
-        for user in crossing.users:
-            _replace_use(user, value, loaded, crossing.producer)
-        self._drain(crossing, count, location)
-
-    def _buffer(self, crossing: Crossing, location: Location | None) -> Value:
-        """Memory of the workspace, at the top of the function."""
-        name = f"{crossing.value.name or 'tile'}_workspace"
-        attributes: dict[str, Attribute] = {
-            "space": Space.GM, "element": crossing.value.type.element, "elements": crossing.value.type.size,
-            "slots": crossing.slots,
-        }  # fmt: skip
-        op = Op(BUFFER, {}, attributes, (), location, [name])
-        op.parent = self._function.body
-        self._function.body.ops.insert(self._top, op)
-        self._top += 1
-        return op.result
-
-    def _drain(self, crossing: Crossing, count: Count, location: Location | None) -> None:
-        """Have the producer take the credits that nobody waited for."""
-        body = self._function.body
-        at = _Inserter(body, body.terminator, location)
-        upper = at.make(MIN, lhs=count.total, rhs=at.number(crossing.slots))
-        loop = Block([TileType(INT32)], ["credit"])
-        inner = _Inserter(loop, None, location)
-        self.cores[inner.put(CROSS_WAIT, flag=inner.number(crossing.free))] = crossing.producer
-        inner.put(YIELD)
-        bounds = {"lower": at.number(0), "upper": upper, "step": at.number(1)}
-        body.insert_before(body.terminator, Op(FOR, bounds, regions=(loop,), location=location))
+def _insert(crossing: Crossing, number: int) -> None:
+    value, location = crossing.value, _location(crossing)
+    at = TileMaker(_home(value), _behind(value), location)
+    mask: Value | None = None
+    for dim, parts in crossing.masks.items():
+        for part in parts:
+            wide = at.along(part, dim, value.type.shape)
+            mask = wide if mask is None else at.make(AND, lhs=mask, rhs=wide)
+    attributes: dict[str, Attribute] = {"crossing": number, "producer": crossing.producer}
+    at.put(SEND, attributes, value=value, mask=mask)
+    attributes |= {"shape": value.type.shape, "dtype": value.type.element}
+    received = at.put(RECEIVE, attributes, mask=mask).result
+    received.name = value.name
+    for user in crossing.users:
+        _replace_use(user, value, received, crossing.producer)
 
 
 def _location(crossing: Crossing) -> Location | None:
@@ -307,97 +219,25 @@ def _behind(value: Value) -> Op:
     return block.ops[block.ops.index(op) + 1 if op is not None else 0]
 
 
-def _replace_use(user: Op, value: Value, loaded: Value, producer: Core) -> None:
-    """Let ``user`` read what was loaded; a dot reads a tile of the vector unit through views of its own."""
+def _replace_use(user: Op, value: Value, received: Value, producer: Core) -> None:
+    """Let ``user`` read what was received; a dot reads a tile of the vector unit through views of its own."""
     if producer is Core.AIC:
         for position, operand in enumerate(user.operands):
             if operand is value:
-                user.set_operand(position, loaded)
+                user.set_operand(position, received)
         return
     for position, name in enumerate("ab"):
         operand = user.operand(name)
         if origin(operand).value is value:
-            user.set_operand(position, _view_again(operand, value, loaded, user))
+            user.set_operand(position, _view_again(operand, value, received, user))
 
 
-def _view_again(operand: Value, value: Value, loaded: Value, user: Op) -> Value:
-    """The views that lead from ``value`` to ``operand``, of ``loaded``, before ``user``."""
+def _view_again(operand: Value, value: Value, received: Value, user: Op) -> Value:
+    """The views that lead from ``value`` to ``operand``, of ``received``, before ``user``."""
     if operand is value:
-        return loaded
+        return received
     op = operand.defining_op
     assert op is not None and user.parent is not None
-    source = _view_again(op.operands[0], value, loaded, user)
+    source = _view_again(op.operands[0], value, received, user)
     made = Op(op.definition, {"x": source}, op.attributes, (), op.location, [operand.name])
     return user.parent.insert_before(user, made).result
-
-
-class _Inserter:
-    """Makes ops before an anchor, or at the end of a block."""
-
-    def __init__(self, block: Block, before: Op | None, location: Location | None) -> None:
-        self._block = block
-        self._before = before
-        self._location = location
-
-    def put(
-        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value | None
-    ) -> Op:
-        return self._insert(Op(definition, operands, attributes, location=self._location))
-
-    def _insert(self, op: Op) -> Op:
-        if self._before is None:
-            return self._block.append(op)
-        return self._block.insert_before(self._before, op)
-
-    def make(
-        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value | None
-    ) -> Value:
-        return self.put(definition, attributes, **operands).result
-
-    def number(self, number: int) -> Value:
-        return self.make(CONSTANT, {"value": number, "dtype": INT32})
-
-    def when(self, condition: Value, record: OpDef, *, flag: int) -> Op:
-        """A sync op that runs where ``condition`` holds; returned itself."""
-        then, other = Block(), Block()
-        inner = _Inserter(then, None, self._location)
-        op = inner.put(record, flag=inner.number(flag))
-        for block in (then, other):
-            block.append(Op(YIELD, location=self._location))
-        holder = Op(IF, {"condition": condition}, regions=(then, other), location=self._location)
-        self._insert(holder)
-        return op
-
-    def addresses(self, start: Value, shape: Sequence[int]) -> Value:
-        """The addresses of a tile that lies row by row from ``start`` on."""
-        pointer, stride = self.make(SPLAT, {"shape": tuple(shape)}, x=start), 1
-        for dim in reversed(range(len(shape))):
-            lanes = self.make(ARANGE, {"start": 0, "end": shape[dim]})
-            if stride != 1:
-                step = self.make(SPLAT, {"shape": (shape[dim],)}, x=self.number(stride))
-                lanes = self.make(MUL, lhs=lanes, rhs=step)
-            pointer = self.make(ADDPTR, pointer=pointer, offset=self.along(lanes, dim, shape))
-            stride *= shape[dim]
-        return pointer
-
-    def along(self, lanes: Value, dim: int, shape: Sequence[int]) -> Value:
-        """One-dimensional lanes repeated along all dimensions but ``dim``."""
-        sizes = tuple(size if d == dim else 1 for d, size in enumerate(shape))
-        if lanes.type.shape != sizes:
-            lanes = self.make(RESHAPE, {"shape": sizes}, x=lanes)
-        return lanes if sizes == tuple(shape) else self.make(BROADCAST, {"shape": tuple(shape)}, x=lanes)
-
-    def mask(self, masks: Mapping[int, Sequence[Value]], shape: Sequence[int]) -> Value | None:
-        """Whether an element is one that none of the masks leaves out; None for all of them."""
-        total: Value | None = None
-        for dim, parts in masks.items():
-            for part in parts:
-                wide = self.along(part, dim, shape)
-                total = wide if total is None else self.make(AND, lhs=total, rhs=wide)
-        return total
-
-    def zeros(self, type: TileType) -> Value:
-        element = type.element
-        assert isinstance(element, DType) and element != INT1
-        zero = self.make(CONSTANT, {"value": 0.0 if element.is_floating() else 0, "dtype": element})
-        return self.make(SPLAT, {"shape": type.shape}, x=zero)

@@ -11,20 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilejit.diagnostics import Location
 from tilejit.ir.core import Function, Op
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.crossings import Crossing, write_crossings
+from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
+from tilejit.passes.lower_crossings import Channel, channels, lower_crossings
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.simplify import simplify
+from tilejit.passes.skew import skew
 from tilejit.passes.sub_blocks import share_between_sub_blocks
 from tilejit.passes.vector_kernel import lower_vector
 from tilejit.target.ascend import AscendTarget
@@ -48,10 +49,13 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     """What each kind of core does of a function of tile IR, which stays as it is, as tile IR."""
     function = clone_function(function)
     separate_sums(function)
+    insert_crossings(function, target)
+    slots = skew(function, context)
     function = loop_over_programs(function)
-    crossings, cores = write_crossings(function, target)
-    for crossing in crossings:
-        context.remark(_describe(crossing), _location(crossing))
+    found = channels(function, slots)
+    for channel in found:
+        context.remark(_describe(channel), channel.send.location)
+    cores = lower_crossings(function, found)
     cores = {**_cores_of_effects(function), **cores}
     sides = {core: _side(function, cores, core) for core in (Core.AIC, Core.AIV)}
     sides[Core.AIV] = share_between_sub_blocks(sides[Core.AIV], context)
@@ -59,17 +63,12 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     return sides
 
 
-def _describe(crossing: Crossing) -> str:
+def _describe(channel: Channel) -> str:
     return (
-        f"{crossing.value.name or 'a tile'} goes from {crossing.producer.value} to "
-        f"{crossing.consumer.value}: {crossing.slots} slots of {crossing.slot_bytes} bytes, "
-        f"flags {crossing.ready} and {crossing.free}"
+        f"{channel.receive.result.name or 'a tile'} goes from {channel.producer.value} to "
+        f"{channel.consumer.value}: {channel.slots} slots of {channel.slot_bytes} bytes, "
+        f"flags {channel.ready} and {channel.free}"
     )
-
-
-def _location(crossing: Crossing) -> Location | None:
-    op = crossing.value.defining_op
-    return op.location if op is not None else None
 
 
 def _cores_of_effects(function: Function) -> dict[Op, Core]:

@@ -1,0 +1,185 @@
+"""Loops over crossings become loops over stages that work on different trips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tilejit
+import tilejit.language as tl
+from tests.kernels_ascend.harness import compare
+from tilejit.ir.core import Function, Op
+from tilejit.ir.parser import parse_functions
+from tilejit.ir.printer import print_function
+from tilejit.ops import DOT, IF
+from tilejit.ops.machine import SPLIT_LEVEL_OPS
+from tilejit.ops.machine.cross import RECEIVE, SEND
+from tilejit.passes.crossings import insert_crossings
+from tilejit.passes.manager import PassContext
+from tilejit.passes.separate_sums import separate_sums
+from tilejit.passes.skew import skew
+from tilejit.target.ascend import ASCEND_910B1
+
+RNG = np.random.default_rng(7)
+SIZE = 16
+
+
+@tilejit.kernel
+def two_trips(x_ptr, w_ptr, y_ptr, n, step, SIZE: tl.constexpr):
+    """Pointers and a tile are carried; a factor of the first stage is needed in the second one."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    x_ptrs, w_ptrs = x_ptr + at, w_ptr + at
+    largest, total = tl.zeros((SIZE,), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    for _ in range(0, n, step):
+        x, w = tl.load(x_ptrs), tl.load(w_ptrs)
+        h = tl.dot(x, w)
+        now = tl.maximum(largest, tl.max(h, 1))
+        total = total - (now - largest)[:, None] + tl.dot(tl.maximum(h, 0.0).to(tl.float16), w)
+        largest = now
+        x_ptrs += SIZE * SIZE
+        w_ptrs += SIZE * SIZE
+    tl.store(y_ptr + at, total + largest[:, None])
+
+
+@tilejit.kernel
+def three_trips(q_ptr, x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Both right operands come from the vector cores, the second one a stage later."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        x = tl.load(x_ptr + i * SIZE * SIZE + at).to(tl.float16)
+        h = tl.maximum(tl.dot(tl.load(q_ptr + at), x + 1.0), 0.0)
+        w = tl.load(w_ptr + i * SIZE * SIZE + at).to(tl.float16)
+        total += tl.dot(h.to(tl.float16), w) * 0.5
+    tl.store(y_ptr + at, total)
+
+
+@tilejit.kernel
+def hands_on(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Every trip needs what the one before got from the cube."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    h = tl.load(x_ptr + at).to(tl.float32)
+    for i in range(n):
+        h = tl.maximum(tl.dot(h.to(tl.float16), tl.load(w_ptr + i * SIZE * SIZE + at)) * 0.25, -4.0)
+    tl.store(y_ptr + at, h)
+
+
+@tilejit.kernel
+def nested(x_ptr, w_ptr, y_ptr, n, inner, SIZE: tl.constexpr):
+    """The inner loop is skewed, the outer one is not."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    for i in range(n):
+        total = tl.zeros((SIZE, SIZE), tl.float32)
+        for j in range(i, inner):
+            w = tl.load(w_ptr + j * SIZE * SIZE + at)
+            h = tl.dot(tl.load(x_ptr + i * SIZE * SIZE + at), w)
+            total += tl.dot(tl.maximum(h, 0.0).to(tl.float16), w)
+        tl.store(y_ptr + i * SIZE * SIZE + at, total)
+
+
+@tilejit.kernel
+def trips_from_memory(x_ptr, w_ptr, length_ptr, y_ptr, SIZE: tl.constexpr):
+    """How often the loop runs is read from an argument."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    program = tl.program_id(0)
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(tl.load(length_ptr + program)):
+        w = tl.load(w_ptr + i * SIZE * SIZE + at)
+        h = tl.dot(tl.load(x_ptr + i * SIZE * SIZE + at), w)
+        total += tl.dot(tl.maximum(h, 0.0).to(tl.float16), w)
+    tl.store(y_ptr + program * SIZE * SIZE + at, total)
+
+
+def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
+    """A kernel behind the pass, its remarks, and the slots of its crossings."""
+    function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
+    separate_sums(function)
+    insert_crossings(function, ASCEND_910B1)
+    context = PassContext()
+    slots = skew(function, context)
+    return function, [remark.message for remark in context.remarks], slots
+
+
+def stages(function: Function) -> list[list[str]]:
+    """The dots, sends and receives of each stage."""
+    names = {DOT.name: "dot", SEND.name: "send", RECEIVE.name: "receive"}
+    branches = [op for op in function.walk() if op.name == IF.name]
+    return [[_spell(op, names) for op in branch.walk() if op.name in names] for branch in branches]
+
+
+def _spell(op: Op, names: dict[str, str]) -> str:
+    number = op.attributes.get("crossing")
+    return names[op.name] + ("" if number is None else str(number))
+
+
+def test_the_second_product_is_a_stage_behind() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, step=1, SIZE=16"
+    function, remarks, slots = skewed(two_trips, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 2 trips from one to the next"]
+    assert stages(function) == [
+        ["dot", "send0", "receive0", "send1"], ["receive1", "dot", "send2", "receive2"],
+    ]  # fmt: skip
+    assert slots == {0: 2, 1: 4, 2: 2}
+    text = print_function(function)
+    (again,) = parse_functions(text, SPLIT_LEVEL_OPS)
+    assert print_function(again) == text
+
+
+def test_what_waits_for_memory_alone_comes_as_late_as_it_can() -> None:
+    signature = "q_ptr=*fp16, x_ptr=*i8, w_ptr=*i8, y_ptr=*fp32, n=i32, SIZE=16"
+    function, remarks, slots = skewed(three_trips, signature)
+    assert remarks == ["the loop is skewed: 3 stages, 2 trips from one to the next"]
+    first, second, third = stages(function)
+    assert first == ["send0"]
+    assert second == ["receive0", "dot", "send1", "receive1", "send2", "send3"]
+    assert third == ["receive2", "receive3", "dot", "send4", "receive4"]
+    assert slots == {0: 4, 1: 2, 2: 4, 3: 4, 4: 2}
+
+
+def test_a_loop_whose_trips_hand_on_what_the_cube_made_stays() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
+    function, remarks, slots = skewed(hands_on, signature)
+    assert remarks == ["the loop is not skewed: a later stage decides what an earlier one does"]
+    assert stages(function) == [] and set(slots.values()) == {2}
+
+
+def integers(*shape: int, dtype: type = np.float16) -> np.ndarray:
+    """Numbers whose products and sums are exact."""
+    return RNG.integers(-2, 3, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("trips", (0, 1, 2, 3, 4, 5, 9))
+def test_two_trips(trips: int) -> None:
+    x, w = integers(max(trips, 1), SIZE, SIZE), integers(max(trips, 1), SIZE, SIZE)
+    y = np.full((SIZE, SIZE), 7, np.float32)
+    compare(two_trips, x, w, y, 3 * trips, 3, grid=(1,), exact=True, SIZE=SIZE)
+
+
+@pytest.mark.parametrize("trips", (0, 1, 2, 3, 6))
+def test_three_trips(trips: int) -> None:
+    x, w = (integers(max(trips, 1), SIZE, SIZE, dtype=np.int8) for _ in range(2))
+    y = np.full((SIZE, SIZE), 7, np.float32)
+    compare(three_trips, integers(SIZE, SIZE), x, w, y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_a_chain_of_products() -> None:
+    x, w, y = integers(SIZE, SIZE), integers(4, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+    compare(hands_on, x, w, y, 4, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_nested_loops() -> None:
+    x, w = integers(3, SIZE, SIZE), integers(5, SIZE, SIZE)
+    y = np.full((3, SIZE, SIZE), 7, np.float32)
+    compare(nested, x, w, y, 3, 5, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_trips_that_depend_on_data() -> None:
+    x, w = integers(7, SIZE, SIZE), integers(7, SIZE, SIZE)
+    lengths = np.array([0, 7, 1, 3, 0, 2], np.int32)
+    y = np.full((len(lengths), SIZE, SIZE), 7, np.float32)
+    compare(trips_from_memory, x, w, lengths, y, grid=lengths.shape, exact=True, SIZE=SIZE)

@@ -1,0 +1,152 @@
+"""Makes stores, loads and flags of the tiles that one kind of core sends to the other.
+
+Before: tile IR with ``send`` and ``receive``. After: a sent tile is stored to a slot of a workspace in GM and
+loaded from it. Flags keep the two cores in step:
+
+- ``ready`` is set by the producer behind its store, and the consumer waits for it before its load;
+- ``free`` is set by the consumer behind its load, and the producer waits for it before it stores to a slot
+  for the second time. In the end it takes what was set and not waited for: all counters are zero then.
+
+Run number n of either uses slot n modulo the number of slots; the count goes on from program to program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.opdef import Attribute
+from tilejit.ir.rewrite import replace_op
+from tilejit.ir.types import INT32, DType, TileType
+from tilejit.ops import CMP, FOR, LOAD, MIN, STORE, YIELD, CmpPredicate
+from tilejit.ops.machine.buffer import BUFFER, SLOT
+from tilejit.ops.machine.cross import RECEIVE, SEND
+from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
+from tilejit.passes.block_counters import Count, count_runs
+from tilejit.passes.tile_maker import TileMaker
+from tilejit.records import dataclass
+from tilejit.target.spaces import Core, Pipe, Space
+
+_STORES = {Core.AIC: Pipe.FIX, Core.AIV: Pipe.MTE3}
+"""The pipe that stores a tile, by the kind of core that makes it."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How the tiles of one crossing go from core to core. Units: ``ready`` and ``free`` are ids of flags."""
+
+    send: Op
+    receive: Op
+    slots: int
+    ready: int
+    free: int
+
+    @property
+    def type(self) -> TileType:
+        return self.receive.result.type
+
+    @property
+    def producer(self) -> Core:
+        core = self.send.attributes["producer"]
+        assert isinstance(core, Core)
+        return core
+
+    @property
+    def consumer(self) -> Core:
+        return Core.AIV if self.producer is Core.AIC else Core.AIC
+
+    @property
+    def slot_bytes(self) -> int:
+        assert isinstance(self.type.element, DType)
+        return self.type.size * self.type.element.itemsize
+
+
+def channels(function: Function, slots: Mapping[int, int]) -> list[Channel]:
+    """The crossings of a function in the order of their numbers; ``slots`` by these numbers."""
+    ends: dict[str, dict[int, Op]] = {SEND.name: {}, RECEIVE.name: {}}
+    for op in function.walk():
+        if op.name in ends:
+            ends[op.name][int(str(op.attributes["crossing"]))] = op
+    return [
+        Channel(send, ends[RECEIVE.name][number], slots[number], 2 * number, 2 * number + 1)
+        for number, send in sorted(ends[SEND.name].items())
+    ]
+
+
+def lower_crossings(function: Function, crossing: Sequence[Channel]) -> dict[Op, Core]:
+    """Lower the crossings of ``function``, in place; returns which core runs what was put in."""
+    writer = _Writer(function)
+    homes = [op.parent for each in crossing for op in (each.send, each.receive)]
+    counts = count_runs(function, [home for home in homes if home is not None])
+    for each in crossing:
+        writer.lower(each, counts)
+    return writer.cores
+
+
+class _Writer:
+    """``cores`` says of ops with effects who runs them."""
+
+    def __init__(self, function: Function) -> None:
+        self.cores: dict[Op, Core] = {}
+        self._function = function
+        self._top = 0
+
+    def lower(self, channel: Channel, counts: Mapping[Block, Count]) -> None:
+        buffer = self._buffer(channel)
+        assert channel.send.parent is not None and channel.receive.parent is not None
+        sent, received = counts[channel.send.parent], counts[channel.receive.parent]
+        self._send(channel, buffer, sent.now)
+        self._receive(channel, buffer, received.now)
+        self._drain(channel, sent.total)
+
+    def _buffer(self, channel: Channel) -> Value:
+        """Memory of the workspace, at the top of the function."""
+        name = f"{channel.receive.result.name or 'tile'}_workspace"
+        attributes: dict[str, Attribute] = {
+            "space": Space.GM, "element": channel.type.element, "elements": channel.type.size,
+            "slots": channel.slots,
+        }  # fmt: skip
+        op = Op(BUFFER, {}, attributes, (), channel.send.location, [name])
+        op.parent = self._function.body
+        self._function.body.ops.insert(self._top, op)
+        self._top += 1
+        return op.result
+
+    def _send(self, channel: Channel, buffer: Value, count: Value) -> None:
+        send = channel.send
+        assert send.parent is not None
+        at = TileMaker(send.parent, send, send.location)
+        is_used = at.make(CMP, {"predicate": CmpPredicate.GE}, lhs=count, rhs=at.number(channel.slots))
+        self.cores[at.when(is_used, CROSS_WAIT, flag=at.number(channel.free))] = channel.producer
+        pointer = at.addresses(at.make(SLOT, buffer=buffer, index=count), channel.type.shape)
+        mask = send.optional_operand("mask")
+        store = at.put(STORE, pointer=pointer, value=send.operand("value"), mask=mask)
+        self.cores[store] = channel.producer
+        ready = at.put(CROSS_SET, {"pipe": _STORES[channel.producer]}, flag=at.number(channel.ready))
+        self.cores[ready] = channel.producer
+        send.erase()
+
+    def _receive(self, channel: Channel, buffer: Value, count: Value) -> None:
+        receive = channel.receive
+        assert receive.parent is not None
+        at = TileMaker(receive.parent, receive, receive.location)
+        self.cores[at.put(CROSS_WAIT, flag=at.number(channel.ready))] = channel.consumer
+        pointer = at.addresses(at.make(SLOT, buffer=buffer, index=count), channel.type.shape)
+        mask = receive.optional_operand("mask")
+        other = at.zeros(channel.type) if mask is not None else None
+        loaded = at.make(LOAD, pointer=pointer, mask=mask, other=other)
+        free = at.put(CROSS_SET, {"pipe": Pipe.MTE2}, flag=at.number(channel.free))
+        self.cores[free] = channel.consumer
+        replace_op(receive, [loaded])
+
+    def _drain(self, channel: Channel, total: Value) -> None:
+        """Have the producer take the credits that nobody waited for."""
+        body, location = self._function.body, channel.receive.location
+        at = TileMaker(body, body.terminator, location)
+        upper = at.make(MIN, lhs=total, rhs=at.number(channel.slots))
+        loop = Block([TileType(INT32)], ["credit"])
+        inner = TileMaker(loop, None, location)
+        self.cores[inner.put(CROSS_WAIT, flag=inner.number(channel.free))] = channel.producer
+        inner.put(YIELD)
+        bounds = {"lower": at.number(0), "upper": upper, "step": at.number(1)}
+        body.insert_before(body.terminator, Op(FOR, bounds, regions=(loop,), location=location))

@@ -1,0 +1,380 @@
+"""Lets the stages of a loop over crossings work on different trips, so that both kinds of core are busy.
+
+What a trip sends to the cube core comes back trips later: meanwhile the cores go on with the next ones. The
+ops of a loop's body fall into *stages* by how many tiles for the cube core lie before them; stage s runs
+``s * LEAD`` trips behind the first one.
+
+Before: tile IR with ``send`` and ``receive``. After: such a loop has as many trips more as the last stage is
+behind, and each stage is a branch that runs where its own trip exists. Addresses, masks and loads of what the
+kernel never writes are computed in every stage that needs them. Another tile that a later stage reads waits
+in a queue that the loop carries. A crossing from one stage to another has a slot for each trip that lies
+between, and two.
+
+A loop stays as it is where a later stage decides what an earlier one does, as a sum that every trip hands on
+through the cube would, where its loads may read what it stores, and where crossings lie in loops or branches
+within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from tilejit.ir.core import Block, Function, Op, Value
+from tilejit.ir.opdef import Effects
+from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
+from tilejit.ir.types import DType
+from tilejit.ops import ADD, AND, CMP, FOR, IF, LOAD, SUB, YIELD, CmpPredicate
+from tilejit.ops.machine.cross import RECEIVE, SEND
+from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.algebra import constant_value
+from tilejit.passes.manager import PassContext
+from tilejit.passes.tile_homes import carried_groups
+from tilejit.passes.tile_maker import TileMaker
+from tilejit.target.spaces import Core
+
+LEAD = 2
+"""Trips from stage to stage."""
+LEAST_SLOTS = 2
+_CROSS = (SEND.name, RECEIVE.name)
+
+
+def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int, int]:
+    """Skew loops of ``function``, in place; returns the slots that each crossing needs, by its number."""
+    slots = {_number(op): LEAST_SLOTS for op in function.walk() if op.name == SEND.name}
+    for op in list(function.walk()):
+        if op.name != FOR.name or not any(_comes_back(inner) for inner in op.regions[0].ops):
+            continue
+        reason = _why_not(function, op)
+        stages = None if reason else _Stages(op, _free_ops(function, op))
+        if stages is None or stages.last == 0:
+            reason = reason or "a later stage decides what an earlier one does"
+            context.remark(f"the loop is not skewed: {reason}", op.location)
+            continue
+        number = stages.last + 1
+        context.remark(f"the loop is skewed: {number} stages, {lead} trips from one to the next", op.location)
+        slots.update(_Skewer(op, stages, lead).run())
+    return slots
+
+
+def _number(op: Op) -> int:
+    number = op.attributes["crossing"]
+    assert isinstance(number, int)
+    return number
+
+
+def _comes_back(op: Op) -> bool:
+    """Whether an op sends a tile to the cube core."""
+    return op.name == SEND.name and op.attributes["producer"] is Core.AIV
+
+
+def _why_not(function: Function, loop: Op) -> str:
+    """What keeps a loop as it is; "" for nothing."""
+    ops = loop.regions[0].ops
+    step = constant_value(loop.operand("step"))
+    if not isinstance(step, int) or step <= 0:
+        return "its step is not known to be positive"
+    if any(inner.name in _CROSS for op in ops for region in op.regions for inner in region.walk()):
+        return "crossings lie in loops or branches within it"
+    analysis = AccessAnalysis(function)
+    for op in ops:
+        for inner in op.walk():
+            if inner.name == LOAD.name and may_be_written(function, analysis, inner.operand("pointer")):
+                return "a load may read what the kernel stores"
+    return ""
+
+
+def _free_ops(function: Function, loop: Op) -> set[Op]:
+    """The ops of a loop's body that each stage may repeat for itself: indices, and loads of what never
+    changes.
+    """
+    body = loop.regions[0]
+    free: set[Op] = set()
+    heavy = {value for op in body.ops if not _is_repeatable(op) for value in op.results}
+    carried = [group for group in carried_groups(loop)]
+    while True:
+        # What a loop carries is an index where each trip makes the next one's of indices.
+        for position, group in enumerate(carried):
+            argument = body.arguments[position + 1]
+            if group.sources[1] in heavy:
+                heavy.add(argument)
+        before = len(heavy)
+        free = set()
+        for op in body.ops[:-1]:
+            if _is_repeatable(op) and not any(value in heavy for value in op.operands):
+                free.add(op)
+            else:
+                heavy.update(op.results)
+        if len(heavy) == before:
+            return free
+
+
+def _is_repeatable(op: Op) -> bool:
+    """Whether an op costs nothing when it is done in several stages: it makes scalars, indices or loads."""
+    if op.regions or op.effects & ~Effects.READ:
+        return False
+    if op.name == LOAD.name:
+        return True
+    return all(_is_index(value) for value in op.results)
+
+
+def _is_index(value: Value) -> bool:
+    element = value.type.element
+    return value.type.is_scalar or not isinstance(element, DType) or not element.is_floating()
+
+
+class _Stages:
+    """In which stage each op of a loop's body runs; ``of`` has those that are not free."""
+
+    def __init__(self, loop: Op, free: Collection[Op]) -> None:
+        self.free = free
+        self.of: dict[Op, int] = {}
+        self.arguments: dict[Value, int] = {}
+        """The carried values that are no indices, with the stage that makes their next ones."""
+        self._body = loop.regions[0]
+        self._place()
+        self._delay()
+
+    @property
+    def last(self) -> int:
+        return max(self.of.values(), default=0)
+
+    def made_in(self, value: Value) -> int | None:
+        """The stage that makes a value of the body; None for indices and what comes from outside."""
+        op = value.defining_op
+        return self.arguments.get(value) if op is None else self.of.get(op)
+
+    def _place(self) -> None:
+        """Put every op as early as it can be."""
+        most = sum(_comes_back(op) for op in self._body.ops)
+        changed = True
+        while changed:
+            self._place_once()
+            if self.last > most:
+                self.of.clear()  # a stage that waits for itself
+                return
+            changed = False
+            for argument, value in zip(self._body.arguments[1:], self._body.terminator.operands, strict=True):
+                stage = self.made_in(value)
+                if stage is not None and stage > self.arguments.get(argument, -1):
+                    self.arguments[argument] = stage
+                    changed = True
+
+    def _place_once(self) -> None:
+        sent: dict[int, int] = {}
+        for op in self._body.ops[:-1]:
+            if op in self.free:
+                continue
+            stage = max((s for s in map(self.made_in, _read(op)) if s is not None), default=0)
+            if op.name == SEND.name:
+                sent[_number(op)] = stage + int(_comes_back(op))
+            elif op.name == RECEIVE.name:
+                stage = max(stage, sent[_number(op)])
+            self.of[op] = max(stage, self.of.get(op, 0))
+
+    def _delay(self) -> None:
+        """Put what waits for nothing but memory, and what is received, where it is read first."""
+        bound = self._bound()
+        received: dict[int, int] = {}
+        for op in reversed(self._body.ops):
+            if op not in self.of or op in bound:
+                continue
+            if op.name == SEND.name:
+                readers = [received[_number(op)] - int(_comes_back(op))]
+            else:
+                readers = [self._stage_of_reader(user) for result in op.results for user in result.users]
+            self.of[op] = max(self.of[op], min(readers, default=0))
+            if op.name == RECEIVE.name:
+                received[_number(op)] = self.of[op]
+
+    def _bound(self) -> set[Op]:
+        """What needs a tile of the other core or of the trip before, or does more than compute."""
+        bound: set[Op] = set()
+        for op in self._body.ops:
+            inputs = [(value, value.defining_op) for value in _read(op)]
+            waits = any(
+                value in self.arguments
+                or maker in bound
+                or (maker is not None and maker.name == RECEIVE.name)
+                for value, maker in inputs
+            )
+            acts = bool(op.regions) or bool(op.effects & ~Effects.READ)
+            if waits or (acts and op.name not in _CROSS):
+                bound.add(op)
+        return bound
+
+    def _stage_of_reader(self, user: Op) -> int:
+        while user.parent is not self._body:
+            assert user.parent is not None and isinstance(user.parent.parent, Op)
+            user = user.parent.parent
+        if user is self._body.terminator:
+            return self.last
+        return self.of[user]
+
+
+def _read(op: Op) -> Iterator[Value]:
+    """What an op and those in its regions read, from outside of it or not."""
+    for inner in op.walk():
+        yield from inner.operands
+
+
+class _Skewer:
+    """Rebuilds one loop."""
+
+    def __init__(self, loop: Op, stages: _Stages, lead: int) -> None:
+        self._loop = loop
+        self._stages = stages
+        self._lead = lead
+        self._body = loop.regions[0]
+        self._inits = dict(zip(self._body.arguments[1:], loop.operand_list("inits"), strict=True))
+        self._new = Block([self._body.arguments[0].type], ["trip"])
+        self._new_inits: list[Value] = []
+        self._following: list[Value] = []  # what the new loop yields
+        self._places: dict[tuple[Value, int], int] = {}  # of a carried value in a stage, in the new loop
+        self._queues: dict[Value, list[int]] = {}  # places of what waits, the youngest first
+        assert loop.parent is not None
+        self._before = TileMaker(loop.parent, loop, loop.location)
+        self._needed = [self._needed_in(stage) for stage in range(stages.last + 1)]
+
+    def run(self) -> dict[int, int]:
+        """Put the new loop in the place of the old one; returns the slots of its crossings."""
+        loop, last = self._loop, self._stages.last
+        for value, stage in self._stages.arguments.items():
+            self._carry(value, stage)
+        for stage, needed in enumerate(self._needed):
+            for value in self._inits:
+                if value in needed or (stage == 0 and loop.results[value.index - 1].use_count):
+                    self._carry(value, self._stages.arguments.get(value, stage))
+        for value, reader in self._waiting():
+            delay = (reader - (self._stages.made_in(value) or 0)) * self._lead
+            queue = self._queues.setdefault(value, [])
+            while len(queue) < delay:
+                queue.append(self._argument(self._before.zeros(value.type), value.name))
+        self._following = list(self._new.arguments[1:])
+        for stage in range(last + 1):
+            self._stage(stage)
+        TileMaker(self._new, None, loop.location).put(YIELD, values=self._following)
+        upper = self._before.make(ADD, lhs=loop.operand("upper"), rhs=self._shift(self._before, last))
+        operands = {"lower": loop.operand("lower"), "upper": upper, "step": loop.operand("step")}
+        names = [value.name for value in self._new.arguments[1:]]
+        new = Op(
+            FOR, {**operands, "inits": self._new_inits}, loop.attributes, (self._new,), loop.location, names
+        )
+        assert loop.parent is not None
+        loop.parent.insert_before(loop, new)
+        slots = dict(self._slots())
+        results = []
+        for value, init in self._inits.items():
+            place = self._places.get((value, self._stages.arguments.get(value, 0)))
+            results.append(init if place is None else new.results[place])
+        replace_op(loop, results)
+        return slots
+
+    def _argument(self, init: Value, name: str) -> int:
+        """Carry one value more; returns its place among them."""
+        self._new.add_argument(init.type, name)
+        self._new_inits.append(init)
+        return len(self._new_inits) - 1
+
+    def _carry(self, value: Value, stage: int) -> None:
+        if (value, stage) not in self._places:
+            self._places[value, stage] = self._argument(self._inits[value], value.name)
+
+    def _shift(self, at: TileMaker, stage: int) -> Value:
+        """How far a stage is behind, in steps of the loop."""
+        step = self._loop.operand("step")
+        number = constant_value(step)
+        assert isinstance(number, int)
+        return at.number(stage * self._lead * number, step.type.element)
+
+    def _needed_in(self, stage: int) -> set[Value]:
+        """The values that a stage reads or makes."""
+        needed: set[Value] = set()
+        pending = [value for op, of in self._stages.of.items() if of == stage for value in _read(op)]
+        pending += [
+            self._body.terminator.operands[value.index - 1]
+            for value, of in self._stages.arguments.items()
+            if of == stage
+        ]
+        while pending:
+            value = pending.pop()
+            if value in needed:
+                continue
+            needed.add(value)
+            op = value.defining_op
+            if op is not None and op in self._stages.free:
+                pending += op.operands
+            elif value in self._inits and value not in self._stages.arguments:
+                pending.append(self._body.terminator.operands[value.index - 1])
+        return needed
+
+    def _waiting(self) -> Iterator[tuple[Value, int]]:
+        """What a stage before makes, with the later stage that reads it."""
+        for reader, needed in enumerate(self._needed):
+            for op in self._body.ops:
+                for value in op.results:
+                    if value in needed and self._stages.of.get(op, reader) < reader:
+                        yield value, reader
+            for value, stage in self._stages.arguments.items():
+                if value in needed and stage < reader:
+                    yield value, reader
+
+    def _stage(self, stage: int) -> None:
+        """Append the branch of one stage."""
+        stages, loop = self._stages, self._loop
+        at = TileMaker(self._new, None, loop.location)
+        trip = self._new.arguments[0]
+        own = trip if stage == 0 else at.make(SUB, lhs=trip, rhs=self._shift(at, stage))
+        checks = []
+        if stage < stages.last:
+            checks.append(at.make(CMP, {"predicate": CmpPredicate.LT}, lhs=own, rhs=loop.operand("upper")))
+        if stage > 0:
+            checks.append(at.make(CMP, {"predicate": CmpPredicate.GE}, lhs=own, rhs=loop.operand("lower")))
+        condition = checks[0] if len(checks) == 1 else at.make(AND, lhs=checks[0], rhs=checks[1])
+        mapping = self._mapping(stage, own)
+        then, other = Block(), Block()
+        for op in self._body.ops[:-1]:
+            is_free = op in stages.free and any(value in self._needed[stage] for value in op.results)
+            if is_free or stages.of.get(op) == stage:
+                then.append(clone_op(op, mapping))
+        places, values = [], []
+        for (value, of), place in self._places.items():
+            if of == stage:
+                following = self._body.terminator.operands[value.index - 1]
+                places.append(place)
+                values.append(mapping.get(following, following))
+        for value, queue in self._queues.items():
+            if stages.made_in(value) == stage:
+                places.append(queue[0])
+                values.append(mapping[value])
+        arguments = self._new.arguments[1:]
+        then.append(Op(YIELD, {"values": values}, location=loop.location))
+        other.append(Op(YIELD, {"values": [arguments[place] for place in places]}, location=loop.location))
+        names = [arguments[place].name for place in places]
+        chosen = Op(IF, {"condition": condition}, {}, (then, other), loop.location, names)
+        self._new.append(chosen)
+        for place, result in zip(places, chosen.results, strict=True):
+            self._following[place] = result
+        for queue in self._queues.values():
+            for older, newer in zip(queue[1:], queue, strict=False):
+                self._following[older] = arguments[newer]
+
+    def _mapping(self, stage: int, own: Value) -> ValueMap:
+        """What stands for the values of the old body in a stage."""
+        arguments = self._new.arguments[1:]
+        mapping: ValueMap = {self._body.arguments[0]: own}
+        for (value, of), place in self._places.items():
+            if of == stage:
+                mapping[value] = arguments[place]
+        for value, queue in self._queues.items():
+            delay = (stage - (self._stages.made_in(value) or 0)) * self._lead
+            if 0 < delay <= len(queue):
+                mapping[value] = arguments[queue[delay - 1]]
+        return mapping
+
+    def _slots(self) -> Iterator[tuple[int, int]]:
+        sent: dict[int, int] = {}
+        for op, stage in self._stages.of.items():
+            if op.name == SEND.name:
+                sent[_number(op)] = stage
+            elif op.name == RECEIVE.name:
+                yield _number(op), (stage - sent[_number(op)]) * self._lead + LEAST_SLOTS
