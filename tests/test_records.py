@@ -151,6 +151,16 @@ def test_dataclasses_of_the_library_derive_from_ours_and_ours_from_them() -> Non
     assert len({Third(1), Third(1)}) == 1
 
 
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_the_library_knows_the_fields(settings: dict[str, bool]) -> None:
+    library, ours = pair(Point, **settings)
+    expected = [(f.name, f.type, f.default, f.init, f.repr) for f in dataclasses.fields(library)]
+    assert [(f.name, f.type, f.default, f.init, f.repr) for f in dataclasses.fields(ours)] == expected
+    assert repr(ours.__dataclass_params__) == repr(library.__dataclass_params__)
+    assert ours.__match_args__ == library.__match_args__
+    assert dataclasses.is_dataclass(ours(1)) and dataclasses.replace(ours(1), x=5).x == 5
+
+
 def test_methods_that_a_class_has_stay() -> None:
     _, ours = pair(type("Named", (), {"__annotations__": {"a": int}, "__repr__": lambda self: "mine"}))
     assert repr(ours(1)) == "mine"

@@ -3,13 +3,15 @@
 The library's decorator writes six methods as text and runs the compiler over each, half a millisecond for a
 class: half of what importing tilejit took, and a third of the first call of a small kernel. Here methods are
 closures over the names of the fields. Only ``__init__`` matters to speed, so a class that makes many objects
-gets the library's after all. ``fields``, ``replace`` and ``astuple`` work as ever, and type checkers see the
-library's decorator.
+gets the library's after all. ``fields``, ``replace`` and ``astuple`` work as ever, on what the library makes
+of a class when it is first asked for, and type checkers see the library's decorator. Every annotation is a
+field: there are no class variables.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, FrozenInstanceError
 from operator import attrgetter
@@ -50,8 +52,18 @@ def _with_methods(decorated: type[T], *, frozen: bool, eq: bool, repr: bool, slo
     own = set(vars(decorated))
     if decorated.__doc__ is None:  # else the library prints the signature, which takes longest
         decorated.__doc__ = f"{decorated.__name__}."
-    kind: type[T] = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(decorated)
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # it is a dataclass now
+    kind: type[T] = decorated
+    if slots:
+        kind = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(decorated)
+        fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # it is a dataclass now
+        parameters = vars(kind)["__dataclass_params__"]
+        parameters.init, parameters.repr, parameters.eq, parameters.frozen = True, repr, eq, frozen
+    else:
+        fields = _take_fields(kind)
+        for name in ("__dataclass_fields__", "__dataclass_params__"):
+            setattr(kind, name, _FromLibrary(name, kind, fields, frozen=frozen, eq=eq, repr=repr))
+        if "__match_args__" not in own:
+            setattr(kind, "__match_args__", tuple(field.name for field in fields if field.init))  # noqa: B010
     names = tuple(field.name for field in fields)
     values = _values_of(names)
     methods: dict[str, Method | None] = {"__init__": _make_init(kind, fields, frozen)}
@@ -64,12 +76,47 @@ def _with_methods(decorated: type[T], *, frozen: bool, eq: bool, repr: bool, slo
         methods["__setattr__"], methods["__delattr__"] = _make_refusals(kind, names)
     if frozen and slots:  # copying and unpickling would set attributes
         methods["__getstate__"], methods["__setstate__"] = lambda self: values(self), _make_setstate(names)
+    if sys.version_info >= (3, 13):
+        methods["__replace__"] = lambda self, /, **changes: dataclasses.replace(self, **changes)  # type: ignore[type-var]
     for name, method in methods.items():
         if name not in own:
             setattr(kind, name, method)
-    parameters = vars(kind)["__dataclass_params__"]
-    parameters.init, parameters.repr, parameters.eq, parameters.frozen = True, repr, eq, frozen
     return kind
+
+
+def _take_fields(kind: type[object]) -> tuple[Field[object], ...]:
+    """The fields that a class declares; of their defaults those that are values stay on the class."""
+    own, fields = vars(kind), []
+    for name, annotation in own.get("__annotations__", {}).items():
+        default = own.get(name, MISSING)
+        if not isinstance(default, Field):
+            declared: Field[object] = dataclasses.field(default=default)
+        else:
+            declared = default
+            if default.default is MISSING:
+                delattr(kind, name)
+            else:
+                setattr(kind, name, default.default)
+        declared.name, declared.type = name, annotation
+        fields.append(declared)
+    return tuple(fields)
+
+
+class _FromLibrary:
+    """What the library keeps of a class for ``fields`` and for classes derived from it, made when asked for:
+    few classes are.
+    """
+
+    def __init__(
+        self, name: str, kind: type[object], fields: Sequence[Field[object]], **parameters: bool
+    ) -> None:
+        self._name, self._kind, self._fields, self._parameters = name, kind, fields, parameters
+
+    def __get__(self, record: object, owner: type[object] | None = None) -> object:
+        made = vars(_twin(self._kind, self._fields, **self._parameters))
+        for name in ("__dataclass_fields__", "__dataclass_params__"):
+            setattr(self._kind, name, made[name])
+        return made[self._name]
 
 
 def _values_of(names: Sequence[str]) -> Values:
@@ -120,14 +167,20 @@ def _make_init(kind: type[object], fields: Sequence[Field[object]], frozen: bool
 
 def _library_init(kind: type[object], fields: Sequence[Field[object]], frozen: bool) -> Method:
     """The ``__init__`` that the library makes, taken from a class of the same fields."""
+    made: Method = vars(_twin(kind, fields, repr=False, eq=False, frozen=frozen))["__init__"]
+    return made
+
+
+def _twin(kind: type[object], fields: Sequence[Field[object]], **parameters: bool) -> type[object]:
+    """A class of the library with the same fields."""
     body: dict[str, object] = {field.name: field for field in fields}
     body["__annotations__"] = {field.name: field.type for field in fields}
     body["__doc__"], body["__qualname__"] = kind.__doc__, kind.__qualname__
+    body["__module__"] = kind.__module__
     if hasattr(kind, "__post_init__"):
         body["__post_init__"] = None  # that there is one makes the library's call it
     twin: type[object] = type(kind.__name__, (), body)
-    made: Method = vars(dataclasses.dataclass(repr=False, eq=False, frozen=frozen)(twin))["__init__"]
-    return made
+    return dataclasses.dataclass(**parameters)(twin)
 
 
 def _make_repr(names: Sequence[str]) -> Method:
