@@ -7,7 +7,8 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot import PackedMatrix, emit_dot, emit_packed_matrix, plan_for
-from tilejit.backend.cpu.dot_plan import DotPlan, DotShape
+from tilejit.backend.cpu.dot_amx import enclose_tiles
+from tilejit.backend.cpu.dot_plan import DotPlan, DotShape, casts_for_dots
 from tilejit.backend.cpu.dot_split import (
     SplitPlan,
     emit_prepared_rows,
@@ -44,7 +45,7 @@ packing it each time costs less than fetching it from the second-level cache.
 
 
 @dataclass(frozen=True)
-class OpenLoop:
+class _OpenLoop:
     """A loop whose body is emitted: its index, that of the next trip, whether this trip is the last."""
 
     index: Value
@@ -66,7 +67,7 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class _Prepared:
     """What was prepared when a loop began: the ops that have operands, and what they take of scratch."""
 
     mark: int
@@ -76,7 +77,7 @@ class Prepared:
 class DotEmitter:
     """Emits the dots of one program.
 
-    ``target`` has no dot units where these are switched off; ``loops`` are open, from the outermost.
+    ``target`` has no dot units where these are switched off.
     """
 
     def __init__(self, plan: LoopPlan, target: CpuTarget, chosen: CompileOptions, scope: Scope) -> None:
@@ -86,7 +87,24 @@ class DotEmitter:
         self._scope = scope
         self._kept: dict[Op, _Kept] = {}
         self.space = WorkSpace(scope.scratch, plan.scratch_bytes)
-        self.loops: list[OpenLoop] = []
+        self._loops: list[_OpenLoop] = []
+        self._before: list[_Prepared] = []  # for each open loop, the outermost first
+        scope.casts_for_dots = casts_for_dots(plan, self.target)
+
+    def enter(self, index_: Value, following: ir.Value, is_last: ir.Value) -> None:
+        """From here on dots are in the body of a loop."""
+        self._loops.append(_OpenLoop(index_, following, is_last))
+
+    def leave(self) -> None:
+        """The body of the innermost loop ends: what was prepared for it is forgotten."""
+        self._loops.pop()
+        before = self._before.pop()
+        self.space.release(before.mark)
+        self._kept = {op: kept for op, kept in self._kept.items() if op in before.ops}
+
+    def enclose(self, begin: ir.IRBuilder, end: ir.IRBuilder) -> None:
+        """Make tiles ready at the beginning of the function and free them at its end, where it uses them."""
+        enclose_tiles(begin, end, self._scope.callbacks)
 
     def emit(self, step: DotStep) -> None:
         shape, batch = _shape_of(step)
@@ -137,12 +155,12 @@ class DotEmitter:
                 packs=packs, packed_b=packed,
             )  # fmt: skip
 
-    def prepare(self, loop_step: ForStep) -> Prepared:
+    def prepare(self, loop_step: ForStep) -> None:
         """Before a loop, bring what stays the same in it into the form that the dots in it want.
 
         Few rows of floats are split, right operands packed.
         """
-        before = Prepared(self.space.mark, frozenset(self._kept))
+        self._before.append(_Prepared(self.space.mark, frozenset(self._kept)))
         for step in dots_of(loop_step.body) if self._chosen.enables("promotion") else ():
             shape, batch = _shape_of(step)
             keeps_a, keeps_b = (self._stays(step, name, loop_step) for name in ("a", "b"))
@@ -157,12 +175,6 @@ class DotEmitter:
                 plan = plan_for(shape, a, b, c, self.target, packs=self._chosen.enables("packing"))
                 if plan.packed_layout is not None and shape.m <= _MOST_ROWS:
                     self._keep(step, batch, plan.packed_matrix_bytes, plan)
-        return before
-
-    def release(self, before: Prepared) -> None:
-        """After a loop, forget what has been prepared for it."""
-        self.space.release(before.mark)
-        self._kept = {op: kept for op, kept in self._kept.items() if op in before.ops}
 
     def _keep(self, step: DotStep, batch: int, size_bytes: int, plan: SplitPlan | DotPlan) -> None:
         """Prepare the operand of every matrix of a batch, if there is room."""
@@ -254,7 +266,7 @@ class DotEmitter:
         pointer, shape_ = chosen.load.operand("pointer"), chosen.load.result.type.shape
         values: Evaluator = Evaluator(self._scope)
         if chosen.next_trip:
-            loop = self.loops[-1]
+            loop = self._loops[-1]
             values = NextTripEvaluator(self._scope, {loop.index: loop.following})
             for argument in carried_by(pointer, loop.index):
                 values.move_on(argument, loop.is_last)

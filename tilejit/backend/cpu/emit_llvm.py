@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from tilejit.backend.cpu.accesses import prepare_store
-from tilejit.backend.cpu.dot_amx import enclose_tiles
-from tilejit.backend.cpu.dot_plan import casts_for_dots
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
-from tilejit.backend.cpu.emit_dots import DotEmitter, OpenLoop
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
 from tilejit.backend.cpu.emit_report import emit_report
 from tilejit.backend.cpu.evaluate import Evaluator
@@ -46,10 +44,13 @@ from tilejit.ir.loop_plan import (
     nested_steps,
 )
 from tilejit.ir.types import DType
-from tilejit.ops import control, memory, shape
+from tilejit.ops import control, memory, reduce, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.backend.cpu.emit_dots import DotEmitter
 
 I8 = ir.IntType(8)
 
@@ -66,7 +67,8 @@ def emit(plan: LoopPlan, target: CpuTarget, chosen: CompileOptions = DEFAULT_OPT
     """Emit a plan for a target."""
     emitter = _ProgramEmitter(TargetModule(plan.function.name, target), plan, target, chosen)
     emitter.emit()
-    return EmittedProgram(emitter.function.module, emitter.dots.space.most_bytes)
+    scratch_bytes = plan.scratch_bytes if emitter.dots is None else emitter.dots.space.most_bytes
+    return EmittedProgram(emitter.function.module, scratch_bytes)
 
 
 class _ProgramEmitter:
@@ -105,8 +107,7 @@ class _ProgramEmitter:
             self._grid(builder, linear, grid),
             [builder],
         )
-        self.dots = DotEmitter(self.plan, self.target, self.chosen, self.scope)
-        self.scope.casts_for_dots = casts_for_dots(self.plan, self.dots.target)
+        self.dots = self._dot_emitter()
         if _fetches(self.plan.steps, Ahead.PROGRAM, Ahead.TRIP_OR_PROGRAM):
             self.scope.ahead[Ahead.PROGRAM] = self._next_ids(builder, linear, last, grid)
         self.steps(self.plan.steps)
@@ -117,8 +118,18 @@ class _ProgramEmitter:
         emit_fence(ending, self.plan, self.target)
         begin = ir.IRBuilder()
         begin.position_before(self.function.entry_basic_block.terminator)
-        enclose_tiles(begin, ending, self.scope.callbacks)
+        if self.dots is not None:
+            self.dots.enclose(begin, ending)
         ending.ret_void()
+
+    def _dot_emitter(self) -> DotEmitter | None:
+        """What emits the dots of the program; None where it has none."""
+        if not any(op.name == reduce.DOT.name for op in self.plan.function.walk()):
+            return None
+        # A third of the emitters, which most kernels do without.
+        from tilejit.backend.cpu.emit_dots import DotEmitter  # noqa: PLC0415
+
+        return DotEmitter(self.plan, self.target, self.chosen, self.scope)
 
     def _load_arguments(self, builder: ir.IRBuilder, args: ir.Value) -> dict[Value, ir.Value]:
         scalars: dict[Value, ir.Value] = {}
@@ -172,6 +183,7 @@ class _ProgramEmitter:
             case ScalarStep(op=op):
                 self.scalar(op)
             case DotStep():
+                assert self.dots is not None  # there is a dot
                 self.dots.emit(step)
             case ScanStep():
                 emit_scan(self.scope, step)
@@ -247,7 +259,8 @@ class _ProgramEmitter:
         starts = [
             None if b else self.value(v) for v, b in zip(op.operand_list("inits"), step.carried, strict=True)
         ]
-        before_loop = self.dots.prepare(step)
+        if self.dots is not None:
+            self.dots.prepare(step)
         entry = before.block
         before.branch(header)
         before.position_at_end(header)
@@ -263,15 +276,16 @@ class _ProgramEmitter:
         is_last = before.icmp_unsigned(">=", following, trips)
         # Past the last trip there is none: what is fetched for it is what this trip reads.
         next_index = before.select(is_last, position, before.add(position, stride))
-        self.dots.loops.append(OpenLoop(region.arguments[0], next_index, is_last))
+        if self.dots is not None:
+            self.dots.enter(region.arguments[0], next_index, is_last)
         self.scope.ahead[Ahead.TRIP] = {region.arguments[0]: next_index}
         if _fetches(step.body, Ahead.TRIP_OR_PROGRAM):
             ids = self._ids_after_trip(before, is_last)
             index = before.select(is_last, lower, before.add(position, stride))
             self.scope.ahead[Ahead.TRIP_OR_PROGRAM] = {**ids, region.arguments[0]: index}
         self.steps(step.body)
-        self.dots.loops.pop()
-        self.dots.release(before_loop)
+        if self.dots is not None:
+            self.dots.leave()
         trip.add_incoming(following, before.block)
         position.add_incoming(before.add(position, stride), before.block)
         self._yield(before, phis, region.terminator.operands)
