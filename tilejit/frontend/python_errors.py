@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from types import ModuleType, TracebackType
@@ -76,5 +75,7 @@ def _spell_owner(owner: object) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str | None:
     """Return a hint with the known name that looks most like ``name``, if one does."""
+    import difflib  # noqa: PLC0415 - for what goes wrong
+
     close = difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tilejit import options
 from tilejit.backend.cpu import engine
+from tilejit.backend.cpu.llvm_loading import llvm_loading
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.garbage import without_collections
 from tilejit.options import CompileOptions
@@ -123,6 +124,14 @@ class CompiledKernel:
         return self.compilation.ir(stage)
 
 
+def load_compiler() -> None:
+    """Load all that compiles for the CPU; nothing where it was loaded before."""
+    with without_collections():
+        with llvm_loading():
+            from tilejit import compiler  # noqa: F401, PLC0415 - as above
+        from tilejit.backend.cpu import emit_llvm  # noqa: F401, PLC0415 - loads llvmlite
+
+
 def compile_kernel(
     source: KernelSource,
     specialisation: Specialisation,
@@ -144,6 +153,8 @@ def compile_kernel(
             source.outside.include(place.outside)  # no trace does: launches see to it that they do not change
             return CompiledKernel(source, specialisation, target, chosen, program)
     kernel = CompiledKernel(source, specialisation, target, chosen)
+    if target is not None:
+        load_compiler()
     with engine.LOCK, without_collections():
         from tilejit.compiler import STAGES, dump_stages  # noqa: PLC0415 - as above
 

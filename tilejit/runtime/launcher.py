@@ -18,9 +18,9 @@ from tilejit.diagnostics import LaunchError
 from tilejit.options import CompileOptions
 from tilejit.records import dataclass
 from tilejit.runtime.binding import BoundCall
-from tilejit.runtime.compiled import CompiledKernel
+from tilejit.runtime.compiled import CompiledKernel, load_compiler
 from tilejit.runtime.program import ProgramSlot, SlotKind, SlotSource
-from tilejit.target.cpu import PREDEFINED, CpuTarget, host, runs_here
+from tilejit.target.cpu import PREDEFINED, CpuTarget, host, is_known, runs_here
 
 if TYPE_CHECKING:
     from tilejit.runtime.reports import Reporter
@@ -67,6 +67,8 @@ def resolve_target(target: str | CpuTarget) -> CpuTarget | None:
 
 def _named_cpu(name: str) -> CpuTarget:
     if name == "host":
+        if not is_known():  # LLVM tells, and then compiles
+            load_compiler()
         return host()
     if name not in PREDEFINED:
         known = ", ".join(["host", *PREDEFINED])

@@ -171,7 +171,7 @@ def host() -> CpuTarget:
     Its tiles (AMX) count where the operating system lets this process use them.
     Source: LLVM's detection (CPUID) and the caches that the operating system reports.
     """
-    triple, cpu, flags = _detect()
+    triple, cpu, flags = _kept_machine() or _detect()
     if flags.get("amx-tile") and not may_use_tiles():
         flags.update((name, False) for name in flags if name.startswith("amx-"))
     features = tuple(sorted(name for name, present in flags.items() if present))
@@ -183,6 +183,16 @@ def host() -> CpuTarget:
         vector_bytes=vector_bytes, vector_registers=registers, l1_bytes=l1, l2_bytes=l2, l3_bytes=l3,
         absent_features=absent,
     )  # fmt: skip
+
+
+def is_known() -> bool:
+    """Whether ``host`` can tell the machine without loading LLVM."""
+    return _kept_machine() is not None
+
+
+@functools.cache
+def _kept_machine() -> tuple[str, str, dict[str, bool]] | None:
+    return _read_kept(open_store(), _machine_key())
 
 
 def _detect() -> tuple[str, str, dict[str, bool]]:

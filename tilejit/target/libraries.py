@@ -18,6 +18,11 @@ def llvm_identity() -> str:
     return _identity("llvmlite", "binding", "llvmlite.")
 
 
+def llvm_libraries() -> list[str]:
+    """The paths of the shared libraries of llvmlite."""
+    return [os.path.join(*place) for place in _libraries("llvmlite", "binding", "llvmlite.")]
+
+
 @functools.cache
 def ml_dtypes_identity() -> str:
     """A text that differs between builds of ml_dtypes, whose arithmetic folds constants."""
@@ -26,12 +31,16 @@ def ml_dtypes_identity() -> str:
 
 def _identity(package: str, folder: str, part: str) -> str:
     """What tells one build of a package's library from another; ``part`` is of the names of its files."""
+    return " ".join(_library_identity(*place) for place in _libraries(package, folder, part))
+
+
+def _libraries(package: str, folder: str, part: str) -> list[tuple[str, str]]:
+    """The folder and the name of every library of a package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise InternalError(f"{package} is not installed")
     folder = os.path.join(os.path.dirname(spec.origin), folder)
-    names = sorted(name for name in os.listdir(folder) if part in name)
-    return " ".join(_library_identity(folder, name) for name in names)
+    return [(folder, name) for name in sorted(os.listdir(folder)) if part in name]
 
 
 def _library_identity(folder: str, name: str) -> str:
