@@ -11,6 +11,8 @@ they leave whole are read where they are.
 
 from __future__ import annotations
 
+import functools
+
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +91,9 @@ def matmul(
     (m, k), n = a.shape, b.shape[1]
     if out is None:
         out = np.empty((m, n), dtype=np.int32 if a.dtype == np.int8 else a.dtype)
-    block_m, block_n, block_k = blocks or _tuned_blocks(m, n, k, a.dtype)
+    if blocks is None:
+        blocks = _tuned_blocks(m, n, k, a.dtype, tilejit.get_num_threads(), tilejit.tuned_version())
+    block_m, block_n, block_k = blocks
     grid = (tilejit.cdiv(m, block_m), tilejit.cdiv(n, block_n))
     matmul_kernel[grid](
         a, b, out, m, n, k,
@@ -99,8 +103,14 @@ def matmul(
     return out
 
 
-def _tuned_blocks(m: int, n: int, k: int, dtype: np.dtype[np.generic]) -> tuple[int, int, int]:
-    """The tile sizes that a sweep found for such products, else ones that suit most."""
+@functools.lru_cache(maxsize=1024)
+def _tuned_blocks(
+    m: int, n: int, k: int, dtype: np.dtype[np.generic], _threads: int, _version: int
+) -> tuple[int, int, int]:
+    """The tile sizes that a sweep found for such products, else ones that suit most.
+
+    Answers are kept, since to find one takes longer than a small product.
+    """
     default = dict(
         zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), choose_blocks(m, n, k, dtype.itemsize), strict=True)
     )

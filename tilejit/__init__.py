@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tilejit.compiler import STAGES
     from tilejit.runtime.autotune import autotune
     from tilejit.runtime.compile import compile
-    from tilejit.runtime.tuned import record_tuned, try_choice, tuned
+    from tilejit.runtime.tuned import record_tuned, try_choice, tuned, tuned_version
 
 __version__ = "0.1.0"
 
@@ -48,6 +48,7 @@ __all__ = [
     "testing",
     "try_choice",
     "tuned",
+    "tuned_version",
 ]
 
 
@@ -58,6 +59,7 @@ _HOMES = {
     "record_tuned": "tilejit.runtime.tuned",
     "try_choice": "tilejit.runtime.tuned",
     "tuned": "tilejit.runtime.tuned",
+    "tuned_version": "tilejit.runtime.tuned",
 }
 
 

@@ -71,3 +71,24 @@ def test_matmul_uses_what_was_recorded() -> None:
     assert trial.key == {"m": 64, "n": 32, "k": 48, "dtype": "float32"}
     blocks = matmul.choose_blocks(64, 32, 48, 4)
     assert trial.default == dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), blocks, strict=True))
+
+
+def test_matmul_asks_anew_for_other_threads_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def choose(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]:
+        asked.append(tilejit.get_num_threads())
+        return 16, 16, 16
+
+    monkeypatch.setattr(matmul, "choose_blocks", choose)
+    a, b = np.ones((37, 19), np.float32), np.ones((19, 23), np.float32)
+    threads = tilejit.get_num_threads()
+    try:
+        for count in (1, 1, 2, 1):
+            tilejit.set_num_threads(count)
+            np.testing.assert_array_equal(matmul.matmul(a, b), np.full((37, 23), 19.0))
+        tilejit.record_tuned(matmul.matmul_kernel, {"m": 37}, {"BLOCK_M": 32}, time_us=1.0)
+        matmul.matmul(a, b)
+    finally:
+        tilejit.set_num_threads(threads)
+    assert asked == [1, 2, 1]

@@ -52,6 +52,20 @@ def test_the_last_choice_counts() -> None:
     assert tilejit.tuned(add_kernel, KEY, DEFAULT)["BLOCK"] == 512
 
 
+def test_the_version_changes_with_what_may_be_answered() -> None:
+    versions = [tilejit.tuned_version()]
+    tilejit.tuned(add_kernel, KEY, DEFAULT)
+    assert tilejit.tuned_version() == versions[0]
+    with tilejit.try_choice(add_kernel, {"BLOCK": 32}):
+        versions.append(tilejit.tuned_version())
+    versions.append(tilejit.tuned_version())
+    tilejit.record_tuned(add_kernel, KEY, {"BLOCK": 256}, time_us=3.5)
+    versions.append(tilejit.tuned_version())
+    tuned_module.forget()
+    versions.append(tilejit.tuned_version())
+    assert len(set(versions)) == 5
+
+
 def test_a_value_of_another_type_is_not_used() -> None:
     tilejit.record_tuned(add_kernel, KEY, {"BLOCK": "256", "EVEN": 1}, time_us=3.5)
     assert tilejit.tuned(add_kernel, KEY, DEFAULT) == DEFAULT

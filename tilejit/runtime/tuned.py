@@ -55,6 +55,16 @@ class Trial:
 _trials: weakref.WeakKeyDictionary[Kernel, Trial] = weakref.WeakKeyDictionary()
 
 
+@dataclass
+class _Answers:
+    """How often what ``tuned`` answers may have changed."""
+
+    version: int = 0
+
+
+_answers = _Answers()
+
+
 def tuned(
     kernel: Kernel | DecoratedKernel,
     key: Mapping[str, Scalar],
@@ -83,6 +93,21 @@ def tuned(
     return dict(default) if choice is None else _overlaid(default, choice)
 
 
+def tuned_version() -> int:
+    """A number that is another one whenever ``tuned`` may answer otherwise than before.
+
+    With it and the number of threads, answers may be kept: to ask takes 0.05 ms where the caches are full of
+    something else.
+
+        @functools.cache
+        def blocks(m, n, k, threads, version):
+            return tilejit.tuned(matmul_kernel, {"m": m, "n": n, "k": k}, {"BLOCK_M": 64, "BLOCK_N": 128})
+
+        blocks(m, n, k, tilejit.get_num_threads(), tilejit.tuned_version())
+    """
+    return _answers.version
+
+
 @contextmanager
 def try_choice(kernel: Kernel | DecoratedKernel, choice: Mapping[str, Scalar]) -> Iterator[Trial]:
     """Let ``tuned`` answer with ``choice`` for a kernel, whatever is recorded.
@@ -94,6 +119,7 @@ def try_choice(kernel: Kernel | DecoratedKernel, choice: Mapping[str, Scalar]) -
     plain, _ = undecorated(kernel)
     before = _trials.get(plain)
     trial = _trials[plain] = Trial(choice)
+    _answers.version += 1
     try:
         yield trial
     finally:
@@ -101,6 +127,7 @@ def try_choice(kernel: Kernel | DecoratedKernel, choice: Mapping[str, Scalar]) -
             del _trials[plain]
         else:
             _trials[plain] = before
+        _answers.version += 1
 
 
 def record_tuned(
@@ -123,12 +150,14 @@ def record_tuned(
             "name a folder that can be written in TILEJIT_CACHE_DIR",
         )
     _found.pop(plain, None)
+    _answers.version += 1
     return store.path
 
 
 def forget() -> None:
     """Read results anew at the next lookup."""
     _found.clear()
+    _answers.version += 1
 
 
 def open_store() -> TuningStore:
