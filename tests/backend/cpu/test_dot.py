@@ -258,6 +258,12 @@ def test_runtime_strides(m: int, n: int, k: int, a_transposed: bool, b_transpose
     )
 
 
+@pytest.mark.parametrize("distance", [1024, 512, 357])
+def test_rows_are_packed_or_read_in_place_as_is_seen_at_run_time(distance: int) -> None:
+    """A is at these distances from row to row; of AVX-512's blocks, 1024 is far."""
+    check(Case(DotShape(130, 210, 272), padding=distance - 272, runtime_strides=True))
+
+
 def test_int8_extremes_are_exact() -> None:
     rows, columns, depth = 3, 20, 64
     a = np.full((rows, depth), -128, np.int8)

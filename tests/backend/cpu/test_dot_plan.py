@@ -42,7 +42,7 @@ PLANS = [
         "144x256x512",
         FP32,
         ROW_MAJOR,
-        "outer: rows 18x8, columns 2x32+4x48 by 16, sets 1, k by 112, packs ab ahead",
+        "outer: rows 24x6, columns 4x64 by 16, sets 1, k by 80, packs b ahead",
     ),
     # A short chain of additions is cut in eight.
     ("1x16x64", FP32, ROW_MAJOR, "outer: rows 1x1, columns 1x16 by 16, sets 8, k by 64, packs nothing"),
@@ -79,12 +79,34 @@ def test_fewer_registers_take_smaller_blocks() -> None:
     assert "rows 9x6+2x5, columns 4x16 by 8" in str(plan)
 
 
-def test_packs_rows_that_collide_in_cache() -> None:
+def test_panels_leave_registers_for_a_row_and_a_broadcast() -> None:
+    a = MatrixFacts(FP32, 512, 1)
+    plan = plan_dot(shape_of("144x256x512"), Unit.FP32, a, a, generic_avx2())
+    assert "rows 36x4, columns 1x16+10x24 by 8" in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [
+        ("64x64x64", {64: False, 512: True, 1024: True, 1040: False}),  # blocks of 11 rows
+        ("144x256x64", {64: False, 512: False, 1024: True, 2048: True, 1040: False}),  # of 6
+        ("4x64x64", {512: False, 1024: False}),
+    ],
+)
+def test_packs_rows_that_share_places_in_cache(shape: str, strides: dict[int, bool]) -> None:
     b = MatrixFacts(FP32, 64, 1)
-    for stride, packs in {64: False, 1024: True, 1040: False, None: True}.items():
-        a = MatrixFacts(FP32, stride, 1)
-        plan = plan_dot(shape_of("64x64x64"), Unit.FP32, a, b, generic_avx512())
-        assert plan.pack_a is packs
+    for stride, packs in strides.items():
+        plan = plan_dot(shape_of(shape), Unit.FP32, MatrixFacts(FP32, stride, 1), b, generic_avx512())
+        assert (plan.pack_a, plan.far_bytes) == (packs, 0), stride
+
+
+def test_rows_at_an_unknown_distance_are_packed_where_they_turn_out_to_share_places() -> None:
+    b = MatrixFacts(FP32, 256, 1)
+    plan = plan_dot(shape_of("144x256x64"), Unit.FP32, MatrixFacts(FP32, None, 1), b, generic_avx512())
+    assert (plan.pack_a, plan.far_bytes) == (True, 4096)
+    assert str(plan).endswith("packs ab ahead, a if far by 4096")
+    apart = plan_dot(shape_of("144x256x64"), Unit.FP32, MatrixFacts(FP32, None, None), b, generic_avx512())
+    assert (apart.pack_a, apart.far_bytes) == (True, 0)
 
 
 def test_packing_space_is_bounded() -> None:

@@ -207,9 +207,7 @@ class _Driver:
         builder, plan = self.builder, self.plan
         a = self.a.at(builder, 0, first)
         if plan.pack_a:
-            packed = Operand(self.scratch, plan.a_element, plan.a_row_stride(depth), 1)
-            emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
-            a = packed
+            a = self._packed_rows(a, depth)
         b = self.b.at(builder, first, 0)
         if plan.form is Form.INNER:
             self._inner_blocks(a, b, depth, accumulate, fetch)
@@ -226,6 +224,20 @@ class _Driver:
             self._panels(a, b, column, panels, depth, accumulate, share)
             column += panels.size * panels.count
             done += panels.count
+
+    def _packed_rows(self, a: Operand, depth: int) -> Operand:
+        """The rows of A packed, or in place where they are near enough."""
+        builder, plan = self.builder, self.plan
+        packed = Operand(self.scratch, plan.a_element, plan.a_row_stride(depth), 1)
+        if not plan.far_bytes:
+            emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
+            return packed
+        stride, multiple = index(a.row_stride), index(plan.far_bytes // a.dtype.itemsize)
+        is_far = builder.icmp_signed("==", builder.urem(stride, multiple), index(0))
+        with builder.if_then(is_far):
+            emit_pack(builder, a, packed, plan.shape.m, depth, self.target)
+        place = builder.select(is_far, packed.pointer, a.pointer)
+        return Operand(place, a.dtype, builder.select(is_far, index(packed.row_stride), stride), 1)
 
     def _panels(
         self,

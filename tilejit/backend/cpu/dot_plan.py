@@ -76,6 +76,8 @@ class DotPlan:
     depth block are packed before the first is used, row by row, which reads B's rows in long pieces; else
     each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
     sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
+    ``far_bytes``: A is packed only where a multiple of so many bytes lies between its rows, which is seen at
+    run time; 0 where that is known.
     """
 
     shape: DotShape
@@ -94,12 +96,14 @@ class DotPlan:
     turned: bool = False
     ahead: bool = False
     has_packed_b: bool = False
+    far_bytes: int = 0
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
         columns = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.column_blocks)
         packed = "".join(name for name, flag in (("a", self.pack_a), ("b", self.pack_b)) if flag) or "nothing"
         packed += " whole" if self.whole_b else " ahead" if self.ahead else ""
+        packed += f", a if far by {self.far_bytes}" if self.pack_a and self.far_bytes else ""
         return (
             f"dot {self.shape} {self.unit.value} {self.form.value}{' turned' if self.turned else ''}: "
             f"rows {rows}, columns {columns} by"
@@ -323,12 +327,11 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     lanes = min(target.vector_lanes(unit.word.itemsize), 1 << (shape.n.bit_length() - 1))
     row_blocks, columns = _choose_block(shape.m, target)
     if unit.group == 1 and shape.m >= _MANY_ROWS and shape.n >= _MANY_VECTORS * lanes:
-        columns = _WIDE
-        row_blocks = split_evenly(shape.m, target.vector_registers * 3 // 4 // _WIDE)
+        row_blocks, columns = _choose_wide_block(shape.m, target)
     column_blocks = _split_columns(shape.n, columns * lanes, lanes)
     widest = max(blocks.size for blocks in column_blocks)
     sets = _accumulator_sets(shape.k // unit.group, row_blocks[0].size * -(-widest // lanes))
-    pack_a = _packs_a(shape, unit, a, row_blocks, lanes)
+    pack_a, far_bytes = _packs_a(shape, unit, a, row_blocks, lanes)
     a_element, b_element = unit.element(a.dtype), unit.element(b.dtype)
     pack_b = _packs_b(unit, b, row_blocks)
     ahead = pack_b and sets == 1 and _packs_ahead(shape, unit, b, row_blocks, column_blocks)
@@ -346,7 +349,7 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
         depth_block = min(depth_block, _STREAMS)
     return DotPlan(
         shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b,
-        a_element, b_element, ahead=ahead and depth_block % STEPS == 0,
+        a_element, b_element, ahead=ahead and depth_block % STEPS == 0, far_bytes=far_bytes,
     )  # fmt: skip
 
 
@@ -356,12 +359,12 @@ its rows pass by side by side, all panels of them, before the next: ``benchmarks
 """
 
 
-_WIDE, _MANY_ROWS, _MANY_VECTORS = 3, 64, 12
-"""Where C is large, panels are this many vectors wide: a step of k of 8 x 3 sums loads 11 vectors and
-scalars, one of 12 x 2 loads 14. Fewer columns would leave panels of two vectors.
-Source: fp32, one thread of a Sapphire Rapids, one run of 5 blocks, time of torch over that of 12 x 2, 8 x 3
-and 6 x 4, intervals about 0.1 to either side: 1024 cubed 0.90, 0.97, 0.99; 2048 cubed 0.91, 0.95, 0.91.
-Another run had 8 x 3 in front of 6 x 4 at both: 0.92 and 0.86, 0.95 and 0.90.
+_WIDE, _MANY_ROWS, _MANY_VECTORS = 4, 64, 12
+"""Where C is large, panels are this many vectors wide, if registers allow: a step of k of 6 x 4 sums loads 10
+vectors and scalars, one of 8 x 3 loads 11, one of 12 x 2 loads 14. Fewer columns would leave narrow panels.
+Source: fp32, one thread of a Sapphire Rapids, calls that alternate, time of torch over that of 8 x 3 and of
+6 x 4, medians of 501 and 113 rounds, intervals 0.005 and 0.02 to either side: 512 cubed 0.98 and 1.08, 1024
+cubed 0.93 and 0.95.
 """
 
 
@@ -381,17 +384,36 @@ def _accumulator_sets(k: int, accumulators: int) -> int:
     return sets
 
 
-def _packs_a(shape: DotShape, unit: Unit, a: MatrixFacts, row_blocks: tuple[Blocks, ...], lanes: int) -> bool:
+def _packs_a(
+    shape: DotShape, unit: Unit, a: MatrixFacts, row_blocks: tuple[Blocks, ...], lanes: int
+) -> tuple[bool, int]:
     """A is converted once; and rows that share their places in L1, or whose addresses take a register each,
-    are brought together.
+    are brought together. The second result is ``DotPlan.far_bytes``.
     """
     if a.dtype != unit.element(a.dtype):
-        return True
+        return True, 0
     if unit.group > 1 and not _has_words(unit, a):
-        return True
-    if a.row_stride == 1 or row_blocks[0].size < 8 or shape.n < 2 * lanes:
-        return False
-    return a.row_stride is None or a.row_stride * a.dtype.itemsize % 2048 == 0
+        return True, 0
+    far_bytes = _PLACES_BYTES
+    while row_blocks[0].size * far_bytes > 2 * _MOST_SHARING * _PLACES_BYTES:
+        far_bytes //= 2
+    if a.row_stride == 1 or row_blocks[0].size <= _MOST_SHARING or shape.n < 2 * lanes:
+        return False, 0
+    if a.row_stride is None:
+        takes_few_addresses = row_blocks[0].size <= 2 * _MOST_SHARING and a.column_stride == 1
+        return True, far_bytes if takes_few_addresses else 0
+    return a.row_stride * a.dtype.itemsize % far_bytes == 0, 0
+
+
+_PLACES_BYTES, _MOST_SHARING = 4096, 4
+"""Lines so far apart share a place in L1, of which no more rows of a block should want the same.
+
+Source: 48 KB in 12 ways on a Golden Cove core, 32 KB in 8 on Skylake and Zen (Intel 64 and IA-32
+Architectures Optimization Reference Manual; AMD Software Optimization Guide): 64 places of 64 bytes. 512,
+1024 and 2048 cubed of fp32 by 6 rows, 2, 4 and 8 KB from row to row, one thread of a Sapphire Rapids, time
+of torch over that of rows in place, then over that of packed ones: 1.05 and 1.01, 0.94 and 0.95, 0.88 and
+0.91.
+"""
 
 
 def _has_words(unit: Unit, a: MatrixFacts) -> bool:
@@ -457,3 +479,10 @@ def _choose_block(m: int, target: CpuTarget) -> tuple[tuple[Blocks, ...], int]:
     accumulators = target.vector_registers * 3 // 4
     row_blocks = split_evenly(m, accumulators // 2)
     return row_blocks, min(8, accumulators // row_blocks[0].size)
+
+
+def _choose_wide_block(m: int, target: CpuTarget) -> tuple[tuple[Blocks, ...], int]:
+    """The same for a large C, whose panels are packed while the one before is used: what loads least."""
+    accumulators = target.vector_registers * 3 // 4
+    columns = min(_WIDE, target.vector_registers - accumulators - 1)
+    return split_evenly(m, accumulators // columns), columns
