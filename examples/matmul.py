@@ -48,21 +48,27 @@ def matmul_kernel(
 
 
 def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]:
-    """Tile sizes (M, N, K): 256 x 512 sums, twice as many of fp32 where they divide N, smaller ones until
-    each thread has a tile; K by 2 KB of a row.
+    """Tile sizes (M, N, K): 256 x 512 sums, smaller ones until each thread has a tile, of fp32 several, since
+    threads are seldom equally fast; K by 2 KB of a row.
 
-    Source: 512 to 2048 cubed on a core with 2 MB of L2; tiles of half the size cost a few per cent.
+    Source: 512 to 2048 cubed, two cores with 2 MB of L2, of which others used a part; 512 cubed of bf16 and
+    int8 loses a tenth by tiles of half the size.
     """
-    widest = 1024 if itemsize == 4 and n % 1024 == 0 else 512
-    block_m, block_n = (min(largest, _power_of_two_from(size)) for largest, size in ((256, m), (widest, n)))
-    while tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n) < tilejit.get_num_threads():
-        if max(block_m, block_n) <= 64:
+    threads = tilejit.get_num_threads()
+    wanted = threads if threads == 1 or itemsize < 4 else _TILES_A_THREAD * threads
+    block_m, block_n = (min(largest, _power_of_two_from(size)) for largest, size in ((256, m), (512, n)))
+    while (programs := tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n)) < wanted:
+        if block_m * block_n <= (_FEWEST_SUMS if programs < threads else _FEWEST_SHARED):
             break
-        if block_n >= block_m:
+        if block_n > block_m:
             block_n //= 2
         else:
             block_m //= 2
     return block_m, block_n, min(2048 // itemsize, _power_of_two_from(k))
+
+
+_TILES_A_THREAD, _FEWEST_SHARED, _FEWEST_SUMS = 4, 128 * 256, 64 * 64
+"""Tiles of half the size cost a few per cent, a thread that waits for another up to half of the time."""
 
 
 def _power_of_two_from(size: int) -> int:

@@ -92,3 +92,18 @@ def test_matmul_asks_anew_for_other_threads_and_choices(monkeypatch: pytest.Monk
     finally:
         tilejit.set_num_threads(threads)
     assert asked == [1, 2, 1]
+
+
+def test_several_threads_get_several_tiles_each() -> None:
+    threads = tilejit.get_num_threads()
+    try:
+        tilejit.set_num_threads(1)
+        assert matmul.choose_blocks(512, 512, 512, 4) == (256, 512, 512)
+        tilejit.set_num_threads(2)
+        assert matmul.choose_blocks(512, 512, 512, 4) == (128, 256, 512)
+        assert matmul.choose_blocks(512, 512, 512, 2) == (256, 512, 512)
+        assert matmul.choose_blocks(1024, 1024, 1024, 4) == (256, 512, 512)
+        assert matmul.choose_blocks(64, 64, 64, 4) == (64, 64, 64)
+        assert matmul.choose_blocks(1, 512, 512, 4) == (16, 256, 512)
+    finally:
+        tilejit.set_num_threads(threads)
