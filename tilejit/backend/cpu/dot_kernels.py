@@ -127,13 +127,13 @@ def call_outer_kernel(
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         a, b, c, blocks, depth, accumulate, *given = arguments
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
-        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given[:4], strict=True)]
+        chosen = _chosen(known, given[:4])
         copy_stride, *copied = given[4:] or [index(0)]
         word, accumulator = kernel.unit.word, kernel.unit.accumulator
         b_matrix = Operand(b, kernel.b_dtype, chosen[2], 1)
         a_step = scale(inner, kernel.rows, chosen[0])
         c_step = scale(inner, kernel.rows, chosen[3])
-        own = None if fetching is None or own_fetch is None else Fetching(own_fetch, fetching.steps)
+        own = _own(fetching, own_fetch)
 
         def block(i: ir.Value, state: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(state[0], word, chosen[0], chosen[1])
@@ -165,12 +165,11 @@ def call_inner_kernel(
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         a, b, c, blocks, accumulate, *given = arguments
-        known = (kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride)
-        chosen = [value if fixed is None else fixed for fixed, value in zip(known, given, strict=True)]
+        chosen = _chosen((kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride), given)
         word = kernel.unit.word
         a_matrix = Operand(a, word, chosen[0], 1)
         b_step = scale(inner, kernel.columns, chosen[1])
-        own = None if fetching is None or own_fetch is None else Fetching(own_fetch, fetching.steps)
+        own = _own(fetching, own_fetch)
 
         def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
@@ -184,6 +183,16 @@ def call_inner_kernel(
         emit_loop(inner, blocks, [b, c], block)
 
     _call(builder, kernel.name, places, numbers, strides, fetching, build)
+
+
+def _chosen(known: Sequence[int | None], given: Sequence[ir.Value]) -> list[Stride]:
+    """The strides that a kernel is made for, and those that it is given where it is made for any."""
+    return [value if fixed is None else fixed for fixed, value in zip(known, given, strict=True)]
+
+
+def _own(fetching: Fetching | None, tile: FetchTile | None) -> Fetching | None:
+    """What is fetched, as the function knows it that fetches."""
+    return None if fetching is None or tile is None else Fetching(tile, fetching.steps)
 
 
 def _call(

@@ -21,6 +21,7 @@ from tilejit.backend.cpu.split_kernels import finish_row, join, natural_order
 from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import F32, I8, I32, POINTER, intrinsic, vector_of
 from tilejit.ir.types import FP32
+from tilejit.records import dataclass
 
 ROWS = 8
 """Rows whose two parts fill a tile."""
@@ -63,80 +64,114 @@ def call_inner_tiles(
     b_stride, c_stride = static(b.column_stride), static(c.row_stride)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        scales, turned_, scratch_, b_pointer, c_pointer, b_step, c_step = arguments
+        scales, own_turned, own_scratch, b_pointer, c_pointer, b_step, c_step = arguments
         own_b = Operand(b_pointer, b.dtype, 1, b_step if b_stride is None else b_stride)
         own_c = Operand(c_pointer, FP32, c_step if c_stride is None else c_stride, 1)
-        steps = _steps(rows)
-        resident = steps <= _RESIDENT
-        for number in range(steps if resident else 0):
-            move_tile(
-                inner, "tileloadd64", 4 + number, at_byte(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
-            )
-        b_bytes = inner.mul(index(own_b.column_stride), index(b.dtype.itemsize))
-
         own_rows = SplitRows(rows.unit, rows.m, rows.k, scales, scales, scales, scales)
-
-        def blocks(i: ir.Value, _: Sequence[ir.Value], together: int = 2, start: int = 0) -> list[ir.Value]:
-            """Tiles of columns next to each other, whose products do not wait for each other."""
-            first = inner.add(inner.mul(i, index(together * LANES)), index(start))
-            if own_fetch is not None:
-                ask_part = own_fetch.parts_from(inner, i, 2 * together * LANES, 2 * n)
-
-            def ask(block: int, begin: int, end: int) -> None:
-                """Fetch the parts of a tile of columns: half of them between products, half while it is
-                turned round."""
-                if own_fetch is None:
-                    return
-                for part in range(begin, end):
-                    ask_part(2 * (start + block * LANES) + part)
-
-            for block in range(together):
-                clear_tile(inner, block)
-            for number in range(steps):
-                if not resident:
-                    move_tile(
-                        inner, "tileloadd64", 4, at_byte(inner, turned_, number * TILE_BYTES), VECTOR_BYTES
-                    )
-                for block in range(together):
-                    depth = number * rows.unit.vector_elements
-                    place = own_b.at(inner, depth, inner.add(first, index(block * LANES))).pointer
-                    move_tile(inner, "tileloadd64", 2 + block, place, b_bytes)
-                    multiply_tiles(inner, rows.unit, block, 2 + block, 4 + number if resident else 4)
-                    clear_tile(inner, 2 + block)
-                    ask(block, LANES * number // steps, LANES * (number + 1) // steps)
-                if not resident:
-                    clear_tile(inner, 4)
-            for block in range(together):
-                move_tile(
-                    inner, "tilestored64", block, at_byte(inner, scratch_, block * TILE_BYTES), VECTOR_BYTES
-                )
-                clear_tile(inner, block)
-
-            def turn_back(block: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
-                position = inner.add(first, inner.mul(block, index(LANES)))
-                sums = inner.gep(scratch_, [inner.mul(block, index(TILE_BYTES))], source_etype=I8)
-                if own_fetch is not None:
-                    number = inner.add(inner.mul(i, index(together)), block)
-                    ask_line = own_fetch.parts_from(inner, number, 2 * LANES, 2 * n)
-
-                def before(line: int) -> None:
-                    if own_fetch is not None:
-                        ask_line(2 * start + LANES + line)
-
-                _store_turned(inner, own_rows, count, sums, own_c.at(inner, 0, position), accumulate, before)
-                return []
-
-            emit_loop(inner, together, [], turn_back)
-            return []
-
-        emit_loop(inner, n // (2 * LANES), [], blocks)
-        if n % (2 * LANES):
-            blocks(index(0), [], 1, n - LANES)
+        _InnerTiles(
+            inner, own_rows, count, own_turned, own_scratch, own_b, own_c, n, accumulate, own_fetch
+        ).emit()
 
     strides = "x".join("r" if s is None else str(s) for s in (b_stride, c_stride))
     name = f"{PREFIX}.inner.{rows.unit.value}.{count}x{n}x{rows.k}.{strides}{'.add' * accumulate}"
     values = [rows.scales, turned, scratch, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
     call_fetching(builder, name, values, fetch, build)
+
+
+@dataclass(frozen=True)
+class _InnerTiles:
+    """The body of ``call_inner_tiles``. Of ``rows`` it reads the scales."""
+
+    builder: ir.IRBuilder
+    rows: SplitRows
+    count: int
+    turned: ir.Value
+    scratch: ir.Value
+    b: Operand
+    c: Operand
+    n: int
+    accumulate: bool
+    fetch: FetchTile | None
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether all tiles of the rows stay in registers."""
+        return _steps(self.rows) <= _RESIDENT
+
+    def emit(self) -> None:
+        builder = self.builder
+        for number in range(_steps(self.rows) if self.is_resident else 0):
+            self._load_rows(4 + number, number)
+        b_bytes = builder.mul(index(self.b.column_stride), index(self.b.dtype.itemsize))
+
+        def pair(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            self._columns(i, b_bytes, together=2, start=0)
+            return []
+
+        emit_loop(builder, self.n // (2 * LANES), [], pair)
+        if self.n % (2 * LANES):
+            self._columns(index(0), b_bytes, together=1, start=self.n - LANES)
+
+    def _columns(self, i: ir.Value, b_bytes: ir.Value, *, together: int, start: int) -> None:
+        """Tiles of columns next to each other, whose products do not wait for each other."""
+        builder = self.builder
+        first = builder.add(builder.mul(i, index(together * LANES)), index(start))
+        self._multiply(i, first, b_bytes, together, start)
+        for block in range(together):
+            sums = at_byte(builder, self.scratch, block * TILE_BYTES)
+            move_tile(builder, "tilestored64", block, sums, VECTOR_BYTES)
+            clear_tile(builder, block)
+
+        def turn_back(block: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            self._turn_back(i, first, block, together, start)
+            return []
+
+        emit_loop(builder, together, [], turn_back)
+
+    def _multiply(self, i: ir.Value, first: ir.Value, b_bytes: ir.Value, together: int, start: int) -> None:
+        """The sums of each tile of columns; between products half of its part is fetched."""
+        builder, unit, steps = self.builder, self.rows.unit, _steps(self.rows)
+        ask = None
+        if self.fetch is not None:
+            ask = self.fetch.parts_from(builder, i, 2 * together * LANES, 2 * self.n)
+        for block in range(together):
+            clear_tile(builder, block)
+        for number in range(steps):
+            if not self.is_resident:
+                self._load_rows(4, number)
+            for block in range(together):
+                place = self.b.at(
+                    builder, number * unit.vector_elements, builder.add(first, index(block * LANES))
+                ).pointer
+                move_tile(builder, "tileloadd64", 2 + block, place, b_bytes)
+                multiply_tiles(builder, unit, block, 2 + block, 4 + number if self.is_resident else 4)
+                clear_tile(builder, 2 + block)
+                for part in range(LANES * number // steps, LANES * (number + 1) // steps):
+                    if ask is not None:
+                        ask(2 * (start + block * LANES) + part)
+            if not self.is_resident:
+                clear_tile(builder, 4)
+
+    def _turn_back(self, i: ir.Value, first: ir.Value, block: ir.Value, together: int, start: int) -> None:
+        """Store the sums of a tile of columns; meanwhile the other half of its part is fetched."""
+        builder = self.builder
+        position = builder.add(first, builder.mul(block, index(LANES)))
+        sums = builder.gep(self.scratch, [builder.mul(block, index(TILE_BYTES))], source_etype=I8)
+        ask = None
+        if self.fetch is not None:
+            number = builder.add(builder.mul(i, index(together)), block)
+            ask = self.fetch.parts_from(builder, number, 2 * LANES, 2 * self.n)
+
+        def before(line: int) -> None:
+            if ask is not None:
+                ask(2 * start + LANES + line)
+
+        target = self.c.at(builder, 0, position)
+        _store_turned(builder, self.rows, self.count, sums, target, self.accumulate, before)
+
+    def _load_rows(self, register: int, number: int) -> None:
+        place = at_byte(self.builder, self.turned, number * TILE_BYTES)
+        move_tile(self.builder, "tileloadd64", register, place, VECTOR_BYTES)
 
 
 def call_outer_tiles(
