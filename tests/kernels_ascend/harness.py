@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import tilejit
@@ -49,7 +51,12 @@ def compare(
     copies = [value.copy(order="K") if isinstance(value, np.ndarray) else value for value in args]
     launch(kernel, *args, grid=grid, **kwargs)
     kernel.run(*copies, grid=grid, target="interpreter", **kwargs)
-    for found, wanted in zip(args, copies, strict=True):
+    check_same(args, copies, exact=exact)
+
+
+def check_same(arguments: Sequence[object], expected: Sequence[object], *, exact: bool = False) -> None:
+    """Check that arrays are equal; floats within a few roundings unless ``exact``."""
+    for found, wanted in zip(arguments, expected, strict=True):
         if isinstance(found, np.ndarray) and isinstance(wanted, np.ndarray):
             if exact or found.dtype.kind in "iu":
                 np.testing.assert_array_equal(found, wanted)
