@@ -10,11 +10,11 @@ from tilejit.backend.cpu.casts import computation_type, narrow, widen
 from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.scope import Scope
-from tilejit.backend.cpu.values import I32, constant, lane_numbers, lanes_of, splat, unset_lanes
+from tilejit.backend.cpu.values import I32, LaneBuilder, constant, lane_numbers, lanes_of, splat, unset_lanes
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.opdef import OpDef
-from tilejit.ir.types import FP16, DType, TileType
+from tilejit.ir.types import FP16, FP32, FP64, DType, TileType
 from tilejit.ops import control, reduce, shape
 from tilejit.ops import elementwise as ew
 from tilejit.ops.reduce import ReduceKind
@@ -42,6 +42,10 @@ class Combiner:
         """Combine two sets of running values, ``left`` being earlier in order."""
         raise NotImplementedError
 
+    def accumulate(self, running: Sequence[ir.Value] | None, inputs: Sequence[ir.Value]) -> list[ir.Value]:
+        """Combine running values, if there are any yet, with what ``factors`` evaluate to."""
+        return list(inputs) if running is None else self.combine(running, inputs)
+
     def enter(self, value: ir.Value, number: int) -> ir.Value:
         return value
 
@@ -60,8 +64,30 @@ class Combiner:
         raise NotImplementedError
 
 
+def factors(scope: Scope, op: Op) -> tuple[Value, ...]:
+    """What a reduction evaluates at every point: of squares that it adds up, what is squared."""
+    if op.name != reduce.REDUCE.name or op.attributes["kind"] is not ReduceKind.SUM:
+        return tuple(op.operands)
+    (square,) = op.operands
+    product = square.defining_op
+    is_alone = square.use_count == 1 and square not in scope.plan.buffers
+    if product is None or product.name != ew.MUL.name or square.type.element not in (FP32, FP64):
+        return (square,)
+    lhs, rhs = product.operands
+    return (lhs,) if lhs is rhs and is_alone else (square,)
+
+
+def make_reducer(scope: Scope, op: Op) -> Combiner:
+    """The combiner of a reduction, of what ``factors`` evaluate to."""
+    if factors(scope, op) == tuple(op.operands):
+        return make_combiner(scope, op)
+    element = op.operands[0].type.element
+    assert isinstance(element, DType)
+    return _SquareCombiner(scope, ReduceKind.SUM, element)
+
+
 def make_combiner(scope: Scope, op: Op) -> Combiner:
-    """The combiner of a reduction or scan."""
+    """The combiner of a reduction or scan of its operands."""
     if op.name in (reduce.REDUCE_CUSTOM.name, reduce.SCAN_CUSTOM.name):
         return _RegionCombiner(scope, op.regions[0])
     kind = op.attributes["kind"]
@@ -118,6 +144,17 @@ class _KindCombiner(Combiner):
             return builder.extract_element(value, ir.Constant(I32, start))
         unused = unset_lanes(value.type.element, lanes)
         return builder.shuffle_vector(value, unused, lane_numbers(*range(start, start + count)))
+
+
+class _SquareCombiner(_KindCombiner):
+    """A sum of squares by multiply-adds: as with any sum, roundings in between are left open, and squares add
+    up to infinity if one of them is.
+    """
+
+    def accumulate(self, running: Sequence[ir.Value] | None, inputs: Sequence[ir.Value]) -> list[ir.Value]:
+        (value,) = inputs
+        lanes = LaneBuilder(self.scope.builder, lanes_of(value.type))
+        return [lanes.mul(value, value) if running is None else lanes.fma(value, value, running[0])]
 
 
 def _identity(kind: ReduceKind, element: DType) -> float:

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.accesses import prepare_store
 from tilejit.backend.cpu.buffers import write_buffer
-from tilejit.backend.cpu.combine import Combiner, make_combiner
+from tilejit.backend.cpu.combine import Combiner, factors, make_combiner, make_reducer
 from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.mask_bounds import hold, leading_count
 from tilejit.backend.cpu.nest_fetches import RowFetches
@@ -53,7 +53,8 @@ class NestEmitter:
         self.values = Evaluator(scope, frozenset(root.value for root in filled))
         self.reductions = [root for root in nest.roots if isinstance(root, ReduceRoot)]
         self.axis = self.reductions[0].axis if self.reductions else None
-        self.combiners = [make_combiner(scope, root.op) for root in self.reductions]
+        self.combiners = [make_reducer(scope, root.op) for root in self.reductions]
+        self.factors = [factors(scope, root.op) for root in self.reductions]
         self.fetches = RowFetches(scope, nest)
         self.leading: ir.Value = ir.Constant(I64, nest.shape[nest.vector_dim] if nest.shape else 1)
 
@@ -390,16 +391,14 @@ class NestEmitter:
             elif isinstance(root, StoreRoot):
                 writes.append(prepare_store(self.values, root.op, point))
         all_inputs = [
-            [combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(root.op.operands)]
-            for root, combiner in zip(self.reductions, self.combiners, strict=True)
+            [combiner.enter(self.values.vector(v, point, lanes), i) for i, v in enumerate(values)]
+            for values, combiner in zip(self.factors, self.combiners, strict=True)
         ]
         for write in writes:
             write()
-        if accumulators is None:
-            return all_inputs
         return [
-            combiner.combine(running, inputs)
-            for combiner, running, inputs in zip(self.combiners, accumulators, all_inputs, strict=True)
+            combiner.accumulate(None if accumulators is None else accumulators[number], inputs)
+            for number, (combiner, inputs) in enumerate(zip(self.combiners, all_inputs, strict=True))
         ]
 
     def _materialise(self, root: Materialise, point: Point) -> Callable[[], None]:
