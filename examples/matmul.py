@@ -48,15 +48,16 @@ def matmul_kernel(
 
 
 def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]:
-    """Tile sizes (M, N, K): 256 x 512 sums, smaller ones until each thread has a tile, of fp32 several, since
-    threads are seldom equally fast; K by 2 KB of a row.
+    """Tile sizes (M, N, K): 256 x 512 sums, K by 2 KB of a row, smaller where much of the last tile were past
+    the end, and until each thread has a tile, of fp32 several, since threads are seldom equally fast.
 
     Source: 512 to 2048 cubed, two cores with 2 MB of L2, of which others used a part; 512 cubed of bf16 and
     int8 loses a tenth by tiles of half the size.
     """
     threads = tilejit.get_num_threads()
     wanted = threads if threads == 1 or itemsize < 4 else _TILES_A_THREAD * threads
-    block_m, block_n = (min(largest, _power_of_two_from(size)) for largest, size in ((256, m), (512, n)))
+    limits = ((256, m), (512, n), (2048 // itemsize, k))
+    block_m, block_n, block_k = (_tile_size(largest, size) for largest, size in limits)
     while (programs := tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n)) < wanted:
         if block_m * block_n <= (_FEWEST_SUMS if programs < threads else _FEWEST_SHARED):
             break
@@ -64,11 +65,19 @@ def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]
             block_n //= 2
         else:
             block_m //= 2
-    return block_m, block_n, min(2048 // itemsize, _power_of_two_from(k))
+    return block_m, block_n, block_k
 
 
 _TILES_A_THREAD, _FEWEST_SHARED, _FEWEST_SUMS = 4, 128 * 256, 64 * 64
 """Tiles of half the size cost a few per cent, a thread that waits for another up to half of the time."""
+
+
+def _tile_size(largest: int, size: int) -> int:
+    """The largest power of two whose multiples do not go far past the end, else least far."""
+    block = min(largest, _power_of_two_from(size))
+    sizes = [block, *(block >> i for i in range(1, 4) if block >> i >= 128)]
+    past = {block: tilejit.cdiv(size, block) * block - size for block in sizes}
+    return next((block for block in sizes if 8 * past[block] <= size), min(sizes, key=past.__getitem__))
 
 
 def _power_of_two_from(size: int) -> int:
