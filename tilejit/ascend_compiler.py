@@ -45,8 +45,9 @@ class AscendKernel(Compilation):
     @cached_property
     def buffer(self) -> MachineKernel:
         """One function for each kind of core, tiles in buffers without addresses."""
+        function = self.tile  # whose passes may remark, too
         self.context.pass_name = "choose_cores"
-        return buffer_kernel(self.tile, self.target, self.context)
+        return buffer_kernel(function, self.target, self.context)
 
     @cached_property
     def machine(self) -> MachineKernel:
