@@ -160,9 +160,9 @@ _ARGUMENT = "fix: give an array as fp32[64x1024], a number, a quoted string, a t
         ([*_CALL, "--blocks", "-1"], "blocks is -1\nfix: use an int from 1 to 48"),
         (
             [*_CALL, "--trace", "/no/such/trace.json"],
-            "cannot write the trace to /no/such/trace.json\nfix: name a file in a folder that can be written",
+            "cannot write to /no/such/trace.json\nfix: name a file in a folder that can be written",
         ),
-        ([*_CALL, "--trace", "/"], "cannot write the trace to /\nfix: name a file"),
+        ([*_CALL, "--trace", "/"], "cannot write to /\nfix: name a file"),
     ],
 )
 def test_a_wrong_simulation_says_why(
@@ -176,6 +176,47 @@ def test_a_simulation_that_finds_something_fails(kernels: str, capsys: pytest.Ca
     arguments = ["simulate", f"{kernels}:shift_kernel", "--arguments", "x_ptr=fp32[32], BLOCK=64"]
     assert main(arguments) == 1
     assert "of x_ptr reach 128 bytes beyond the end" in capsys.readouterr().out
+
+
+def test_explain(kernels: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {option: tmp_path / option for option in ("trace", "timeline-picture", "memory-picture")}
+    written = [text for option, file in files.items() for text in (f"--{option}", str(file))]
+    arguments = ["explain", f"{kernels}:shift_kernel", *_CALL, "--target", "ascend910b", "--blocks", "1"]
+    assert main([*arguments, *written]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("shift_kernel on ascend910b2: ")
+    assert "\nbuffers\n" in printed and "\n  bound by " in printed
+    assert json.loads(files["trace"].read_text())["traceEvents"]
+    assert files["timeline-picture"].read_text().startswith("<svg")
+    assert files["memory-picture"].read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "message"),
+    [
+        ("shift", _CALL, "has no kernel shift\nfix: its kernels are: shift_kernel, wrong_kernel\n"),
+        ("shift_kernel", ["--arguments", "BLOCK=64"], "kernel shift_kernel: argument x_ptr is missing\n"),
+        ("wrong_kernel", ["--arguments", "x_ptr=fp32[4]"], "tl.store(x_ptr, tl.arange(0, 4))"),
+        (
+            "shift_kernel",
+            [*_CALL, "--memory-picture", "/no/such/memory.svg"],
+            "cannot write to /no/such/memory.svg\nfix: name a file in a folder that can be written\n",
+        ),
+    ],
+)
+def test_a_wrong_explanation_says_why(
+    kernels: str, kernel: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", f"{kernels}:{kernel}", *options]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and message in err
+
+
+def test_only_ascend_chips_are_explained(kernels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["explain", f"{kernels}:shift_kernel", *_CALL, "--target", "cpu"])
+    assert raised.value.code == 2
+    assert "argument --target: invalid choice: 'cpu' (choose from " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = simulate_kernel(_find_kernel(parsed.kernel), _request(parsed))
             print(result.summary(), end="")
             return 1 if result.findings else 0
+        elif parsed.command == "explain":
+            print(simulate_kernel(_find_kernel(parsed.kernel), _explanation(parsed)).explain(), end="")
         elif parsed.command == "build":
             print(_build(parsed))
         elif parsed.command == "cache":
@@ -77,16 +79,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     simulate = commands.add_parser(
         "simulate", help="run a kernel on a simulated Ascend chip, on random arrays"
     )
-    simulate.add_argument("kernel", metavar="FILE.py:KERNEL", help="or package.module:KERNEL")
-    simulate.add_argument(
-        "--arguments", default="", help="'x_ptr=fp32[64x1024], n=64, BLOCK=256'; shapes in brackets"
-    )
-    simulate.add_argument("--grid", default="1", help="programs along each axis, as 64 or 8x4")
-    simulate.add_argument("--target", choices=tuple(ASCEND_NAMES), default=DEFAULT_ASCEND)
-    simulate.add_argument("--blocks", type=int, help="cores that take part; by default all")
-    simulate.add_argument("--seed", type=int, default=0, help="of the arrays' contents")
     simulate.add_argument("--time-only", action="store_true", help="simulate time without values")
-    simulate.add_argument("--trace", metavar="FILE", help="write a timeline for Perfetto or chrome://tracing")
+    explained = commands.add_parser(
+        "explain", help="say how a kernel works on an Ascend chip: stages, crossings, flags, buffers, time"
+    )
+    for command in (simulate, explained):
+        _add_launch(command)
+    for option, what in (
+        ("timeline", "what the pipes do when"),
+        ("memory", "where buffers lie and how long"),
+    ):
+        explained.add_argument(f"--{option}-picture", metavar="FILE", help=f"draw {what}, as SVG")
     built = commands.add_parser(
         "build", help="compile a kernel for C programs: object or library, and header"
     )
@@ -101,6 +104,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "info", help="print what tilejit knows of this machine, and its environment variables"
     )
     return parser.parse_args(arguments)
+
+
+def _add_launch(command: argparse.ArgumentParser) -> None:
+    """The options that describe a simulated launch."""
+    command.add_argument("kernel", metavar="FILE.py:KERNEL", help="or package.module:KERNEL")
+    command.add_argument(
+        "--arguments", default="", help="'x_ptr=fp32[64x1024], n=64, BLOCK=256'; shapes in brackets"
+    )
+    command.add_argument("--grid", default="1", help="programs along each axis, as 64 or 8x4")
+    command.add_argument("--target", choices=tuple(ASCEND_NAMES), default=DEFAULT_ASCEND)
+    command.add_argument("--blocks", type=int, help="cores that take part; by default all")
+    command.add_argument("--seed", type=int, default=0, help="of the arrays' contents")
+    command.add_argument("--trace", metavar="FILE", help="write a timeline for Perfetto or chrome://tracing")
 
 
 def _add_emit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -153,8 +169,27 @@ def _request(parsed: argparse.Namespace) -> SimulationRequest:
         parsed.blocks,
         parsed.seed,
         values=not parsed.time_only,
-        trace=Path(parsed.trace) if parsed.trace else None,
+        trace=_file(parsed.trace),
     )
+
+
+def _explanation(parsed: argparse.Namespace) -> SimulationRequest:
+    return SimulationRequest(
+        parsed.arguments,
+        parsed.grid,
+        parsed.target,
+        parsed.blocks,
+        parsed.seed,
+        values=False,
+        keep_spans=True,
+        trace=_file(parsed.trace),
+        timeline_picture=_file(parsed.timeline_picture),
+        memory_picture=_file(parsed.memory_picture),
+    )
+
+
+def _file(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def _find_kernel(place: str, *, only_one: bool = False) -> Kernel | DecoratedKernel:

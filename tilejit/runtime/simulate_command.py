@@ -1,5 +1,5 @@
-"""What ``python -m tilejit simulate`` does: makes random arguments, runs the kernel on a simulated chip,
-reports.
+"""What ``python -m tilejit simulate`` and ``explain`` do: they make random arguments and run the kernel on a
+simulated chip.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class SimulationRequest:
     """What to simulate.
 
     ``arguments`` is a text like ``x_ptr=fp32[64x1024], n=64, BLOCK=256``: arrays as a dtype with its shape,
-    anything else as Python spells it. ``grid`` is ``64`` or ``8x4``. ``trace`` names a file for the timeline.
+    anything else as Python spells it. ``grid`` is ``64`` or ``8x4``. ``trace`` names a file for the timeline,
+    ``timeline_picture`` and ``memory_picture`` for drawings.
     """
 
     arguments: str
@@ -37,18 +38,27 @@ class SimulationRequest:
     blocks: int | None = None
     seed: int = 0
     values: bool = True
+    keep_spans: bool = False
     trace: Path | None = None
+    timeline_picture: Path | None = None
+    memory_picture: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files to write."""
+        named = (self.trace, self.timeline_picture, self.memory_picture)
+        return tuple(file for file in named if file is not None)
 
 
 def simulate_kernel(kernel: Kernel | DecoratedKernel, request: SimulationRequest) -> SimulationResult:
-    """Run the kernel as asked and return what came of it.
+    """Run the kernel as asked, write the files, and return what came of it.
 
     Raises: LaunchError where the request is wrong, CompileError where the kernel cannot run there.
     """
     if request.seed < 0:
         raise LaunchError(f"seed is {request.seed}", "use an int from 0")
-    if request.trace is not None:
-        _check_writable(request.trace)
+    for file in request.files:
+        _check_writable(file)
     generator = np.random.default_rng(request.seed)
     given = {name: _value(text, generator) for name, text in split_signature(request.arguments).items()}
     plain, arguments = undecorated(kernel, (), given)
@@ -57,10 +67,15 @@ def simulate_kernel(kernel: Kernel | DecoratedKernel, request: SimulationRequest
         target=request.target,
         blocks=request.blocks,
         values=request.values,
-        keep_spans=request.trace is not None,
+        keep_spans=request.keep_spans or bool(request.files),
     )
-    if request.trace is not None:
-        request.trace.write_text(result.trace())
+    for path, text in (
+        (request.trace, result.trace),
+        (request.timeline_picture, result.timeline_picture),
+        (request.memory_picture, result.memory_picture),
+    ):
+        if path is not None:
+            path.write_text(text())
     return result
 
 
@@ -100,7 +115,7 @@ def _check_writable(path: Path) -> None:
         or not path.parent.is_dir()
         or not os.access(path if path.exists() else path.parent, os.W_OK)
     ):
-        raise LaunchError(f"cannot write the trace to {path}", "name a file in a folder that can be written")
+        raise LaunchError(f"cannot write to {path}", "name a file in a folder that can be written")
 
 
 def _random_array(dtype: DType, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ the simulator runs exactly what would be emitted. Arrays are changed in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 
 from tilejit.ascend_compiler import AscendKernel, compile_for_ascend
 from tilejit.backend.ascend.result import SimulationResult
@@ -105,7 +106,7 @@ class Simulator:
             problem = f"kernel {self._source.name}: resident names {unknown[0]}, which is no array"
             raise LaunchError(problem, f"use some of {', '.join(call.arrays)}")
         self._check_blocks(compiled, settings)
-        return simulate(
+        result = simulate(
             compiled.machine,
             arguments,
             grid,
@@ -117,6 +118,7 @@ class Simulator:
             extrapolate=settings.extrapolate,
             resident=settings.resident,
         )
+        return replace(result, remarks=tuple(map(str, compiled.remarks)))
 
     def _check_blocks(self, compiled: AscendKernel, settings: SimulationSettings) -> None:
         has_cubes = Core.AIC in compiled.machine.functions

@@ -88,7 +88,7 @@ class ScalarUnits:
             self.steady.mark(core, request[0], int(request[2]["left"]), now)
             request = self.next_request(core)
         if request is None:
-            core.is_finished, core.pending = True, None
+            core.is_finished, core.pending, core.finished_at = True, None, now
             self._timeline.record.end = max(self._timeline.record.end, now)
             return
         op, scalar_ops, values = request

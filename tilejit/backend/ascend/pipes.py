@@ -178,10 +178,10 @@ class SimulatedCore:
 
     ``accessing``: the pipes that the program accesses memory with. ``pending`` is the job that the scalar
     unit issues next, ``blocked_on`` what it waits for (the queue that is full, else a text), ``held_cycles``
-    the time it has waited, ``issue_waits`` counts the flags that the scalar unit has waited for. ``tally``
-    counts the work of pipes and paths. ``issued`` counts what the program has yielded, ``ahead`` is what was
-    looked at early, ``answer`` what the program gets for the op it yielded last. ``clock`` is never changed,
-    only replaced: jobs keep the one they were issued with.
+    the time it has waited, ``finished_at`` when its program ended, ``issue_waits`` counts the flags that the
+    scalar unit has waited for. ``tally`` counts the work of pipes and paths. ``issued`` counts what the
+    program has yielded, ``ahead`` is what was looked at early, ``answer`` what the program gets for the op it
+    yielded last. ``clock`` is never changed, only replaced: jobs keep the one they were issued with.
     """
 
     number: int
@@ -204,6 +204,7 @@ class SimulatedCore:
     is_finished: bool = False
     held_since: float | None = None
     held_cycles: float = 0.0
+    finished_at: float = 0.0
     tally: defaultdict[Share, float] = field(default_factory=lambda: defaultdict(float))
     instructions: int = 0
     issued: int = 0

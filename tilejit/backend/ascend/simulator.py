@@ -23,7 +23,7 @@ from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.scalar_program import Place, Scalar, compile_program
 from tilejit.backend.ascend.scheduler import Scheduler
-from tilejit.backend.ascend.timeline import Record
+from tilejit.backend.ascend.timeline import CorePlace, Record
 from tilejit.diagnostics import InternalError, LaunchError
 from tilejit.ir.core import Argument, ArgumentSource, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
@@ -80,7 +80,7 @@ def simulate(
         cores, sites, gm, target, findings, execution, seed, keep_spans, resident, extrapolate
     )
     scheduler.run()
-    return _result(kernel, target, cores, scheduler, findings)
+    return _result(kernel, target, cores, scheduler, findings, gm.workspace)
 
 
 def _result(
@@ -89,6 +89,7 @@ def _result(
     cores: Sequence[SimulatedCore],
     scheduler: Scheduler,
     findings: Findings,
+    workspace: int,
 ) -> SimulationResult:
     record: Record = scheduler.record
     return SimulationResult(
@@ -97,7 +98,8 @@ def _result(
         cycles=record.end,
         busy=_pipe_cycles(cores, Work.BUSY),
         occupied=_pipe_cycles(cores, Work.OCCUPIED),
-        core_names=tuple(core.name for core in cores),
+        cores=tuple(CorePlace(core.kind, core.block, core.sub_block, core.name) for core in cores),
+        workspace=workspace,
         path_bytes={path: moved for path in Path if (moved := _moved(cores, path))},
         hbm_bytes=scheduler.traffic.hbm_bytes,
         l2_bytes=scheduler.traffic.l2_bytes,
@@ -105,10 +107,16 @@ def _result(
         skipped_cycles=record.skipped_cycles,
         findings=findings.found,
         held={core.number: core.held_cycles for core in cores},
+        issuing={core.number: _issuing(core, record.end) for core in cores},
         waits=record.waits,
         spans=tuple(record.spans),
         issued=tuple(record.issued),
     )
+
+
+def _issuing(core: SimulatedCore, end: float) -> float:
+    """How long a scalar unit worked on its program."""
+    return (core.finished_at if core.is_finished else end) - core.held_cycles
 
 
 def _pipe_cycles(cores: Sequence[SimulatedCore], work: Work) -> dict[tuple[int, Pipe], float]:

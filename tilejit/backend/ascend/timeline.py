@@ -12,9 +12,19 @@ from typing import TypeVar
 from tilejit.ir.core import Op
 from tilejit.ir.machine import Instruction
 from tilejit.records import dataclass
-from tilejit.target.spaces import Pipe
+from tilejit.target.spaces import Core, Pipe
 
 _Subject = TypeVar("_Subject")
+
+
+@dataclass(frozen=True, slots=True)
+class CorePlace:
+    """A core of a launch: which one of its block, and its name in words."""
+
+    kind: Core
+    block: int
+    sub_block: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""Explanations of compiled kernels and of kernels written by hand."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.machine_programs.flash_fifos import flash_fifos_kernel
+from benchmarks.machine_programs.flash_fifos_stages import HEAD, FifoFlashAttention
+from benchmarks.machine_programs.paged_tasks import PagedAttention
+from benchmarks.machine_programs.published import paged_attention
+from tests.backend.ascend.explained_kernels import biased_matmul, doubled, product
+from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, kernel
+from tilejit.backend.ascend.result import SimulationResult
+from tilejit.backend.ascend.simulator import simulate
+from tilejit.diagnostics import LaunchError
+from tilejit.target.ascend import ASCEND_910B1, ASCEND_910B2
+
+GOLDEN = Path(__file__).with_name("golden") / "biased_matmul.explain.txt"
+ROOT = Path(__file__).parents[3]
+
+
+def biased(**settings: object) -> SimulationResult:
+    a, b = np.ones((256, 512), np.float16), np.ones((512, 128), np.float16)
+    bias, c = np.ones(128, np.float32), np.zeros((256, 128), np.float32)
+    launch = biased_matmul.simulate[(4,)]
+    return launch(
+        a, b, bias, c, 512, BLOCK_M=64, BLOCK_N=128, BLOCK_K=128, target="ascend910b", blocks=1,
+        values=False, **{"keep_spans": True, **settings},
+    )  # fmt: skip
+
+
+def relay(text: str = RELAY, tiles: int = 5) -> SimulationResult:
+    x = np.ones(tiles * 2048, np.float32)
+    arguments = {"x": x, "out": np.zeros_like(x), "n": tiles}
+    made = kernel(text, RELAY_WORKSPACE_BYTES)
+    return simulate(
+        made, arguments, (tiles, 1, 1), ASCEND_910B1, blocks=1, values=False, keep_spans=True
+    )  # fmt: skip
+
+
+def rows(text: str, title: str) -> list[list[str]]:
+    """The entries of a section's lines, which are two blanks or more apart."""
+    section = text.split(f"\n{title}\n")[1].split("\n\n")[0]
+    return [re.split(r"\s{2,}", line.strip()) for line in section.splitlines()]
+
+
+def test_golden(update_golden: bool) -> None:
+    text = biased().explain().replace(f"{ROOT}/", "")
+    if update_golden:
+        GOLDEN.write_text(text)
+    assert text.splitlines() == GOLDEN.read_text().splitlines(), f"see {GOLDEN}"
+
+
+def test_the_same_launch_is_explained_alike() -> None:
+    assert biased().explain() == biased().explain()
+
+
+def test_a_relay_written_by_hand() -> None:
+    text = relay().explain()
+    assert rows(text, "stages")[1:] == [["1", "aic", "-", "ws", "0", "5"], ["2", "aiv", "ws", "-", "0", "5"]]
+    assert rows(text, "crossings")[1] == [
+        "ws", "aic", "aiv", "2", "8192", "0", "0", "1", "every tile", "-",
+    ]  # fmt: skip
+    assert rows(text, "cross-core flags")[1:] == [
+        ["0", "aic -> aiv", "mte3", "ws ready", "5", "5", "-", "-"],
+        ["1", "aiv -> aic", "mte2", "ws free", "3", "3", "-", "-"],
+    ]
+
+
+def test_flags_that_do_not_run_are_named() -> None:
+    text = relay(tiles=2).explain()
+    assert rows(text, "cross-core flags")[2:] == [
+        ["cross_wait of aic at - does not run in this launch"],
+        ["cross_set of aiv at - does not run in this launch"],
+    ]
+
+
+def test_flags_between_cores_of_a_kind() -> None:
+    meeting = "  cross_set(%one) {mode=1, pipe=mte3}\n  cross_wait(%one)\n  return()\n"
+    head, _, tail = RELAY.rpartition("  return()\n")
+    text = relay(head + meeting + tail).explain()
+    assert ["1", "aiv <-> aiv", "mte3", "all have come here", "1", "1", "-", "-"] in rows(
+        text, "cross-core flags"
+    )
+
+
+def test_four_stages_by_hand_with_leads_and_slots_without_buffers() -> None:
+    shape = FifoFlashAttention(128, 2560)
+    arrays = {name: np.zeros((count, HEAD), np.float16) for name, count in (("q", 128), ("k", 2560))}
+    arguments = {**arrays, "v": arrays["k"], "out": np.zeros((128, HEAD), np.float32)}
+    result = simulate(
+        flash_fifos_kernel(shape), arguments, (1, 1, 1), ASCEND_910B2, blocks=1, values=False, keep_spans=True
+    )
+    text = result.explain()
+    scores, weights, output = "workspace+0", "workspace+1048576", "workspace+1572864"
+    assert rows(text, "stages")[1:] == [
+        ["1", "aic", "-", scores, "4", "10"],
+        ["2", "aiv", scores, weights, "4", "10"],
+        ["3", "aic", weights, output, "0", "10"],
+        ["4", "aiv", output, "-", "0", "10"],
+    ]
+    assert [row[:9] for row in rows(text, "crossings")[1:-1]] == [
+        [scores, "aic", "aiv", "8", "131072", "0", "0", "1", "every 4 tiles"],
+        [weights, "aiv", "aic", "8", "65536", "1048576", "2", "3", "every 4 tiles"],
+        [output, "aic", "aiv", "8", "65536", "1572864", "4", "5", "every 4 tiles"],
+    ]
+    assert f"{shape.workspace_bytes} bytes of workspace for each block" in text
+
+
+def test_a_flag_for_each_slot_and_none_that_gives_back() -> None:
+    program = paged_attention(PagedAttention(2, 16, 1, 128, 512))
+    result = simulate(
+        program.kernel, program.arguments, (2, 1, 1), program.target, blocks=2, values=False, keep_spans=True
+    )
+    text = result.explain()
+    assert [row[:2] + row[3:4] + row[6:9] for row in rows(text, "crossings")[1:-1]] == [
+        ["workspace+0", "aic", "2", "0, 1", "-", "by no flag"],
+        ["workspace+16384", "aiv", "2", "2, 3", "-", "by no flag"],
+        ["workspace+24576", "aic", "2", "4, 5", "-", "by no flag"],
+    ]
+    assert [row[4] for row in rows(text, "stages")[1:]] == ["1", "1", "0", "0"]
+
+
+def test_kernels_for_one_kind_of_core() -> None:
+    a, c = np.ones((32, 32), np.float16), np.zeros((32, 32), np.float32)
+    cube = product.simulate[(1,)](a, a, c, SIZE=32, values=False, keep_spans=True).explain()
+    vector = doubled.simulate[(4,)](np.ones(4096, np.float32), BLOCK=1024, values=False, keep_spans=True)
+    for text, cores in ((cube, "aic: 1 of 24 cores"), (vector.explain(), "aiv: 4 of 48 cores")):
+        assert rows(text, "cores") == [[cores]]
+        assert "no tile goes from one kind of core to the other" in text
+        assert "\ncrossings\n" not in text and "\ncross-core flags\n" not in text
+        assert "bound by " in text and "\nbuffers\n" in text
+
+
+def test_what_works_most_binds() -> None:
+    many, few = (
+        doubled.simulate[(programs,)](
+            np.ones(programs * block, np.float32), BLOCK=block, values=False, keep_spans=True
+        ).explain()
+        for programs, block in ((192, 16384), (1, 256))
+    )
+    assert re.search(r"bound by hbm, \d+\.\d %; then ", many)
+    assert "bound by latency and waits: nothing works half of the time" in few
+
+
+def test_findings_are_part_of_it() -> None:
+    arguments = {"x": np.ones(2048, np.float32), "out": np.ones(2048, np.float32), "n": 1}
+    made = kernel(RELAY.replace("{pipe=mte3}", "{mode=1, pipe=mte3}", 1), RELAY_WORKSPACE_BYTES)
+    result = simulate(made, arguments, (1, 1, 1), ASCEND_910B1, blocks=1, values=False, keep_spans=True)
+    assert "\nfindings\n  deadlock: " in result.explain()
+
+
+@pytest.mark.parametrize("what", ["explain", "timeline_picture"])
+def test_spans_are_needed(what: str) -> None:
+    with pytest.raises(LaunchError, match="keep_spans=True"):
+        getattr(biased(keep_spans=False), what)()
+
+
+def test_the_timeline_picture_has_a_box_for_each_instruction_of_the_first_block() -> None:
+    result = biased()
+    root = ElementTree.fromstring(result.timeline_picture())
+    shown = [span for span in result.spans if result.cores[span.core].sub_block == 0 and not span.is_wait]
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) == len(shown)
+    labels = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"aic 0 m", "aic 0 fix", "aiv 0.0 v", "0.00 us"} <= set(labels)
