@@ -63,7 +63,7 @@ class Child:
         with self._turn(MEASURE):
             times = timers.compare_by_clock(self._bench, candidates)
         return [
-            Outcome(candidate, State.TIMED, time.score, time.time_us)
+            Outcome(candidate, State.TIMED, time.score, time.time_us, worst=time.worst)
             for candidate, time in zip(candidates, times, strict=True)
         ]
 

@@ -83,13 +83,14 @@ def _run(options: argparse.Namespace) -> int:
             findings = sweep.run(search)
         print(*report.lines(findings, start), sep="\n")
         if options.json is not None:
-            options.json.write_text(json.dumps({**facts, **report.record(findings)}, indent=1))
+            options.json.write_text(json.dumps({**facts, **report.record(findings, start)}, indent=1))
         if not findings.ranked:
             return 1
         if options.keep or (options.keep is None and job.timer != "cost"):
-            best = findings.ranked[0]
+            best = findings.chosen(start)
             file = executor.submit(worker.keep, job, best.candidate, best.time_us).result()
-            print(f"kept {spell(best.candidate)} in {file}")
+            why = "" if best == findings.ranked[0] else ", the default: none is faster beyond noise"
+            print(f"kept {spell(best.candidate)} in {file}{why}")
     return 0
 
 

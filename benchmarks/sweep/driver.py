@@ -54,6 +54,15 @@ class Findings:
         ]
         return sorted(timed, key=lambda o: (o.candidate not in self.finals, o.score, str(o.candidate)))
 
+    def chosen(self, default: Candidate) -> Outcome:
+        """The best; of those timed side by side the best that is faster than the default beyond noise."""
+        best = self.ranked[0]
+        if best.candidate not in self.finals:
+            return best
+        faster = [outcome for outcome in self.ranked[: len(self.finals)] if outcome.worst < 1.0]
+        kept = [outcome for outcome in self.ranked if outcome.candidate == default]
+        return (faster or kept or [best])[0]
+
 
 class Sweep:
     """Tries what a search asks for; ``after_candidate`` is called for each outcome, old ones included."""

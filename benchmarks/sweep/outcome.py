@@ -40,13 +40,14 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a candidate: its score and time, or why it has none."""
+    """What became of a candidate: its score and time, or why it has none; ``worst`` as in ``Time``."""
 
     candidate: Candidate
     state: State
     score: float = math.inf
     time_us: float = math.inf
     reason: str = ""
+    worst: float = math.inf
 
 
 def encode_outcome(outcome: Outcome) -> dict[str, object]:

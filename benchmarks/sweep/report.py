@@ -24,10 +24,11 @@ def lines(findings: Findings, default: Candidate) -> list[str]:
     return [*said, *_failures(findings.outcomes.values())]
 
 
-def record(findings: Findings) -> dict[str, object]:
-    """Everything that came out, the best first, then what failed."""
+def record(findings: Findings, default: Candidate) -> dict[str, object]:
+    """Everything that came out, the best first, then what failed; ``chosen`` is what launches should use."""
     failed = [outcome for outcome in findings.outcomes.values() if outcome.state is not State.TIMED]
     return {
+        "chosen": encode_outcome(findings.chosen(default)) if findings.ranked else None,
         "ranked": [encode_outcome(outcome) for outcome in findings.ranked],
         "finals": [encode_outcome(outcome) for outcome in findings.finals.values()],
         "failed": [encode_outcome(outcome) for outcome in failed],

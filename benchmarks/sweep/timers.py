@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +27,13 @@ class Time:
     """The time of a call in microseconds, and the score that candidates are compared by.
 
     By the clock the score is the ratio to the time of the default choice, taken in the same moments, as the
-    speed of a machine drifts; the median over rounds, as other programs disturb some of them.
+    speed of a machine drifts; the median over rounds, as other programs disturb some of them. ``worst`` is
+    the upper end of the score's interval.
     """
 
     score: float
     time_us: float
+    worst: float = math.inf
 
 
 def time_by_clock(bench: Bench, candidate: Candidate) -> Time:
@@ -67,7 +70,8 @@ def seeded_cost(space: Space, candidate: Candidate, seed: int) -> Time:
 
 
 def _time(result: Comparison, arm: str) -> Time:
-    return Time(result.ratios[arm].median, 1e6 * result.seconds[arm].median)
+    ratio = result.ratios[arm]
+    return Time(ratio.median, 1e6 * result.seconds[arm].median, ratio.high)
 
 
 def _once(call: Callable[[], object]) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.sweep.driver import Findings
+from benchmarks.sweep.outcome import Outcome, State
 from benchmarks.sweep.search import SEARCHES, Search
 from benchmarks.sweep.space import Candidate, Space, spell
 from benchmarks.sweep.timers import seeded_cost
@@ -106,3 +108,33 @@ def test_made_up_costs_depend_on_the_seed() -> None:
     candidate = SPACE.near({})
     assert seeded_cost(SPACE, candidate, 1) == seeded_cost(SPACE, candidate, 1)
     assert seeded_cost(SPACE, candidate, 1) != seeded_cost(SPACE, candidate, 2)
+
+
+DEFAULT, OTHER, THIRD = ((("n", n),) for n in (1, 2, 3))
+
+
+def timed(candidate: Candidate, score: float, worst: float) -> Outcome:
+    return Outcome(candidate, State.TIMED, score, 100.0 * score, worst=worst)
+
+
+@pytest.mark.parametrize(
+    ("finals", "chosen"),
+    [
+        ({OTHER: (0.97, 1.01), DEFAULT: (1.0, 1.01)}, DEFAULT),  # within noise
+        ({OTHER: (0.97, 0.99), DEFAULT: (1.0, 1.01)}, OTHER),
+        (
+            {OTHER: (0.97, 1.01), THIRD: (0.98, 1.01)},
+            DEFAULT,
+        ),  # which both ran beside
+        ({OTHER: (0.97, 1.01), THIRD: (0.98, 0.99)}, THIRD),
+        ({}, OTHER),  # too far ahead to be compared with others
+    ],
+)
+def test_noise_does_not_replace_the_default(
+    finals: dict[Candidate, tuple[float, float]], chosen: Candidate
+) -> None:
+    outcomes = {c: timed(c, score, score) for c, score in ((DEFAULT, 1.0), (OTHER, 0.9), (THIRD, 0.95))}
+    findings = Findings(outcomes, {c: timed(c, *values) for c, values in finals.items()})
+    assert findings.chosen(DEFAULT).candidate == chosen
+    untried = findings.chosen((("n", 4),)).candidate
+    assert untried == (OTHER if chosen == DEFAULT else chosen)

@@ -57,3 +57,4 @@ def test_slow_candidates_are_called_a_few_times_only(monkeypatch: pytest.MonkeyP
 def test_the_best_are_compared_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     times = timers.compare_by_clock(Machine(monkeypatch).bench(), [(("ms", 3.0),), (("ms", 2.0),)])
     assert [time.score for time in times] == [pytest.approx(0.75), pytest.approx(0.5)]
+    assert [time.worst for time in times] == [pytest.approx(0.75), pytest.approx(0.5)]
