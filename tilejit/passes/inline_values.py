@@ -4,7 +4,7 @@ follows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Buffer, Materialise, Nest, ReduceRoot, Root, StoreRoot
@@ -58,49 +58,54 @@ def root_shape(root: Root) -> tuple[int, ...]:
             return op.operands[0].type.shape
 
 
-def nest_leaves(nest: Nest, buffers: Mapping[Value, Buffer]) -> Iterator[Leaf]:
+def nest_leaves(nest: Nest, buffers: Mapping[Value, Buffer]) -> list[Leaf]:
     """Everything the roots of a nest read."""
-    for root in nest.roots:
-        yield from root_leaves(root, buffers)
+    return [leaf for root in nest.roots for leaf in root_leaves(root, buffers)]
 
 
-def root_leaves(root: Root, buffers: Mapping[Value, Buffer]) -> Iterator[Leaf]:
+def root_leaves(root: Root, buffers: Mapping[Value, Buffer]) -> list[Leaf]:
     """Everything one root reads."""
-    seen: set[tuple[Value, DimMap]] = set()
+    walk = _Walk(buffers)
     identity: DimMap = tuple(range(len(root_shape(root))))
+    own = isinstance(root, Materialise) and not root.is_copy
     for value in root_inputs(root):
-        own = isinstance(root, Materialise) and not root.is_copy
-        yield from _walk(value, identity, buffers, seen, own)
+        walk.visit(value, identity, own)
+    return walk.leaves
 
 
-def op_leaves(op: Op, buffers: Mapping[Value, Buffer]) -> Iterator[Leaf]:
+def op_leaves(op: Op, buffers: Mapping[Value, Buffer]) -> list[Leaf]:
     """Everything that is read to evaluate the operands of an op which is a step of its own."""
-    seen: set[tuple[Value, DimMap]] = set()
+    walk = _Walk(buffers)
     for value in op.operands:
-        yield from _walk(value, (None,) * value.type.rank, buffers, seen)
+        walk.visit(value, (None,) * value.type.rank)
+    return walk.leaves
 
 
-def _walk(
-    value: Value,
-    dims: DimMap,
-    buffers: Mapping[Value, Buffer],
-    seen: set[tuple[Value, DimMap]],
-    look_inside: bool = False,
-) -> Iterator[Leaf]:
-    if (value, dims) in seen and not look_inside:
-        return
-    seen.add((value, dims))
-    op = value.defining_op
-    if value.type.is_scalar:
-        yield Leaf(value, ())
-        return
-    if op is None or (value in buffers and not look_inside):
-        yield Leaf(value, dims, is_buffer=True)
-        return
-    if op.name == memory.LOAD.name:
-        yield Leaf(value, dims, load=op)
-    for operand in op.operands:
-        yield from _walk(operand, operand_dims(op, operand, dims), buffers, seen)
+class _Walk:
+    """Gathers the leaves below values, each value seen through the same dims once."""
+
+    def __init__(self, buffers: Mapping[Value, Buffer]) -> None:
+        self.leaves: list[Leaf] = []
+        self._buffers = buffers
+        self._seen: set[tuple[Value, DimMap]] = set()
+
+    def visit(self, value: Value, dims: DimMap, look_inside: bool = False) -> None:
+        """Gather what ``value`` reads; ``look_inside`` even where it is in a buffer."""
+        key = (value, dims)
+        if key in self._seen and not look_inside:
+            return
+        self._seen.add(key)
+        op = value.defining_op
+        if value.type.is_scalar:
+            self.leaves.append(Leaf(value, ()))
+            return
+        if op is None or (value in self._buffers and not look_inside):
+            self.leaves.append(Leaf(value, dims, is_buffer=True))
+            return
+        if op.name == memory.LOAD.name:
+            self.leaves.append(Leaf(value, dims, load=op))
+        for operand in op.operands:
+            self.visit(operand, operand_dims(op, operand, dims))
 
 
 def operand_dims(op: Op, operand: Value, dims: DimMap) -> DimMap:
