@@ -284,6 +284,30 @@ def test_a_package_without_sources(store: Store, monkeypatch: pytest.MonkeyPatch
     assert kept(store) == []
 
 
+def test_sources_are_read_again_after_a_change(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A new text of the same length and time counts, and so does one that is written while it is settling."""
+    reads: list[str] = []
+    read = cache._content
+    monkeypatch.setattr(cache, "_package_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(cache, "_content", lambda path: reads.append(path) or read(path))
+    file, digest = tmp_path / "compiler.py", cache.sources_digest.__wrapped__
+    file.write_text("one")
+    times = os.stat(file)
+    first = digest()
+    assert digest() == first and len(reads) == 2  # changed just now: not kept
+    monkeypatch.setattr(cache, "_SETTLED_NS", 0)
+    assert digest() == digest() == first and len(reads) == 3
+    file.write_text("two")
+    while os.stat(file).st_ctime_ns == times.st_ctime_ns or os.stat(file).st_mtime_ns != times.st_mtime_ns:
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # what it cannot set is the second time
+    assert digest() != first and len(reads) == 4
+    file.write_text("one")
+    (tmp_path / "more.py").write_text("")
+    assert digest() != first
+
+
 def test_the_sources_that_count() -> None:
     names = cache._source_names(str(ROOT / "tilejit"))
     assert names == sorted(names) and len(set(names)) == len(names)
