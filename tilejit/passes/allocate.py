@@ -53,12 +53,14 @@ def allocate(kernel: MachineKernel, target: AscendTarget, context: PassContext) 
     return replace(kernel, workspace_bytes=workspace_bytes)
 
 
-def fits_apart(function: Function, target: AscendTarget) -> bool:
-    """Whether the buffers in UB find room, all slots of them, where sharing memory orders no two pipes."""
-    memory, space = target.spaces[Space.UB], Space.UB
+def fits_apart(
+    function: Function, target: AscendTarget, space: Space = Space.UB, sharing: Sharing = Sharing.ONE_SLOT
+) -> bool:
+    """Whether the buffers in a memory find room, all slots, where they share it as ``sharing`` allows."""
+    memory = target.spaces[space]
     ranges = [live for live in live_ranges(function) if live.buffer.attributes["space"] is space]
     sizes = {live.buffer: (slot_size(live.buffer), _slots(live.buffer)) for live in ranges}
-    found = pack(ranges, sizes, memory.usable_bytes, memory.alignment_bytes, (), Sharing.ONE_SLOT)
+    found = pack(ranges, sizes, memory.usable_bytes, memory.alignment_bytes, (), sharing)
     return found is not None
 
 

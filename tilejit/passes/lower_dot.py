@@ -48,9 +48,13 @@ def lower_dot(
     k: Index,
     into: Accumulator,
     zero: Zero,
+    l0: tuple[Value, Value] | None = None,
 ) -> Zero:
-    """Add the product of two tiles, ``k`` elements long, to an accumulator; returns whether that is zero."""
-    lowerer = _Dot(builder, plan, operands, into)
+    """Add the product of two tiles, ``k`` elements long, to an accumulator; returns whether that is zero.
+
+    ``l0``: places in L0A and L0B that dots share; None for memory of its own.
+    """
+    lowerer = _Dot(builder, plan, operands, into, l0)
     if k == plan.k and plan.k_step >= plan.k:
         lowerer.step(0, plan.k, zero)
         return False
@@ -61,7 +65,12 @@ class _Dot:
     """The steps of one dot."""
 
     def __init__(
-        self, builder: MachineBuilder, plan: DotPlan, operands: tuple[L1Tile, L1Tile], into: Accumulator
+        self,
+        builder: MachineBuilder,
+        plan: DotPlan,
+        operands: tuple[L1Tile, L1Tile],
+        into: Accumulator,
+        l0: tuple[Value, Value] | None,
     ) -> None:
         self._builder = builder
         self._plan = plan
@@ -70,6 +79,9 @@ class _Dot:
         element, step = plan.element, plan.k_step
         self._c0 = BLOCK_BYTES // element.itemsize
         self._fractal = FRACTAL_BYTES // element.itemsize
+        if l0 is not None:
+            self._l0a, self._l0b = (builder.reinterpret(place, element) for place in l0)
+            return
         rows = round_up(plan.left.extent, max(FRACTAL_ROWS, self._square_rows))
         columns = round_up(plan.right.extent, plan.n_unit)
         self._l0a = builder.buffer(element, rows * step, f"{self._left.pointer.name}_l0", Space.L0A)

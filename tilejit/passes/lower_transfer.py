@@ -92,7 +92,7 @@ def _copied_tile(lowering: Lowering, walk: Walk, element: DType, name: str) -> U
     """Where a load copies to: columns last, with what is between them, or a block for each element."""
     if not walk.is_spread:
         sizes = (*walk.shape[:-1], (walk.shape[-1] - 1) * walk.step + 1) if walk.shape else ()
-        return lowering.new_tile(TileType(element, sizes), name, is_fixed=True)
+        return lowering.new_tile(TileType(element, sizes), name, is_fixed=not lowering.overwrites_loads)
     lanes, rows = BLOCK_BYTES // element.itemsize, product(walk.shape)
     pointer = lowering.builder.buffer(element, rows * lanes, name)
     return UbTile(pointer, TileLayout(rows, 1, lanes), element, is_fixed=True)

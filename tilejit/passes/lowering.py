@@ -39,7 +39,11 @@ _SUMS_AND_PRODUCTS = frozenset(op.name for op in (VADD, VSUB, VMUL, VADDS, VMULS
 class Lowering:
     """The state of one function's lowering."""
 
-    def __init__(self, function: Function, top: Block, context: PassContext) -> None:
+    def __init__(
+        self, function: Function, top: Block, context: PassContext, *, overwrites_loads: bool = False
+    ) -> None:
+        """``overwrites_loads``: results may take the place of what was loaded, if nothing else reads it."""
+        self.overwrites_loads = overwrites_loads
         self.function = function
         self.context = context
         self.analysis = AccessAnalysis(function)

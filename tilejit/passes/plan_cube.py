@@ -13,7 +13,7 @@ A sum whose stores are contiguous along its rows is computed transposed: its ope
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import Stride
@@ -111,11 +111,13 @@ class CubePlan:
 
     def __init__(self, lowering: Lowering, work: CubeWork, target: AscendTarget) -> None:
         self._lowering = lowering
-        dots = sum(len(each.dots) for each in work.sums)
-        # Half of L0 for each of two slots, shared by all dots.
-        self._slot_bytes = {
-            space: target.spaces[space].capacity_bytes // 2 // dots for space in (Space.L0A, Space.L0B)
-        }
+        halves = {space: target.spaces[space].capacity_bytes // 2 for space in (Space.L0A, Space.L0B)}
+        dots = [dot for each in work.sums for dot in each.dots]
+        self.takes_turns = len(dots) > 1 and all(_is_small(dot, halves) for dot in dots)
+        """Whether dots use the halves of L0A and L0B by turns; else each has two slots of its own."""
+        parts = 1 if self.takes_turns else len(dots)
+        self._slot_bytes = {space: half // parts for space, half in halves.items()}
+        self.half_bytes = halves
         self._wrapped = WrappedTiles(lowering.function, lowering.analysis)
         self._unwrapped = dict(self._find_unwrapped(work))
         self.sums = {each: self._plan_sum(each) for each in work.sums}
@@ -272,6 +274,19 @@ class CubePlan:
                 "pass a stride of 1 for one dimension, or make it a tl.constexpr",
             )
         return DotOperand(load, outer_dim, inner_dim, is_along_k, value.type.shape[outer])
+
+
+def _is_small(dot: Op, halves: Mapping[Space, int]) -> bool:
+    """Whether both operands of a dot, padded, fit in a half of L0."""
+    for space, name, outer in ((Space.L0A, "a", 0), (Space.L0B, "b", 1)):
+        type = dot.operand(name).type
+        if len(type.shape) != 2 or not isinstance(type.element, DType):
+            return False
+        unit = 2 * max(FRACTAL_ROWS, BLOCK_BYTES // type.element.itemsize)
+        padded = round_up(type.shape[outer], unit) * round_up(type.shape[1 - outer], unit)
+        if padded * type.element.itemsize > min(halves[space], *halves.values()):
+            return False
+    return True
 
 
 def _memory_dims(operand: DotOperand) -> tuple[int | None, int | None]:

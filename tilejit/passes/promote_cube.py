@@ -17,8 +17,9 @@ from dataclasses import field
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.types import INT1, TileType
+from tilejit.ir.types import INT1, UINT8, TileType
 from tilejit.ops import ATOMIC_RMW, CAST, DOT, FOR, IF, RESHAPE, STORE, TRANSPOSE
+from tilejit.ops.machine.buffer import SLOT
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.cube_work import CubeWork, Sum, is_zero
@@ -69,6 +70,8 @@ class _CubeWalker(ProgramWalker):
         self._l1: dict[tuple[Op, L1Layout], L1Tile] = {}
         self._accumulators: dict[Value, Accumulator] = {}
         self._zero: dict[Value, Zero] = {}
+        self._halves: list[Value] = []
+        self._turns = 0
         self._extents: dict[Sum, tuple[Block, Index, Index]] = {}
         self._rules = {**self._rules, STORE.name: self._store, ATOMIC_RMW.name: self._store}
 
@@ -154,7 +157,22 @@ class _CubeWalker(ProgramWalker):
             ends.append(tile.reach.holds(lowering, tile.reach.count(lowering, operand.inner)))
         k = self._builder.minimum(*ends)
         self._accumulators[op.result] = into
-        self._zero[op.result] = lower_dot(self._builder, plan, (left, right), k, into, zero)
+        self._zero[op.result] = lower_dot(self._builder, plan, (left, right), k, into, zero, self._turn())
+
+    def _turn(self) -> tuple[Value, Value] | None:
+        """The halves of L0A and L0B for the next dot, where dots take turns."""
+        if not self._plan.takes_turns:
+            return None
+        builder = self._builder
+        if not self._halves:
+            for space, size in self._plan.half_bytes.items():
+                buffer = builder.buffer(UINT8, size, f"{space.value}_half", space)
+                assert buffer.defining_op is not None
+                buffer.defining_op.attributes["slots"] = 2
+                self._halves.append(buffer)
+        number, self._turns = builder.constant(self._turns % 2), self._turns + 1
+        left, right = (builder.op(SLOT, buffer=half, index=number).result for half in self._halves)
+        return left, right
 
     def _store(self, op: Op) -> None:
         ((of, output),) = [

@@ -80,16 +80,22 @@ _REARRANGE: Mapping[str, Callable[[Lowering, Op], UbTile]] = {
 
 
 def promote_memory(
-    function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
+    function: Function,
+    context: PassContext,
+    *,
+    keep_resident: bool = True,
+    programs: int = 1,
+    overwrites_loads: bool = False,
 ) -> MachineKernel:
     """Lower a kernel without dots to one function for vector cores.
 
     ``keep_resident``: tiles that are the same for all programs stay in UB from the first to the last.
     ``programs``: how many of the launch along the first axis ``function`` runs at once, at most.
+    ``overwrites_loads``: results may take the place of loaded tiles: memory is scarce.
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
-    lowering = Lowering(function, machine.body, context)
+    lowering = Lowering(function, machine.body, context, overwrites_loads=overwrites_loads)
     ProgramWalker(lowering, machine, keep_resident=keep_resident, programs=programs).run()
     turn_off_saturation(machine)
     return MachineKernel(function.name, {Core.AIV: machine})
@@ -364,8 +370,21 @@ class ProgramWalker:
                 carried.scalars.append(index)
             elif result in lowering.homes.demanded:
                 self._refuse_bools(result, op)
-                carried.tiles[index] = lowering.new_tile(result.type, result.name)
+                carried.tiles[index] = self._joined_tile(op, result, carried)
         return carried
+
+    def _joined_tile(self, op: Op, result: Value, carried: Carried) -> UbTile:
+        """The tile of a result of an if: where an arm finds it carried, if nothing reads that later."""
+        lowering = self._lowering
+        taken = [other.pointer for other in carried.tiles.values()]
+        for region in op.regions:
+            value = region.terminator.operands[result.index]
+            tile = lowering.tiles.get(value)
+            if tile is None or tile.pointer not in lowering.carried or tile.pointer in taken:
+                continue
+            if lowering.homes.is_last_use(value, op):
+                return tile
+        return lowering.new_tile(result.type, result.name)
 
     def _carry(self, op: Op, arguments: Sequence[Value]) -> Carried:
         """Find where each value that a loop carries lives, and put its initial value there."""

@@ -47,7 +47,7 @@ def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> 
         return
     loops: dict[Op, list[Op]] = {}
     for op in function.body.ops:
-        if op.definition is BUFFER:
+        if op.definition is BUFFER and op.attributes["slots"] == 1:
             space = op.attributes["space"]
             assert isinstance(space, Space)
             copies, users = _COPIES.get(space, frozenset()), list(_users(op.result))

@@ -23,7 +23,21 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
 from tilejit.ir.types import DType
-from tilejit.ops import ADD, AND, CMP, FOR, IF, LOAD, SUB, YIELD, CmpPredicate
+from tilejit.ops import (
+    ADD,
+    AND,
+    BROADCAST,
+    CMP,
+    FOR,
+    IF,
+    LOAD,
+    RESHAPE,
+    SPLAT,
+    SUB,
+    TRANSPOSE,
+    YIELD,
+    CmpPredicate,
+)
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.access import AccessAnalysis, may_be_written
 from tilejit.passes.algebra import constant_value
@@ -32,10 +46,11 @@ from tilejit.passes.tile_homes import carried_groups
 from tilejit.passes.tile_maker import TileMaker
 from tilejit.target.spaces import Core
 
-LEAD = 2
+LEAD = 3
 """Trips from stage to stage."""
 LEAST_SLOTS = 2
 _CROSS = (SEND.name, RECEIVE.name)
+_VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 
 
 def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int, int]:
@@ -105,7 +120,8 @@ def _free_ops(function: Function, loop: Op) -> set[Op]:
             else:
                 heavy.update(op.results)
         if len(heavy) == before:
-            return free
+            # Views cost nothing either, wherever what they show comes from.
+            return free | {op for op in body.ops if op.name in _VIEWS}
 
 
 def _is_repeatable(op: Op) -> bool:
@@ -141,6 +157,8 @@ class _Stages:
     def made_in(self, value: Value) -> int | None:
         """The stage that makes a value of the body; None for indices and what comes from outside."""
         op = value.defining_op
+        if op is not None and op in self.free and op.name in _VIEWS:
+            return self.made_in(op.operands[0])
         return self.arguments.get(value) if op is None else self.of.get(op)
 
     def _place(self) -> None:
@@ -181,7 +199,9 @@ class _Stages:
             if op.name == SEND.name:
                 readers = [received[_number(op)] - int(_comes_back(op))]
             else:
-                readers = [self._stage_of_reader(user) for result in op.results for user in result.users]
+                readers = [
+                    self._stage_of_reader(user) for result in op.results for user in self._readers(result)
+                ]
             self.of[op] = max(self.of[op], min(readers, default=0))
             if op.name == RECEIVE.name:
                 received[_number(op)] = self.of[op]
@@ -190,7 +210,7 @@ class _Stages:
         """What needs a tile of the other core or of the trip before, or does more than compute."""
         bound: set[Op] = set()
         for op in self._body.ops:
-            inputs = [(value, value.defining_op) for value in _read(op)]
+            inputs = [(value, value.defining_op) for value in map(self._behind_views, _read(op))]
             waits = any(
                 value in self.arguments
                 or maker in bound
@@ -201,6 +221,19 @@ class _Stages:
             if waits or (acts and op.name not in _CROSS):
                 bound.add(op)
         return bound
+
+    def _behind_views(self, value: Value) -> Value:
+        while (op := value.defining_op) is not None and op in self.free and op.name in _VIEWS:
+            value = op.operands[0]
+        return value
+
+    def _readers(self, value: Value) -> Iterator[Op]:
+        """The ops that read a value, also through views."""
+        for user in value.users:
+            if user in self.free and user.name in _VIEWS:
+                yield from self._readers(user.result)
+            else:
+                yield user
 
     def _stage_of_reader(self, user: Op) -> int:
         while user.parent is not self._body:
@@ -332,10 +365,8 @@ class _Skewer:
         condition = checks[0] if len(checks) == 1 else at.make(AND, lhs=checks[0], rhs=checks[1])
         mapping = self._mapping(stage, own)
         then, other = Block(), Block()
-        for op in self._body.ops[:-1]:
-            is_free = op in stages.free and any(value in self._needed[stage] for value in op.results)
-            if is_free or stages.of.get(op) == stage:
-                then.append(clone_op(op, mapping))
+        for op in self._in_order(stage):
+            then.append(clone_op(op, mapping))
         places, values = [], []
         for (value, of), place in self._places.items():
             if of == stage:
@@ -357,6 +388,14 @@ class _Skewer:
         for queue in self._queues.values():
             for older, newer in zip(queue[1:], queue, strict=False):
                 self._following[older] = arguments[newer]
+
+    def _in_order(self, stage: int) -> list[Op]:
+        """The ops of a stage: loads of what never changes come first, they wait for no other core."""
+        stages, needed = self._stages, self._needed[stage]
+        free = [op for op in self._body.ops if op in stages.free and needed.intersection(op.results)]
+        early = [op for op in free if all(stages.made_in(value) is None for value in op.results)]
+        rest = [op for op in self._body.ops[:-1] if stages.of.get(op) == stage or op in free]
+        return [*early, *(op for op in rest if op not in early)]
 
     def _mapping(self, stage: int, own: Value) -> ValueMap:
         """What stands for the values of the old body in a stage."""

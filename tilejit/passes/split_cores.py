@@ -18,6 +18,7 @@ from tilejit.ir.rewrite import clone_function
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
+from tilejit.passes.drop_slots import drop_slots
 from tilejit.passes.lower_crossings import Channel, channels, lower_crossings
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
@@ -42,6 +43,8 @@ def mixed_kernel(function: Function, target: AscendTarget, context: PassContext)
     rotate_buffers(cube, context)
     simplify(cube)
     vector = lower_vector(sides[Core.AIV], context)
+    for machine in (cube, vector):
+        drop_slots(machine, target, context)
     return MachineKernel(function.name, {Core.AIC: cube, Core.AIV: vector})
 
 

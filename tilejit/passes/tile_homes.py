@@ -11,7 +11,7 @@ apart instead (see ``tile_lanes``), views change only how their operand is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.types import FP32, INT1, INT16, INT32, DType, TileType, product
@@ -232,12 +232,26 @@ class TileHomes:
         return value in self.in_ub
 
     def is_last_use(self, value: Value, op: Op) -> bool:
-        """Whether nothing after ``op`` reads a tile, which was defined in the block of ``op``."""
-        owner = value.owner
-        block = owner if isinstance(owner, Block) else owner.parent
-        if block is None or op.parent is not block:
-            return False
-        return all(self._place_in(block, user) <= self._position[op] for user in self._readers(value))
+        """Whether nothing reads a tile after ``op``, which runs at most once for each time it is made."""
+        home = value.owner if isinstance(value.owner, Block) else value.owner.parent
+        around: dict[Block, Op] = {}  # from the block of ``op`` out to that of the value: what holds ``op``
+        holder, block = op, op.parent
+        while block is not None:
+            around[block] = holder
+            if block is home:
+                return all(self._is_before(user, around) for user in self._readers(value))
+            if not isinstance(block.parent, Op) or block.parent.name != IF.name:
+                return False
+            holder, block = block.parent, block.parent.parent
+        return False
+
+    def _is_before(self, user: Op, around: Mapping[Block, Op]) -> bool:
+        """Whether ``user`` runs before what ``around`` holds, is it, or lies in an arm that excludes it."""
+        while user.parent is not None and user.parent not in around:
+            assert isinstance(user.parent.parent, Op)
+            user = user.parent.parent
+        assert user.parent is not None
+        return self._position[user] <= self._position[around[user.parent]]
 
     def _readers(self, value: Value) -> Iterator[Op]:
         """The ops that read a tile, also through views, and by lanes through what is made of addresses."""
@@ -247,12 +261,6 @@ class TileHomes:
                 yield from self._readers(user.result)
             if not is_view(user):
                 yield user
-
-    def _place_in(self, block: Block, op: Op) -> int:
-        while op.parent is not block:
-            assert op.parent is not None and isinstance(op.parent.parent, Op)
-            op = op.parent.parent
-        return self._position[op]
 
     def _find_ub_scalars(self, function: Function) -> None:
         changed = True

@@ -90,7 +90,7 @@ def lower_vector(function: Function, context: PassContext) -> Function:
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
-    return _lowered(function, context).kernel.functions[Core.AIV]
+    return _lowered(function, context, overwrites_loads=True).kernel.functions[Core.AIV]
 
 
 def _room(target: AscendTarget) -> int:
@@ -138,12 +138,23 @@ def _fits_somehow(kernel: MachineKernel, target: AscendTarget) -> bool:
 
 
 def _lowered(
-    function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
+    function: Function,
+    context: PassContext,
+    *,
+    keep_resident: bool = True,
+    programs: int = 1,
+    overwrites_loads: bool = False,
 ) -> _Lowered:
     function = clone_function(function)
     unroll_reductions(function, context)
     legalise(function, context)
-    kernel = promote_memory(function, context, keep_resident=keep_resident, programs=programs)
+    kernel = promote_memory(
+        function,
+        context,
+        keep_resident=keep_resident,
+        programs=programs,
+        overwrites_loads=overwrites_loads,
+    )
     total, largest = 0, 0
     for machine in kernel.functions.values():
         rotate_buffers(machine, context)
