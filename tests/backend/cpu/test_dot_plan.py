@@ -91,6 +91,7 @@ def test_panels_leave_registers_for_a_row_and_a_broadcast() -> None:
         ("64x64x64", {64: False, 512: True, 1024: True, 1040: False}),  # blocks of 11 rows
         ("144x256x64", {64: False, 512: False, 1024: True, 2048: True, 1040: False}),  # of 6
         ("4x64x64", {512: False, 1024: False}),
+        ("14x64x64", {1024: False}),  # of 7, seldom used
     ],
 )
 def test_packs_rows_that_share_places_in_cache(shape: str, strides: dict[int, bool]) -> None:
@@ -107,6 +108,11 @@ def test_rows_at_an_unknown_distance_are_packed_where_they_turn_out_to_share_pla
     assert str(plan).endswith("packs ab ahead, a if far by 4096")
     apart = plan_dot(shape_of("144x256x64"), Unit.FP32, MatrixFacts(FP32, None, None), b, generic_avx512())
     assert (apart.pack_a, apart.far_bytes) == (True, 0)
+    # Eight addresses take too many registers, seven rows are not worth it.
+    tall = plan_dot(shape_of("16x256x64"), Unit.FP32, MatrixFacts(FP32, None, 1), b, generic_avx512())
+    assert (tall.pack_a, tall.far_bytes) == (True, 0)
+    few = plan_dot(shape_of("14x256x64"), Unit.FP32, MatrixFacts(FP32, None, 1), b, generic_avx512())
+    assert not few.pack_a
 
 
 def test_packing_space_is_bounded() -> None:

@@ -397,14 +397,19 @@ def _packs_a(
     far_bytes = _PLACES_BYTES
     while row_blocks[0].size * far_bytes > 2 * _MOST_SHARING * _PLACES_BYTES:
         far_bytes //= 2
-    if a.row_stride == 1 or row_blocks[0].size <= _MOST_SHARING or shape.n < 2 * lanes:
+    is_used_often = row_blocks[0].size >= 8 or shape.m >= _MANY_ROWS
+    if a.row_stride == 1 or row_blocks[0].size <= _MOST_SHARING or not is_used_often or shape.n < 2 * lanes:
         return False, 0
     if a.row_stride is None:
-        takes_few_addresses = row_blocks[0].size <= 2 * _MOST_SHARING and a.column_stride == 1
+        takes_few_addresses = row_blocks[0].size <= _ROWS_A_STRIDE and a.column_stride == 1
         return True, far_bytes if takes_few_addresses else 0
     return a.row_stride * a.dtype.itemsize % far_bytes == 0, 0
 
 
+_ROWS_A_STRIDE = 6
+"""Rows at a distance that is not known which two registers and that distance reach: x86 takes it once, twice
+and four times.
+"""
 _PLACES_BYTES, _MOST_SHARING = 4096, 4
 """Lines so far apart share a place in L1, of which no more rows of a block should want the same.
 
