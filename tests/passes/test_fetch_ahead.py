@@ -57,7 +57,7 @@ def test_two_walks_share_the_fetches() -> None:
     use %sum
     """
     body = ROW[: ROW.index("    %double")] + sums
-    assert fetches(body) == ["%v from 0 to 1/4 of the next program", "%v from 1/4 to 1 of the next program"]
+    assert fetches(body) == ["%v from 0 to 1/8 of the next program", "%v from 1/8 to 1 of the next program"]
 
 
 def test_rows_that_are_the_same_for_all_programs_are_not_fetched() -> None:

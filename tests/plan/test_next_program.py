@@ -37,8 +37,8 @@ def _nest_lines(row: str = _MOVING, lanes: int = 2048, after: str = "") -> list[
 
 def test_two_walks_over_a_row_fetch_the_next_one_together() -> None:
     assert _nest_lines() == [
-        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from 0 to 1/4 of the next program {",
-        "nest 2048 order d0 vector d0x16 streaming fetching %value from 1/4 to 1 of the next program {",
+        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from 0 to 1/8 of the next program {",
+        "nest 2048 order d0 vector d0x16 streaming fetching %value from 1/8 to 1 of the next program {",
     ]
 
 
@@ -180,15 +180,15 @@ _BY_INDEX = "%at = addptr(%begin, %i) : ptr<fp32>"
 def test_a_loop_fetches_the_next_trip_and_at_its_end_the_next_program() -> None:
     nest = "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from"
     assert _loop_lines(_BY_INDEX) == [
-        f"{nest} 0 to 1/4 of the next trip or program {{",
-        f"{nest} 1/4 to 1 of the next trip or program {{",
+        f"{nest} 0 to 1/8 of the next trip or program {{",
+        f"{nest} 1/8 to 1 of the next trip or program {{",
     ]
 
 
 def test_a_loop_that_begins_where_the_program_says() -> None:
     """The next program begins elsewhere."""
     lines = _loop_lines(_BY_INDEX, lower="%id")
-    assert lines[1].endswith("fetching %value from 1/4 to 1 of the next trip {")
+    assert lines[1].endswith("fetching %value from 1/8 to 1 of the next trip {")
 
 
 @pytest.mark.parametrize(
