@@ -275,3 +275,55 @@ def test_code_compiled_without_a_launch_is_its_own(target: str, monkeypatch: pyt
     monkeypatch.setitem(globals(), "PLAIN", 6)
     assert tilejit.compile(kernel, out).ir("tile") != before
     assert launched(kernel, target) == (6 + 3) * 4 + 7
+
+
+TABLE = np.array([2, 3], np.int32)
+FACTOR = np.int32(4)
+
+
+def plus_one(value: int) -> int:
+    return value + 1
+
+
+@tilejit.kernel
+def reads_tables(out_ptr):
+    tl.store(out_ptr, add_step(plus_one(int(TABLE[0]))) * FACTOR)
+
+
+def test_items_of_an_array_and_numpy_numbers(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_tables)
+    assert [launched(kernel, target) for _ in range(4)] == [24] * 4  # the last through native code
+    TABLE[0] = 5
+    was = "the global TABLE was array([2, 3], dtype=int32) when the kernel was compiled and is "
+    check_refusal(kernel, target, f"kernel reads_tables: {was}array([5, 3], dtype=int32) now")
+    TABLE[0] = 2
+    monkeypatch.setitem(globals(), "TABLE", TABLE.copy())
+    assert launched(kernel, target) == 24
+    monkeypatch.setitem(globals(), "FACTOR", np.int32(5))
+    with pytest.raises(LaunchError, match="the global FACTOR was"):
+        launched(kernel, target)
+
+
+def test_replaced_functions(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_tables)
+    assert [launched(kernel, target) for _ in range(4)] == [24] * 4
+
+    @tilejit.kernel
+    def add_more(x):
+        return x + 30
+
+    message = "was the function {0} when the kernel was compiled and is another one now"
+    for name, other in (("add_step", add_more), ("plus_one", lambda value: value + 2)):
+        monkeypatch.setitem(globals(), name, other)
+        check_refusal(kernel, target, f"kernel reads_tables: the global {name} {message.format(name)}")
+        monkeypatch.undo()
+        assert launched(kernel, target) == 24
+
+
+def test_a_function_that_is_made_anew_of_the_same_text_changes_nothing(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = fresh(reads_tables)
+    assert launched(kernel, target) == 24
+    monkeypatch.setitem(globals(), "add_step", fresh(add_step))
+    assert [launched(kernel, target) for _ in range(4)] == [24] * 4

@@ -269,7 +269,8 @@ class Kernel(TracedFunction):
                 return
             if len(self._fast) >= _MAX_GRIDS:
                 self._fast.clear()
-            launch = self._watched(function) if self._outside else function
+            # Looking in Python takes longer than the launch: what reads nothing but functions goes without.
+            launch = self._watched(function) if self.source.outside.holds_values else function
             self._fast[grid] = _FastLaunches(launch, (*before.kinds, kind))
 
     def _watched(self, function: LaunchFunction) -> LaunchFunction:
