@@ -68,6 +68,20 @@ def hands_on(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
+def remembers(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """The second product counts where the first one was positive."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        w = tl.load(w_ptr + i * SIZE * SIZE + at)
+        h = tl.dot(tl.load(x_ptr + at), w)
+        is_positive = h > 0.0
+        total += tl.where(is_positive, tl.dot((h * 0.5).to(tl.float16), w), 1.0)
+    tl.store(y_ptr + at, total)
+
+
+@tilejit.kernel
 def nested(x_ptr, w_ptr, y_ptr, n, inner, SIZE: tl.constexpr):
     """The inner loop is skewed, the outer one is not."""
     lanes = tl.arange(0, SIZE)
@@ -146,6 +160,14 @@ def test_a_loop_whose_trips_hand_on_what_the_cube_made_stays() -> None:
     function, remarks, slots = skewed(hands_on, signature)
     assert remarks == ["the loop is not skewed: a later stage decides what an earlier one does"]
     assert stages(function) == [] and set(slots.values()) == {2}
+
+
+def test_a_loop_whose_bools_would_wait_stays() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
+    _, remarks, _ = skewed(remembers, signature)
+    assert remarks == ["the loop is not skewed: bools or pointers would have to wait for a later stage"]
+    x, w, y = integers(SIZE, SIZE), integers(3, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+    compare(remembers, x, w, y, 3, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def integers(*shape: int, dtype: type = np.float16) -> np.ndarray:

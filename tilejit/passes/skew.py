@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
-from tilejit.ir.types import DType
+from tilejit.ir.types import INT1, DType
 from tilejit.ops import (
     ADD,
     AND,
@@ -59,15 +59,17 @@ def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int
     for op in list(function.walk()):
         if op.name != FOR.name or not any(_comes_back(inner) for inner in op.regions[0].ops):
             continue
-        reason = _why_not(function, op)
-        stages = None if reason else _Stages(op, _free_ops(function, op))
-        if stages is None or stages.last == 0:
-            reason = reason or "a later stage decides what an earlier one does"
+        reason, skewer = _why_not(function, op), None
+        if not reason:
+            stages = _Stages(op, _free_ops(op))
+            skewer = _Skewer(op, stages, lead)
+            reason = skewer.why_not()
+        if skewer is None or reason:
             context.remark(f"the loop is not skewed: {reason}", op.location)
             continue
         number = stages.last + 1
         context.remark(f"the loop is skewed: {number} stages, {lead} trips from one to the next", op.location)
-        slots.update(_Skewer(op, stages, lead).run())
+        slots.update(skewer.run())
     return slots
 
 
@@ -98,14 +100,14 @@ def _why_not(function: Function, loop: Op) -> str:
     return ""
 
 
-def _free_ops(function: Function, loop: Op) -> set[Op]:
+def _free_ops(loop: Op) -> set[Op]:
     """The ops of a loop's body that each stage may repeat for itself: indices, and loads of what never
     changes.
     """
     body = loop.regions[0]
     free: set[Op] = set()
     heavy = {value for op in body.ops if not _is_repeatable(op) for value in op.results}
-    carried = [group for group in carried_groups(loop)]
+    carried = list(carried_groups(loop))
     while True:
         # What a loop carries is an index where each trip makes the next one's of indices.
         for position, group in enumerate(carried):
@@ -267,6 +269,15 @@ class _Skewer:
         assert loop.parent is not None
         self._before = TileMaker(loop.parent, loop, loop.location)
         self._needed = [self._needed_in(stage) for stage in range(stages.last + 1)]
+
+    def why_not(self) -> str:
+        """What keeps the loop as it is; "" for nothing."""
+        if self._stages.last == 0:
+            return "a later stage decides what an earlier one does"
+        elements = {value.type.element for value, _ in self._waiting()}
+        if INT1 in elements or not all(isinstance(element, DType) for element in elements):
+            return "bools or pointers would have to wait for a later stage"
+        return ""
 
     def run(self) -> dict[int, int]:
         """Put the new loop in the place of the old one; returns the slots of its crossings."""
