@@ -10,6 +10,7 @@ import tilejit
 from benchmarks.problems import find as find_problems
 from benchmarks.problems.record import DTYPES, Setting, Shape, example, sizes_name
 from benchmarks.sweep.tunable import Choice, Model, Place, Tunable, bench_of
+from tests.kernels_ascend.mixed_kernels import ragged_attention
 from tilejit import Kernel
 
 (_MATMUL,) = find_problems(["matmul"])
@@ -47,6 +48,27 @@ def _matmul_model(setting: Setting, target: str) -> Model:
     return Model({"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 256}, time_us, keep)
 
 
+def _flash_attention_model(setting: Setting, target: str) -> Model:
+    """Attention of whole sequences without a causal mask; only its time is modelled."""
+    heads, length, head_dim = (setting.shape[letter] for letter in "HSD")
+    q, k, v, out = (np.zeros((length, heads, head_dim), DTYPES[setting.dtype]) for _ in range(4))
+    starts = np.array([0, length], np.int32)
+    sizes = {"heads": heads, "GROUP": 1, "D": head_dim, "CAUSAL": False, "scale": head_dim**-0.5}
+
+    def time_us(choice: Choice) -> float:
+        launch = ragged_attention.simulate[(tilejit.cdiv(length, int(choice["BLOCK_M"])), heads, 1)]
+        result = launch(
+            q, k, v, starts, starts, out, **sizes, **choice, target=target, values=False, extrapolate=True
+        )
+        return result.microseconds
+
+    def keep(choice: Choice, time_us: float) -> Path:
+        key: Choice = {"heads": heads, "length": length, "head_dim": head_dim, "dtype": setting.dtype}
+        return tilejit.record_tuned(ragged_attention, key, choice, time_us=time_us, target=target)
+
+    return Model({"BLOCK_M": 128, "BLOCK_N": 128}, time_us, keep)
+
+
 MATMUL = Tunable(
     "matmul",
     Place("BLOCK_M=32:256:*2; BLOCK_N=32:512:*2; BLOCK_K=32:512:*2", _MATMUL.shapes, _MATMUL.dtypes),
@@ -66,5 +88,17 @@ PAGED_DECODE = Tunable(
         _PAGED_DECODE.dtypes,
     ),
     bench_of(_PAGED_DECODE, _paged_attention_kernel),
+)
+FLASH_ATTENTION = Tunable(
+    "flash_attention",
+    on_ascend=Place(
+        "BLOCK_M=64:256:*2; BLOCK_N=64:256:*2",
+        tuple(
+            Shape(sizes_name(1, heads, length, head_dim), {"H": heads, "S": length, "D": head_dim})
+            for heads, length, head_dim in ((1, 4096, 128), (24, 1024, 128), (24, 1024, 64), (1, 16384, 128))
+        ),
+        ("f16", "bf16"),
+    ),
+    open_model=_flash_attention_model,
 )
 NAMES = tuple(sorted(value.name for value in list(vars().values()) if isinstance(value, Tunable)))

@@ -20,7 +20,7 @@ import pytest
 
 import tilejit
 from benchmarks.__main__ import main
-from benchmarks.problems.record import Arm, Prepared, Problem, Setting
+from benchmarks.problems.record import Arm, Prepared, Problem, Setting, Shape
 from benchmarks.sweep import worker
 from benchmarks.sweep.driver import Budget, Findings, Sweep
 from benchmarks.sweep.journal import open_journal
@@ -30,6 +30,7 @@ from benchmarks.sweep.search import SEARCHES
 from benchmarks.sweep.space import Space
 from benchmarks.sweep.timers import seeded_cost
 from benchmarks.sweep.tunable import bench_of
+from benchmarks.sweep.tunables import FLASH_ATTENTION
 from tests.benchmarks import sweep_tunables
 from tilejit.runtime import tuned as tuned_module
 
@@ -260,6 +261,7 @@ def test_a_problem_that_cannot_be_opened(tunable: str, message: str) -> None:
         ([GRID, "--shape", "two"], "no shape named two; there are: one, other"),
         ([GRID, "--dtype", "f64"], "no dtype named f64; there are: f32"),
         ([GRID, "--target", "ascend910b"], "grid cannot be swept for ascend910b"),
+        (["flash_attention"], "flash_attention cannot be swept for cpu"),
         (
             [GRID, "--budget", "ten"],
             "cannot read the budget 'ten': write 200 for candidates, or a time: 90s, 10m",
@@ -320,6 +322,26 @@ def test_who_measures_is_alone(tmp_path: Path) -> None:
         other.stdin.close()
         with MachineLock(tmp_path).to_measure():  # once the other is done
             assert other.stdout.readline() == "done\n"
+
+
+def test_the_model_of_a_chip_tells_tiles_of_attention_apart() -> None:
+    assert FLASH_ATTENTION.open_model is not None
+    setting = Setting(Shape("small", {"H": 1, "S": 512, "D": 64}), "f16", 1)
+    model = FLASH_ATTENTION.open_model(setting, "ascend910b")
+    small, large = (model.time_us({"BLOCK_M": 128, "BLOCK_N": keys}) for keys in (32, 128))
+    assert large < small
+    with pytest.raises(tilejit.CompileError):
+        model.time_us({"BLOCK_M": 1024, "BLOCK_N": 1024})
+
+
+def test_the_model_of_a_chip_ranks_attention(full_sweeps: None) -> None:
+    file = Path(os.environ["SWEEP_TEST_TRACE"]) / "sweep.json"
+    space = "BLOCK_M=128,1024; BLOCK_N=32,128"
+    arguments = ["--target", "ascend910b", "--space", space, "--search", "exhaustive", "--json", str(file)]
+    assert main(["sweep", "flash_attention", "--shape", "1x24x1024x64", *arguments]) == 0
+    record = json.loads(file.read_text())
+    assert [dict(outcome["candidate"])["BLOCK_N"] for outcome in record["ranked"]] == [128, 32]
+    assert [outcome["state"] for outcome in record["failed"]] == ["refused", "refused"]
 
 
 def test_the_model_of_a_chip_ranks_tiles(full_sweeps: None, capsys: pytest.CaptureFixture[str]) -> None:
