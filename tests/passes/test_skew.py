@@ -9,7 +9,7 @@ import tilejit
 import tilejit.language as tl
 from tests.kernels_ascend.harness import compare
 from tilejit.ir.core import Function, Op
-from tilejit.ir.parser import parse_functions
+from tilejit.ir.parser import IRParseError, parse_functions
 from tilejit.ir.printer import print_function
 from tilejit.ops import DOT, IF
 from tilejit.ops.machine import SPLIT_LEVEL_OPS
@@ -142,6 +142,12 @@ def test_the_second_product_is_a_stage_behind() -> None:
     text = print_function(function)
     (again,) = parse_functions(text, SPLIT_LEVEL_OPS)
     assert print_function(again) == text
+
+
+def test_send_takes_tiles() -> None:
+    text = "func @f(%n: int32) {\n  send(%n) {crossing=0, producer=aiv}\n  return()\n}\n"
+    with pytest.raises(IRParseError, match="send takes a tile; got int32"):
+        parse_functions(text, SPLIT_LEVEL_OPS)
 
 
 def test_what_waits_for_memory_alone_comes_as_late_as_it_can() -> None:

@@ -10,6 +10,7 @@ import pytest
 import tilejit
 import tilejit.language as tl
 from tests.kernels_ascend.harness import compare
+from tilejit.diagnostics import CompileError
 from tilejit.ir.printer import print_function
 from tilejit.passes.manager import PassContext
 from tilejit.passes.split_cores import split_cores
@@ -77,6 +78,25 @@ def test_each_of_two_vector_cores_takes_half_of_the_rows() -> None:
     signature = "a_ptr=*fp16, b_ptr=*fp16, bias_ptr=*fp32, c_ptr=*fp32, n=i32, M=32, N=48, K=16"
     vector = sides(biased, signature)[Core.AIV]
     assert "sub_block_index()" in vector and "tile<16x48xfp32>" in vector and "32x48" not in vector
+
+
+@tilejit.kernel
+def seven_crossings(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    x, w = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    for _ in tl.static_range(3):
+        x = tl.maximum(tl.dot(x, w), 0.0).to(tl.float16)
+    tl.store(c_ptr + at, tl.maximum(tl.dot(x, w), 0.0))
+
+
+def test_crossings_need_flags() -> None:
+    signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=16"
+    message = (
+        "(?s)7 tiles go from one kind of core to the other; there are flags for 5.*split the kernel in two"
+    )
+    with pytest.raises(CompileError, match=message):
+        sides(seven_crossings, signature)
 
 
 @pytest.mark.parametrize("rows", (1, 2, 7, 32))
