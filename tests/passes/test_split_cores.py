@@ -93,7 +93,8 @@ def seven_crossings(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 def test_crossings_need_flags() -> None:
     signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=16"
     message = (
-        "(?s)7 tiles go from one kind of core to the other; there are flags for 5.*split the kernel in two"
+        "(?s)7 tiles go from one kind of core to the other; there are flags for 5.*"
+        "split the kernel in two, or load a tile that both need instead of computing it"
     )
     with pytest.raises(CompileError, match=message):
         sides(seven_crossings, signature)
