@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import ml_dtypes
 import numpy as np
+from flash_attention import choose_blocks, flash_attention_kernel
 
 from tests.kernels_ascend import mixed_kernels
 from tests.kernels_ascend.case import Argument, Case
@@ -27,6 +28,7 @@ def mixed_cases() -> Iterator[Case]:
     yield from _accumulators()
     yield from _control()
     yield from _attention()
+    yield from _example_attention()
     yield from _pages()
 
 
@@ -227,6 +229,34 @@ def _attention() -> Iterator[Case]:
                 grid = (programs(max(queries), 32), group, len(queries))
                 kernel = mixed_kernels.ragged_attention
                 yield Case(name, kernel, attention, grid, constants, False, is_quick)
+
+
+def _example_attention() -> Iterator[Case]:
+    """The kernel of examples/flash_attention.py: sizes are (query heads, KV heads, queries, keys, D)."""
+    for sizes in ((2, 1, 50, 70, 64), (1, 1, 17, 130, 128), (4, 2, 1, 200, 128), (1, 1, 60, 9, 64)):
+        for dtype in (np.float16, BF16):
+            for causal in (True, False):
+
+                def attention(
+                    random: Random, sizes: tuple[int, ...] = sizes, kind: type = dtype
+                ) -> list[Argument]:
+                    heads, kv_heads, queries, keys, dim = sizes
+                    q = floats(random, heads, queries, dim, dtype=kind)
+                    k, v = (floats(random, kv_heads, keys, dim, dtype=kind) for _ in range(2))
+                    out = untouched(heads, queries, dim, dtype=kind)
+                    q_strides, k_strides = (queries * dim, dim), (keys * dim, dim)
+                    return [q, k, v, out, 1 / math.sqrt(dim), queries, keys, *q_strides, *k_strides,
+                            *k_strides, *q_strides]  # fmt: skip
+
+                heads, kv_heads, queries, _, head_dim = sizes
+                block_m, block_n = choose_blocks(queries, head_dim)
+                constants = {
+                    "GROUP": heads // kv_heads, "BLOCK_M": block_m, "BLOCK_N": block_n, "D": head_dim,
+                    "CAUSAL": causal,
+                }  # fmt: skip
+                name = f"flash_attention-{spell(sizes, dtype)}{'-causal' if causal else ''}"
+                grid = (programs(queries, block_m), heads)
+                yield Case(name, flash_attention_kernel, attention, grid, constants)
 
 
 def _pages() -> Iterator[Case]:

@@ -18,7 +18,6 @@ from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.manager import PassContext
 from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.skew import skew
-from tilejit.target.ascend import ASCEND_910B1
 
 RNG = np.random.default_rng(7)
 SIZE = 16
@@ -113,7 +112,7 @@ def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[in
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
     separate_sums(function)
-    insert_crossings(function, ASCEND_910B1)
+    insert_crossings(function)
     context = PassContext()
     slots = skew(function, context)
     return function, [remark.message for remark in context.remarks], slots

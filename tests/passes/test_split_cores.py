@@ -81,23 +81,29 @@ def test_each_of_two_vector_cores_takes_half_of_the_rows() -> None:
 
 
 @tilejit.kernel
-def seven_crossings(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+def deep_crossings(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    """Tiles cross both ways in each of three loops, one in the other."""
     lanes = tl.arange(0, SIZE)
     at = lanes[:, None] * SIZE + lanes[None, :]
     x, w = tl.load(a_ptr + at), tl.load(b_ptr + at)
-    for _ in tl.static_range(3):
-        x = tl.maximum(tl.dot(x, w), 0.0).to(tl.float16)
-    tl.store(c_ptr + at, tl.maximum(tl.dot(x, w), 0.0))
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        total += tl.maximum(tl.dot((x + i.to(tl.float32)).to(tl.float16), w), 0.0)
+        for j in range(i):
+            total += tl.maximum(tl.dot((x - j.to(tl.float32)).to(tl.float16), w), 0.0)
+            for k in range(j):
+                total += tl.maximum(tl.dot((x * k.to(tl.float32)).to(tl.float16), w), 0.0)
+    tl.store(c_ptr + at, total)
 
 
 def test_crossings_need_flags() -> None:
-    signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=16"
+    signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, n=i32, SIZE=16"
     message = (
-        "(?s)7 tiles go from one kind of core to the other; there are flags for 5.*"
+        "(?s)6 tiles go from one kind of core to the other; there are flags for 5.*"
         "split the kernel in two, or load a tile that both need instead of computing it"
     )
     with pytest.raises(CompileError, match=message):
-        sides(seven_crossings, signature)
+        sides(deep_crossings, signature)
 
 
 @pytest.mark.parametrize("rows", (1, 2, 7, 32))

@@ -1,12 +1,12 @@
 """Counts how often blocks run: counters that loops and branches carry.
 
-A counter starts at 0 where the function does and goes up by one at the end of the block that it counts; it is
-carried through everything around the block, which is rebuilt for it.
+A counter starts at 0 where the function does and goes up by one at the end of every block that it counts; it
+is carried through everything around these blocks, which is rebuilt for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -19,79 +19,77 @@ from tilejit.records import dataclass
 
 @dataclass(frozen=True)
 class Count:
-    """How often a block ran before: ``now`` as the block begins, ``total`` when the function ends."""
+    """How often some blocks ran before: ``now`` as each of them begins, ``total`` when the function ends."""
 
-    now: Value
+    now: Mapping[Block, Value]
     total: Value
 
 
-def count_runs(function: Function, blocks: Iterable[Block]) -> dict[Block, Count]:
-    """Count the runs of some blocks of ``function``, in place; its body runs once."""
-    found: dict[Block, tuple[Value, int]] = {}
-    for block in dict.fromkeys(blocks):
-        if block is not function.body:
-            found[block] = _count(function, block)
-    counts = {}
-    for block in blocks:
-        if block is function.body:
-            counts[block] = Count(*(_constant_first(function, number) for number in (0, 1)))
-            continue
-        now, index = found[block]
-        assert isinstance(block.parent, Op)
-        counts[block] = Count(now, list(holders(block.ops[0]))[-1].results[index])
+def count_runs(function: Function, groups: Sequence[Collection[Block]]) -> list[Count]:
+    """Count the runs of blocks in place, those of each group with one counter.
+
+    No block of a group holds another one of it.
+    """
+    places: list[list[Block]] = []
+    readers: list[Op] = []
+    for blocks in groups:
+        counter = _Counter(blocks)
+        total = counter.through(function.body, counter.zero(function.body))
+        if len(counter.now) != len(set(blocks)):
+            raise InternalError("a counter of a block that cannot carry it", function.location)
+        places.append(list(counter.now))
+        # Later counters rebuild what gives these values: a reader sees what takes their place.
+        readers.append(Op(YIELD, {"values": [*counter.now.values(), total]}, location=function.location))
+    counts = []
+    for blocks, reader in zip(places, readers, strict=True):
+        *now, total = reader.operands
+        reader.erase()
+        counts.append(Count(dict(zip(blocks, now, strict=True)), total))
     return counts
 
 
-def _count(function: Function, block: Block) -> tuple[Value, int]:
-    """The count as the block begins, and which result of the outermost op around it is its total."""
-    path = list(holders(block.ops[0]))
-    zero = Op(CONSTANT, attributes={"value": 0, "dtype": INT32}, location=path[0].location)
-    function.body.insert_before(path[-1], zero)
-    count = _carry(path, block, zero.result)
-    return count.now, count.total.index
+class _Counter:
+    """Threads a counter through a function."""
+
+    def __init__(self, blocks: Collection[Block]) -> None:
+        self.now: dict[Block, Value] = {}
+        self._blocks = set(blocks)
+        self._around = {holder for block in blocks for holder in holders(block.ops[0])}
+
+    def zero(self, body: Block) -> Value:
+        """The count where a function begins."""
+        first = next((op for op in body.ops if op in self._around), body.ops[0])
+        return body.insert_before(first, _constant(0, first)).result
+
+    def through(self, block: Block, start: Value) -> Value:
+        """Count in ``block`` from ``start`` on; returns the count at its end."""
+        if block in self._blocks:
+            self.now[block] = start
+            end = block.terminator
+            one = block.insert_before(end, _constant(1, end)).result
+            return block.insert_before(end, Op(ADD, {"lhs": start, "rhs": one}, location=end.location)).result
+        for op in [op for op in block.ops if op in self._around]:
+            start = self._carry(op, start)
+        return start
+
+    def _carry(self, op: Op, start: Value) -> Value:
+        """Thread the counter through an op; returns the count behind it."""
+        if op.name == IF.name:
+            for arm in op.regions:
+                _yield_also(arm, self.through(arm, start))
+            return _rebuild(op, {"condition": op.operand("condition")})
+        if op.name not in (FOR.name, WHILE.name):
+            raise InternalError(f"a counter carried through {op.name}", op.location)
+        arguments = [region.add_argument(TileType(INT32), "count") for region in op.regions]
+        _yield_also(op.regions[-1], self.through(op.regions[-1], arguments[-1]))
+        operands: dict[str, Value | Sequence[Value] | None] = {"inits": [*op.operand_list("inits"), start]}
+        if op.name == FOR.name:
+            operands.update({name: op.operand(name) for name in ("lower", "upper", "step")})
+        return _rebuild(op, operands)
 
 
-def _constant_first(function: Function, number: int) -> Value:
-    first = function.body.ops[0]
-    constant = Op(CONSTANT, attributes={"value": number, "dtype": INT32}, location=first.location)
-    return function.body.insert_before(first, constant).result
-
-
-def _carry(path: Sequence[Op], block: Block, start: Value) -> Count:
-    """Thread a counter through the ops of ``path``, the last of which holds the others.
-
-    ``start`` is its value before the outermost.
-    """
-    op, inner = path[-1], path[:-1]
-    region = inner[-1].parent if inner else block
-    assert region is not None
-    if op.name == IF.name:
-        count = _inside(inner, block, start)
-        for arm in op.regions:
-            _yield_also(arm, count.total if arm is region else start)
-        return Count(count.now, _rebuild(op, {"condition": op.operand("condition")}))
-    if op.name not in (FOR.name, WHILE.name) or region is not op.regions[-1]:
-        raise InternalError(f"a counter carried through {op.name}", op.location)
-    here = region.add_argument(TileType(INT32), "count")
-    if op.name == WHILE.name:
-        op.regions[0].add_argument(TileType(INT32), "count")
-    count = _inside(inner, block, here)
-    _yield_also(region, count.total)
-    operands: dict[str, Value | Sequence[Value] | None] = {"inits": [*op.operand_list("inits"), start]}
-    if op.name == FOR.name:
-        operands.update({name: op.operand(name) for name in ("lower", "upper", "step")})
-    return Count(count.now, _rebuild(op, operands))
-
-
-def _inside(inner: Sequence[Op], block: Block, start: Value) -> Count:
-    """The count in what ``block`` is, or what holds it."""
-    if inner:
-        return _carry(inner, block, start)
-    terminator = block.terminator
-    one = Op(CONSTANT, attributes={"value": 1, "dtype": INT32}, location=terminator.location)
-    block.insert_before(terminator, one)
-    added = Op(ADD, {"lhs": start, "rhs": one.result}, location=terminator.location)
-    return Count(start, block.insert_before(terminator, added).result)
+def _constant(number: int, at: Op) -> Op:
+    return Op(CONSTANT, attributes={"value": number, "dtype": INT32}, location=at.location)
 
 
 def _rebuild(op: Op, operands: dict[str, Value | Sequence[Value] | None]) -> Value:

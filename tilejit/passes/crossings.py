@@ -33,9 +33,7 @@ from tilejit.passes.cube_work import CubeWork, origin
 from tilejit.passes.program_order import blocks_around
 from tilejit.passes.tile_lanes import conjuncts
 from tilejit.passes.tile_maker import TileMaker
-from tilejit.passes.unsupported import refusal
 from tilejit.records import dataclass
-from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core
 
 _VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
@@ -56,11 +54,8 @@ class Crossing:
     masks: dict[int, list[Value]]
 
 
-def find_crossings(function: Function, target: AscendTarget) -> list[Crossing]:
-    """The crossings of a function, in program order.
-
-    Raises: CompileError where there are too many for the flags.
-    """
+def find_crossings(function: Function) -> list[Crossing]:
+    """The crossings of a function, in program order."""
     work = CubeWork(function)
     found: dict[Value, tuple[Core, list[Op]]] = {}
     for value, user in _sums_to_vectors(function, work):
@@ -69,14 +64,6 @@ def find_crossings(function: Function, target: AscendTarget) -> list[Crossing]:
         found.setdefault(value, (Core.AIV, []))[1].append(dot)
     order = {op: number for number, op in enumerate(function.walk())}
     ordered = sorted(found.items(), key=lambda item: _place(order, item[0]))
-    most = target.emitted_flag_ids // 2
-    if len(ordered) > most:
-        op = ordered[most][0].defining_op
-        raise refusal(
-            f"{len(ordered)} tiles go from one kind of core to the other; there are flags for {most}",
-            op.location if op is not None else function.location,
-            "split the kernel in two, or load a tile that both need instead of computing it",
-        )
     return [
         Crossing(value, producer, users, _masks_of_sum(work, value) if producer is Core.AIC else {})
         for value, (producer, users) in ordered
@@ -173,12 +160,9 @@ def _dim_behind(op: Op, dim: int) -> int | None:
     return mapping[dim] if mapping is not None else None
 
 
-def insert_crossings(function: Function, target: AscendTarget) -> int:
-    """Put the crossings of ``function`` into it, in place; returns how many there are.
-
-    Raises: CompileError where there are too many for the flags.
-    """
-    crossings = find_crossings(function, target)
+def insert_crossings(function: Function) -> int:
+    """Put the crossings of ``function`` into it, in place; returns how many there are."""
+    crossings = find_crossings(function)
     for number, crossing in enumerate(crossings):
         _insert(crossing, number)
     return len(crossings)

@@ -8,6 +8,7 @@ loaded from it. Flags keep the two cores in step:
   for the second time. In the end it takes what was set and not waited for: all counters are zero then.
 
 Run number n of either uses slot n modulo the number of slots; the count goes on from program to program.
+Crossings that share their flags (``share_flags``) also share the count.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Attribute
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import INT32, DType, TileType
-from tilejit.ops import CMP, FOR, LOAD, MIN, STORE, YIELD, CmpPredicate
+from tilejit.ops import CMP, FOR, LOAD, MIN, MUL, STORE, YIELD, CmpPredicate
 from tilejit.ops.machine.buffer import BUFFER, SLOT
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.passes.block_counters import Count, count_runs
+from tilejit.passes.share_flags import Ends, Line, share_flags
 from tilejit.passes.tile_maker import TileMaker
 from tilejit.records import dataclass
+from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Pipe, Space
 
 _STORES = {Core.AIC: Pipe.FIX, Core.AIV: Pipe.MTE3}
@@ -61,25 +64,42 @@ class Channel:
         return self.type.size * self.type.element.itemsize
 
 
-def channels(function: Function, slots: Mapping[int, int]) -> list[Channel]:
-    """The crossings of a function in the order of their numbers; ``slots`` by these numbers."""
+def lines_of(function: Function, slots: Mapping[int, int], target: AscendTarget) -> list[Line]:
+    """The crossings of a function, dealt out to flags; ``slots`` by their numbers.
+
+    Raises: CompileError where there are too many for the flags.
+    """
     ends: dict[str, dict[int, Op]] = {SEND.name: {}, RECEIVE.name: {}}
     for op in function.walk():
         if op.name in ends:
             ends[op.name][int(str(op.attributes["crossing"]))] = op
-    return [
-        Channel(send, ends[RECEIVE.name][number], slots[number], 2 * number, 2 * number + 1)
+    found = [
+        Ends(send, ends[RECEIVE.name][number], slots[number])
         for number, send in sorted(ends[SEND.name].items())
+    ]
+    return share_flags(found, target.emitted_flag_ids // 2, target.flag_limit, function.location)
+
+
+def channels(lines: Sequence[Line]) -> list[list[Channel]]:
+    """The channels of each line; line number n has the flags 2n and 2n + 1."""
+    return [
+        [
+            Channel(ends.send, ends.receive, line.slots, 2 * number, 2 * number + 1)
+            for row in line.rows
+            for ends in row
+        ]
+        for number, line in enumerate(lines)
     ]
 
 
-def lower_crossings(function: Function, crossing: Sequence[Channel]) -> dict[Op, Core]:
+def lower_crossings(function: Function, lines: Sequence[Line]) -> dict[Op, Core]:
     """Lower the crossings of ``function``, in place; returns which core runs what was put in."""
+    ends = [frozenset(row[0].blocks[end] for row in line.rows) for line in lines for end in (0, 1)]
+    groups = list(dict.fromkeys(ends))
+    counts = dict(zip(groups, count_runs(function, groups), strict=True))
     writer = _Writer(function)
-    homes = [op.parent for each in crossing for op in (each.send, each.receive)]
-    counts = count_runs(function, [home for home in homes if home is not None])
-    for each in crossing:
-        writer.lower(each, counts)
+    for number, (line, of) in enumerate(zip(lines, channels(lines), strict=True)):
+        writer.lower(line, of, counts[ends[2 * number]], counts[ends[2 * number + 1]])
     return writer.cores
 
 
@@ -91,13 +111,15 @@ class _Writer:
         self._function = function
         self._top = 0
 
-    def lower(self, channel: Channel, counts: Mapping[Block, Count]) -> None:
-        buffer = self._buffer(channel)
-        assert channel.send.parent is not None and channel.receive.parent is not None
-        sent, received = counts[channel.send.parent], counts[channel.receive.parent]
-        self._send(channel, buffer, sent.now)
-        self._receive(channel, buffer, received.now)
-        self._drain(channel, sent.total)
+    def lower(self, line: Line, channels: Sequence[Channel], sent: Count, received: Count) -> None:
+        """Lower the crossings of a line: they count together."""
+        for channel in channels:
+            send, receive = channel.send.parent, channel.receive.parent
+            assert send is not None and receive is not None
+            buffer = self._buffer(channel)
+            self._send(channel, buffer, sent.now[send])
+            self._receive(channel, buffer, received.now[receive])
+        self._drain(channels[-1], sent.total, line.width)
 
     def _buffer(self, channel: Channel) -> Value:
         """Memory of the workspace, at the top of the function."""
@@ -139,11 +161,13 @@ class _Writer:
         self.cores[free] = channel.consumer
         replace_op(receive, [loaded])
 
-    def _drain(self, channel: Channel, total: Value) -> None:
+    def _drain(self, channel: Channel, total: Value, width: int) -> None:
         """Have the producer take the credits that nobody waited for."""
         body, location = self._function.body, channel.receive.location
         at = TileMaker(body, body.terminator, location)
         upper = at.make(MIN, lhs=total, rhs=at.number(channel.slots))
+        if width > 1:
+            upper = at.make(MUL, lhs=upper, rhs=at.number(width))
         loop = Block([TileType(INT32)], ["credit"])
         inner = TileMaker(loop, None, location)
         self.cores[inner.put(CROSS_WAIT, flag=inner.number(channel.free))] = channel.producer

@@ -61,7 +61,7 @@ def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> 
         (loop.regions[-1], buffers) for loop, buffers in sorted(loops.items(), key=_depth, reverse=True)
     ]
     for body, buffers in bodies:
-        counter = count_runs(function, [body])[body].now
+        counter = count_runs(function, [[body]])[0].now[body]
         for position, buffer in enumerate(buffers):
             _rotate(buffer, body, counter, slots, position)
 

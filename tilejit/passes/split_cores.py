@@ -19,7 +19,7 @@ from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.drop_slots import drop_slots
-from tilejit.passes.lower_crossings import Channel, channels, lower_crossings
+from tilejit.passes.lower_crossings import Channel, channels, lines_of, lower_crossings
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
@@ -52,13 +52,13 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     """What each kind of core does of a function of tile IR, which stays as it is, as tile IR."""
     function = clone_function(function)
     separate_sums(function)
-    insert_crossings(function, target)
+    insert_crossings(function)
     slots = skew(function, context)
     function = loop_over_programs(function)
-    found = channels(function, slots)
-    for channel in found:
+    lines = lines_of(function, slots, target)
+    for channel in (channel for line in channels(lines) for channel in line):
         context.remark(_describe(channel), channel.send.location)
-    cores = lower_crossings(function, found)
+    cores = lower_crossings(function, lines)
     cores = {**_cores_of_effects(function), **cores}
     sides = {core: _side(function, cores, core) for core in (Core.AIC, Core.AIV)}
     sides[Core.AIV] = share_between_sub_blocks(sides[Core.AIV], context)
