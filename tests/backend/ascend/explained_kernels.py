@@ -34,3 +34,11 @@ def doubled(x_ptr, BLOCK: tl.constexpr):
     """Vector work alone."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(x_ptr + at, tl.load(x_ptr + at) * 2.0)
+
+
+@tilejit.kernel
+def returns(x_ptr, n, BLOCK: tl.constexpr):
+    """Vector work where n says so."""
+    if n > 0:
+        at = tl.arange(0, BLOCK)
+        tl.store(x_ptr + at, tl.load(x_ptr + at) * 2.0)

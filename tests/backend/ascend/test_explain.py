@@ -13,8 +13,9 @@ from benchmarks.machine_programs.flash_fifos import flash_fifos_kernel
 from benchmarks.machine_programs.flash_fifos_stages import HEAD, FifoFlashAttention
 from benchmarks.machine_programs.paged_tasks import PagedAttention
 from benchmarks.machine_programs.published import paged_attention
-from tests.backend.ascend.explained_kernels import biased_matmul, doubled, product
+from tests.backend.ascend.explained_kernels import biased_matmul, doubled, product, returns
 from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, kernel
+from tests.kernels_ascend.mixed_kernels import ragged_attention
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.diagnostics import LaunchError
@@ -86,7 +87,7 @@ def test_the_same_launch_is_explained_alike() -> None:
 
 def test_a_relay_written_by_hand() -> None:
     text = relay().explain()
-    assert rows(text, "stages")[1:] == [["1", "aic", "-", "ws", "0", "5"], ["2", "aiv", "ws", "-", "0", "5"]]
+    assert rows(text, "stages")[1:] == [["1", "aic", "-", "ws", "-", "5"], ["2", "aiv", "ws", "-", "-", "5"]]
     assert rows(text, "crossings")[1] == [
         "ws", "aic", "aiv", "2", "8192", "0", "0", "1", "every tile", "-",
     ]  # fmt: skip
@@ -150,6 +151,21 @@ def test_a_flag_for_each_slot_and_none_that_gives_back() -> None:
     assert [row[4] for row in rows(text, "stages")[1:]] == ["1", "1", "0", "0"]
 
 
+def test_leads_of_a_compiled_kernel_are_those_that_it_was_given() -> None:
+    tiles, kept = np.zeros((128, 1, 64), np.float16), np.array([0, 128], np.int32)
+    text = ragged_attention.simulate[(1, 1, 1)](
+        tiles, tiles, tiles, kept, kept, np.zeros_like(tiles), 0.1, 1, GROUP=1, BLOCK_M=64, BLOCK_N=16, D=64,
+        CAUSAL=False, values=False, keep_spans=True,
+    ).explain()  # fmt: skip
+    given = re.search(r"the loop is skewed: 2 stages, (\d+) trips from one to the next", text)
+    assert given is not None
+    stages = [row[1:] for row in rows(text, "stages")[1:]]
+    assert [(core, lead, runs) for core, _, _, lead, runs in stages] == [
+        ("aic", given[1], "8"), ("aiv", given[1], "8"), ("aic", "0", "8"), ("aiv", "0", "8"),
+    ]  # fmt: skip
+    assert [gives for _, _, gives, _, _ in stages[:3]] == [takes for _, takes, _, _, _ in stages[1:]]
+
+
 def test_kernels_for_one_kind_of_core() -> None:
     a, c = np.ones((32, 32), np.float16), np.zeros((32, 32), np.float32)
     cube = product.simulate[(1,)](a, a, c, SIZE=32, values=False, keep_spans=True).explain()
@@ -170,6 +186,13 @@ def test_what_works_most_binds() -> None:
     )
     assert re.search(r"bound by hbm, \d+\.\d %; then ", many)
     assert "bound by latency and waits: nothing works half of the time" in few
+
+
+def test_a_launch_without_work() -> None:
+    x = np.ones(64, np.float32)
+    result = returns.simulate[(1,)](x, 0, BLOCK=64, values=False, keep_spans=True)
+    assert "first block" not in result.explain()
+    assert result.timeline_picture().startswith("<svg") and '"traceEvents": []' in result.trace()
 
 
 def test_findings_are_part_of_it() -> None:

@@ -87,7 +87,8 @@ def _stages(stages: Sequence[Stage]) -> list[str]:
     rows = [["", "core", "takes", "gives", "lead", "runs"]]
     for number, stage in enumerate(stages, 1):
         names = [", ".join(channel.name for channel in ends) or "-" for ends in (stage.takes, stage.gives)]
-        rows.append([str(number), stage.core.value, *names, str(stage.lead), str(stage.runs)])
+        lead = "-" if stage.lead is None else str(stage.lead)
+        rows.append([str(number), stage.core.value, *names, lead, str(stage.runs)])
     return _table(rows) if stages else ["one: no tile goes from one kind of core to the other"]
 
 

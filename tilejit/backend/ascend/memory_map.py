@@ -8,6 +8,7 @@ from html import escape
 from tilejit.diagnostics import Location
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.machine import MachineKernel
+from tilejit.ir.printer import value_names
 from tilejit.ir.types import DType, PointerType
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
@@ -19,7 +20,7 @@ _COLORS = ("#8da0cb", "#66c2a5", "#fc8d62", "#e78ac3", "#a6d854", "#ffd92f", "#e
 
 @dataclass(frozen=True)
 class PlacedBuffer:
-    """A buffer at its address.
+    """A buffer at its address; ``name`` is that of its value in the printed function.
 
     Units: bytes, ``end`` exclusive. ``first`` and ``last`` are the positions, among the ops of its function
     in program order, between which it is in use; a use in a loop takes in the whole loop.
@@ -41,7 +42,12 @@ def placed_buffers(kernel: MachineKernel) -> tuple[PlacedBuffer, ...]:
     found: list[PlacedBuffer] = []
     for core, function in kernel.functions.items():
         positions = {op: number for number, op in enumerate(function.walk())}
-        buffers = [_placed(op, core, positions) for op in function.walk() if op.name == "buffer"]
+        names = value_names(function)
+        buffers = [
+            _placed(op, core, positions, names[op.result].removeprefix("%"))
+            for op in function.walk()
+            if op.name == "buffer"
+        ]
         found += sorted(buffers, key=lambda buffer: (list(Space).index(buffer.space), buffer.start))
     return tuple(found)
 
@@ -102,7 +108,7 @@ def _by_memory(kernel: MachineKernel) -> Iterator[tuple[Core, Space, list[Placed
                 yield core, space, own
 
 
-def _placed(op: Op, core: Core, positions: dict[Op, int]) -> PlacedBuffer:
+def _placed(op: Op, core: Core, positions: dict[Op, int], name: str) -> PlacedBuffer:
     attributes = op.attributes
     element, space = attributes["element"], attributes["space"]
     elements, slots, address = attributes["elements"], attributes["slots"], attributes["address"]
@@ -114,7 +120,6 @@ def _placed(op: Op, core: Core, positions: dict[Op, int]) -> PlacedBuffer:
     uses = sorted({position for user in _users(op.result) for position in _extent(user, positions)})
     what = f"{slots} x {elements} {element}" if slots > 1 else f"{elements} {element}"
     first, last = (uses[0], uses[-1]) if uses else (positions[op], positions[op])
-    name = op.result.name or "?"
     return PlacedBuffer(name, core, space, address, address + size, what, first, last, op.location)
 
 

@@ -53,6 +53,7 @@ class SimulationResult:
     spans: tuple[Span, ...] = ()
     issued: tuple[tuple[int, Instruction], ...] = ()
     skipped_cycles: float = 0.0
+    keeps_spans: bool = False
     remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -136,7 +137,7 @@ class SimulationResult:
         ]
 
     def _need_spans(self) -> None:
-        if not self.spans:
+        if not self.keeps_spans:
             raise LaunchError(
                 f"the simulation of {self.kernel.name} kept no spans to draw", "simulate with keep_spans=True"
             )

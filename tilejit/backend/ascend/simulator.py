@@ -111,6 +111,7 @@ def _result(
         waits=record.waits,
         spans=tuple(record.spans),
         issued=tuple(record.issued),
+        keeps_spans=scheduler.timeline.keeps_spans,
     )
 
 

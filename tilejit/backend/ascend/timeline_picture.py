@@ -45,7 +45,7 @@ def timeline_svg(result: SimulationResult) -> str:
     """A lane for each pipe of the first block's cores, a box for each instruction, waits left empty."""
     lanes = list(_lanes(result))
     width, height = _LABEL + _WIDTH + 2 * _MARGIN, len(lanes) * _LANE + 3 * _MARGIN
-    scale = _WIDTH / result.cycles
+    scale = _WIDTH / max(result.cycles, 1.0)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         'font-family="monospace" font-size="11">',
