@@ -187,6 +187,13 @@ def _control() -> Iterator[Case]:
 
         name, is_quick = f"chosen_crossings-{spell(ways)}", len(ways) == 7
         yield Case(name, mixed_kernels.chosen_crossings, chosen, (1,), {"SIZE": 32}, True, is_quick)
+    for kernel in (mixed_kernels.running_sum, mixed_kernels.handed_on):
+        for count in (2, 0, 1):
+
+            def two(random: Random, n: int = count) -> list[Argument]:
+                return [small(random, 32, 32), small(random, 32, 32), untouched(32, 32), n]
+
+            yield Case(f"{kernel.name}-{count}", kernel, two, (1,), {"SIZE": 32}, True)
     for count in (13, 0, 1):
 
         def halved(random: Random, n: int = count) -> list[Argument]:

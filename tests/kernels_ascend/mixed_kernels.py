@@ -356,3 +356,37 @@ def ragged_attention(
         row_max = new_max
     out = accumulator / tl.where(row_sum > 0.0, row_sum, 1.0)[:, None]
     tl.store(out_ptr + q_places, out.to(out_ptr.dtype.element_ty), mask=in_rows)
+
+
+@tilejit.kernel
+def _square(SIZE: tl.constexpr):
+    """Offsets of a matrix stored by rows."""
+    lanes = tl.arange(0, SIZE)
+    return lanes[:, None] * SIZE + lanes[None, :]
+
+
+@tilejit.kernel
+def running_sum(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    """A sum of products that the vector cores read while more is added to it."""
+    at = _square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    acc, largest = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    for _ in range(n):
+        acc = tl.dot(a, b, acc)
+        largest = tl.maximum(largest, acc)
+    tl.store(c_ptr + at, acc + largest)
+
+
+@tilejit.kernel
+def handed_on(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    """Products that loops and branches hand on in the place of tiles of the vector cores."""
+    at = _square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    x = a.to(tl.float32)
+    for i in range(n):
+        x = tl.dot((x - i.to(tl.float32)).to(tl.float16), b)
+    if n > 1:
+        y = tl.dot(b, a)
+    else:
+        y = b.to(tl.float32)
+    tl.store(c_ptr + at, x + y)

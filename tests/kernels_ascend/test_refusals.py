@@ -7,7 +7,7 @@ import linecache
 import pytest
 
 import tilejit
-from tests.kernels_ascend import refused_dots, refused_kernels
+from tests.kernels_ascend import refused_dots, refused_kernels, refused_mixed
 from tilejit.diagnostics import CompileError
 from tilejit.passes.choose_cores import buffer_kernel
 from tilejit.passes.manager import PassContext
@@ -179,10 +179,65 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
 }
 
 
+_KNOWN = "compute it from arguments, program ids and memory that the kernel does not write"
+_INSTEAD = "go on with the tile itself instead of loading it, or split the kernel in two"
+_BOTH_RUN = "both kinds of core run this {}, which has tl.dot in it; what decides over it follows from {}"
+MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
+    "counted_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
+    "chosen_by_tiles": (_MATRICES, _BOTH_RUN.format("branch", "tiles of the vector cores"), _KNOWN),
+    "chosen_by_sums": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
+    "counted_by_own_store": (
+        _MATRICES + ", count_ptr=*i32", _BOTH_RUN.format("loop", "memory that the kernel writes"), _KNOWN,
+    ),
+    "computed_start": (
+        _MATRICES, "where the cube core loads or stores follows from tiles of the vector cores", _KNOWN,
+    ),
+    "deep_crossings": (
+        _MATRICES + ", n=i32",
+        "6 tiles go from one kind of core to the other; there are flags for 5",
+        "split the kernel in two, or load a tile that both need instead of computing it",
+    ),
+    "multiplied_after_store": (
+        _MATRICES, "the cube core loads here what the vector cores store: nothing makes them wait for it",
+        _INSTEAD,
+    ),
+    "read_after_product": (
+        _MATRICES, "the vector cores load here what the cube core stores: nothing makes them wait for it",
+        _INSTEAD,
+    ),
+    "read_by_halves": (
+        _MATRICES, "the two vector cores share tiles: one may load here what the other stores", _INSTEAD,
+    ),
+    "stored_by_both": (
+        _MATRICES,
+        "the cube core and the vector cores store to one array",
+        "store to different arrays, or split the kernel in two",
+    ),
+    "batched_epilogue": DOT_REFUSALS["batch"],
+    "masked_ones_epilogue": DOT_REFUSALS["masked_ones"],
+    "chequered_epilogue": DOT_REFUSALS["chequered"],
+    "mixed_print": (_MATRICES, *REFUSALS["printed"][1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED_REFUSALS)
+def test_refusal_to_split(name: str) -> None:
+    check_refusal(getattr(refused_mixed, name), *MIXED_REFUSALS[name])
+
+
+def test_tiles_that_do_not_fit() -> None:
+    kernel = refused_mixed.largest_tiles
+    with pytest.raises(CompileError, match="1,048,576 bytes; L1 of an AIC has 524,032"):
+        tilejit.compile(kernel, signature=_MATRICES, target=ASCEND_910B1)
+
+
 @pytest.mark.parametrize("name", [*REFUSALS, *DOT_REFUSALS])
 def test_refusal(name: str) -> None:
-    signature, message, hint = {**REFUSALS, **DOT_REFUSALS}[name]
     kernel = getattr(refused_dots if name in DOT_REFUSALS else refused_kernels, name)
+    check_refusal(kernel, *{**REFUSALS, **DOT_REFUSALS}[name])
+
+
+def check_refusal(kernel: object, signature: str, message: str, hint: str) -> None:
     assert isinstance(kernel, Kernel)
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile
     with pytest.raises(CompileError) as raised:

@@ -3,7 +3,8 @@
 An accumulator that the kernel also scales, or starts from something else than zeros, is no sum of products
 that stays in L0C. Before: ``dot`` with any ``acc``. After: dots add to zeros or to other dots; all other sums
 are additions of tiles. What a loop only adds products to starts from zeros, and the tile that it started from
-is added once behind the loop.
+is added once behind the loop. A product that a loop or branch hands on in the place of another tile is a tile
+of the vector unit from there on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def separate_sums(function: Function) -> None:
         mixed = [each for each in work.sums if any(not work.is_pure(value) for value in each.values)]
         dots = [dot for each in mixed for dot in each.dots if dot.optional_operand("acc") is not None]
         if not dots:
+            for dot in {dot: None for each in mixed for dot in each.dots}:
+                _take_over(dot)
             return
         for dot in dots:
             _separate(dot)
@@ -63,6 +66,26 @@ def _is_only_added_to(loop: Op, index: int) -> bool:
             return False
         value = user.result
     return value.defining_op is not None and value.use_count == 1
+
+
+def _take_over(dot: Op) -> None:
+    """Have the vector unit hand on a product that takes the place of a tile of its own.
+
+    It adds -0.0, which changes nothing and goes with the next ``simplify``, when the product has crossed.
+    """
+    assert dot.parent is not None
+    element = dot.result.type.element
+    assert isinstance(element, DType)
+    place = dot.parent.ops.index(dot) + 1
+    number: dict[str, Attribute] = {"value": -0.0 if element.is_floating() else 0, "dtype": element}
+    zero = Op(CONSTANT, {}, number, (), dot.location)
+    zeros = Op(SPLAT, {"x": zero.result}, {"shape": dot.result.type.shape}, (), dot.location)
+    tile = Op(ADD, {"lhs": dot.result, "rhs": zeros.result}, {}, (), dot.location, [dot.result.name])
+    dot.result.replace_all_uses_with(tile.result)
+    tile.set_operand(0, dot.result)
+    for op in (tile, zeros, zero):
+        op.parent = dot.parent
+        dot.parent.ops.insert(place, op)
 
 
 def _separate(dot: Op) -> None:

@@ -16,6 +16,7 @@ from tilejit.ir.machine import MachineKernel
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops.machine.buffer import BUFFER
+from tilejit.passes.check_split import check_split
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.drop_slots import drop_slots
@@ -52,6 +53,7 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     """What each kind of core does of a function of tile IR, which stays as it is, as tile IR."""
     function = clone_function(function)
     separate_sums(function)
+    check_split(function)
     insert_crossings(function)
     slots = skew(function, context)
     function = loop_over_programs(function)
