@@ -10,7 +10,6 @@ import tilejit
 from benchmarks.problems import find as find_problems
 from benchmarks.problems.record import DTYPES, Setting, Shape, example, sizes_name
 from benchmarks.sweep.tunable import Choice, Model, Place, Tunable, bench_of
-from tests.kernels_ascend.mixed_kernels import ragged_attention
 from tilejit import Kernel
 
 (_MATMUL,) = find_problems(["matmul"])
@@ -49,22 +48,23 @@ def _matmul_model(setting: Setting, target: str) -> Model:
 
 
 def _flash_attention_model(setting: Setting, target: str) -> Model:
-    """Attention of whole sequences without a causal mask; only its time is modelled."""
+    """Attention of whole sequences, without a causal mask; only its time is modelled."""
+    kernel: Kernel = example("flash_attention").flash_attention_kernel
     heads, length, head_dim = (setting.shape[letter] for letter in "HSD")
-    q, k, v, out = (np.zeros((length, heads, head_dim), DTYPES[setting.dtype]) for _ in range(4))
-    starts = np.array([0, length], np.int32)
-    sizes = {"heads": heads, "GROUP": 1, "D": head_dim, "CAUSAL": False, "scale": head_dim**-0.5}
+    q, k, v, out = (np.zeros((heads, length, head_dim), DTYPES[setting.dtype]) for _ in range(4))
+    strides = [length * head_dim, head_dim] * 4
 
     def time_us(choice: Choice) -> float:
-        launch = ragged_attention.simulate[(tilejit.cdiv(length, int(choice["BLOCK_M"])), heads, 1)]
+        launch = kernel.simulate[(tilejit.cdiv(length, int(choice["BLOCK_M"])), heads)]
         result = launch(
-            q, k, v, starts, starts, out, **sizes, **choice, target=target, values=False, extrapolate=True
-        )
+            q, k, v, out, head_dim**-0.5, length, length, *strides, **choice, GROUP=1, D=head_dim,
+            CAUSAL=False, target=target, values=False, extrapolate=True,
+        )  # fmt: skip
         return result.microseconds
 
     def keep(choice: Choice, time_us: float) -> Path:
         key: Choice = {"heads": heads, "length": length, "head_dim": head_dim, "dtype": setting.dtype}
-        return tilejit.record_tuned(ragged_attention, key, choice, time_us=time_us, target=target)
+        return tilejit.record_tuned(kernel, key, choice, time_us=time_us, target=target)
 
     return Model({"BLOCK_M": 128, "BLOCK_N": 128}, time_us, keep)
 

@@ -13,6 +13,7 @@ from benchmarks.machine_programs.flash_fifos import flash_fifos_kernel
 from benchmarks.machine_programs.flash_fifos_stages import HEAD, FifoFlashAttention
 from benchmarks.machine_programs.paged_tasks import PagedAttention
 from benchmarks.machine_programs.published import paged_attention
+from benchmarks.problems.record import example
 from tests.backend.ascend.explained_kernels import biased_matmul, doubled, product, returns
 from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, kernel
 from tests.kernels_ascend.mixed_kernels import ragged_attention
@@ -149,6 +150,23 @@ def test_a_flag_for_each_slot_and_none_that_gives_back() -> None:
         ["workspace+24576", "aic", "2", "4, 5", "-", "by no flag"],
     ]
     assert [row[4] for row in rows(text, "stages")[1:]] == ["1", "1", "0", "0"]
+
+
+def test_crossings_that_share_flags_are_told_apart() -> None:
+    tiles = np.zeros((1, 64, 16), np.float16)
+    kernel = example("flash_attention").flash_attention_kernel
+    text = kernel.simulate[(2, 1)](
+        tiles, tiles, tiles, np.zeros_like(tiles), 0.1, 64, 64, *[1024, 16] * 4, GROUP=1, BLOCK_M=32,
+        BLOCK_N=16, D=16, CAUSAL=True, blocks=1, values=False, keep_spans=True,
+    ).explain()  # fmt: skip
+    crossings = rows(text, "crossings")[1:-1]
+    assert len({row[0] for row in crossings}) == len({row[5] for row in crossings}) == len(crossings) == 6
+    assert len({row[6] for row in crossings}) < 6
+    ends = [row[2:4] for row in rows(text, "stages")[1:]]
+    assert sorted(name for _, given in ends for name in given.split(", ") if name != "-") == sorted(
+        row[0] for row in crossings
+    )
+    assert any(", " in row[3] for row in rows(text, "cross-core flags")[1:])
 
 
 def test_leads_of_a_compiled_kernel_are_those_that_it_was_given() -> None:

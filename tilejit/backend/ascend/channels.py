@@ -40,8 +40,9 @@ class Stream:
 class Channel:
     """Tiles that one kind of core stores to GM and the other loads.
 
-    ``ready`` and ``free`` are the flags of both ways; ``period`` is how many tiles each set of ``free`` gives
-    back, 0 where none does.
+    ``ready`` and ``free`` are the flags of both ways, which others may share; ``gives`` are the sets of the
+    one that speak of this channel, ``takes`` the waits for them. ``period`` is how many tiles each set of
+    ``free`` gives back, 0 where none does.
     Units: bytes; ``offset`` counts from the start of the workspace, or of the array.
     """
 
@@ -55,6 +56,8 @@ class Channel:
     period: int = 0
     location: Location | None = None
     extents: list[tuple[int, int]] = field(default_factory=list)
+    gives: set[Op] = field(default_factory=set)
+    takes: set[Op] = field(default_factory=set)
 
     @property
     def consumer(self) -> Core:
@@ -103,13 +106,15 @@ def find_channels(kernel: MachineKernel, streams: Sequence[Stream], workspace: i
     channels: list[Channel] = []
     for core in kernel.functions:
         told = [tuple(_told(stream)) for stream in streams if stream.core is core]
-        for sets, flags in _connected((ready.set, ready.flag) for of in told for ready in of):
-            channel = Channel(core, tuple(sorted(flags)))
+        for sets in _connected([ready for of in told for ready in of]):
             own = [[ready for ready in of if ready.set in sets] for of in told]
+            flags = {ready.flag for of in own for ready in of}
+            channel = Channel(core, tuple(sorted(flags)), gives=sets)
             _place(channel, kernel, own, workspace)
             channels.append(channel)
     for stream in streams:
         if stream.sub_block == 0:
+            _find_takes(stream, channels)
             _find_free(stream, channels)
     return tuple(sorted(channels, key=lambda channel: (channel.ready, channel.producer.value)))
 
@@ -174,22 +179,21 @@ def _root(op: Op) -> Value | None:
     return root_of(op.operand(facts.writes[0]))
 
 
-def _connected(pairs: Iterable[tuple[Op, int]]) -> list[tuple[set[Op], set[int]]]:
-    """Sets that raise a common flag belong together, and so do flags that one set raises by turns."""
-    groups: list[tuple[set[Op], set[int]]] = []
-    for op, flag in dict.fromkeys(pairs):
-        same = [group for group in groups if op in group[0] or flag in group[1]]
-        if not same:
-            groups.append(({op}, {flag}))
-            continue
-        first = same[0]
-        for ops, flags in same[1:]:
-            first[0].update(ops)
-            first[1].update(flags)
-            groups = [group for group in groups if group[0] is not ops]
-        first[0].add(op)
-        first[1].add(flag)
-    return groups
+def _connected(told: Sequence[_Ready]) -> list[set[Op]]:
+    """The sets that speak of the same tiles: of one buffer, or else those of common flags."""
+    groups: list[tuple[set[Op], set[object]]] = []
+    for ready in told:
+        root = _root(ready.store)
+        home: object = root if root is not None and _is_buffer(root) else ready.flag
+        same = [group for group in groups if ready.set in group[0] or home in group[1]]
+        groups = [group for group in groups if group not in same]
+        sets, homes = {ready.set}.union(*(of for of, _ in same)), {home}.union(*(of for _, of in same))
+        groups.append((sets, homes))
+    return [sets for sets, _ in groups]
+
+
+def _is_buffer(root: Value) -> bool:
+    return root.defining_op is not None and root.defining_op.name == BUFFER.name
 
 
 def _place(channel: Channel, kernel: MachineKernel, told: Sequence[Sequence[_Ready]], workspace: int) -> None:
@@ -200,8 +204,8 @@ def _place(channel: Channel, kernel: MachineKernel, told: Sequence[Sequence[_Rea
     channel.extents = list(dict.fromkeys(channel.extents))
     store = next(ready.store for of in told for ready in of)
     root, function = _root(store), kernel.functions[channel.producer]
-    source = root.defining_op if root is not None else None
-    if source is not None and source.name == BUFFER.name:
+    source = root.defining_op if root is not None and _is_buffer(root) else None
+    if source is not None:
         channel.slots, channel.slot_bytes = _integer(source, "slots"), _integer(source, "slot_bytes")
         channel.offset, channel.location = _integer(source, "address"), source.location
         assert root is not None
@@ -224,6 +228,40 @@ def _array(root: Value | None, function: Function) -> str:
     return ""
 
 
+def _find_takes(stream: Stream, channels: Sequence[Channel]) -> None:
+    """Find which waits of this core are for which channel: where flags are shared, for what it loads next."""
+    own = [channel for channel in channels if channel.consumer is stream.core]
+    waiting: list[tuple[Op, list[Channel]]] = []
+    known: set[Op] = set()
+    last: Channel | None = None
+    for instruction in stream.issued:
+        op = instruction.op
+        if op.name == CROSS_WAIT.name and op not in known:
+            known.add(op)
+            flag, last = instruction.integer("flag"), None
+            sharing = [channel for channel in own if flag in channel.ready]
+            if len(sharing) == 1:
+                sharing[0].takes.add(op)
+            elif sharing:
+                waiting.append((op, sharing))
+        for channel in _loaded(instruction, own if waiting else ()):
+            found = next((wait for wait, of in waiting if channel in of), None)
+            if found is not None and channel is not last:
+                channel.takes.add(found)
+                waiting = [(wait, of) for wait, of in waiting if wait is not found]
+                last = channel
+
+
+def _loaded(instruction: Instruction, channels: Sequence[Channel]) -> Iterator[Channel]:
+    """The channels that an instruction loads from."""
+    facts = instruction.op.definition.machine
+    if facts is None or not channels:
+        return
+    for access in facts.accesses(instruction):
+        if access.space is Space.GM and not access.is_write:
+            yield from (channel for channel in channels if channel.holds(access.start, access.end))
+
+
 def _find_free(stream: Stream, channels: Sequence[Channel]) -> None:
     """Find what this core gives back of the channels that end at it."""
     own = [channel for channel in channels if channel.consumer is stream.core]
@@ -234,18 +272,14 @@ def _find_free(stream: Stream, channels: Sequence[Channel]) -> None:
     for instruction in stream.issued:
         op, facts = instruction.op, instruction.op.definition.machine
         if op.name == CROSS_WAIT.name:
-            tiles.update(channel for channel in own if instruction.integer("flag") in channel.ready)
+            tiles.update(channel for channel in own if op in channel.takes)
         elif op.name == CROSS_SET.name and _mode(op) == ACROSS and facts is not None:
             channel = loaded.pop(facts.pipe(op), None)
             if channel is not None:
                 flags[channel].add(instruction.integer("flag"))
                 periods[channel][tiles.pop(channel, 0)] += 1
         elif facts is not None:
-            for access in facts.accesses(instruction):
-                if access.space is Space.GM and not access.is_write:
-                    for channel in own:
-                        if channel.holds(access.start, access.end):
-                            loaded[facts.pipe(op)] = channel
+            loaded.update((facts.pipe(op), channel) for channel in _loaded(instruction, own))
     for channel in own:
         channel.free = tuple(sorted(flags[channel]))
         common = periods[channel].most_common(1)
@@ -258,14 +292,13 @@ def _pipes(ops: Iterable[Op]) -> tuple[Pipe, ...]:
 
 
 def _meaning(flag: int, core: Core, mode: int, channels: Sequence[Channel]) -> str:
-    if mode == ACROSS:
-        for channel in channels:
-            if channel.producer is core and flag in channel.ready:
-                return f"{channel.name} ready"
-        for channel in channels:
-            if channel.consumer is core and flag in channel.free:
-                return f"{channel.name} free"
-    return "all have come here" if mode != ACROSS else "order alone"
+    """What a set of a flag says of the channels that share it."""
+    if mode != ACROSS:
+        return "all have come here"
+    ready = [c.name for c in channels if c.producer is core and flag in c.ready]
+    free = [c.name for c in channels if c.consumer is core and flag in c.free]
+    said = [f"{', '.join(names)} {what}" for names, what in ((ready, "ready"), (free, "free")) if names]
+    return ", ".join(said) or "order alone"
 
 
 def _waiter(setter: Core, mode: int) -> Core:

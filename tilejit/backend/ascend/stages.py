@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 
-from tilejit.backend.ascend.channels import ACROSS, Channel, Stream
+from tilejit.backend.ascend.channels import Channel, Stream
 from tilejit.ir.core import Op
 from tilejit.ir.machine import MachineKernel
 from tilejit.ops import FOR, WHILE
-from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
@@ -63,14 +62,11 @@ def find_stages(
 
 def _ends(stream: Stream, channels: Sequence[Channel]) -> Iterator[tuple[_End, Op]]:
     for instruction in stream.issued:
-        op = instruction.op
-        gives = op.name == CROSS_SET.name and op.attributes["mode"] == ACROSS
-        if not gives and op.name != CROSS_WAIT.name:
-            continue
-        flag = instruction.integer("flag")
         for channel in channels:
-            if flag in channel.ready and stream.core is (channel.producer if gives else channel.consumer):
-                yield (channel, gives), op
+            if instruction.op in channel.gives and stream.core is channel.producer:
+                yield (channel, True), instruction.op
+            elif instruction.op in channel.takes and stream.core is channel.consumer:
+                yield (channel, False), instruction.op
 
 
 def _trips(ends: Sequence[tuple[_End, Op]], places: dict[Op, int]) -> Iterator[_Trip]:
