@@ -20,7 +20,7 @@ import pytest
 
 import tilejit
 from benchmarks.__main__ import main
-from benchmarks.problems.record import Arm, Prepared, Problem, Setting, Shape
+from benchmarks.problems.record import Arm, Prepared, Problem, Setting
 from benchmarks.sweep import worker
 from benchmarks.sweep.driver import Budget, Findings, Sweep
 from benchmarks.sweep.journal import open_journal
@@ -30,7 +30,6 @@ from benchmarks.sweep.search import SEARCHES
 from benchmarks.sweep.space import Space
 from benchmarks.sweep.timers import seeded_cost
 from benchmarks.sweep.tunable import bench_of
-from benchmarks.sweep.tunables import FLASH_ATTENTION
 from tests.benchmarks import sweep_tunables
 from tilejit.runtime import tuned as tuned_module
 
@@ -322,16 +321,6 @@ def test_who_measures_is_alone(tmp_path: Path) -> None:
         other.stdin.close()
         with MachineLock(tmp_path).to_measure():  # once the other is done
             assert other.stdout.readline() == "done\n"
-
-
-def test_the_model_of_a_chip_tells_tiles_of_attention_apart() -> None:
-    assert FLASH_ATTENTION.open_model is not None
-    setting = Setting(Shape("small", {"H": 1, "S": 256, "D": 64}), "f16", 1)
-    model = FLASH_ATTENTION.open_model(setting, "ascend910b")
-    small, large = (model.time_us({"BLOCK_M": 128, "BLOCK_N": keys}) for keys in (32, 128))
-    assert large < small
-    with pytest.raises(tilejit.CompileError):
-        model.time_us({"BLOCK_M": 1024, "BLOCK_N": 1024})
 
 
 def test_the_model_of_a_chip_ranks_attention(full_sweeps: None) -> None:
