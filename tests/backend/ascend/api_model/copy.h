@@ -6,7 +6,15 @@
 namespace AscendC {
 
 struct DataCopyParams {
-    uint16_t blockCount = 1, blockLen = 0, srcGap = 0, dstGap = 0;
+    uint16_t blockCount = 1, blockLen = 0;
+    union {
+        uint16_t srcGap = 0;
+        uint16_t srcStride;
+    };
+    union {
+        uint16_t dstGap = 0;
+        uint16_t dstStride;
+    };
 
     DataCopyParams() = default;
     DataCopyParams(int64_t count, int64_t length, int64_t source, int64_t target)
@@ -107,6 +115,14 @@ inline void DataCopy(const GlobalTensor<T> &dst, const LocalTensor<T> &src, cons
             model::store_global(exec, dst.bytes() + to, values.data(), static_cast<int64_t>(values.size()));
         });
     });
+}
+
+// Rows of bytes, as with DataCopyExtParams, in fields of 16 bits.
+template <typename T>
+inline void DataCopyPad(const GlobalTensor<T> &dst, const LocalTensor<T> &src, const DataCopyParams &p,
+                        int line = __builtin_LINE())
+{
+    DataCopyPad(dst, src, DataCopyExtParams(p.blockCount, p.blockLen, p.srcStride, p.dstStride, 0), line);
 }
 
 // UB to UB on the vector unit; L1 to the bias table, where half becomes float and units are 64 bytes.

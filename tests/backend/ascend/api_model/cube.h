@@ -47,7 +47,7 @@ struct LoadData3DParamsV2 {
     uint8_t padList[4] = {0, 0, 0, 0};
     uint16_t l1H = 0, l1W = 0, channelSize = 0, kExtension = 0, mExtension = 0, kStartPt = 0, mStartPt = 0;
     uint8_t strideW = 1, strideH = 1, filterW = 1, filterH = 1, dilationFilterW = 1, dilationFilterH = 1;
-    bool enTranspose = false;
+    bool enTranspose = false, filterSizeW = false, filterSizeH = false, fMatrixCtrl = false;
 };
 
 struct MmadParams {
@@ -92,6 +92,7 @@ enum class CO2Layout { NZ, ROW_MAJOR };
 
 struct FixpipeConfig {
     CO2Layout format;
+    bool isToUB = false;
 };
 
 constexpr FixpipeConfig CFG_NZ = {CO2Layout::NZ};
@@ -457,7 +458,7 @@ template <typename T, typename U, const FixpipeConfig &config = CFG_ROW_MAJOR>
 inline void Fixpipe(const GlobalTensor<T> &dst, const LocalTensor<U> &src, const FixpipeParamsV220 &p,
                     int line = __builtin_LINE())
 {
-    static_assert(config.format == CO2Layout::ROW_MAJOR, "to GM only rows are modelled");
+    static_assert(config.format == CO2Layout::ROW_MAJOR && !config.isToUB, "to GM only rows are modelled");
     model::fixpipe_global<T, U>(line, dst, src, p, nullptr);
 }
 
@@ -465,7 +466,7 @@ template <typename T, typename U, const FixpipeConfig &config = CFG_ROW_MAJOR>
 inline void Fixpipe(const GlobalTensor<T> &dst, const LocalTensor<U> &src, const LocalTensor<uint64_t> &scales,
                     const FixpipeParamsV220 &p, int line = __builtin_LINE())
 {
-    static_assert(config.format == CO2Layout::ROW_MAJOR, "to GM only rows are modelled");
+    static_assert(config.format == CO2Layout::ROW_MAJOR && !config.isToUB, "to GM only rows are modelled");
     model::fixpipe_global<T, U>(line, dst, src, p, &scales);
 }
 

@@ -204,6 +204,10 @@ inline void SetAtomicMin()
 {
     model::current->atomic = model::Atomic::MIN;
 }
+inline void DisableDmaAtomic()
+{
+    model::current->atomic = model::Atomic::NONE;
+}
 inline void SetAtomicNone()
 {
     model::current->atomic = model::Atomic::NONE;

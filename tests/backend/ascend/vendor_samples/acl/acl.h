@@ -16,9 +16,12 @@ namespace host {
 
 inline std::vector<model::GlobalArgument> device_memory;
 
-inline void launch(int blocks, bool on_cube, const std::function<void()> &kernel)
+enum class Cores { CUBE, VECTOR, MIXED };
+
+inline void launch(int blocks, Cores cores, const std::function<void()> &kernel)
 {
-    const std::string error = model::run(blocks, on_cube, on_cube ? 0 : 1, device_memory, kernel);
+    const int vectors = cores == Cores::MIXED ? 2 : cores == Cores::VECTOR ? 1 : 0;
+    const std::string error = model::run(blocks, cores != Cores::VECTOR, vectors, device_memory, kernel);
     if (!error.empty()) {
         std::fprintf(stderr, "%s\n", error.c_str());
         std::exit(3);
@@ -51,6 +54,15 @@ inline int aclrtMalloc(void **address, size_t size, aclrtMemMallocPolicy)
 
 inline int aclrtFree(void *) { return 0; }
 inline int aclrtFreeHost(void *) { return 0; }
+
+inline int aclrtMemset(void *target, size_t room, int value, size_t size)
+{
+    if (size > room) {
+        std::abort();
+    }
+    std::memset(target, value, size);
+    return 0;
+}
 
 inline int aclrtMemcpy(void *target, size_t room, const void *source, size_t size, aclrtMemcpyKind)
 {
