@@ -1,9 +1,9 @@
 """``python -m benchmarks ascend-kernels``: kernels compiled from Python, on the model of the Ascend.
 
-Matrix products are compared with a machine program written by hand after a published schedule, additions with
-the stages of the vendor's sample. All run on one model under the same conditions: L2 holds, from earlier
-launches, the arrays that fit into it together, less those that a kernel streams past it. The table shows for
-other kernels the part of their time that memory alone needs, and how busy the pipes are.
+Matrix products and attention are compared with machine programs written by hand after published schedules,
+additions with the stages of the vendor's sample. All run on one model under the same conditions: L2 holds,
+from earlier launches, the arrays that fit into it together, less those that a kernel streams past it. The
+table shows for other kernels the part of their time that memory alone needs, and how busy the pipes are.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from benchmarks.machine_programs.published import PROGRAMS, modelled, published_
 from benchmarks.problems.record import example
 from tests.kernels_ascend.case import Case
 from tests.kernels_ascend.cases import CASES
+from tests.kernels_ascend.mixed_kernels import ragged_attention
 from tilejit import Kernel
 
 RATIO_BAR = 1.10
@@ -35,8 +36,11 @@ PUBLISHED_BAR = 0.15
 COMPILE_BAR_SECONDS = 1.0
 VALUES_BAR_SECONDS = 10.0
 LINES_BAR = 60
+ATTENTION_LINES_BAR = 80
+ATTENTION_RATIO_BAR = 1.15
 _ROUNDS = 5
 _BLOCKS = {"BLOCK_M": 128, "BLOCK_N": 256, "BLOCK_K": 256}
+_ATTENTION_BLOCKS = {"BLOCK_M": 64, "BLOCK_N": 256}
 _DTYPES: Mapping[str, DTypeLike] = {"fp16": np.float16, "fp32": np.float32}
 _ROOT = Path(__file__).resolve().parents[1]
 _VENDOR = (4, 5, 6)  # stages of the vendor's addition that overlap copies with work
@@ -110,6 +114,42 @@ def product(m: int, n: int, k: int, dtype: DTypeLike, out_dtype: DTypeLike) -> L
     grid = (tilejit.cdiv(m, _BLOCKS["BLOCK_M"]), tilejit.cdiv(n, _BLOCKS["BLOCK_N"]))
     arguments = dict(zip(kernel.arg_names, (a, b, c, m, n, k, k, n, n), strict=False))
     return Launch(kernel, grid, {**arguments, **_BLOCKS})
+
+
+# Attention
+
+
+def _flash_attention(bars: Bars, is_quick: bool) -> None:
+    """Attention of one head in one loop over its keys, beside the program of four stages written by hand."""
+    lines = len(inspect.getsource(ragged_attention.fn).splitlines())
+    verdict = bars.check("lines of attention", reached=lines <= ATTENTION_LINES_BAR)
+    print(f"flash_attention: {lines} lines of tile code, bar {ATTENTION_LINES_BAR}: {verdict}")
+    figures = {f.shape: f for f in published_figures() if f.family == "flash_attention"}
+    for size in (4096,) if is_quick else (4096, 16384):
+        shape = f"one head D=128 S0=S1={size} non-causal"
+        by_hand = PROGRAMS["flash_attention", shape]().simulate(extrapolate=True)
+        error = modelled(figures[shape], by_hand) / figures[shape].value - 1
+        ours = simulated(attention(size), by_hand.target.name)
+        ratio = ours.microseconds / by_hand.microseconds
+        verdict = bars.check(f"attention {size}", reached=ratio <= ATTENTION_RATIO_BAR)
+        verdict += ", " + bars.check(f"published attention {size}", reached=abs(error) <= PUBLISHED_BAR)
+        print(
+            f"flash_attention S={size} D=128 fp16: {ours.microseconds:7.1f} us, by hand "
+            f"{by_hand.microseconds:7.1f} us, ratio {ratio:.3f}, bar {ATTENTION_RATIO_BAR}; by hand to "
+            f"published {100 * error:+.1f} %: {verdict}",
+            flush=True,
+        )
+
+
+def attention(size: int) -> Launch:
+    """The launch of attention of as many queries as keys, one head of 128 channels."""
+    q, k, v = (np.zeros((size, 1, 128), np.float16) for _ in range(3))
+    out, starts = np.zeros((size, 1, 128), np.float32), np.array([0, size], np.int32)
+    given = (q, k, v, starts, starts, out, 0.0884, 1)
+    arguments = dict(zip(ragged_attention.arg_names, given, strict=False))
+    grid = (tilejit.cdiv(size, _ATTENTION_BLOCKS["BLOCK_M"]), 1, 1)
+    constants = {**_ATTENTION_BLOCKS, "GROUP": 1, "D": 128, "CAUSAL": False}
+    return Launch(ragged_attention, grid, {**arguments, **constants})
 
 
 # Additions
@@ -249,6 +289,7 @@ def _values(bars: Bars, is_quick: bool) -> None:
 
 PARTS: Mapping[str, Callable[[Bars, bool], None]] = {
     "matmul": _matmul,
+    "flash_attention": _flash_attention,
     "vector_add": _vector_add,
     "compile": _compile,
     "values": _values,
