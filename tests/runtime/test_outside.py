@@ -147,9 +147,8 @@ def reads_objects(out_ptr):
 @pytest.mark.parametrize(
     ("holder", "key", "value", "name", "before", "now"),
     [
-        (SCALES, "a", 8, "global SCALES", "{'a': 7}", "{'a': 8}"),
-        (SCALES, "a", 7.0, "global SCALES", "{'a': 7}", "{'a': 7.0}"),
-        (SCALES, "b", 1, "global SCALES", "{'a': 7}", "{'a': 7, 'b': 1}"),
+        (SCALES, "a", 8, "item SCALES['a']", "7", "8"),
+        (SCALES, "a", 7.0, "item SCALES['a']", "7", "7.0"),
         (LENGTHS, 0, 5, "global LENGTHS", "[1, [2, 3]]", "[5, [2, 3]]"),
         (LENGTHS[1], 0, 5, "global LENGTHS", "[1, [2, 3]]", "[1, [5, 3]]"),
         (vars(SETTINGS), "BLOCK", 5, "attribute SETTINGS.BLOCK", "4", "5"),
@@ -327,3 +326,179 @@ def test_a_function_that_is_made_anew_of_the_same_text_changes_nothing(
     assert launched(kernel, target) == 24
     monkeypatch.setitem(globals(), "add_step", fresh(add_step))
     assert [launched(kernel, target) for _ in range(4)] == [24] * 4
+
+
+HELPERS = types.ModuleType("helpers")
+
+
+class Rules:
+    @staticmethod
+    def doubled(x):
+        return 2 * x
+
+
+class Methods:
+    def tripled(self, x):
+        return 3 * x
+
+
+def innermost(value: int) -> int:
+    return value + 100
+
+
+def outer(value: int) -> int:
+    return innermost(value)
+
+
+def shift(x):
+    return x + 1
+
+
+@tilejit.kernel
+def shifted(x):
+    return shift(x)
+
+
+HELPERS.moved = lambda x: x - 1
+METHODS = Methods()
+
+
+@tilejit.kernel
+def calls_functions(out_ptr):
+    value = HELPERS.moved(Rules.doubled(shifted(0))) + METHODS.tripled(outer(0))
+    tl.store(out_ptr, value)
+
+
+def _five(*_: object) -> int:
+    return 5
+
+
+@pytest.mark.parametrize(
+    ("holder", "key", "value", "message"),
+    [
+        ("", "shifted", tilejit.kernel(shift), "global shifted was the function shifted"),
+        ("", "shift", _five, "global shift was the function shift"),
+        ("", "outer", _five, "global outer was the function outer"),
+        ("", "innermost", _five, "global innermost was the function innermost"),
+        ("HELPERS", "moved", _five, "attribute HELPERS.moved was the function <lambda>"),
+        ("Rules", "doubled", staticmethod(_five), "attribute Rules.doubled was the function doubled"),
+        ("Methods", "tripled", _five, "attribute METHODS.tripled was the function tripled"),
+        ("METHODS", "tripled", _five, "attribute METHODS.tripled was the function tripled"),
+        (
+            "",
+            "Rules",
+            types.SimpleNamespace(doubled=_five),
+            "attribute Rules.doubled was the function doubled",
+        ),
+        (
+            "",
+            "HELPERS",
+            types.SimpleNamespace(moved=_five),
+            "attribute HELPERS.moved was the function <lambda>",
+        ),
+    ],
+)
+def test_kernels_that_read_functions_alone_notice_others(
+    target: str, monkeypatch: pytest.MonkeyPatch, holder: str, key: str, value: object, message: str
+) -> None:
+    kernel = fresh(calls_functions)
+    assert [launched(kernel, target) for _ in range(4)] == [301] * 4  # the last through native code
+    if holder:
+        monkeypatch.setattr(globals()[holder], key, value, raising=False)
+    else:
+        monkeypatch.setitem(globals(), key, value)
+    check_refusal(
+        kernel,
+        target,
+        f"kernel calls_functions: the {message} when the kernel was compiled and is another one now",
+    )
+    monkeypatch.undo()
+    assert launched(kernel, target) == 301
+
+
+@pytest.mark.parametrize(
+    ("holder", "key", "name"),
+    [
+        ("", "innermost", "global innermost was the function innermost"),
+        ("", "shifted", "global shifted was the function shifted"),
+        ("Rules", "doubled", "attribute Rules.doubled was the function doubled"),
+        ("", "HELPERS", "attribute HELPERS.moved was the function <lambda>"),
+    ],
+)
+def test_functions_that_are_gone(
+    target: str, monkeypatch: pytest.MonkeyPatch, holder: str, key: str, name: str
+) -> None:
+    kernel = fresh(calls_functions)
+    assert [launched(kernel, target) for _ in range(4)] == [301] * 4
+    if holder:
+        monkeypatch.delattr(globals()[holder], key)
+    else:
+        monkeypatch.delitem(globals(), key)
+    check_refusal(
+        kernel, target, f"kernel calls_functions: the {name} when the kernel was compiled and is gone now"
+    )
+
+
+def test_a_method_of_a_bound_class_that_is_made_anew(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a cell of a notebook that runs again: only another text matters."""
+    kernel = fresh(calls_functions)
+    assert launched(kernel, target) == 301
+    again = type("Rules", (), dict(vars(Rules)))
+    monkeypatch.setitem(globals(), "Rules", again)
+    assert [launched(kernel, target) for _ in range(4)] == [301] * 4
+    monkeypatch.setattr(again, "doubled", staticmethod(_five))
+    with pytest.raises(LaunchError, match=r"the attribute Rules\.doubled was the function doubled"):
+        launched(kernel, target)
+
+
+def test_a_global_that_hides_a_builtin(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @tilejit.kernel
+    def counts(out_ptr):
+        tl.store(out_ptr, len(SHAPE))
+
+    assert [launched(counts, target) for _ in range(4)] == [2] * 4
+    monkeypatch.setitem(globals(), "len", _five)
+    with pytest.raises(LaunchError) as caught:
+        launched(counts, target)
+    assert caught.value.message == (
+        "kernel counts: the global len was the builtin function when the kernel was compiled and is "
+        f"{_five!r} now"
+    )
+
+
+def test_only_the_keys_that_are_read_count(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(reads_globals)
+    expected = (PLAIN + 3) * 4 + 7
+    assert [launched(kernel, target) for _ in range(4)] == [expected] * 4
+    monkeypatch.setitem(SCALES, "b", 1)
+    assert launched(kernel, target) == expected
+    monkeypatch.setitem(globals(), "SCALES", {"a": 7, "c": 2})
+    assert [launched(kernel, target) for _ in range(4)] == [expected] * 4
+    monkeypatch.delitem(SCALES, "a")
+    message = "the item SCALES['a'] was 7 when the kernel was compiled and is gone now"
+    check_refusal(kernel, target, f"kernel reads_globals: {message}")
+
+
+COUNTS = {"calls": 0}
+SEEN: dict[int, int] = {}
+
+
+def remembering(value: int) -> int:
+    COUNTS["calls"] += 1
+    if value not in SEEN:
+        SEEN[value] = value + 7
+    return SEEN[value]
+
+
+def test_what_a_function_remembers_is_no_constant(target: str) -> None:
+    def kernel_for(value: int) -> tilejit.Kernel:
+        @tilejit.kernel
+        def remembers(out_ptr):
+            tl.store(out_ptr, remembering(value))
+
+        return remembers
+
+    first, second = kernel_for(1), kernel_for(2)
+    assert launched(first, target) == 8
+    assert launched(second, target) == 9
+    assert [launched(first, target) for _ in range(3)] == [8] * 3

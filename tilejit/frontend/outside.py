@@ -1,113 +1,147 @@
 """Constants from outside a kernel: the code it compiles to holds their values.
 
-They are globals, closed-over names, attributes of modules, classes and namespaces, and what lists, dicts,
-sets and small arrays hold. Functions count as what they are made of.
+They are globals, closed-over names, attributes of modules, classes and objects, and what lists, dicts, sets
+and small arrays hold; of dicts that are read by constant keys, only what these name. Functions count as what
+they are made of, and what they read counts, too. Each is known by the way to it from a name: a class that
+was made anew is another object, but what a kernel reads of it may be the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+import builtins
+import functools
+import gc
+import sys
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import field
-from operator import is_
-from types import CellType, FunctionType, ModuleType, SimpleNamespace
-from typing import Protocol, runtime_checkable
+from types import CellType, CodeType, FunctionType, ModuleType
 
-import numpy as np
-
+from tilejit.frontend.bytecode import all_names, changed_names, constant_keys, global_names
 from tilejit.frontend.constexpr import unwrap
-from tilejit.ir.types import DType, PointerType
+from tilejit.frontend.sameness import (
+    function_of,
+    held_by,
+    is_constant,
+    is_container,
+    is_ours,
+    is_same,
+    picture_of,
+)
 from tilejit.records import dataclass
 
 
-class _Gone:
-    """Stands for a name that has no value any more."""
+class _Named:
+    """Stands in a message for what has no text of its own."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
-        return "gone"
+        return self._text
 
 
-class _Another:
-    """Stands for a function that is not the one that was inlined."""
-
-    def __repr__(self) -> str:
-        return "another one"
-
-
-class _TheFunction:
-    """Stands for a function by its name: where it lies in memory says nothing."""
-
-    def __init__(self, function: FunctionType) -> None:
-        self.name = function.__name__
-
-    def __repr__(self) -> str:
-        return f"the function {self.name}"
+GONE = _Named("gone")
+"""What a name holds that has no value any more."""
+_BUILTIN = _Named("the builtin function")
+_ANOTHER = _Named("another one")
 
 
-_GONE = _Gone()
-_ANOTHER = _Another()
+@dataclass(frozen=True)
+class Lookup:
+    """One place to look at: it is as it was while it holds the same object.
 
-
-@runtime_checkable
-class _Decorated(Protocol):
-    """A kernel or helper, with the function that it was made of."""
-
-    fn: object
-
-
-def function_of(value: object) -> FunctionType | None:
-    """The function that a kernel would inline or call for a value from outside; None where it is none."""
-    if isinstance(value, ModuleType | type):
-        return None
-    function = (
-        value if isinstance(value, FunctionType) else value.fn if isinstance(value, _Decorated) else None
-    )
-    if not isinstance(function, FunctionType) or _is_ours(function.__module__ or ""):
-        return None
-    return function
-
-
-class ClosedOver:
-    """A cell of a closure, asked like the globals of a module."""
-
-    def __init__(self, cell: CellType) -> None:
-        self.cell = cell
-
-    def get(self, name: str, default: object = None) -> object:
-        """Return what the cell holds."""
-        try:
-            return self.cell.cell_contents
-        except ValueError:  # an empty cell
-            return default
-
-
-class ClassBody:
-    """The attributes of a class, asked like the globals of a module."""
-
-    def __init__(self, kind: type) -> None:
-        self.kind = kind
-
-    def get(self, name: str, default: object = None) -> object:
-        """Return what the class, without its bases, has under a name."""
-        return vars(self.kind).get(name, default)
-
-
-Place = dict[str, object] | ClosedOver | ClassBody
-
-
-class Contents:
-    """What a list, dict or set holds, asked by the name it goes by.
-
-    The answer is the picture that was made of it, as long as it holds the same.
+    ``place`` is a dict, asked for ``key``; or a cell; or a function that says whether all is as it was.
+    ``expected`` is GONE for a key that must be missing.
     """
 
-    def __init__(self, place: Place, container: object) -> None:
-        self.place = place
-        self.picture = _picture(container)
+    place: Mapping[str, object] | CellType | Callable[[], bool]
+    key: Hashable
+    expected: object
 
-    def get(self, name: str, default: object = None) -> object:
-        """Return the picture, or what the name holds now where that differs."""
-        now = unwrap(self.place.get(name, default))
-        return self.picture if _is_same(self.picture, now) else now
+
+@dataclass(frozen=True)
+class Step:
+    """From an object to an attribute of it, or from a dict to an item."""
+
+    key: Hashable
+    is_item: bool = False
+
+    def follow(self, holder: object) -> object:
+        """What is there; GONE for nothing."""
+        places = _places_of(holder) if not self.is_item else [holder] if type(holder) is dict else []
+        return next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
+
+    def lookups(self, holder: object) -> Iterator[Lookup]:
+        """The places that ``follow`` looks at."""
+        for place in [holder] if self.is_item else _places_of(holder):
+            assert isinstance(place, Mapping)
+            found = place.get(self.key, GONE)
+            yield Lookup(_dict_behind(place), self.key, found)
+            if found is not GONE:
+                return
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]" if self.is_item else f".{self.key}"
+
+
+Root = dict[str, object] | CellType
+"""The globals of a module, or the cell of a closed-over name."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How something outside is found: from a name, over attributes and items."""
+
+    root: Root
+    name: str
+    steps: tuple[Step, ...] = ()
+
+    def is_like(self, other: Way) -> bool:
+        """Whether both lead to the same."""
+        return self.root is other.root and (self.name, self.steps) == (other.name, other.steps)
+
+    def then(self, step: Step) -> Way:
+        """One step further."""
+        return Way(self.root, self.name, (*self.steps, step))
+
+    def follow(self) -> object:
+        """What is there now; GONE for nothing."""
+        value = _held(self.root, self.name)
+        for step in self.steps:
+            value = step.follow(unwrap(value))
+        return unwrap(value)
+
+    def lookups(self) -> Iterator[Lookup]:
+        """All places on the way, with what they hold now."""
+        value = _held(self.root, self.name)
+        yield Lookup(self.root, self.name, value)
+        for step in self.steps:
+            yield from step.lookups(unwrap(value))
+            value = step.follow(unwrap(value))
+
+    def __str__(self) -> str:
+        return self.name + "".join(map(str, self.steps))
+
+    @property
+    def kind(self) -> str:
+        """What messages call it."""
+        if self.steps:
+            return "item" if self.steps[-1].is_item else "attribute"
+        return "closed-over name" if isinstance(self.root, CellType) else "global"
+
+
+@dataclass(frozen=True)
+class OutsideConstant:
+    """Something that compiled code holds: the way to it, and what was there, of containers as a picture."""
+
+    way: Way
+    value: object
+
+    def lookups(self) -> Iterator[Lookup]:
+        """What must be as it is now for code to be right that was compiled for it; cheap to compare."""
+        yield from self.way.lookups()
+        if is_container(self.value):
+            yield Lookup(functools.partial(is_same, self.value, self.way.follow()), "", None)
 
 
 @dataclass(frozen=True)
@@ -122,171 +156,137 @@ class OutsideChange:
 
 @dataclass
 class OutsideValues:
-    """The constants that traces found: where, by which name, and the object.
+    """The constants that traces found."""
 
-    A caller that is in a hurry compares the objects and asks ``find_change`` only where they differ.
-    ``owners`` says of which object an entry, by its number, is an attribute.
-    """
+    constants: list[OutsideConstant] = field(default_factory=list)
+    _read: set[tuple[FunctionType, CodeType]] = field(default_factory=set)
 
-    entries: list[tuple[Place | Contents, str, object]] = field(default_factory=list)
-    owners: dict[int, str] = field(default_factory=dict)
+    def note_reads(self, function: FunctionType, code: CodeType) -> None:
+        """Remember what code with a function's globals and closure reads, and the functions that it calls.
 
-    @property
-    def holds_values(self) -> bool:
-        """Whether there is anything but functions."""
-        return any(function_of(unwrap(value)) is None for _, _, value in self.entries)
-
-    def note(self, place: Place, name: str, value: object, owner: str = "") -> None:
-        """Remember a value, if it is a constant or a container; ``owner`` is what it is an attribute of."""
-        plain = unwrap(value)
-        is_container = isinstance(plain, list | dict | set) or _is_table(plain)
-        function = function_of(plain)
-        # Plain functions of other modules are as many as a kernel uses names that these have, too.
-        is_helper = function is not None and (not owner or function is not plain)
-        if not is_container and not _is_constant(plain) and not is_helper:
-            return
-        if any(name == known and _is_same_place(place, other) for other, known, _ in self.entries):
-            return
-        if owner:
-            self.owners[len(self.entries)] = owner
-        if is_container:
-            contents = Contents(place, plain)
-            self.entries.append((contents, name, contents.picture))
-        else:
-            self.entries.append((place, name, value))
-
-    def note_attributes(self, value: object, names: Set[str], owner: str) -> None:
-        """Remember what a module, class or namespace has under some of ``names``, and theirs in turn."""
-        seen: set[int] = set()
-        waiting = [(value, owner)]
+        Of functions that fill a list or dict, or set a global, this is no constant but what they remember.
+        """
+        waiting = [(function, code)]
         while waiting:
-            value, owner = waiting.pop()
-            if id(value) in seen:
+            function, code = waiting.pop()
+            if (function, code) in self._read:
                 continue
-            seen.add(id(value))
-            for place, attributes in _places_of(value):
-                for name in sorted(attributes & names):
-                    found = place.get(name)
-                    self.note(place, name, found, owner)
-                    waiting.append((found, f"{owner}.{name}"))
+            self._read.add((function, code))
+            attributes, keys = all_names(code), constant_keys(code)
+            for way, value in _names_of(function, code):
+                if value is GONE:
+                    self._note(way, GONE)
+                    continue
+                for called in self._note_all(way, value, attributes, keys):
+                    waiting.append((called, called.__code__))
 
     def include(self, other: OutsideValues) -> None:
         """Remember the values of another trace too, and of containers what they hold now."""
-        for number, (place, name, value) in enumerate(other.entries):
-            if isinstance(place, Contents):
-                place = place.place
-                value = place.get(name)
-            self.note(place, name, value, other.owners.get(number, ""))
+        for constant in other.constants:
+            is_picture = is_container(constant.value)
+            self._note(constant.way, constant.way.follow() if is_picture else constant.value)
 
     def find_change(self) -> OutsideChange | None:
-        """Return the first name that holds another value now."""
-        for number, (place, name, value) in enumerate(self.entries):
-            before, now = unwrap(value), unwrap(place.get(name, _GONE))
-            if _is_same(before, now):
+        """Return the first that is another one now."""
+        for constant in self.constants:
+            before, now = constant.value, constant.way.follow()
+            if is_same(before, now):
                 continue
-            if function_of(before) is not None:
-                now = _GONE if now is _GONE else _ANOTHER
-            if number in self.owners:
-                return OutsideChange("attribute", f"{self.owners[number]}.{name}", _shown(before), now)
-            home = place.place if isinstance(place, Contents) else place
-            kind = "closed-over name" if isinstance(home, ClosedOver) else "global"
-            return OutsideChange(kind, name, _shown(before), now)
+            function = function_of(before)
+            if function is not None:
+                before, now = _Named(f"the function {function.__name__}"), GONE if now is GONE else _ANOTHER
+            before = _BUILTIN if before is GONE else before
+            return OutsideChange(constant.way.kind, str(constant.way), before, now)
         return None
 
+    def lookups(self) -> list[Lookup]:
+        """All that a launch in a hurry looks at: where nothing differs, ``find_change`` finds nothing."""
+        found: dict[tuple[int, Hashable], Lookup] = {}
+        for constant in self.constants:
+            for lookup in constant.lookups():
+                place = lookup.place
+                where = id(place) if isinstance(place, dict | CellType) else id(constant)
+                found.setdefault((where, lookup.key), lookup)
+        return list(found.values())
 
-def _shown(value: object) -> object:
-    function = function_of(value)
-    return value if function is None else _TheFunction(function)
+    def _note_all(
+        self, way: Way, value: object, attributes: Set[str], keys: Mapping[str, Set[Hashable]]
+    ) -> Iterator[FunctionType]:
+        """Remember what a name holds and what some attributes of it do, and theirs; yield the functions."""
+        seen: set[int] = set()
+        waiting = [(way, value)]
+        while waiting:
+            way, value = waiting.pop()
+            plain = unwrap(value)
+            last = str(way.steps[-1].key) if way.steps else way.name
+            self._note_items(way, plain, keys.get(last, frozenset()))
+            function = function_of(plain)
+            if function is not None and _is_followed(function):
+                yield function
+            places = _places_of(plain)
+            if not places or id(plain) in seen:
+                continue
+            seen.add(id(plain))
+            for attribute in sorted(attributes & set[str]().union(*places)):
+                step = Step(attribute)
+                waiting.append((way.then(step), step.follow(plain)))
+
+    def _note_items(self, way: Way, value: object, keys: Set[Hashable]) -> None:
+        """Remember a constant; of a dict that is read by ``keys`` alone, what these name."""
+        if type(value) is dict and keys and keys <= value.keys():
+            for key in sorted(keys, key=repr):
+                self._note(way.then(Step(key, is_item=True)), unwrap(value[key]))
+        elif is_container(value) or is_constant(value) or function_of(value) is not None:
+            self._note(way, value)
+
+    def _note(self, way: Way, value: object) -> None:
+        if not any(way.is_like(constant.way) for constant in self.constants):
+            self.constants.append(OutsideConstant(way, picture_of(value)))
 
 
-def _places_of(value: object) -> list[tuple[Place, Set[str]]]:
-    """Where a module, class or namespace has its attributes, and their names; none for what is tilejit's."""
+def _names_of(function: FunctionType, code: CodeType) -> Iterator[tuple[Way, object]]:
+    """The free names that code reads, with what they hold; GONE for builtins."""
+    closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    for name in sorted((global_names(code) | set(code.co_freevars)) - changed_names(code)):
+        root: Root = closure.get(name, function.__globals__)
+        value = _held(root, name)
+        if value is not GONE or (isinstance(root, dict) and name in vars(builtins)):
+            yield Way(root, name), value
+
+
+def _held(root: Root, name: str) -> object:
+    if not isinstance(root, CellType):
+        return root.get(name, GONE)
+    held = held_by(root)
+    return GONE if held is root else held
+
+
+def _is_followed(function: FunctionType) -> bool:
+    """Whether what a function reads may change: what the standard library and numpy read does not."""
+    home = (function.__module__ or "").partition(".")[0]
+    return home not in sys.stdlib_module_names and home != "numpy"
+
+
+def _places_of(value: object) -> list[Mapping[str, object]]:
+    """Where the attributes of an object are, in the order of Python's search; none for what is tilejit's."""
+    if isinstance(value, ModuleType):
+        return [] if is_ours(value.__name__) else [vars(value)]
+    kind = value if isinstance(value, type) else type(value)
+    if is_ours(kind.__module__):
+        return []
+    bodies: list[Mapping[str, object]] = [vars(k) for k in kind.__mro__ if k.__module__ != "builtins"]
     if isinstance(value, type):
-        return [] if _is_ours(value.__module__) else [(ClassBody(k), vars(k).keys()) for k in value.__mro__]
-    is_namespace = isinstance(value, SimpleNamespace) or (
-        isinstance(value, ModuleType) and not _is_ours(value.__name__)
-    )
-    return [(vars(value), vars(value).keys())] if is_namespace else []
+        return bodies
+    try:
+        return [vars(value), *bodies]
+    except TypeError:  # an object without names of its own
+        return bodies
 
 
-def _is_ours(module: str) -> bool:
-    return module == "tilejit" or module.startswith("tilejit.")
-
-
-def _is_same_place(a: Place, b: Place | Contents) -> bool:
-    b = b.place if isinstance(b, Contents) else b
-    if isinstance(a, ClosedOver) and isinstance(b, ClosedOver):
-        return a.cell is b.cell
-    if isinstance(a, ClassBody) and isinstance(b, ClassBody):
-        return a.kind is b.kind
-    return a is b
-
-
-_MAX_DEPTH = 8  # of containers in containers, which may hold themselves
-_MAX_TABLE_BYTES = 1 << 16
-"""Of arrays whose items are compared at every launch; what larger ones hold may not change."""
-
-
-def _picture(value: object, depth: int = 0) -> object:
-    """A copy that keeps what lists, dicts and sets hold."""
-    if depth == _MAX_DEPTH:
-        return value
-    if isinstance(value, dict):
-        return {key: _picture(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_picture(item, depth + 1) for item in value]
-    if type(value) is tuple:
-        return tuple([_picture(item, depth + 1) for item in value])
-    if isinstance(value, np.ndarray):
-        return value.copy() if _is_table(value) else value
-    return set(value) if isinstance(value, set) else value
-
-
-def _is_same(before: object, now: object) -> bool:
-    """Whether code made for one constant is right for the other: -0.0 is not 0.0, and 1 is not True."""
-    if now is before:
-        return True
-    if isinstance(before, dict) and isinstance(now, dict):
-        return _are_same([*before, *before.values()], [*now, *now.values()])
-    if isinstance(before, list) and isinstance(now, list):
-        return _are_same(before, now)
-    if type(now) is not type(before):
-        return False
-    if isinstance(before, np.ndarray | np.generic) and isinstance(now, np.ndarray | np.generic):
-        return _is_same_array(before, now)
-    old, new = function_of(before), function_of(now)
-    if old is not None and new is not None:
-        return _is_same_function(old, new)
-    if isinstance(before, tuple) and isinstance(now, tuple):
-        return _are_same(before, now)
-    if isinstance(before, float):
-        return repr(now) == repr(before)
-    return (_is_constant(before) or isinstance(before, set)) and now == before
-
-
-def _are_same(before: list[object] | tuple[object, ...], now: list[object] | tuple[object, ...]) -> bool:
-    return len(before) == len(now) and (all(map(is_, before, now)) or all(map(_is_same, before, now)))
-
-
-def _is_same_array(before: np.ndarray | np.generic, now: np.ndarray | np.generic) -> bool:
-    has_form = (before.dtype, before.shape) == (now.dtype, now.shape)
-    return has_form and not before.dtype.hasobject and before.tobytes() == now.tobytes()
-
-
-def _is_same_function(before: FunctionType, now: FunctionType) -> bool:
-    """Whether one was made of the same text as the other, with the same values that it closes over."""
-    if before.__code__ != now.__code__ or before.__globals__ is not now.__globals__:
-        return False
-    held = [[ClosedOver(cell).get("") for cell in f.__closure__ or ()] for f in (before, now)]
-    return before.__defaults__ == now.__defaults__ and all(map(_is_same, *held))
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, np.ndarray) and not value.dtype.hasobject and value.nbytes <= _MAX_TABLE_BYTES
-
-
-def _is_constant(value: object) -> bool:
-    """True for what code can hold and what never changes itself: numbers, texts, types, tuples of them."""
-    if isinstance(value, tuple):
-        return all(map(_is_constant, value))
-    return value is None or isinstance(value, bool | int | float | str | DType | PointerType | np.generic)
+def _dict_behind(place: Mapping[str, object]) -> Mapping[str, object]:
+    """The dict of a class, which shows itself by a proxy."""
+    if isinstance(place, dict):
+        return place
+    (behind,) = gc.get_referents(place)
+    assert isinstance(behind, dict)
+    return behind

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from types import CellType, CodeType, FunctionType
+from types import CodeType, FunctionType
 
 from tilejit.diagnostics import CompileError, TilejitError
 from tilejit.frontend import control
-from tilejit.frontend.bytecode import all_names, global_names
+from tilejit.frontend.bytecode import global_names
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.context import Trace, fail, find_active
 from tilejit.frontend.nodes import RUNTIME
-from tilejit.frontend.outside import ClosedOver
 from tilejit.frontend.python_errors import to_compile_error
 from tilejit.frontend.rewrite_ast import rewrite
 from tilejit.frontend.signature import KernelSource
@@ -107,26 +106,20 @@ def _namespace(trace: Trace, source: KernelSource, code: CodeType) -> dict[str, 
     """Return what the function's free names mean now: its closure and globals, constants unwrapped."""
     namespace: dict[str, object] = {RUNTIME: control, "__builtins__": trace.builtins}
     outside, closure = source.function.__globals__, _closure(source.function)
-    attributes = all_names(code)
+    trace.outside.note_reads(source.function, code)
     for name in sorted(global_names(code)):
         if name in closure:
-            cell, value = closure[name]
-            trace.outside.note(ClosedOver(cell), name, value)
+            namespace[name] = _prepare(closure[name])
         elif name in outside:
-            value = outside[name]
-            trace.outside.note(outside, name, value)
-        else:
-            continue
-        trace.outside.note_attributes(value, attributes, name)
-        namespace[name] = _prepare(value)
+            namespace[name] = _prepare(outside[name])
     return namespace
 
 
-def _closure(function: FunctionType) -> dict[str, tuple[CellType, object]]:
-    values: dict[str, tuple[CellType, object]] = {}
+def _closure(function: FunctionType) -> dict[str, object]:
+    values: dict[str, object] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            values[name] = cell, cell.cell_contents
+            values[name] = cell.cell_contents
         except ValueError:  # assigned later: using it now is a NameError
             continue
     return values

@@ -14,9 +14,11 @@ TYPES = """
 %constant = type { i64, ptr }
 %slot = type { i64, i64, i64, i64 }
 %launch = type { ptr, ptr, ptr, i64, i64, i64, i64, i64, ptr, ptr }
-%call = type { %launch, i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, ptr, i64 }
+%call = type { %launch, i64, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, ptr, i64, i64, ptr }
 %bound = type { %launch, ptr, i64, ptr }
 %place = type { ptr, ptr, i64, i64, i64, i64 }
+%watch = type { i64, ptr, ptr, ptr }
+%cell = type { i64, ptr, ptr }                    ; then what it holds
 %object = type { i64, ptr }                       ; reference count, type
 %tuple = type { i64, ptr, i64, [0 x ptr] }        ; then size and items
 %float = type { i64, ptr, double }
@@ -35,6 +37,7 @@ TYPES = """
 declare ptr @PyCapsule_GetPointer(ptr, ptr)
 declare i64 @PyLong_AsLongLongAndOverflow(ptr, ptr)
 declare i64 @PyLong_AsUnsignedLongLong(ptr)
+declare ptr @PyDict_GetItemWithError(ptr, ptr)
 declare void @PyErr_Clear()
 declare ptr @PyErr_NoMemory()
 declare ptr @PyErr_Occurred()
@@ -94,6 +97,45 @@ add:
 done:
   %result = load i64, ptr %sum
   ret i64 %result
+}
+
+; True where a place outside holds what it held when the code was compiled.
+define internal i1 @is_held(ptr %watch) {
+  %kind = load i64, ptr %watch
+  %place_at = getelementptr %watch, ptr %watch, i32 0, i32 1
+  %place = load ptr, ptr %place_at
+  %key_at = getelementptr %watch, ptr %watch, i32 0, i32 2
+  %key = load ptr, ptr %key_at
+  %expected_at = getelementptr %watch, ptr %watch, i32 0, i32 3
+  %expected = load ptr, ptr %expected_at
+  switch i64 %kind, label %function [ i64 0, label %dict
+                                      i64 1, label %cell ]
+dict:
+  %item = call ptr @PyDict_GetItemWithError(ptr %place, ptr %key)
+  %is_missing = icmp eq ptr %item, null
+  br i1 %is_missing, label %clear, label %compare
+cell:
+  %content_at = getelementptr %cell, ptr %place, i32 0, i32 2
+  %content = load ptr, ptr %content_at
+  br label %compare
+function:
+  %answer = call ptr @PyObject_Vectorcall(ptr %place, ptr null, i64 0, ptr null)
+  %has_failed = icmp eq ptr %answer, null
+  br i1 %has_failed, label %fail, label %answered
+answered:
+  call void @Py_DecRef(ptr %answer)
+  %is_true = icmp eq ptr %answer, @_Py_TrueStruct
+  ret i1 %is_true
+fail:
+  call void @PyErr_Clear()
+  ret i1 false
+clear:
+  call void @PyErr_Clear()
+  br label %compare
+compare:
+  %now = phi ptr [ %item, %dict ], [ %content, %cell ], [ null, %clear ]
+  %is_same = icmp eq ptr %now, %expected
+  ret i1 %is_same
 }
 
 ; True where the argument is the expected object, or an int or float of the same value.

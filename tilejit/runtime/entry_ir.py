@@ -5,7 +5,7 @@
 compiled kernel to be right for it. Arguments are read where CPython and numpy keep them (``fast_entry``
 checks these places before it uses them); tensors describe themselves (``tensors``). Anything unexpected -
 another type, shape or alignment, a read-only array, new overlaps, other variables of ours in the
-environment - is handed on, with all arguments, to ``fallback``.
+environment, another function or constant outside - is handed on, with all arguments, to ``fallback``.
 
 ``tilejit.run_bound`` is a ``METH_NOARGS`` function over a ``Bound``: a call whose arguments were checked and
 put into slots before. Where an array has been given other memory since, ``fallback`` says so.
@@ -37,7 +37,22 @@ check_environment:
   %wanted_environment_at = getelementptr %call, ptr %call, i32 0, i32 13
   %wanted_environment = load i64, ptr %wanted_environment_at
   %is_as_before = icmp eq i64 %environment, %wanted_environment
-  br i1 %is_as_before, label %count_keywords, label %miss
+  br i1 %is_as_before, label %watch_tables, label %miss
+watch_tables:
+  %watch_count_at = getelementptr %call, ptr %call, i32 0, i32 14
+  %watch_count = load i64, ptr %watch_count_at
+  %watches_at = getelementptr %call, ptr %call, i32 0, i32 15
+  %watches = load ptr, ptr %watches_at
+  br label %watch
+watch:
+  %w = phi i64 [ 0, %watch_tables ], [ %next_w, %watch_check ]
+  %watches_done = icmp eq i64 %w, %watch_count
+  br i1 %watches_done, label %count_keywords, label %watch_check
+watch_check:
+  %watch_at = getelementptr %watch, ptr %watches, i64 %w
+  %next_w = add i64 %w, 1
+  %is_held = call i1 @is_held(ptr %watch_at)
+  br i1 %is_held, label %watch, label %miss
 count_keywords:
   %has_no_names = icmp eq ptr %names, null
   br i1 %has_no_names, label %compare_keywords, label %read_names

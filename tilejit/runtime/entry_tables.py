@@ -61,6 +61,28 @@ class Constant(ctypes.Structure):
     _fields_ = (("index", ctypes.c_int64), ("expected", ctypes.c_void_p))
 
 
+class WatchKind(IntEnum):
+    """What a place outside is."""
+
+    DICT = 0
+    CELL = 1
+    FUNCTION = 2
+
+
+class Watch(ctypes.Structure):
+    """A place outside that must hold what it held: a dict under a key, a cell, a function that answers True.
+
+    ``expected`` is null where the dict must not have the key.
+    """
+
+    _fields_ = (
+        ("kind", ctypes.c_int64),
+        ("place", ctypes.c_void_p),
+        ("key", ctypes.c_void_p),
+        ("expected", ctypes.c_void_p),
+    )
+
+
 class Slot(ctypes.Structure):
     """One argument of the compiled function. ``shift``: log2 of the element size, for strides."""
 
@@ -110,6 +132,8 @@ class Call(ctypes.Structure):
         ("array_type", ctypes.c_void_p),
         ("float64_type", ctypes.c_void_p),
         ("environment", ctypes.c_int64),  # the number of the variables that the code was chosen under
+        ("watch_count", ctypes.c_int64),
+        ("watches", ctypes.c_void_p),
     )
 
 

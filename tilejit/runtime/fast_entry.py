@@ -11,18 +11,20 @@ import functools
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
+from types import CellType
 
 import numpy as np
 
 from tilejit.backend.cpu import engine, threads
 from tilejit.frontend.constexpr import Constexpr
+from tilejit.frontend.outside import GONE, Lookup
 from tilejit.frontend.signature import ConstantParam, PointerParam, ScalarParam
 from tilejit.records import dataclass
 from tilejit.runtime import entry_checks_ir, entry_ir, entry_tables
 from tilejit.runtime.arrays import ArrayView
 from tilejit.runtime.binding import BoundCall, SpecialisationRules
 from tilejit.runtime.compiled import CompiledKernel
-from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind
+from tilejit.runtime.entry_tables import MAX_ENTRIES, ParamKind, SlotKind, WatchKind
 from tilejit.runtime.program import ProgramSlot, SlotSource
 from tilejit.runtime.tensors import reader_of
 from tilejit.target.cpu import host
@@ -99,11 +101,12 @@ class _Holder:
 
 
 def make_launch_function(
-    compiled: CompiledKernel, site: CallSite, grid: Grid, fallback: LaunchFunction
+    compiled: CompiledKernel, site: CallSite, grid: Grid, fallback: LaunchFunction, outside: Sequence[Lookup]
 ) -> LaunchFunction | None:
     """A launch function for calls like ``site``, or None where it is of a kind that has none.
 
-    The function returns ``compiled``; ``fallback`` takes the calls it was not made for.
+    The function returns ``compiled``; ``fallback`` takes the calls it was not made for, and those after one
+    of ``outside`` has changed.
     """
     if compiled.target is None or 0 in grid or not threads.has_native_pool() or not _layout_is_known():
         return None
@@ -118,6 +121,7 @@ def make_launch_function(
     param_table = (entry_tables.Param * len(params))(*params)
     constant_table = (entry_tables.Constant * len(constants))(*constants)
     slot_table = (entry_tables.Slot * len(slots))(*slots)
+    watch_table = (entry_tables.Watch * len(outside))(*map(_watch, outside))
     classes = [param.alias_class for param in params if param.kind in (ParamKind.ARRAY, ParamKind.TENSOR)]
     programs, entry = compiled.program.programs, _entry()
     call = entry_tables.Call(
@@ -135,11 +139,13 @@ def make_launch_function(
         array_type=id(np.ndarray),
         float64_type=id(np.float64),
         environment=entry.environment(),
+        watch_count=len(outside),
+        watches=ctypes.addressof(watch_table),
     )
     method = _MethodDef(compiled.name.encode(), entry.enter, _METH_FASTCALL | _METH_KEYWORDS, None)
-    tables = (names, param_table, constant_table, slot_table, method, entry)
+    tables = (names, param_table, constant_table, slot_table, watch_table, method, entry)
     kept = [_kept_of(value) for value in (*site.kwargs, *site.given, *site.matched.values())]
-    objects = (compiled, compiled.program, programs, fallback, kept)
+    objects = (compiled, compiled.program, programs, fallback, kept, outside)
     return _builtin(method, call, _Holder(call, tables, objects))
 
 
@@ -249,6 +255,19 @@ def _constant(index: int, value: object) -> entry_tables.Constant:
     return entry_tables.Constant(index, id(value))
 
 
+def _watch(lookup: Lookup) -> entry_tables.Watch:
+    place = lookup.place
+    kind = (
+        WatchKind.DICT
+        if isinstance(place, dict)
+        else WatchKind.CELL
+        if isinstance(place, CellType)
+        else WatchKind.FUNCTION
+    )
+    expected = None if lookup.expected is GONE else id(lookup.expected)
+    return entry_tables.Watch(kind, id(place), id(lookup.key), expected)
+
+
 def _array_param(param: PointerParam, index: int, argument: object, is_written: bool) -> entry_tables.Param:
     entry = entry_tables.Param(
         index=index,
@@ -334,11 +353,12 @@ def _layout_is_known() -> bool:
     array = np.zeros((2, 6), np.float32)[:, ::2]
     frozen = np.zeros(3, np.int64)
     frozen.flags.writeable = False
-    pair, number = (object(), object()), 1.5
+    pair, number, cell = (object(), object()), 1.5, CellType(frozen)
     return (
         _array_is_as_read(array)
         and _array_is_as_read(frozen)
         and _words(pair, 5)[1:] == (id(tuple), 2, id(pair[0]), id(pair[1]))
+        and _words(cell, 3)[1:] == (id(CellType), id(frozen))
         and _words(number, 2)[1] == id(float)
         and ctypes.c_double.from_address(id(number) + 16).value == number
         and _words(np.float64(number), 2)[1] == id(np.float64)

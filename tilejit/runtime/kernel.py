@@ -53,8 +53,6 @@ class Kernel(TracedFunction):
         self.fn = source.function
         self.rules = rules
         self._chosen = dict(chosen)
-        # What compiled code holds of the outside, checked at every launch: by object, as it must be quick.
-        self._outside = source.outside.entries
         self._names = frozenset(parameter.name for parameter in self.source.parameters)
         self._launchers: dict[Hashable, Launcher] = {}
         self._fast: dict[Hashable, _FastLaunches] = {}
@@ -264,26 +262,13 @@ class Kernel(TracedFunction):
             kind = (compiled, len(site.args), tuple(site.kwargs), *map(type, site.given))
             if before is None or kind in before.kinds or len(before.kinds) == _MAX_KINDS:
                 before = _FastLaunches(_OverGrid(self, grid), ())
-            function = make_launch_function(compiled, site, sizes, before.function)
+            outside = self.source.outside.lookups()
+            function = make_launch_function(compiled, site, sizes, before.function, outside)
             if function is None:
                 return
             if len(self._fast) >= _MAX_GRIDS:
                 self._fast.clear()
-            # Looking in Python takes longer than the launch: what reads nothing but functions goes without.
-            launch = self._watched(function) if self.source.outside.holds_values else function
-            self._fast[grid] = _FastLaunches(launch, (*before.kinds, kind))
-
-    def _watched(self, function: LaunchFunction) -> LaunchFunction:
-        """A launch function that looks first whether constants outside are as when its code was compiled."""
-        outside = self._outside
-
-        def launch(*args: object, **kwargs: object) -> CompiledKernel:
-            for place, name, value in outside:
-                if place.get(name) is not value:
-                    self._check_outside()
-            return function(*args, **kwargs)
-
-        return launch
+            self._fast[grid] = _FastLaunches(function, (*before.kinds, kind))
 
     def _launcher(self, settings: Settings, call: BoundCall) -> Launcher:
         key = (settings, call.key)

@@ -38,14 +38,14 @@ import numpy as np
 from tilejit.diagnostics import CompileError
 from tilejit.frontend.bytecode import ATTRIBUTES, OUTER_READS, READS, names_read
 from tilejit.frontend.constexpr import Constexpr, unwrap
-from tilejit.frontend.outside import ClosedOver, OutsideValues
+from tilejit.frontend.outside import OutsideValues
+from tilejit.frontend.sameness import held_by
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
 
 _MAX_ARRAY_BYTES = 1 << 20
 _ATTACHED = frozenset({"src", "__wrapped__"})  # attributes of functions whose text is not that of their code
-_EMPTY = object()  # what a cell holds that was not assigned yet
 _REFUSED = {
     "IMPORT_NAME": "imports a module while it runs",
     "STORE_GLOBAL": "changes a global",
@@ -133,35 +133,30 @@ class _Digester:
         self.code(function.__code__)
         self.value(function.__defaults__, f"a default of {function.__name__}")
         self.value(function.__kwdefaults__, f"a default of {function.__name__}")
-        chains = _chains(function.__code__, function.__name__)
+        codes = [function.__code__]
         if text is not None and not _ATTACHED.isdisjoint(vars(function)):
-            chains += _chains_in_text(text, function.__name__)
-        self._free_names(function, chains)
+            codes += _codes_in_text(text, function.__name__)
+        self._free_names(function, [c for code in codes for c in _chains(code, function.__name__)])
+        for code in codes:
+            self._noted.note_reads(function, code)
 
     def _free_names(self, function: FunctionType, chains: Iterable[tuple[str, ...]]) -> None:
         closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         for chain in chains:
             name = chain[0]
             self.add("name", ".".join(chain))
-            if name in closure:
-                self._read(ClosedOver(closure[name]), chain)
+            if name in closure and held_by(closure[name]) is closure[name]:
+                self.add("empty")
+            elif name in closure:
+                self.chain(held_by(closure[name]), chain)
             elif name in function.__globals__:
-                self._read(function.__globals__, chain)
+                self.chain(function.__globals__[name], chain)
             elif name in _PURE_BUILTINS or _is_exception(name):
                 self.add("builtin")
             elif name in vars(builtins):
                 raise UndigestableError(f"{function.__name__} calls {name}()")
             else:
                 self.add("unknown")
-
-    def _read(self, place: dict[str, object] | ClosedOver, chain: tuple[str, ...]) -> None:
-        """What a free name holds."""
-        value = place.get(chain[0], _EMPTY)
-        if value is _EMPTY:
-            self.add("empty")
-        else:
-            self._noted.note(place, chain[0], value)
-            self.chain(value, chain)
 
     def code(self, code: CodeType) -> None:
         """What a code object does, but not where its text lies."""
@@ -187,7 +182,6 @@ class _Digester:
                 break
             elif _is_ours(value) or (not isinstance(value, ModuleType) and _has_content(unwrap(value))):
                 break
-            self._noted.note_attributes(value, {attribute}, path)
             path = f"{path}.{attribute}"
             try:
                 value = getattr(value, attribute)
@@ -429,14 +423,13 @@ def _chains(code: CodeType, name: str) -> tuple[tuple[str, ...], ...]:
 
 
 @functools.lru_cache(maxsize=512)
-def _chains_in_text(text: str, name: str) -> tuple[tuple[str, ...], ...]:
-    """The free names that the functions in a text read, as ``_chains`` gives them."""
+def _codes_in_text(text: str, name: str) -> tuple[CodeType, ...]:
+    """The code of the functions in a text."""
     try:
         module = compile(textwrap.dedent(text), "<text>", "exec", dont_inherit=True)
     except SyntaxError:
         raise UndigestableError(f"{name} has a text that cannot be read") from None
-    codes = [constant for constant in module.co_consts if isinstance(constant, CodeType)]
-    return tuple(chain for code in codes for chain in _chains(code, name))
+    return tuple(constant for constant in module.co_consts if isinstance(constant, CodeType))
 
 
 def _chains_in(code: CodeType, free: frozenset[str], name: str) -> Iterator[tuple[str, ...]]:
