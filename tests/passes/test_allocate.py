@@ -108,6 +108,31 @@ vexp(%single, %single, #256)
     assert places(function, "pair", "single") == [(0, 1024), (0, 1024)]
 
 
+TWO_LOOPS = "".join(
+    f"""
+for(#0, %n, #1) {{
+body(%k{ring}: int32):
+  %s{ring} = slot(%{ring}, %k{ring}) : ptr<ub fp32>
+  copy_in(%s{ring}, %x, #1, #1024)
+  vexp(%s{ring}, %s{ring}, #256)
+  copy_out(%y, %s{ring}, #1, #1024)
+  yield()
+}}
+"""
+    for ring in "ab"
+)
+
+
+def test_rings_of_loops_that_follow_each_other_share_before_others_do() -> None:
+    rings = buffer("a", 256, slots=2) + buffer("b", 256, slots=2)
+    single = buffer("single", 256)
+    body = TWO_LOOPS + "copy_in(%single, %x, #1, #1024)\nvexp(%single, %single, #256)\n"
+    apart, _ = allocated(rings + single + body, ub_bytes=3072)
+    assert places(apart, "a", "b", "single") == [(0, 1024), (0, 1024), (2048, 1024)]
+    tight, _ = allocated(rings + single + body, ub_bytes=2048)
+    assert places(tight, "a", "b", "single") == [(0, 1024), (0, 1024), (0, 1024)]
+
+
 IN_A_LOOP = (
     buffer("a", 256)
     + buffer("b", 256)

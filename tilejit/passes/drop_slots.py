@@ -2,9 +2,9 @@
 other.
 
 Before: the buffer level with two slots for what copies fill or empty in loops. After: as many buffers have
-one slot that sharing memory, which is the matter of ``allocate``, orders no two pipes; all have if even that
-does not do. Those go first that rotate in outer loops; then, from the last stage of a loop on, those that
-have the time of the other stages to be filled in.
+one slot that sharing memory, which is the matter of ``allocate``, orders no two pipes but between loops that
+follow each other; all have if even that does not do. Those go first that rotate in outer loops; then, from
+the last stage of a loop on, those that have the time of the other stages to be filled in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def drop_slots(machine: Function, target: AscendTarget, context: PassContext) ->
         ]
         doubled = sorted(reversed([op for op in buffers if op.attributes["rotates"]]), key=_depth)
         dropped: list[Op] = []
-        while not fits_apart(machine, target, space, Sharing.ONE_PIPE):
+        while not fits_apart(machine, target, space, Sharing.OWN_LOOPS):
             if len(dropped) == len(doubled):
                 break
             dropped.append(doubled[len(dropped)])

@@ -22,7 +22,7 @@ from tilejit.ir.core import Block, Function, Op
 from tilejit.ops import IF
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.machine_accesses import StaticAccess, slot_size, touched_buffers
-from tilejit.passes.program_order import LOOPS, ProgramOrder, holders
+from tilejit.passes.program_order import LOOPS, ProgramOrder, holders, loops_around
 from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
@@ -31,6 +31,7 @@ from tilejit.target.spaces import Pipe
 class LiveRange:
     """The positions [start, end] in ``ProgramOrder`` at which a buffer op's memory is in use, and by whom.
 
+    ``loops``: those around all touches.
     ``passes_data_on``: different slots are named, or a trip reads what an earlier one left in its slot: the
     number of slots is part of what the program means.
     """
@@ -39,11 +40,16 @@ class LiveRange:
     start: int = 0
     end: int = 0
     pipes: frozenset[Pipe] = frozenset()
+    loops: frozenset[Op] = frozenset()
     passes_data_on: bool = False
     touches: list[StaticAccess] = field(default_factory=list)
 
     def overlaps(self, other: LiveRange) -> bool:
         return self.start <= other.end and other.start <= self.end
+
+    def is_in_other_loop_than(self, other: LiveRange) -> bool:
+        """Whether each is used in a loop that is not around the other."""
+        return bool(self.loops - other.loops) and bool(other.loops - self.loops)
 
 
 def live_ranges(function: Function) -> list[LiveRange]:
@@ -63,6 +69,7 @@ def live_ranges(function: Function) -> list[LiveRange]:
 
 def _fill(found: LiveRange, order: ProgramOrder) -> None:
     found.pipes = frozenset(access.pipe for access in found.touches)
+    found.loops = frozenset.intersection(*(frozenset(loops_around(access.op)) for access in found.touches))
     found.passes_data_on = not _names_one_slot(found.touches)
     home = _home(found)
     is_known_fresh = home is not None or found.buffer.attributes["rotates"] is True

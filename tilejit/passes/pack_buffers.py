@@ -4,6 +4,7 @@ The ways to pack, tried in this order (``Sharing``):
 
 - none: every buffer has memory of its own, so that reuse orders nothing;
 - one pipe: buffers that live at different times share if one pipe alone works on both, which orders them;
+- own loops: besides, any two if each is used in a loop of its own: the second loop waits once, for the first;
 - one slot: besides, a buffer with one slot may lie in one slot of another, whose other slots stay free of it,
   if the same pipes work on both;
 - any: whatever lives at different times may share.
@@ -34,8 +35,9 @@ class Sharing(IntEnum):
 
     NONE = 0
     ONE_PIPE = 1
-    ONE_SLOT = 2
-    ANY = 3
+    OWN_LOOPS = 2
+    ONE_SLOT = 3
+    ANY = 4
 
 
 @dataclass(eq=False)
@@ -192,7 +194,11 @@ def _may_stand(request: Request, address: int, other: Request, sharing: Sharing)
     pipes = request.live.pipes
     if request.slots == 1 and other.slots == 1 and len(pipes | other.live.pipes) == 1:
         return True
-    if sharing is Sharing.ONE_PIPE or pipes != other.live.pipes:
+    if sharing is Sharing.ONE_PIPE:
+        return False
+    if request.live.is_in_other_loop_than(other.live):
+        return True
+    if sharing is Sharing.OWN_LOOPS or pipes != other.live.pipes:
         return False
     if request.slots == 1 and other.slots == 1:
         return True
