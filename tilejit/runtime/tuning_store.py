@@ -1,8 +1,9 @@
 """Which configurations are the fastest, kept from run to run in one SQLite file.
 
 Processes share it: each access is one short transaction, and waits a while for those of others. A result is
-no more than a hint, so whatever is wrong with the file costs only the hint. A file
-that is a link, belongs to another user or can be written by others is not used.
+no more than a hint, so whatever is wrong with the file costs only the hint: each row bears a checksum of what
+it says, and a file that is no database is set aside when something is recorded. A file that is a link, belongs
+to another user or can be written by others is not used.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
+from tilejit.runtime.source_digest import digest_text
 from tilejit.runtime.tuning_key import TuningKey
 
 LOGGER = logging.getLogger("tilejit.tuning")
@@ -25,16 +27,16 @@ LOGGER = logging.getLogger("tilejit.tuning")
 _BUSY_SECONDS = 5.0
 # The number in the name changes with the meaning of the columns.
 _CREATE = """
-CREATE TABLE IF NOT EXISTS best_1 (
+CREATE TABLE IF NOT EXISTS best_2 (
     kernel TEXT, source TEXT, machine TEXT, options TEXT, call TEXT, space TEXT,
-    choice TEXT NOT NULL, time_us REAL NOT NULL,
+    choice TEXT NOT NULL, time_us REAL NOT NULL, checksum TEXT NOT NULL,
     PRIMARY KEY (kernel, source, machine, options, call, space))
 """
 _FIND = (
-    "SELECT choice FROM best_1 "
+    "SELECT choice, checksum FROM best_2 "
     "WHERE kernel = ? AND source = ? AND machine = ? AND options = ? AND call = ? AND space = ?"
 )
-_RECORD = "INSERT OR REPLACE INTO best_1 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RECORD = "INSERT OR REPLACE INTO best_2 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class TuningStore:
@@ -50,7 +52,12 @@ class TuningStore:
                 return None
             with self._transaction() as connection:
                 row = connection.execute(_FIND, astuple(key)).fetchone()
-            choice = None if row is None else json.loads(row[0])
+            if row is None:
+                return None
+            text, checksum = row
+            if checksum != digest_text(*astuple(key), text):
+                raise ValueError("a choice in it is damaged")
+            choice = json.loads(text)
         except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as error:
             LOGGER.warning("%s is not used: %s", self.path, error)
             return None
@@ -61,7 +68,8 @@ class TuningStore:
 
         A file that is no database is set aside under another name.
         """
-        row = (*astuple(key), json.dumps(choice, sort_keys=True), time_us)
+        text = json.dumps(choice, sort_keys=True)
+        row = (*astuple(key), text, time_us, digest_text(*astuple(key), text))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self._is_usable():
