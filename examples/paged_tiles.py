@@ -43,7 +43,8 @@ def choose_tiles(
         "block_n": _keys_per_tile(page_size), "heads": 0, "split_keys": 0,
     }  # fmt: skip
     key = _tuning_key(q, k_pages, survey)
-    tuned = tilejit.tuned(kernel, key, default)
+    known = (tuple(key.items()), tuple(default.items()), tilejit.get_num_threads(), tilejit.tuned_version())
+    tuned = _tuned(kernel, *known)
     block_q = asked["block_q"] or tuned["block_q"]
     block_n = asked["block_n"] or tuned["block_n"]
     heads = asked["heads"] or tuned["heads"]
@@ -57,6 +58,18 @@ def choose_tiles(
         split_keys = _keys_per_split(work * (n_kv_heads // heads), survey.context, block_n)
     check_tiles(asked, n_kv_heads, block_n, heads, split_keys)
     return Tiles(block_q, block_n, heads, split_keys)
+
+
+@functools.lru_cache(maxsize=256)
+def _tuned(
+    kernel: tilejit.Kernel,
+    key: tuple[tuple[str, int | str], ...],
+    default: tuple[tuple[str, int], ...],
+    _threads: int,
+    _version: int,
+) -> dict[str, int]:
+    """What a sweep has found for such calls; kept, since decode asks at every step."""
+    return tilejit.tuned(kernel, dict(key), dict(default))
 
 
 def _tuning_key(q: Array, k_pages: Array, survey: Survey) -> dict[str, int | str]:
