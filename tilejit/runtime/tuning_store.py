@@ -2,8 +2,8 @@
 
 Processes share it: each access is one short transaction, and waits a while for those of others. A result is
 no more than a hint, so whatever is wrong with the file costs only the hint: each row bears a checksum of what
-it says, and a file that is no database is set aside when something is recorded. A file that is a link, belongs
-to another user or can be written by others is not used.
+it says, and a file that is no database is set aside when something is recorded. A file that is a link,
+belongs to another user or can be written by others is not used.
 """
 
 from __future__ import annotations
