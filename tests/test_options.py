@@ -84,6 +84,32 @@ def test_steps_of_the_cpu_backend() -> None:
     )
 
 
+def test_options_of_the_compiler_for_ascend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEJIT_ASCEND_LEAD", "2")
+    monkeypatch.setenv("TILEJIT_ASCEND_DISABLE", "skew, double_buffering")
+    chosen = CompileOptions.from_environment()
+    assert chosen == CompileOptions(lead=2, ascend_disable=("double_buffering", "skew"))
+    assert not chosen.enables_on_ascend("skew") and chosen.enables_on_ascend("residency")
+    assert chosen.enables("double_buffering"), "that of the CPU"
+    assert chosen.changed({"lead": 4, "slots": "3"}) == CompileOptions(
+        lead=4, slots=3, ascend_disable=chosen.ascend_disable
+    )
+    assert chosen.changed({"lead": None}).lead == 0, "the compiler chooses"
+    for name, value, message in (
+        ("lead", -1, "lead=-1 is not valid: a positive whole number was expected"),
+        ("slots", 1.5, "slots=1.5 is not valid: a positive whole number was expected"),
+        (
+            "ascend_disable",
+            "skewing",
+            "ascend_disable='skewing' is not valid: there is no step 'skewing'; use some of "
+            "double_buffering, residency, skew, sub_blocks, sync_pruning",
+        ),
+    ):
+        with pytest.raises(LaunchError) as raised:
+            chosen.changed({name: value})
+        assert raised.value.message == message
+
+
 def test_options_of_a_launch() -> None:
     start = CompileOptions(debug=True, cpu_disable=("packing",))
     assert start.changed({"BLOCK": 3}) == start

@@ -54,7 +54,7 @@ class Compilation:
         self.source = source
         self.specialisation = specialisation
         self.options = chosen
-        self.context = PassContext()
+        self.context = PassContext(options=chosen)
 
     @property
     def name(self) -> str:

@@ -71,16 +71,29 @@ CPU_STEPS: tuple[str, ...] = ("double_buffering", "dot_units", "packing", "promo
 """Parts of the CPU backend that an ablation can turn off. What the kernel computes stays the same."""
 
 
+ASCEND_STEPS: tuple[str, ...] = ("double_buffering", "residency", "skew", "sub_blocks", "sync_pruning")
+"""Parts of the compiler for Ascend that an ablation can turn off. What the kernel computes stays the same."""
+
+
 def parse_cpu_steps(text: str) -> tuple[str, ...]:
     """Names of ``CPU_STEPS`` separated by commas, in the order of the table, each once.
 
     Raises: ValueError for an unknown name.
     """
+    return _parse_steps(text, CPU_STEPS)
+
+
+def parse_ascend_steps(text: str) -> tuple[str, ...]:
+    """Names of ``ASCEND_STEPS``, as ``parse_cpu_steps``. Raises: ValueError for an unknown name."""
+    return _parse_steps(text, ASCEND_STEPS)
+
+
+def _parse_steps(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     asked = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in asked if name not in CPU_STEPS]
+    unknown = [name for name in asked if name not in known]
     if unknown:
-        raise ValueError(f"there is no step '{unknown[0]}'; use some of {', '.join(CPU_STEPS)}")
-    return tuple(name for name in CPU_STEPS if name in asked)
+        raise ValueError(f"there is no step '{unknown[0]}'; use some of {', '.join(known)}")
+    return tuple(name for name in known if name in asked)
 
 
 INTERPRET: Option[bool] = Option(
@@ -113,6 +126,22 @@ CPU_DISABLE: Option[tuple[str, ...]] = Option(
     "dot), dot_units (instructions for bf16 and int8 products), packing (of operands that could be "
     "read in place), promotion (reading operands from memory without a copy, keeping invariant ones packed)",
 )  # fmt: skip
+LEAD: Option[int] = Option(
+    "lead", "TILEJIT_ASCEND_LEAD", 0, _parse_count, changes_code=True,
+    doc="trips of a loop that a stage for the other kind of core is behind the one before it, on Ascend; "
+    "chosen by the compiler unless given",
+)  # fmt: skip
+SLOTS: Option[int] = Option(
+    "slots", "TILEJIT_ASCEND_SLOTS", 0, _parse_count, changes_code=True,
+    doc="slots of buffers that copies fill or empty in loops, on Ascend, and of tiles on their way between "
+    "cores, beside those that lie between stages; chosen by the compiler unless given",
+)  # fmt: skip
+ASCEND_DISABLE: Option[tuple[str, ...]] = Option(
+    "ascend_disable", "TILEJIT_ASCEND_DISABLE", (), parse_ascend_steps, changes_code=True,
+    doc="parts of the compiler for Ascend to leave out, with commas: double_buffering (more than one slot), "
+    "residency (keeping tiles that loops do not change), skew (stages of a loop on different trips), "
+    "sub_blocks (sharing work between two vector cores), sync_pruning (flags, in place of barriers)",
+)  # fmt: skip
 ASCEND_HOME: Option[str] = Option(
     "ascend_home", "ASCEND_HOME_PATH", "", str, changes_code=False,
     doc="folder of the CANN toolkit whose bisheng builds kernels for Ascend; its set_env.sh sets this",
@@ -136,24 +165,35 @@ AUTOTUNE: Option[bool] = Option(
 
 AnyOption = Option[bool] | Option[int] | Option[str] | Option[tuple[str, ...]]
 OPTIONS: tuple[AnyOption, ...] = (
-    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, CPU_DISABLE, ASCEND_HOME, CACHE, CACHE_DIR,
-    CACHE_SIZE, AUTOTUNE,
+    INTERPRET, NUM_THREADS, DUMP, CPU, FP_FUSION, DEBUG, CPU_DISABLE, LEAD, SLOTS, ASCEND_DISABLE,
+    ASCEND_HOME, CACHE, CACHE_DIR, CACHE_SIZE, AUTOTUNE,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """The switches that change generated code, as values; hashable, part of the specialisation key."""
+    """The switches that change generated code, as values; hashable, part of the specialisation key.
+
+    ``lead`` and ``slots`` are 0 where the compiler chooses.
+    """
 
     enable_fp_fusion: bool = False
     debug: bool = False
     cpu_disable: tuple[str, ...] = ()
+    lead: int = 0
+    slots: int = 0
+    ascend_disable: tuple[str, ...] = ()
 
     @staticmethod
     def from_environment() -> CompileOptions:
         """The values the environment gives."""
         return CompileOptions(
-            enable_fp_fusion=FP_FUSION.read(), debug=DEBUG.read(), cpu_disable=CPU_DISABLE.read()
+            enable_fp_fusion=FP_FUSION.read(),
+            debug=DEBUG.read(),
+            cpu_disable=CPU_DISABLE.read(),
+            lead=LEAD.read(),
+            slots=SLOTS.read(),
+            ascend_disable=ASCEND_DISABLE.read(),
         )
 
     def changed(self, asked: Mapping[str, object]) -> CompileOptions:
@@ -161,23 +201,38 @@ class CompileOptions:
 
         Raises: LaunchError for a value that an option does not take.
         """
-        values: dict[str, bool | tuple[str, ...]] = {}
+        values: dict[str, bool | int | tuple[str, ...]] = {}
         for name, value in asked.items():
-            if name not in COMPILE_OPTION_NAMES:
-                continue
-            if name != CPU_DISABLE.name:
-                values[name] = bool(value)
-                continue
-            names = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            try:
-                values[name] = parse_cpu_steps(names)
-            except ValueError as error:
-                raise LaunchError(f"{name}={value!r} is not valid: {error}") from None
+            if name in COMPILE_OPTION_NAMES:
+                try:
+                    values[name] = _value_of(name, value)
+                except ValueError as error:
+                    raise LaunchError(f"{name}={value!r} is not valid: {error}") from None
         return replace(self, **values)  # type: ignore[arg-type]
 
     def enables(self, step: str) -> bool:
         """Whether a part of the CPU backend, one of ``CPU_STEPS``, is at work."""
         return step not in self.cpu_disable
+
+    def enables_on_ascend(self, step: str) -> bool:
+        """Whether a part of the compiler for Ascend, one of ``ASCEND_STEPS``, is at work."""
+        return step not in self.ascend_disable
+
+
+def _value_of(name: str, given: object) -> bool | int | tuple[str, ...]:
+    """What a keyword asks for. Raises: ValueError for a value that the option does not take."""
+    if name in (LEAD.name, SLOTS.name):
+        return _parse_count(str(given)) if given else 0
+    if name not in _STEP_PARSERS:
+        return bool(given)
+    names = ",".join(map(str, given)) if isinstance(given, tuple | list) else str(given)
+    return _STEP_PARSERS[name](names)
+
+
+_STEP_PARSERS: Mapping[str, Callable[[str], tuple[str, ...]]] = {
+    CPU_DISABLE.name: parse_cpu_steps,
+    ASCEND_DISABLE.name: parse_ascend_steps,
+}
 
 
 DEFAULT_OPTIONS = CompileOptions()

@@ -6,6 +6,7 @@ from tilejit.ir.parser import parse_function
 from tilejit.ir.printer import print_function
 from tilejit.ir.verifier import verify
 from tilejit.ops.machine import MACHINE_LEVEL_OPS
+from tilejit.options import CompileOptions
 from tilejit.passes.manager import PassContext
 from tilejit.passes.rotate_buffers import rotate_buffers
 
@@ -44,7 +45,7 @@ func aiv @f(%x: ptr<fp32>, %y: ptr<fp32>, %n: int32, %c: int1) {
 
 def _rotated(text: str, slots: int = 2) -> str:
     function = parse_function(text, MACHINE_LEVEL_OPS)
-    rotate_buffers(function, PassContext(), slots)
+    rotate_buffers(function, PassContext(options=CompileOptions(slots=slots)))
     verify(function)
     return print_function(function)
 

@@ -108,7 +108,8 @@ def test_unknown_keyword() -> None:
     assert str(raised.value) == (
         "kernel add_kernel has no parameter BLOK\n"
         "fix: did you mean BLOCK? its parameters are "
-        "(x_ptr, y_ptr, out_ptr, n, BLOCK, target, interpret, enable_fp_fusion, debug)"
+        "(x_ptr, y_ptr, out_ptr, n, BLOCK, target, interpret, enable_fp_fusion, debug, cpu_disable, lead, "
+        "slots, ascend_disable)"
     )
 
 

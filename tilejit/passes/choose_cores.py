@@ -9,6 +9,7 @@ from tilejit.ops import DOT
 from tilejit.passes.cube_work import CubeWork, fuse_sums
 from tilejit.passes.manager import PassContext
 from tilejit.passes.promote_cube import promote_cube
+from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_cores import mixed_kernel
@@ -35,6 +36,8 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
     fuse_sums(function)
     if CubeWork(function).vector_op is not None:
         return mixed_kernel(function, target, context)
+    if not context.options.enables_on_ascend("residency"):
+        reload_tiles(function)
     kernel = promote_cube(function, target, context)
     for machine in kernel.functions.values():
         rotate_buffers(machine, context)

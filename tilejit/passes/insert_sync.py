@@ -54,8 +54,11 @@ def synchronise(
 ) -> list[Inserted]:
     """Synchronise one function in place; ``shared`` names GM buffers that the other core touches too."""
     placement = Placement(function, target, shared)
-    placement.place_all()
-    placement.prune()
+    if context.options.enables_on_ascend("sync_pruning"):
+        placement.place_all()
+        placement.prune()
+    else:
+        placement.stop_all_pipes()
     assign_events(placement, target.emitted_event_ids, context)
     for (source, waiting), wanted in placement.lacking.items():
         op = wanted.later if isinstance(wanted, Hazard) else wanted.wait_point.anchor

@@ -13,6 +13,7 @@ from dataclasses import field
 from tilejit.diagnostics import InternalError, Location
 from tilejit.ir.core import Function
 from tilejit.ir.verifier import verify
+from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.records import dataclass
 
 
@@ -31,14 +32,19 @@ class Remark:
 
 @dataclass
 class PassContext:
-    """What passes receive beside the function; collects their remarks."""
+    """What passes receive beside the function: options; collects their remarks."""
 
     remarks: list[Remark] = field(default_factory=list)
     pass_name: str = ""
+    options: CompileOptions = DEFAULT_OPTIONS
 
     def remark(self, message: str, location: Location | None = None) -> None:
         """Record a remark of the pass that is running."""
         self.remarks.append(Remark(self.pass_name, message, location))
+
+    def attempt(self) -> PassContext:
+        """The context of work that may be thrown away, with remarks of its own."""
+        return PassContext(pass_name=self.pass_name, options=self.options)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from tilejit.passes.machine_builder import Index
 from tilejit.passes.manager import PassContext
 from tilejit.passes.plan_cube import CubePlan, DotOperand, DotPlan, L1Layout, round_up
 from tilejit.passes.promote_memory import Carried, ProgramWalker
+from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.tile_lanes import is_computable
 from tilejit.passes.tile_reach import Reach, reach_of
 from tilejit.records import dataclass
@@ -72,6 +73,7 @@ class _CubeWalker(ProgramWalker):
         self._zero: dict[Value, Zero] = {}
         self._halves: list[Value] = []
         self._turns = 0
+        self._half_count = min(2, slots_of(lowering.context.options))
         self._extents: dict[Sum, tuple[Block, Index, Index]] = {}
         self._rules = {**self._rules, STORE.name: self._store, ATOMIC_RMW.name: self._store}
 
@@ -168,9 +170,9 @@ class _CubeWalker(ProgramWalker):
             for space, size in self._plan.half_bytes.items():
                 buffer = builder.buffer(UINT8, size, f"{space.value}_half", space)
                 assert buffer.defining_op is not None
-                buffer.defining_op.attributes["slots"] = 2
+                buffer.defining_op.attributes["slots"] = self._half_count
                 self._halves.append(buffer)
-        number, self._turns = builder.constant(self._turns % 2), self._turns + 1
+        number, self._turns = builder.constant(self._turns % self._half_count), self._turns + 1
         left, right = (builder.op(SLOT, buffer=half, index=number).result for half in self._halves)
         return left, right
 

@@ -24,11 +24,14 @@ from tilejit.ops.machine.move_cube import (
     LOAD_L1,
     LOAD_ND2NZ,
 )
+from tilejit.options import CompileOptions
 from tilejit.passes.block_counters import count_runs
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_order import holders
 from tilejit.target.spaces import Space
 
+SLOTS = 2
+"""Where nobody asks for another number: one is filled or emptied while the other is computed with."""
 _POINTER_OPS = frozenset(op.name for op in (ADDPTR, REINTERPRET, SLOT))
 _L0_COPIES = (LOAD_L0A, LOAD_L0B, LOAD_L0A_3D, LOAD_L0_TRANSPOSE)
 _COPIES: Mapping[Space, frozenset[str]] = {
@@ -41,8 +44,14 @@ _COPIES: Mapping[Space, frozenset[str]] = {
 """The copies that fill or empty a buffer of a space, and are worth to be overlapped."""
 
 
-def rotate_buffers(function: Function, context: PassContext, slots: int = 2) -> None:
+def slots_of(options: CompileOptions) -> int:
+    """How many slots there are to be for what copies fill or empty."""
+    return (options.slots or SLOTS) if options.enables_on_ascend("double_buffering") else 1
+
+
+def rotate_buffers(function: Function, context: PassContext) -> None:
     """Give the buffers of a machine function slots, in place."""
+    slots = slots_of(context.options)
     if slots < 2:
         return
     loops: dict[Op, list[Op]] = {}

@@ -8,7 +8,7 @@ Before: tile IR with ``send`` and ``receive``. After: such a loop has as many tr
 behind, and each stage is a branch that runs where its own trip exists. Addresses, masks and loads of what the
 kernel never writes are computed in every stage that needs them. Another tile that a later stage reads waits
 in a queue that the loop carries. A crossing from one stage to another has a slot for each trip that lies
-between, and two.
+between, and two (``slots`` in options).
 
 A loop stays as it is where a later stage decides what an earlier one does, as a sum that every trip hands on
 through the cube would, where its loads may read what it stores, and where crossings lie in loops or branches
@@ -42,6 +42,7 @@ from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.access import AccessAnalysis, may_be_written
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.manager import PassContext
+from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.tile_homes import carried_groups
 from tilejit.passes.tile_maker import TileMaker
 from tilejit.target.spaces import Core
@@ -49,21 +50,27 @@ from tilejit.target.spaces import Core
 LEAD = 3
 """Trips from stage to stage. On the model, attention of 128 queries and 4096 keys with D 128 took 11 % longer
 with 2 and 1.6 % longer with 4 than with 3."""
-LEAST_SLOTS = 2
 _CROSS = (SEND.name, RECEIVE.name)
 _VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 
 
 def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int, int]:
-    """Skew loops of ``function``, in place; returns the slots that each crossing needs, by its number."""
-    slots = {_number(op): LEAST_SLOTS for op in function.walk() if op.name == SEND.name}
+    """Skew loops of ``function``, in place; returns the slots that each crossing needs, by its number.
+
+    ``lead``: of options that name none.
+    """
+    lead = context.options.lead or lead
+    spare = slots_of(context.options)
+    slots = {_number(op): spare for op in function.walk() if op.name == SEND.name}
+    if not context.options.enables_on_ascend("skew"):
+        return slots
     for op in list(function.walk()):
         if op.name != FOR.name or not any(_comes_back(inner) for inner in op.regions[0].ops):
             continue
         reason, skewer = _why_not(function, op), None
         if not reason:
             stages = _Stages(op, _free_ops(op))
-            skewer = _Skewer(op, stages, lead)
+            skewer = _Skewer(op, stages, lead, spare)
             reason = skewer.why_not()
         if skewer is None or reason:
             context.remark(f"the loop is not skewed: {reason}", op.location)
@@ -256,10 +263,11 @@ def _read(op: Op) -> Iterator[Value]:
 class _Skewer:
     """Rebuilds one loop."""
 
-    def __init__(self, loop: Op, stages: _Stages, lead: int) -> None:
+    def __init__(self, loop: Op, stages: _Stages, lead: int, spare: int) -> None:
         self._loop = loop
         self._stages = stages
         self._lead = lead
+        self._spare = spare
         self._body = loop.regions[0]
         self._inits = dict(zip(self._body.arguments[1:], loop.operand_list("inits"), strict=True))
         self._new = Block([self._body.arguments[0].type], ["trip"])
@@ -428,4 +436,4 @@ class _Skewer:
             if op.name == SEND.name:
                 sent[_number(op)] = stage
             elif op.name == RECEIVE.name:
-                yield _number(op), (stage - sent[_number(op)]) * self._lead + LEAST_SLOTS
+                yield _number(op), (stage - sent[_number(op)]) * self._lead + self._spare

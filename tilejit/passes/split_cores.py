@@ -24,6 +24,7 @@ from tilejit.passes.lower_crossings import Channel, channels, lines_of, lower_cr
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
+from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.simplify import simplify
@@ -65,6 +66,9 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     sides = {core: _side(function, cores, core) for core in (Core.AIC, Core.AIV)}
     sides[Core.AIV] = share_between_sub_blocks(sides[Core.AIV], context)
     simplify(sides[Core.AIV])
+    if not context.options.enables_on_ascend("residency"):
+        for side in sides.values():
+            reload_tiles(side)
     return sides
 
 

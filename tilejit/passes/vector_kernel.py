@@ -20,6 +20,7 @@ from tilejit.passes.legalise import legalise
 from tilejit.passes.machine_accesses import slot_size
 from tilejit.passes.manager import PassContext
 from tilejit.passes.promote_memory import promote_memory
+from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_tiles import parts_of, split_tiles
@@ -59,6 +60,10 @@ def vector_kernel(function: Function, target: AscendTarget, context: PassContext
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
+    if not context.options.enables_on_ascend("residency"):
+        function = clone_function(function)
+        reload_tiles(function)
+        return _lowered(function, context, keep_resident=False).kernel
     one = _lowered(function, context)
     if one.fits(target):
         return _batched(function, target, context, one) or one.kernel
@@ -69,14 +74,14 @@ def vector_kernel(function: Function, target: AscendTarget, context: PassContext
             continue
         cut = split_tiles(function, parts)
         simplify(cut)
-        attempt = _lowered(cut, PassContext(pass_name=context.pass_name))
+        attempt = _lowered(cut, context.attempt())
         if attempt.fits(target):
             message = (
                 f"tiles are computed in {parts} parts: they take {one.needed} bytes of UB's {_room(target)}"
             )
             context.remark(message, function.location)
             return attempt.kernel
-    silent = PassContext(pass_name=context.pass_name)
+    silent = context.attempt()
     if _fits_somehow(_lowered(function, silent).kernel, target):
         return one.kernel
     if not _fits_somehow(_lowered(function, silent, keep_resident=False).kernel, target):
@@ -123,7 +128,7 @@ def _of_several(function: Function, context: PassContext, count: int) -> _Lowere
     batched = batch_programs(function, count)
     simplify(batched)
     try:
-        return _lowered(batched, PassContext(pass_name=context.pass_name), programs=count)
+        return _lowered(batched, context.attempt(), programs=count)
     except CompileError:
         return None
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tilejit.runtime.fast_entry import BoundFunction, CallSite
     from tilejit.runtime.simulation import Simulate, Simulator
 
-LAUNCH_OPTIONS = ("target", "interpret", "enable_fp_fusion", "debug")
+LAUNCH_OPTIONS = ("target", "interpret", *options.COMPILE_OPTION_NAMES)
 LaunchFunction = Callable[..., CompiledKernel]
 GridFunction = Callable[[dict[str, object]], object]
 
@@ -41,8 +41,8 @@ class Kernel(TracedFunction):
     """A kernel: ``kernel[grid](*arguments)`` runs it, calling it inside another kernel inlines it.
 
     ``grid`` is an int, a tuple of one to three ints, or a function that gets all arguments by name and
-    returns one. A launch takes the options ``target``, ``interpret``, ``enable_fp_fusion``, ``debug`` and
-    ``cpu_disable`` as keywords; they come before those of the decorator.
+    returns one. A launch takes the options ``target`` and ``interpret``, and those of
+    ``tilejit.options.CompileOptions``, as keywords; they come before those of the decorator.
     """
 
     def __init__(
