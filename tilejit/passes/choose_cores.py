@@ -8,6 +8,7 @@ from tilejit.ir.rewrite import clone_function
 from tilejit.ops import DOT
 from tilejit.passes.cube_work import CubeWork, fuse_sums
 from tilejit.passes.manager import PassContext
+from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
@@ -38,7 +39,7 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
         return mixed_kernel(function, target, context)
     if not context.options.enables_on_ascend("residency"):
         reload_tiles(function)
-    kernel = promote_cube(function, target, context)
+    kernel = promote_cube(loop_over_programs(function), target, context)
     for machine in kernel.functions.values():
         rotate_buffers(machine, context)
         simplify(machine)

@@ -1,7 +1,8 @@
 """The loop in which a core runs its programs of a launch, one after the other.
 
-Core ``block_index`` of ``block_count`` runs the programs ``block_index``, ``block_index + block_count`` and
-so on; the first axis of the grid runs fastest. What is the same for all programs is computed once, before.
+Before: tile IR of one program. After: core ``block_index`` of ``block_count`` runs the programs
+``block_index``, ``block_index + block_count`` and so on; the first axis of the grid runs fastest. What is the
+same for all programs is computed once, before the loop.
 """
 
 from __future__ import annotations
@@ -12,21 +13,35 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Attribute, Effects, OpDef
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import INT32, TileType
-from tilejit.ops import FOR, IDIV, IREM, LOAD, MUL, NUM_PROGRAMS, PROGRAM_ID, RETURN, YIELD
-from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
+from tilejit.ops import (
+    ADD,
+    CONSTANT,
+    FOR,
+    IDIV,
+    IREM,
+    LOAD,
+    MUL,
+    NUM_PROGRAMS,
+    PROGRAM_ID,
+    RETURN,
+    SUB,
+    YIELD,
+)
+from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.batch_programs import Make, group_size
+from tilejit.passes.tile_homes import is_view
 
 AXES = 3
 """Axes of a grid."""
 
 
-def has_program_loop(function: Function) -> bool:
-    """Whether ``loop_over_programs`` has made the loop; it may have gone as dead since, workspaces do not."""
-    return any(op.name in (BLOCK_INDEX.name, BUFFER.name) for op in function.body.ops)
+def loop_over_programs(function: Function, at_once: int = 1, *, keep_resident: bool = True) -> Function:
+    """Put the body of a function of tile IR, which is used up, into a loop over the programs of a core.
 
-
-def loop_over_programs(function: Function) -> Function:
-    """Put the body of a function of tile IR, which is used up, into a loop over the programs of a core."""
+    ``at_once``: how many programs along the first axis ``function`` runs together, at most.
+    ``keep_resident``: else tiles that are the same for all programs are computed by each of them.
+    """
     analysis = AccessAnalysis(function)
     loads = [op for op in function.body.ops if op.name == LOAD.name]
     changing = {op for op in loads if may_be_written(function, analysis, op.operand("pointer"))}
@@ -37,6 +52,8 @@ def loop_over_programs(function: Function) -> Function:
         argument.owner = outer
     maker = _Maker(outer, function)
     sizes = [maker.make(NUM_PROGRAMS, {"axis": axis}) for axis in range(AXES)]
+    if at_once > 1:
+        sizes[0] = _groups(maker.make, sizes[0], at_once)
     programs = maker.make(MUL, lhs=maker.make(MUL, lhs=sizes[0], rhs=sizes[1]), rhs=sizes[2])
     bounds = {"lower": maker.make(BLOCK_INDEX), "upper": programs, "step": maker.make(BLOCK_COUNT)}
     ids = _Maker(body, function).decode(body.arguments[0], sizes)
@@ -46,7 +63,7 @@ def loop_over_programs(function: Function) -> Function:
             assert isinstance(axis, int)
             replace_op(op, [ids[axis]])
             continue
-        is_fixed = is_same_for_all(op, fixed) and op not in changing
+        is_fixed = _is_same_for_all(op, fixed) and op not in changing and (keep_resident or _is_small(op))
         if is_fixed:
             fixed.update(op.results)
         (outer if is_fixed else body).append(op)
@@ -61,7 +78,19 @@ def loop_over_programs(function: Function) -> Function:
     return Function(function.name, outer, list(function.arguments), function.location)
 
 
-def is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
+def _groups(make: Make, programs: Value, at_once: int) -> Value:
+    """In how many groups ``programs`` programs run."""
+    size = group_size(make, programs, at_once)
+    one = make(CONSTANT, {"value": 1, "dtype": INT32})
+    return make(IDIV, lhs=make(SUB, lhs=make(ADD, lhs=programs, rhs=size), rhs=one), rhs=size)
+
+
+def _is_small(op: Op) -> bool:
+    """Whether the results of an op take no memory for tiles."""
+    return is_view(op) or all(result.type.is_scalar for result in op.results)
+
+
+def _is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
     """Whether an op gives the same results in all programs, if ``fixed`` are, and the memory it reads."""
     if op.regions or op.name == PROGRAM_ID.name or not all(value in fixed for value in op.operands):
         return False

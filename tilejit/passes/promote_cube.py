@@ -1,9 +1,9 @@
 """From tile IR to the buffer level, for kernels that run on the cube cores alone.
 
 Before: a function of tile IR whose tile work is dots of loaded tiles, their sums and stores of them
-(``cube_work``). After: a kernel with one AIC function: operands are buffers in L1, L0A and L0B, sums are
-accumulators in L0C; no addresses, no flags, one slot a buffer. Programs are gone through as in
-``promote_memory``.
+(``cube_work``), with the loop over the programs of a core (``program_loop``). After: a kernel with one AIC
+function: operands are buffers in L1, L0A and L0B, sums are accumulators in L0C; no addresses, no flags, one
+slot a buffer.
 
 A sum stays in one accumulator from its zeros to its stores. Which trip of which loop adds to it first may
 depend on the run: beside the values that the kernel carries, loops and branches carry for each accumulator

@@ -1,12 +1,9 @@
 """From tile IR to the buffer level, for kernels that run on the vector cores alone.
 
-Before: a function of tile IR without dots whose element types the vector unit computes. After: a kernel with
-one AIV function: tiles are buffers in UB, accesses are DMA, tile ops are vector instructions; no addresses,
-no flags, one slot a buffer.
-
-The function is persistent: each core runs the programs ``block_index``, ``block_index + block_count`` and so
-on. The numbers of programs along the axes of the grid come as arguments. What does not depend on the program
-is computed once, before the loop over programs.
+Before: a function of tile IR without dots whose element types the vector unit computes, with the loop over
+the programs of a core (``program_loop``). After: a kernel with one AIV function: tiles are buffers in UB,
+accesses are DMA, tile ops are vector instructions; no addresses, no flags, one slot a buffer. The numbers of
+programs along the axes of the grid come as arguments.
 """
 
 from __future__ import annotations
@@ -16,36 +13,29 @@ from dataclasses import field
 
 from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.opdef import Attribute, Effects, OpDef
+from tilejit.ir.opdef import Effects
 from tilejit.ir.types import INT1, INT32, PointerType, TileType
 from tilejit.ops import (
-    ADD,
     ARANGE,
     ATOMIC_RMW,
     DEVICE_ASSERT,
     FOR,
-    IDIV,
     IF,
-    IREM,
     JOIN,
     LOAD,
-    MUL,
     NUM_PROGRAMS,
-    PROGRAM_ID,
     REDUCE,
     RESHAPE,
     RETURN,
     SELECT,
     SPLIT,
     STORE,
-    SUB,
     TRANSPOSE,
     WHILE,
     YIELD,
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER, SLOT, SUB_BLOCK_INDEX
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
-from tilejit.passes.batch_programs import group_size
 from tilejit.passes.lower_bytes import bits_of_bytes
 from tilejit.passes.lower_elementwise import lower_elementwise
 from tilejit.passes.lower_masks import is_affine_comparison, lower_bits, lower_select
@@ -62,7 +52,7 @@ from tilejit.passes.lower_transfer import lower_atomic, lower_load, lower_store
 from tilejit.passes.lower_transpose import lower_transpose
 from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.manager import PassContext
-from tilejit.passes.program_loop import AXES, has_program_loop, is_same_for_all
+from tilejit.passes.program_loop import AXES
 from tilejit.passes.tile_homes import UbTile, is_view
 from tilejit.passes.tile_lanes import load_scalar
 from tilejit.passes.unsupported import instead_of, spell_kind
@@ -84,19 +74,17 @@ def promote_memory(
     context: PassContext,
     *,
     keep_resident: bool = True,
-    programs: int = 1,
     overwrites_loads: bool = False,
 ) -> MachineKernel:
     """Lower a kernel without dots to one function for vector cores.
 
-    ``keep_resident``: tiles that are the same for all programs stay in UB from the first to the last.
-    ``programs``: how many of the launch along the first axis ``function`` runs at once, at most.
+    ``keep_resident``: else loads wait for their first use.
     ``overwrites_loads``: results may take the place of loaded tiles: memory is scarce.
     Raises: CompileError where the kernel does what cannot be lowered.
     """
     machine = Function(function.name, Block(), location=function.location, core=Core.AIV)
     lowering = Lowering(function, machine.body, context, overwrites_loads=overwrites_loads)
-    ProgramWalker(lowering, machine, keep_resident=keep_resident, programs=programs).run()
+    ProgramWalker(lowering, machine, keep_resident=keep_resident).run()
     turn_off_saturation(machine)
     return MachineKernel(function.name, {Core.AIV: machine})
 
@@ -104,12 +92,9 @@ def promote_memory(
 class ProgramWalker:
     """Lowers the ops of a function in program order to ``machine``, an empty function."""
 
-    def __init__(
-        self, lowering: Lowering, machine: Function, *, keep_resident: bool = True, programs: int = 1
-    ) -> None:
+    def __init__(self, lowering: Lowering, machine: Function, *, keep_resident: bool = True) -> None:
         """See ``promote_memory``."""
         function = lowering.function
-        self._programs_at_once = programs
         self._keeps_resident = keep_resident
         self._late: dict[Value, Op] = {}  # loads that nothing has asked for so far
         for argument, value in zip(function.arguments, function.body.arguments, strict=True):
@@ -120,10 +105,7 @@ class ProgramWalker:
             machine.add_argument(Argument("grid", ArgumentSource.GRID, axis), TileType(INT32))
             for axis in range(AXES)
         ]
-        self._program: list[Value] = []
-        self._fixed: set[Value] = set(lowering.function.body.arguments)  # the same for all programs
         self._rules: Mapping[str, Callable[[Op], None]] = {
-            PROGRAM_ID.name: self._program_id,
             NUM_PROGRAMS.name: self._num_programs,
             LOAD.name: self._load,
             STORE.name: lambda op: lower_store(lowering, op),
@@ -135,67 +117,10 @@ class ProgramWalker:
         }
 
     def run(self) -> None:
-        builder, function = self._builder, self._lowering.function
-        builder.location = function.location
-        if has_program_loop(function):
-            for op in function.body.ops[:-1]:
-                self._visit(op)
-            builder.op(RETURN)
-            return
-        groups = self._groups()
-        programs = builder.op(MUL, lhs=groups, rhs=self._grid[1]).result
-        programs = builder.op(MUL, lhs=programs, rhs=self._grid[2]).result
-        first, step = builder.op(BLOCK_INDEX).result, builder.op(BLOCK_COUNT).result
-        body = Block([TileType(INT32)], ["task"])
-        with builder.inside(body):
-            self._decode(body.arguments[0], [groups, self._grid[1]])
-            for op in function.body.ops[:-1]:
-                self._visit_once(op)
-            builder.location = function.location
-            builder.op(YIELD)
-        bounds = {"lower": first, "upper": programs, "step": step}
-        builder.block.append(Op(FOR, bounds, regions=(body,), location=builder.location))
-        builder.op(RETURN)
-
-    def _groups(self) -> Value:
-        """The tasks along the first axis of the grid."""
-        number = self._grid[0]
-        if self._programs_at_once == 1:
-            return number
-
-        def make(
-            definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
-        ) -> Value:
-            return self._builder.op(definition, attributes, **operands).result
-
-        size = group_size(make, number, self._programs_at_once)
-        above = make(SUB, lhs=make(ADD, lhs=number, rhs=size), rhs=self._builder.constant(1))
-        return make(IDIV, lhs=above, rhs=size)
-
-    def _decode(self, task: Value, sizes: Sequence[Value]) -> None:
-        """Program ids from the number of a task; the first axis runs fastest."""
-        rest = task
-        for size in sizes:
-            self._program.append(self._builder.op(IREM, lhs=rest, rhs=size).result)
-            rest = self._builder.op(IDIV, lhs=rest, rhs=size).result
-        self._program.append(rest)
-
-    def _visit_once(self, op: Op) -> None:
-        """Lower an op of the function's body; in front of all programs where it is the same for them."""
-        if not self._is_fixed(op):
+        self._builder.location = self._lowering.function.location
+        for op in self._lowering.function.body.ops[:-1]:
             self._visit(op)
-            return
-        self._fixed.update(op.results)
-        with self._builder.inside(self._builder.top):
-            self._visit(op)
-
-    def _is_fixed(self, op: Op) -> bool:
-        if not is_same_for_all(op, self._fixed):
-            return False
-        is_small = all(result.type.is_scalar or is_view(op) for result in op.results)
-        if not is_small and not self._keeps_resident:
-            return False
-        return op.name != LOAD.name or not self._lowering.may_be_written(op.operand("pointer"))
+        self._builder.op(RETURN)
 
     def _visit(self, op: Op) -> None:
         if not self._keeps_resident and self._is_late(op):
@@ -296,11 +221,6 @@ class ProgramWalker:
         made = Op(op.definition, operands, op.attributes, location=op.location, result_names=names)
         self._builder.block.append(made)
         lowering.scalars.update(zip(op.results, made.results, strict=True))
-
-    def _program_id(self, op: Op) -> None:
-        axis = op.attributes["axis"]
-        assert isinstance(axis, int)
-        self._lowering.scalars[op.result] = self._program[axis]
 
     def _num_programs(self, op: Op) -> None:
         axis = op.attributes["axis"]

@@ -19,6 +19,7 @@ from tilejit.passes.batch_programs import batch_programs, can_batch
 from tilejit.passes.legalise import legalise
 from tilejit.passes.machine_accesses import slot_size
 from tilejit.passes.manager import PassContext
+from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_memory import promote_memory
 from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
@@ -91,11 +92,14 @@ def vector_kernel(function: Function, target: AscendTarget, context: PassContext
 
 
 def lower_vector(function: Function, context: PassContext) -> Function:
-    """Lower what the vector cores do of a kernel for both kinds of core.
+    """Lower what the vector cores do of a kernel for both kinds of core, with its loop over programs.
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
-    return _lowered(function, context, overwrites_loads=True).kernel.functions[Core.AIV]
+    kernel = promote_memory(_prepared(function, context), context, overwrites_loads=True)
+    machine = kernel.functions[Core.AIV]
+    _give_slots(machine, context)
+    return machine
 
 
 def _room(target: AscendTarget) -> int:
@@ -143,30 +147,31 @@ def _fits_somehow(kernel: MachineKernel, target: AscendTarget) -> bool:
 
 
 def _lowered(
-    function: Function,
-    context: PassContext,
-    *,
-    keep_resident: bool = True,
-    programs: int = 1,
-    overwrites_loads: bool = False,
+    function: Function, context: PassContext, *, keep_resident: bool = True, programs: int = 1
 ) -> _Lowered:
-    function = clone_function(function)
-    unroll_reductions(function, context)
-    legalise(function, context)
-    kernel = promote_memory(
-        function,
-        context,
-        keep_resident=keep_resident,
-        programs=programs,
-        overwrites_loads=overwrites_loads,
-    )
+    """Lower a function, which stays as it is, for at most so many ``programs`` at once."""
+    function = _prepared(function, context)
+    function = loop_over_programs(function, programs, keep_resident=keep_resident)
+    kernel = promote_memory(function, context, keep_resident=keep_resident)
     total, largest = 0, 0
     for machine in kernel.functions.values():
-        rotate_buffers(machine, context)
-        simplify(machine)
+        _give_slots(machine, context)
         for op in machine.body.ops:
             if op.definition is BUFFER and op.attributes["space"] is Space.UB:
                 slots, size = op.attributes["slots"], slot_size(op)
                 assert isinstance(slots, int)
                 total, largest = total + slots * size, max(largest, size)
     return _Lowered(kernel, total, largest)
+
+
+def _prepared(function: Function, context: PassContext) -> Function:
+    """A copy of a function whose types and reductions the vector unit has."""
+    function = clone_function(function)
+    unroll_reductions(function, context)
+    legalise(function, context)
+    return function
+
+
+def _give_slots(machine: Function, context: PassContext) -> None:
+    rotate_buffers(machine, context)
+    simplify(machine)
