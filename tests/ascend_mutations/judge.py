@@ -13,6 +13,7 @@ import numpy as np
 from tests.ascend_mutations.case import Case
 from tests.ascend_mutations.clocks import Problem, problems_of
 from tests.ascend_mutations.conflicts import Conflicts, CoreTrace, find_conflicts
+from tests.ascend_mutations.credits import credit_mutants
 from tests.ascend_mutations.launch import Launch, Loads, recorded_loads, trace_launch
 from tests.ascend_mutations.mutants import Mutant, mutants_of
 from tilejit.backend.ascend.report import Finding
@@ -55,6 +56,7 @@ class Subject:
         self.runs: dict[str, Run] = {}
         self.traced = [self._trace(launch) for launch in made.launches]
         self.mutants = mutants_of(self.kernel, [traced.cores for traced in self.traced], made.remade)
+        self.mutants += credit_mutants(self.kernel)
 
     @property
     def longest(self) -> Launch:
@@ -62,8 +64,7 @@ class Subject:
 
     def reaches(self, mutant: Mutant) -> bool:
         """Whether some launch issues what is changed."""
-        concerned = {*mutant.gone, *([mutant.moved] if mutant.moved is not None else [])}
-        return not concerned or not concerned.isdisjoint(self._issued)
+        return not mutant.concerned or not mutant.concerned.isdisjoint(self._issued)
 
     @cached_property
     def _issued(self) -> frozenset[Op]:
@@ -141,9 +142,13 @@ class Subject:
     def clocked_as_verified(self, mutant: Mutant) -> str | None:
         """What the clocks say where loops run as often as the verifier has them run, for its sample numbers.
 
-        These are no launches: a loop over rows may run five times where the numbers ask for one.
+        These are no launches: a loop over rows may run five times where the numbers ask for one. Where cores
+        count flags for each other, loops run as the text says.
         """
-        mutated, original = (with_trips(made) for made in (mutant.kernel(self.kernel)[0], self.kernel))
+        mutated, original = (
+            made if made.is_mixed else with_trips(made)
+            for made in (mutant.kernel(self.kernel)[0], self.kernel)
+        )
         for sample, _ in runs_of(self.kernel):
             expected = Counter(map(str, _sampled(original, sample)))
             for problem in _sampled(mutated, sample):
@@ -156,10 +161,12 @@ class Subject:
         self, mutant: Mutant, traced: Traced
     ) -> tuple[Sequence[CoreTrace], Conflicts, Mapping[Op, Op]]:
         """A launch of a mutant as the clocks see it, with the original of each new op."""
-        if not mutant.changes_work:
+        if not mutant.changes_work and mutant.recounted is None:
             return mutant.traces(traced.cores), traced.conflicts, {}
         kernel, originals = mutant.kernel(self.kernel)
         cores = trace_launch(kernel, traced.launch, traced.loads)
+        if mutant.recounted is not None:
+            return cores, traced.conflicts, originals
         return cores, find_conflicts(cores), originals
 
 

@@ -6,7 +6,8 @@ The classes:
 - ``barrier``: a pipe_barrier goes,
 - ``set``: a set_flag is issued one op earlier, ``wait``: a wait_flag one later,
 - ``slots``: a buffer has one slot less; flags keep their ids and credits,
-- ``cross``: a cross_set or cross_wait goes, or is moved likewise.
+- ``cross``: a cross_set or cross_wait goes, or is moved likewise,
+- ``credit``: a cross-core flag counts one more or one fewer (``credits``).
 
 Only what acts on the pipe of a flag counts as an op to move past: a set joins its pipe's queue, so nothing
 changes when it is issued before instructions of others. A set that nothing of its pipe precedes in its block
@@ -22,11 +23,11 @@ from tests.ascend_mutations.conflicts import CoreTrace
 from tests.random_machine.trace import Event
 from tilejit.ir.core import Block, Function, Op
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.rewrite import clone_function
+from tilejit.ir.rewrite import clone_function, clone_op
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.target.spaces import Core, Pipe, Space
 
-CLASSES = ("pair", "barrier", "set", "wait", "slots", "cross")
+CLASSES = ("pair", "barrier", "set", "wait", "slots", "cross", "credit")
 Traces = Sequence[CoreTrace]
 
 
@@ -35,6 +36,8 @@ class Mutant:
     """One change: ``gone`` ops are deleted; or ``moved`` goes before or behind ``past``; or slots are fewer.
 
     ``fewer`` are the buffers that lose a slot, ``remade`` a program that was written with fewer slots.
+    ``again`` ops are issued twice. ``recounted`` changes a copy of the kernel, given the copy of each op, so
+    that it takes ``waits`` more or less often.
     """
 
     kind: str
@@ -45,6 +48,14 @@ class Mutant:
     past: Op | None = None
     fewer: tuple[Op, ...] = ()
     remade: Callable[[], MachineKernel] | None = None
+    again: tuple[Op, ...] = ()
+    recounted: Callable[[Mapping[Op, Op]], None] | None = None
+    waits: tuple[Op, ...] = ()
+
+    @property
+    def concerned(self) -> frozenset[Op]:
+        """The flags and barriers that are changed."""
+        return frozenset({*self.gone, *self.again, *self.waits, *([self.moved] if self.moved else [])})
 
     @property
     def changes_work(self) -> bool:
@@ -56,17 +67,17 @@ class Mutant:
         if self.remade is not None:
             made = self.remade()
             return made, _counterparts(original, made)
-        touched = {*self.gone, *self.fewer, *([self.moved] if self.moved else [])}
+        touched = {*self.concerned, *self.fewer}
         functions: dict[Core, Function] = {}
-        originals: dict[Op, Op] = {}
+        copies: dict[Op, Op] = {}
         for core, function in original.functions.items():
             if not any(op in touched for op in function.walk()):
                 functions[core] = function
                 continue
             functions[core] = clone = clone_function(function)
-            copies = dict(zip(function.walk(), clone.walk(), strict=True))
-            originals |= {copy: op for op, copy in copies.items()}
-            self._change(copies)
+            copies |= dict(zip(function.walk(), clone.walk(), strict=True))
+        originals = {copy: op for op, copy in copies.items()}
+        self._change(copies)
         return replace(original, functions=functions), originals
 
     def _change(self, copies: Mapping[Op, Op]) -> None:
@@ -75,16 +86,24 @@ class Mutant:
         for op in self.fewer:
             attributes = copies[op].attributes
             attributes["slots"] = int(attributes["slots"]) - 1  # type: ignore[call-overload]
+        for op in self.again:
+            block = copies[op].parent
+            assert block is not None
+            block.insert_before(copies[op], clone_op(copies[op], {}))
+        if self.recounted is not None:
+            self.recounted(copies)
         if self.moved is not None and self.past is not None:
             _move(copies[self.moved], copies[self.past])
 
     def traces(self, traces: Traces) -> list[CoreTrace]:
-        """What the cores issue when a flag or barrier is deleted or moved; see ``changes_work``."""
+        """What the cores issue when a flag or barrier is deleted, moved or doubled; see ``changes_work``."""
         changed, gone = [], set(self.gone)
         for core in traces:
             events = core.events
             if self.gone:
                 events = [event for event in events if event.op not in gone]
+            elif self.again:
+                events = [each for event in events for each in [event] * (1 + (event.op in self.again))]
             elif self.moved is not None and self.past is not None:
                 events = _moved(events, self.moved, self.past)
             changed.append(replace(core, events=events))

@@ -98,7 +98,7 @@ class _Order:
 
 def _orders(mutant: Mutant, cores: Sequence[CoreTrace]) -> Iterator[_Order]:
     """The orders that the deleted or moved op gave."""
-    concerned = {*mutant.gone, *([mutant.moved] if mutant.moved else [])}
+    concerned = mutant.concerned
     first = 0
     for number, core in enumerate(cores):
         place, last = first, first + len(core.works)

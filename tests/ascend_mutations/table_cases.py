@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.ascend_mutations.case import SAMPLES, Case, Made
 from tests.ascend_mutations.launch import Arguments, Launch
 from tests.ascend_mutations.matmul_cases import MATMUL_CASES
+from tests.ascend_mutations.mixed_cases import MIXED
 from tests.ascend_mutations.vector_cases import VECTOR_CASES
 from tests.kernels_ascend.cases import CASES as TABLE
 from tests.kernels_ascend.cases import QUICK_CASES
@@ -40,7 +41,8 @@ def table_case(name: str) -> Case:
 
 def _names() -> dict[str, str]:
     """One quick case of each kernel that has no launches of its own here."""
-    own = {case.kernel.fn.__name__ for case in (*VECTOR_CASES, *MATMUL_CASES) if case.kernel is not None}
+    with_launches = (*VECTOR_CASES, *MATMUL_CASES, *MIXED)
+    own = {case.kernel.fn.__name__ for case in with_launches if case.kernel is not None}
     names = {case.kernel.fn.__name__: name for name, case in reversed(QUICK_CASES.items())}
     return {kernel: name for kernel, name in names.items() if kernel not in own}
 

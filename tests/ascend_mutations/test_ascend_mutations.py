@@ -17,18 +17,18 @@ from tests.ascend_mutations.events import Touch
 from tests.ascend_mutations.judge import Subject
 from tests.ascend_mutations.launch import Launch, trace_launch
 from tests.ascend_mutations.mutants import CLASSES, Mutant, mutants_of
-from tests.ascend_mutations.verdicts import DEAD, IMPLIED, OPEN, judge, one_of_each_class
-from tests.kernels_ascend.cases import QUICK_CASES
+from tests.ascend_mutations.verdicts import DEAD, FOUND, IMPLIED, OPEN, judge, one_of_each_class
+from tests.kernels_ascend.cases import MIXED_CASES, QUICK_CASES
 from tests.passes.machine_text import machine_kernel, machine_text
 from tilejit.ir.machine import MachineKernel
 from tilejit.passes.allocate import allocate
 from tilejit.passes.manager import PassContext
 from tilejit.target.ascend import ASCEND_910B2
-from tilejit.target.spaces import Space
+from tilejit.target.spaces import Core, Space
 
 SAMPLED = (
     "vector_add", "softmax", "rms_norm", "quantise", "column sum", "gather of rows", "transpose trans",
-    "guarded sums", "wrapped rows", "program add", "program gemm",
+    "guarded sums", "wrapped rows", "mixed scaled_rows", "program add", "program gemm",
 )  # fmt: skip
 SEED = 910
 UNREACHED = {
@@ -51,7 +51,19 @@ def test_sampled_mutants_are_found_or_proved_harmless(name: str) -> None:
 
 def test_every_kernel_of_the_table_is_mutated() -> None:
     names = {case.kernel.fn.__name__ for case in CASES.values() if case.kernel is not None}
-    assert {case.kernel.fn.__name__ for case in QUICK_CASES.values()} <= names
+    assert {case.kernel.fn.__name__ for case in (*QUICK_CASES.values(), *MIXED_CASES.values())} <= names
+
+
+def test_handshakes_and_credits_that_are_wrong_are_reported() -> None:
+    subject = Subject(CASES["mixed sums_of_products-1"])
+    mutants = [mutant for mutant in subject.mutants if mutant.kind in ("cross", "credit")]
+    assert {core: len([m for m in mutants if m.core is core]) for core in Core} == {Core.AIC: 15, Core.AIV: 6}
+    verdicts = [judge(subject, mutant) for mutant in mutants]
+    silent = [verdict for verdict in verdicts if verdict.outcome != FOUND]
+    # A credit fewer from first to last: the cube core may be only one tile ahead, and waits more often.
+    assert [v.text.partition(" at aic")[0] for v in silent] == ["one credit fewer at first and in the end"]
+    assert silent[0].outcome == IMPLIED and "cross_wait" in silent[0].proof
+    assert {v.reported for v in verdicts if v.text.startswith("without")} == {"deadlock", "flag", "race"}
 
 
 LOOP = """
