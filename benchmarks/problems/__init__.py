@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks.problems import attention, compile, elementwise, launch, matmul, normalisation, paged, skinny
+from benchmarks.problems import (
+    ascend,
+    attention,
+    compile,
+    elementwise,
+    launch,
+    matmul,
+    normalisation,
+    paged,
+    skinny,
+)
 from benchmarks.problems.record import Problem
 
 PROBLEMS: tuple[Problem, ...] = (
@@ -16,6 +26,7 @@ PROBLEMS: tuple[Problem, ...] = (
     *paged.PROBLEMS,
     *launch.PROBLEMS,
     *compile.PROBLEMS,
+    *ascend.PROBLEMS,
 )
 
 

@@ -37,18 +37,18 @@ def _prepared(setting: Setting, variables: Mapping[str, str], keeps: object = No
     command = ("-m", "benchmarks.first_call", setting.shape.name)
 
     def seconds(kept: object = keeps) -> float:
-        times = json.loads(_output_of(command, variables))
+        times = json.loads(output_of(command, variables))
         return 1e-3 * float(times["first_ms"])
 
-    return Prepared({"tilejit": lambda: _timed_process(seconds)})
+    return Prepared({"tilejit": lambda: timed_process(seconds)})
 
 
 def _import(setting: Setting) -> Prepared:
     del setting
-    return Prepared({"tilejit": lambda: _timed_process(lambda: float(_output_of(("-c", _IMPORT), {})))})
+    return Prepared({"tilejit": lambda: timed_process(lambda: float(output_of(("-c", _IMPORT), {})))})
 
 
-def _timed_process(seconds: Callable[[], float]) -> Arm:
+def timed_process(seconds: Callable[[], float]) -> Arm:
     """An arm whose result is its time: right where it is a time."""
     taken = np.zeros(1)
 
@@ -63,7 +63,8 @@ def _timed_process(seconds: Callable[[], float]) -> Arm:
     return Arm(run, lambda: taken, lambda: taken, 0.0, error, is_self_timed=True)
 
 
-def _output_of(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
+def output_of(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
+    """What a new process of Python prints. Raises: RuntimeError with its errors where it fails."""
     finished = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=False, env=_environment(variables)
     )
