@@ -157,7 +157,7 @@ def _combines_fp64(op: Op) -> bool:
 
 def _cube_lacks(op: Op) -> bool:
     types = (op.operand("a").type.element, op.operand("b").type.element, op.result.type.element)
-    return op.result.type.rank == 2 and types not in _CUBE_TYPES
+    return types not in _CUBE_TYPES
 
 
 _WORDS = (INT64, UINT64)
@@ -206,9 +206,6 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal((ATOMIC_CAS, DEVICE_PRINT), "{op} is not supported", always),
     # The cube unit
-    Refusal(
-        (DOT,), "dots of tiles with three dimensions are not supported", lambda op: op.result.type.rank > 2
-    ),
     Refusal(
         (DOT,),
         "the cube unit multiplies fp16 (in fp32), bf16 (in fp32), fp32 (in fp32), int8 (in int32); got "

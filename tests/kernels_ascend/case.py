@@ -10,7 +10,7 @@ import numpy as np
 
 from tilejit.runtime.kernel import Kernel
 
-Argument = np.ndarray | int | float
+Argument = np.ndarray | int | float | None
 MakeArguments = Callable[[np.random.Generator], Sequence[Argument]]
 
 

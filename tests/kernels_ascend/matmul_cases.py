@@ -47,6 +47,7 @@ def matmul_cases() -> Iterator[Case]:
     yield from _grouped()
     yield from _split_k()
     yield from _several_sums()
+    yield from _batches()
 
 
 def _sizes() -> Iterator[Case]:
@@ -190,3 +191,25 @@ def _several_sums() -> Iterator[Case]:
 
             case, is_quick = f"guarded_sums-{trips}-{chosen}", (trips, chosen) in ((0, 0), (4, 2))
             yield Case(case, matmul_kernels.guarded_sums, guarded, (1,), {"SIZE": 32}, True, is_quick)
+
+
+def _batches() -> Iterator[Case]:
+    for m, k, n in ((33, 40, 70), (1, 0, 16)):
+        for innermost in (False, True):
+
+            def batches(
+                random: Random, m: int = m, k: int = k, n: int = n, innermost: bool = innermost
+            ) -> list[Argument]:
+                a, b = (
+                    draw(random, (3, m, max(k, 1)), np.float16),
+                    draw(random, (3, max(k, 1), n), np.float16),
+                )
+                b = np.ascontiguousarray(b.transpose(1, 0, 2)) if innermost else b
+                return [a, b, untouched(m, 3, n), m, n, k]
+
+            constants = {"BATCH": 3, "BLOCK_M": 32, "BLOCK_N": 48, "BLOCK_K": 16, "INNERMOST": innermost}
+            name, grid = (
+                f"batched_matmul-{spell((m, k, n), int(innermost))}",
+                (programs(m, 32), programs(n, 48)),
+            )
+            yield Case(name, matmul_kernels.batched_matmul, batches, grid, constants, True, m == 33)

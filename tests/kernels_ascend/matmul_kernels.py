@@ -119,3 +119,35 @@ def wrapped_rows(a_ptr, b_ptr, c_ptr, M, SIZE: tl.constexpr):
     a = tl.load(a_ptr + (rows % M)[:, None] * SIZE + inner[None, :])
     b = tl.load(b_ptr + inner[:, None] * SIZE + inner[None, :])
     tl.store(c_ptr + rows[:, None] * SIZE + inner[None, :], tl.dot(a, b), mask=rows[:, None] < M + 3)
+
+
+@tilejit.kernel
+def batched_matmul(
+    a_ptr, b_ptr, c_ptr, M, N, K,
+    BATCH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    INNERMOST: tl.constexpr,
+):  # fmt: skip
+    """Several products at a time, whose sums a loop carries; matrices of B lie side by side or one behind the
+    other. Only the first two steps are added.
+
+    Shapes: a [BATCH, M, K], b [BATCH, K, N] or [K, BATCH, N], c [M, BATCH, N].
+    """
+    matrix = tl.arange(0, BATCH)[:, None, None]
+    rows = (tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M))[None, :, None]
+    columns = (tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N))[None, None, :]
+    acc = tl.zeros((BATCH, BLOCK_M, BLOCK_N), tl.float32)
+    for start in range(0, K, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        k_row, k_column = inner[None, None, :], inner[None, :, None]
+        a = tl.load(a_ptr + (matrix * M + rows) * K + k_row, mask=(rows < M) & (k_row < K), other=0.0)
+        mask = (k_column < K) & (columns < N)
+        if INNERMOST:
+            places = (inner[:, None, None] * BATCH + tl.arange(0, BATCH)[None, :, None]) * N + columns
+            mask = (inner[:, None, None] < K) & (columns < N)
+            b = tl.permute(tl.load(b_ptr + places, mask=mask, other=0.0), (1, 0, 2))
+        else:
+            b = tl.load(b_ptr + (matrix * K + k_column) * N + columns, mask=mask, other=0.0)
+        if start < 2 * BLOCK_K:
+            acc = tl.dot(a, b, acc)
+    places = (rows * BATCH + matrix) * N + columns
+    tl.store(c_ptr + places, acc.to(c_ptr.dtype.element_ty), mask=(rows < M) & (columns < N))

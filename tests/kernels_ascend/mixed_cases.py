@@ -15,6 +15,7 @@ from flash_attention import choose_blocks, flash_attention_kernel
 
 from tests.kernels_ascend import mixed_kernels
 from tests.kernels_ascend.case import Argument, Case
+from tests.kernels_ascend.paged_cases import paged_cases
 from tests.kernels_ascend.vector_cases import Random, floats, programs, spell, untouched, whole
 
 BF16 = ml_dtypes.bfloat16
@@ -32,6 +33,7 @@ def mixed_cases() -> Iterator[Case]:
     yield from _example_attention()
     # Sums over long contexts, which fp32 does not add exactly, are rounded twice more on their way.
     yield from (replace(case, sums_in_any_order=not case.exact) for case in _pages())
+    yield from paged_cases()
 
 
 def small(random: Random, *shape: int, dtype: type = np.float16) -> np.ndarray:

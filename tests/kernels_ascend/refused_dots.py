@@ -64,9 +64,20 @@ def narrow_accumulator(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def batch(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = tl.arange(0, 2)[:, None, None] * SIZE * SIZE + square(SIZE)[None, :, :]
-    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))  # here
+def regrouped_matrices(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = tl.reshape(tl.arange(0, 2 * SIZE * SIZE), (2, SIZE, SIZE))  # here
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
+
+
+@tilejit.kernel
+def running_matrices(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    at, matrix = square(SIZE), tl.arange(0, 2)
+    sums = tl.zeros((2, SIZE, SIZE), tl.float32)
+    for _ in range(n):  # here
+        places = matrix[:, None, None] * SIZE * SIZE + at[None, :, :]
+        sums = tl.dot(tl.load(a_ptr + places), tl.load(b_ptr + places), sums)
+        matrix = 1 - matrix
+    tl.store(c_ptr + tl.arange(0, 2)[:, None, None] * SIZE * SIZE + at[None, :, :], sums)
 
 
 @tilejit.kernel

@@ -1,4 +1,4 @@
-"""The kernels of examples/paged_attention.py on a simulated chip, one KV head a program.
+"""The kernels of examples/paged_attention.py on a simulated chip.
 
 The default is a sample; ``pytest tests/kernels_ascend --mixed=full`` runs all.
 """
@@ -15,15 +15,18 @@ from tests.kernels_ascend.harness import launch
 
 WHOLE = 1 << 20
 """Keys of a sequence that one program takes, where they are not dealt out."""
-BATCHES: dict[str, tuple[list[int], list[int], int, str, str, int, int]] = {
-    # contexts, query lengths, page size, dtypes of queries and pages, queries and keys of a program
-    "decode-int8": ([200, 1, 64], [1, 1, 1], 64, "float16", "int8", 1, WHOLE),
-    "decode-small-pages": ([70, 1, 16], [1, 1, 1], 16, "float16", "float16", 1, WHOLE),
-    "decode-split": ([200, 1, 64], [1, 1, 1], 64, "bfloat16", "int8", 1, 128),
-    "decode-bf16": ([200, 1, 64], [1, 1, 1], 128, "bfloat16", "bfloat16", 1, WHOLE),
-    "prefill": ([70, 33], [40, 1], 64, "bfloat16", "bfloat16", 16, WHOLE),
+BATCHES: dict[str, tuple[list[int], list[int], int, str, str, int, int, int]] = {
+    # contexts, query lengths, page size, dtypes of queries and pages; queries, keys and heads of a program
+    "decode-int8": ([200, 1, 64], [1, 1, 1], 64, "float16", "int8", 1, WHOLE, 1),
+    "decode-small-pages": ([70, 1, 16], [1, 1, 1], 16, "float16", "float16", 1, WHOLE, 1),
+    "decode-split": ([200, 1, 64], [1, 1, 1], 64, "bfloat16", "int8", 1, 128, 1),
+    "decode-bf16": ([200, 1, 64], [1, 1, 1], 128, "bfloat16", "bfloat16", 1, WHOLE, 1),
+    "decode-heads": ([200, 1, 64], [1, 1, 1], 64, "float16", "int8", 1, WHOLE, 2),
+    "decode-heads-split": ([200, 1, 64], [1, 1, 1], 64, "bfloat16", "bfloat16", 1, 128, 2),
+    "decode-heads-small-pages": ([70, 1, 16], [1, 1, 1], 16, "float16", "int8", 1, WHOLE, 2),
+    "prefill": ([70, 33], [40, 1], 64, "bfloat16", "bfloat16", 16, WHOLE, 1),
 }
-SAMPLE = ("decode-int8", "decode-small-pages")
+SAMPLE = ("decode-heads", "decode-small-pages")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,7 +35,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_values(name: str) -> None:
-    contexts, q_lens, page, dtype, kv_dtype, block_q, split_keys = BATCHES[name]
+    contexts, q_lens, page, dtype, kv_dtype, block_q, split_keys, heads = BATCHES[name]
     batch = make_batch(
         contexts, q_lens, heads=8, kv_heads=2, head_dim=64, block_size=page, dtype=dtype, kv_dtype=kv_dtype,
         seed=0,
@@ -41,7 +44,7 @@ def test_values(name: str) -> None:
     survey, out = survey_batch(table, lengths, batch.q_lens, *k_pages.shape[:2]), np.zeros_like(q)
     for each in plan_launches(
         out, q, k_pages, v_pages, table, survey, batch.quantisation, None, True, block_q=block_q, block_n=64,
-        heads=1, split_keys=split_keys,
+        heads=heads, split_keys=split_keys,
     ):  # fmt: skip
         launch(each.kernel, *each.arguments, grid=each.grid, blocks=2, **each.constants)
     expected = reference(*batch.arguments, q_lens=batch.q_lens, quantisation=batch.quantisation, causal=True)

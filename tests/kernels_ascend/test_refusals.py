@@ -151,10 +151,15 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
         "in fp16",
         "convert the operands, or accumulate in the type in brackets",
     ),
-    "batch": (
+    "regrouped_matrices": (
         _MATRICES,
-        "dots of tiles with three dimensions are not supported",
-        "multiply matrix by matrix: the first dimension becomes an axis of the grid, or a loop",
+        "the matrices that tl.dot multiplies are regrouped",
+        "load and store tiles of three dimensions, or multiply matrix by matrix",
+    ),
+    "running_matrices": (
+        _MATRICES + ", n=i32",
+        "the matrices that tl.dot multiplies depend on a tile that control flow hands on",
+        "compute the tile where it is multiplied",
     ),
     "sum_needed_later": (
         _MATRICES,
@@ -213,7 +218,7 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
         "the cube core and the vector cores store to one array",
         "store to different arrays, or split the kernel in two",
     ),
-    "batched_epilogue": DOT_REFUSALS["batch"],
+    "regrouped_epilogue": DOT_REFUSALS["regrouped_matrices"],
     "masked_ones_epilogue": DOT_REFUSALS["masked_ones"],
     "chequered_epilogue": DOT_REFUSALS["chequered"],
     "mixed_print": (_MATRICES, *REFUSALS["printed"][1:]),

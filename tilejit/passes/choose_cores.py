@@ -14,6 +14,7 @@ from tilejit.passes.reload_tiles import reload_tiles
 from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_cores import mixed_kernel
+from tilejit.passes.unroll_batches import unroll_batches
 from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.target.ascend import AscendTarget
 
@@ -37,6 +38,7 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
     fuse_sums(function)
     if CubeWork(function).vector_op is not None:
         return mixed_kernel(function, target, context)
+    unroll_batches(function)
     if not context.options.enables_on_ascend("residency"):
         reload_tiles(function)
     kernel = promote_cube(loop_over_programs(function), target, context)

@@ -111,7 +111,7 @@ def _masks_of_sum(work: CubeWork, value: Value) -> dict[int, list[Value]]:
     assert place is not None
     visible = {id(block) for block in _enclosing(place)}
     masks: dict[int, list[Value]] = {}
-    for outer, name in enumerate("ab"):
+    for outer, name in enumerate("ab", value.type.rank - 2):
         common: list[Value] | None = None
         for dot in of.dots:
             bounds = [v for v in _bounds(dot, name, outer) if _is_visible(v, visible)]

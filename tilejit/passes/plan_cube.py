@@ -192,12 +192,6 @@ class CubePlan:
     def _plan_sum(self, each: Sum) -> SumPlan:
         lowering, element = self._lowering, each.values[0].type.element
         assert isinstance(element, DType)
-        if len(each.values[0].type.shape) != 2:
-            lowering.refuse(
-                "dots of tiles with three dimensions are not supported",
-                each.dots[0],
-                "multiply matrix by matrix: the first dimension becomes an axis of the grid, or a loop",
-            )
         outputs = list(each.outputs)
         swapped = {self._is_swapped(output) for output in outputs}
         if len(swapped) > 1:

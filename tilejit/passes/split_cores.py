@@ -30,6 +30,7 @@ from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.simplify import simplify
 from tilejit.passes.skew import skew
 from tilejit.passes.sub_blocks import share_between_sub_blocks
+from tilejit.passes.unroll_batches import unroll_batches
 from tilejit.passes.vector_kernel import lower_vector
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core
@@ -64,6 +65,7 @@ def split_cores(function: Function, target: AscendTarget, context: PassContext) 
     cores = lower_crossings(function, lines)
     cores = {**_cores_of_effects(function), **cores}
     sides = {core: _side(function, cores, core) for core in (Core.AIC, Core.AIV)}
+    unroll_batches(sides[Core.AIC])
     sides[Core.AIV] = share_between_sub_blocks(sides[Core.AIV], context)
     simplify(sides[Core.AIV])
     if not context.options.enables_on_ascend("residency"):
