@@ -103,6 +103,24 @@ def _attend_keys(
 
 
 @tilejit.kernel
+def _seen_keys(
+    token, first, q_length, context, BLOCK_Q: tl.constexpr, BLOCK_N: tl.constexpr, CAUSAL: tl.constexpr
+):  # fmt: skip
+    """Keys 0 .. last_visible of a row count, of all rows those before end; steps that end at or before
+    full_end need no mask.
+    """
+    if CAUSAL:
+        last_visible = token + (context - q_length)
+        end = tl.maximum(tl.minimum(first + BLOCK_Q, q_length) + (context - q_length), 0)
+        full_end = tl.maximum(first + 1 + (context - q_length), 0) // BLOCK_N * BLOCK_N
+    else:
+        last_visible = tl.zeros_like(token) + context
+        end = context
+        full_end = context // BLOCK_N * BLOCK_N
+    return last_visible, end, full_end
+
+
+@tilejit.kernel
 def _attend_queries(
     out_ptr, q_ptr, k_ptr, v_ptr, k_scale_ptr, v_scale_ptr, v_offset_ptr, sums_ptr, stats_ptr, table,
     scale, first_head, q_start, first, q_length, context, low, high, split,
@@ -110,9 +128,7 @@ def _attend_queries(
     PAGE: tl.constexpr, D: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """The queries first .. first + BLOCK_Q - 1 of one sequence and all heads of HEADS groups, on the keys
-    low .. high - 1.
-
-    Tiles are [rows, ...], with the KV heads as a dimension in front where there are several.
+    low .. high - 1. Tiles are [rows, ...], with the KV heads as a dimension in front where there are several.
     """
     rows = tl.arange(0, BLOCK_Q * GROUP)
     token = first + rows // GROUP
@@ -135,16 +151,8 @@ def _attend_queries(
     if k_scale_ptr is not None:
         q = q * tl.load(k_scale_ptr + (kv_head * D + channels))
 
-    # Keys 0 .. last_visible of a row count; steps that end at or before full_end need no mask.
-    if CAUSAL:
-        last_visible = token + (context - q_length)
-        end = tl.maximum(tl.minimum(first + BLOCK_Q, q_length) + (context - q_length), 0)
-        full_end = tl.maximum(first + 1 + (context - q_length), 0) // BLOCK_N * BLOCK_N
-    else:
-        last_visible = tl.zeros_like(token) + context
-        end = context
-        full_end = context // BLOCK_N * BLOCK_N
-
+    seen = _seen_keys(token, first, q_length, context, BLOCK_Q, BLOCK_N, CAUSAL)
+    last_visible, end, full_end = seen[0], seen[1], seen[2]
     k_base = k_ptr + kv_head * k_ptr.stride(2)
     v_base = v_ptr + kv_head * v_ptr.stride(2)
     k_strides = (k_ptr.stride(0), k_ptr.stride(1))
