@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from types import FunctionType
 
@@ -137,6 +138,8 @@ class Narrow(Sizes):
 
 
 LENGTHS = [1, [2, 3]]
+PAIR = ({"a": 1}, [1, 2])
+ADD_TWO = functools.partial(lambda x, y: x + y, 2)
 
 
 @tilejit.kernel
@@ -477,6 +480,27 @@ def test_only_the_keys_that_are_read_count(target: str, monkeypatch: pytest.Monk
     monkeypatch.delitem(SCALES, "a")
     message = "the item SCALES['a'] was 7 when the kernel was compiled and is gone now"
     check_refusal(kernel, target, f"kernel reads_globals: {message}")
+
+
+@tilejit.kernel
+def reads_pair(out_ptr):
+    tl.store(out_ptr, PAIR[0]["a"] + PAIR[1][1] + ADD_TWO(4))
+
+
+def test_lists_in_tuples_and_arguments_of_partial_functions(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = fresh(reads_pair)
+    assert [launched(kernel, target) for _ in range(4)] == [9] * 4
+    monkeypatch.setitem(PAIR[0], "a", 2)
+    was = "was ({'a': 1}, [1, 2]) when the kernel was compiled and is ({'a': 2}, [1, 2]) now"
+    check_refusal(kernel, target, f"kernel reads_pair: the global PAIR {was}")
+    monkeypatch.undo()
+    monkeypatch.setitem(globals(), "ADD_TWO", functools.partial(ADD_TWO.func, 2))
+    assert [launched(kernel, target) for _ in range(4)] == [9] * 4
+    monkeypatch.setitem(globals(), "ADD_TWO", functools.partial(ADD_TWO.func, 3))
+    was = "was the function <lambda> when the kernel was compiled and is another one now"
+    check_refusal(kernel, target, f"kernel reads_pair: the global ADD_TWO {was}")
 
 
 COUNTS = {"calls": 0}

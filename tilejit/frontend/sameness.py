@@ -36,6 +36,8 @@ def function_of(value: object) -> FunctionType | None:
     """The function that a value from outside stands for, as kernels, methods and wrappers do; or None."""
     if isinstance(value, ModuleType | type):
         return None
+    while isinstance(value, functools.partial):
+        value = value.func
     if isinstance(value, staticmethod | classmethod):
         value = value.__func__
     elif isinstance(value, property):
@@ -60,6 +62,8 @@ def is_ours(module: str) -> bool:
 
 def is_container(value: object) -> bool:
     """True for what holds values that may change while it stays the same object."""
+    if type(value) is tuple:
+        return any(map(is_container, value))
     return isinstance(value, list | dict | set) or _is_table(value)
 
 
@@ -101,6 +105,9 @@ def is_same(before: object, now: object) -> bool:
         return False
     if isinstance(before, np.ndarray | np.generic) and isinstance(now, np.ndarray | np.generic):
         return _is_same_array(before, now)
+    if isinstance(before, functools.partial) and isinstance(now, functools.partial):
+        parts = [[part.func, part.args, part.keywords] for part in (before, now)]
+        return all(map(is_same, *parts))
     old, new = function_of(before), function_of(now)
     if old is not None and new is not None:
         return _is_same_function(old, new)
