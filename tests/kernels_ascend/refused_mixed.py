@@ -135,6 +135,29 @@ def chequered_epilogue(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
+def doubled_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    product = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, product.to(tl.float64) * 2.0)  # here
+
+
+@tilejit.kernel
+def kept_old_sums(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    old = tl.atomic_add(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
+    tl.store(c_ptr + at, old + 1.0)  # here
+
+
+@tilejit.kernel
+def wide_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    rows, inner = tl.arange(0, 16 * SIZE), tl.arange(0, SIZE)
+    a = tl.load(a_ptr + rows[:, None] * SIZE + inner[None, :])
+    b = tl.load(b_ptr + inner[:, None] * 16 * SIZE + rows[None, :])
+    product = tl.dot(a, b)  # here
+    tl.store(c_ptr + rows[:, None] * 16 * SIZE + rows[None, :], tl.maximum(product, 0.0))
+
+
+@tilejit.kernel
 def largest_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     lanes = tl.arange(0, 16 * SIZE)
     at = lanes[:, None] * SIZE * 16 + lanes[None, :]

@@ -221,6 +221,12 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "regrouped_epilogue": DOT_REFUSALS["regrouped_matrices"],
     "masked_ones_epilogue": DOT_REFUSALS["masked_ones"],
     "chequered_epilogue": DOT_REFUSALS["chequered"],
+    "doubled_product": (_MATRICES.replace("c_ptr=*fp32", "c_ptr=*fp64"), *REFUSALS["wide_float"][1:]),
+    "kept_old_sums": (
+        _MATRICES,
+        "the cube core and the vector cores store to one array",
+        "store to different arrays, or split the kernel in two",
+    ),
     "mixed_print": (_MATRICES, *REFUSALS["printed"][1:]),
 }  # fmt: skip
 
@@ -234,6 +240,22 @@ def test_tiles_that_do_not_fit() -> None:
     kernel = refused_mixed.largest_tiles
     with pytest.raises(CompileError, match="1,048,576 bytes; L1 of an AIC has 524,032"):
         tilejit.compile(kernel, signature=_MATRICES, target=ASCEND_910B1)
+
+
+def test_sums_that_do_not_fit() -> None:
+    with pytest.raises(CompileError) as raised:
+        tilejit.compile(refused_mixed.wide_sum, signature=_MATRICES, target=ASCEND_910B1)
+    error = raised.value
+    text = (
+        "tiles that are needed at the same time together need 1,048,576 bytes; L0C of an AIC has 131,072:\n"
+    )
+    assert error.message.startswith(text + "  1,048,576 bytes: product from ")
+    fix = (
+        "make the blocks of these tiles at least 8 times smaller, or keep fewer of them: split the work over "
+    )
+    assert error.hint == fix + "more programs"
+    assert error.location is not None
+    assert linecache.getline(error.location.file, error.location.line).rstrip().endswith("# here")
 
 
 @pytest.mark.parametrize("name", [*REFUSALS, *DOT_REFUSALS])
