@@ -18,7 +18,7 @@ from functools import partial
 
 from tilejit.backend.ascend.crossing import CrossFlags
 from tilejit.backend.ascend.execution import COMPONENT_PIPES, PIPES_PER_CORE, changed_state, mmad_chain
-from tilejit.backend.ascend.grids import grid_of
+from tilejit.backend.ascend.grids import Grid, grid_of
 from tilejit.backend.ascend.leftovers import report_leftovers
 from tilejit.backend.ascend.overlaps import overlap_fault
 from tilejit.backend.ascend.pipes import (
@@ -59,6 +59,7 @@ class _Program:
     open: set[Value]
     roots: dict[Value, Value | None] = field(default_factory=dict)
     checked: set[tuple[object, ...]] = field(default_factory=set)  # instructions whose limits are known
+    touched: dict[tuple[object, ...], Sequence[tuple[Access, Grid, object]]] = field(default_factory=dict)
 
     def root(self, pointer: Value) -> Value | None:
         if pointer not in self.roots:
@@ -325,10 +326,7 @@ class _Run:
         return next(program for program in self.programs.values() if job.site.op in program.sites)
 
     def _touch(self, job: Job, core: SimulatedCore, component: int, index: int, clock: Clock) -> None:
-        for access in self._accesses(job, self.programs[core.kind]):
-            grid = grid_of(access)
-            if grid is None:
-                continue
+        for access, grid, chain in self._grids(job, self.programs[core.kind]):
             is_gm = access.space is Space.GM
             key = (-1 if is_gm else core.number, access.space)
             history = self.histories.get(key)
@@ -336,10 +334,27 @@ class _Run:
                 cores = self.cores if is_gm else [core]
                 history = self.histories[key] = AccessHistory(partial(_live_clocks, cores))
             atomic = job.instruction.state.atomic if is_gm and access.is_write else ""
-            chain = mmad_chain(job.instruction, access, self.target)
             record = Record(job.site.op, component, index, access.is_write, grid, atomic, chain)
             for conflict in history.add(record, clock):
                 self._report(conflict, access.space)
+
+    def _grids(self, job: Job, program: _Program) -> Sequence[tuple[Access, Grid, object]]:
+        """What an instruction touches, with its chain of mmads; the same whenever it is issued."""
+        issued = (
+            job.site.op,
+            self.compares_arguments,
+            job.instruction.state,
+            *job.instruction.values.values(),
+        )
+        touched = program.touched.get(issued)
+        if touched is None:
+            found = [(access, grid_of(access)) for access in self._accesses(job, program)]
+            touched = program.touched[issued] = [
+                (access, grid, mmad_chain(job.instruction, access, self.target))
+                for access, grid in found
+                if grid is not None
+            ]
+        return touched
 
     def _report(self, conflict: Conflict, space: Space) -> None:
         earlier, later = conflict.earlier, conflict.later
