@@ -115,6 +115,13 @@ def _rows() -> Iterator[Case]:
             kernel, constants = mixed_kernels.sums_of_products, {"SIZE": 32, "AXIS": axis}
             yield Case(f"sums_of_products-{axis}-{count}", kernel, sums, (1,), constants, True)
 
+    def scores(random: Random) -> list[Argument]:
+        found = [untouched(45, 20, dtype=np.float16), np.ones((45, 20), np.float32), untouched(32, 45),
+                 untouched(45, 20, dtype=np.int32), untouched(45, 20)]  # fmt: skip
+        return [small(random, 45, 32), small(random, 32, 32), *found, 45, 20]
+
+    yield Case("scores_and_weights", mixed_kernels.scores_and_weights, scores, (2,), {"SIZE": 32})
+
 
 def _layers() -> Iterator[Case]:
     for hidden in (0, 1, 40, 130):

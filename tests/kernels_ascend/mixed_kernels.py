@@ -91,6 +91,25 @@ def product_softmax(
 
 
 @tilejit.kernel
+def scores_and_weights(
+    a_ptr, b_ptr, scores_ptr, sums_ptr, columns_ptr, whole_ptr, out_ptr, m, n, SIZE: tl.constexpr
+):
+    """Products stored as they are behind a softmax of them: by rows, added, by columns, in another type."""
+    rows, lanes = tl.program_id(0) * SIZE + tl.arange(0, SIZE), tl.arange(0, SIZE)
+    is_row, is_column = rows[:, None] < m, lanes[None, :] < n
+    a = tl.load(a_ptr + rows[:, None] * SIZE + lanes[None, :], mask=is_row, other=0.0)
+    product = tl.dot(a, tl.load(b_ptr + lanes[:, None] * SIZE + lanes[None, :]))
+    scores = tl.where(is_column, product, -float("inf"))
+    weights = tl.exp(scores - tl.max(scores, axis=1)[:, None])
+    at, is_stored = rows[:, None] * n + lanes[None, :], is_row & is_column
+    tl.store(out_ptr + at, weights / tl.sum(weights, axis=1)[:, None], mask=is_stored)
+    tl.store(scores_ptr + at, product.to(tl.float16), mask=is_stored)
+    tl.atomic_add(sums_ptr + at, product, mask=is_stored)
+    tl.store(columns_ptr + lanes[:, None] * m + rows[None, :], tl.trans(product), mask=rows[None, :] < m)
+    tl.store(whole_ptr + at, product.to(tl.int32), mask=is_stored)
+
+
+@tilejit.kernel
 def sums_of_products(a_ptr, b_ptr, out_ptr, n, SIZE: tl.constexpr, AXIS: tl.constexpr):
     """Sums of rows or columns of products: the vector cores share what is not summed over."""
     lanes = tl.arange(0, SIZE)

@@ -74,6 +74,44 @@ def test_each_core_keeps_its_own_work_and_the_flags_pair_up() -> None:
     assert "{pipe=fix}" in text[Core.AIC] and "{pipe=mte2}" in text[Core.AIV]
 
 
+@tilejit.kernel
+def stored_behind_work(a_ptr, b_ptr, c_ptr, d_ptr, M: tl.constexpr, HOW: tl.constexpr):
+    """A product that is stored behind what the vector cores do with it."""
+    lanes = tl.arange(0, M)
+    at = lanes[:, None] * M + lanes[None, :]
+    product = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, tl.maximum(product, 0.0))
+    if HOW == "chequered":
+        tl.store(d_ptr + at, product, mask=at % 3 == 0)
+    elif HOW == "spread":
+        tl.store(d_ptr + 2 * at, product)
+    elif HOW == "columns":
+        tl.store(d_ptr + at, tl.trans(product))
+    elif HOW == "to the same array":
+        tl.store(c_ptr + M * M + at, product)
+    else:
+        tl.store(d_ptr + at, product.to(d_ptr.dtype.element_ty))
+
+
+@pytest.mark.parametrize(
+    ("how", "dtype", "is_of_cube"),
+    [
+        ("rows", "fp32", True),
+        ("rows", "bf16", True),
+        ("rows", "int32", False),
+        ("chequered", "fp32", False),
+        ("spread", "fp32", False),
+        ("columns", "fp32", False),
+        ("to the same array", "fp32", False),
+    ],
+)
+def test_the_cube_core_stores_what_it_can_behind_other_work(how: str, dtype: str, is_of_cube: bool) -> None:
+    signature = f"a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, d_ptr=*{dtype}, M=32, HOW='{how}'"
+    text = sides(stored_behind_work, signature)
+    stores = {core: len(ops(side, "store")) for core, side in text.items()}
+    assert stores == {Core.AIC: 1 + is_of_cube, Core.AIV: 2 - is_of_cube}
+
+
 def test_each_of_two_vector_cores_takes_half_of_the_rows() -> None:
     signature = "a_ptr=*fp16, b_ptr=*fp16, bias_ptr=*fp32, c_ptr=*fp32, n=i32, M=32, N=48, K=16"
     vector = sides(biased, signature)[Core.AIV]

@@ -113,13 +113,13 @@ def plan_walk(lowering: Lowering, op: Op) -> Walk:
     walk = Walk(op, pointer, dims, step, is_turned, is_spread, counts, strides, looped)
     for part in conjuncts(op.optional_operand("mask")):
         walk.is_partial = True
-        bound = bound_of(lowering, part)
+        bound = bound_of(lowering.analysis, part)
         if bound is not None:
             size = walk.counts.get(bound.dim, 1)
             count = bound_count(lowering, bound, shape[bound.dim])
             is_first = size == shape[bound.dim]
             walk.counts[bound.dim] = count if is_first else lowering.builder.minimum(size, count)
-        elif uniform(lowering, part):
+        elif uniform(lowering.analysis, part):
             _apply_uniform(lowering, walk, part)
     if tests:
         walk.tests = tuple(tests)
@@ -130,7 +130,7 @@ def plan_walk(lowering: Lowering, op: Op) -> Walk:
 def _tests(lowering: Lowering, op: Op) -> list[Value]:
     """The parts of a mask that neither bound a dimension nor are one number."""
     parts = conjuncts(op.optional_operand("mask"))
-    return [p for p in parts if bound_of(lowering, p) is None and not uniform(lowering, p)]
+    return [p for p in parts if bound_of(lowering.analysis, p) is None and not uniform(lowering.analysis, p)]
 
 
 def _are_per_row(lowering: Lowering, tests: Sequence[Value], dims: Sequence[int], *, turned: bool) -> bool:

@@ -15,6 +15,7 @@ from tilejit.ir.opdef import Effects
 from tilejit.ops import ATOMIC_CAS, ATOMIC_RMW, DOT, FOR, IF, LOAD, RESHAPE, STORE, TRANSPOSE, WHILE
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, may_be_written
 from tilejit.passes.cube_work import CubeWork, origin
+from tilejit.passes.fixpipe_stores import stores_of_cube
 from tilejit.passes.tile_homes import VECTOR_ONLY_OPS, VIEW_OPS, carried_groups
 from tilejit.passes.unsupported import refusal
 from tilejit.target.spaces import Core
@@ -133,7 +134,7 @@ def _accesses_of_cube(function: Function, work: CubeWork) -> Iterator[Op]:
                 if maker is not None and maker.name == LOAD.name:
                     loads[maker] = None
     yield from loads
-    yield from work.outputs
+    yield from stores_of_cube(function, work)
 
 
 def _check_memory(function: Function, work: CubeWork) -> None:

@@ -8,7 +8,7 @@ that ``tl.dot`` multiplies. Before: tile IR. After: behind what makes such a til
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from tilejit.diagnostics import Location
 from tilejit.ir.core import Block, Function, Op, Value
@@ -30,6 +30,7 @@ from tilejit.ops import (
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.cube_work import CubeWork, origin
+from tilejit.passes.fixpipe_stores import stores_of_cube
 from tilejit.passes.program_order import blocks_around
 from tilejit.passes.tile_lanes import conjuncts
 from tilejit.passes.tile_maker import TileMaker
@@ -57,8 +58,9 @@ class Crossing:
 def find_crossings(function: Function) -> list[Crossing]:
     """The crossings of a function, in program order."""
     work = CubeWork(function)
+    stores = frozenset(stores_of_cube(function, work))
     found: dict[Value, tuple[Core, list[Op]]] = {}
-    for value, user in _sums_to_vectors(function, work):
+    for value, user in _sums_to_vectors(function, work, stores):
         found.setdefault(value, (Core.AIC, []))[1].append(user)
     for value, dot in _tiles_to_cube(function):
         found.setdefault(value, (Core.AIV, []))[1].append(dot)
@@ -77,21 +79,22 @@ def _place(order: Mapping[Op, int], value: Value) -> int:
     return order[op] if isinstance(op, Op) else -1
 
 
-def _sums_to_vectors(function: Function, work: CubeWork) -> Iterator[tuple[Value, Op]]:
+def _sums_to_vectors(
+    function: Function, work: CubeWork, stores: Collection[Op]
+) -> Iterator[tuple[Value, Op]]:
     """The sums that the vector unit reads, each with an op of that kind."""
     for op in function.walk():
-        if op.name == DOT.name:
+        if op.name == DOT.name or op.name in _HANDS_ON or op in stores or _is_stored(op, stores):
             continue
-        stored = op in work.outputs
         for value in dict.fromkeys(op.operands):
-            if work.is_sum(value) and not stored and op.name not in _HANDS_ON and not _is_stored(op, work):
+            if work.is_sum(value):
                 yield value, op
 
 
-def _is_stored(op: Op, work: CubeWork) -> bool:
+def _is_stored(op: Op, stores: Collection[Op]) -> bool:
     """Whether an op only changes how a sum looks on its way to the cube's own stores."""
     users = op.result.users if op.name in _CHANGES_LOOKS else []
-    return bool(users) and all(user in work.outputs or _is_stored(user, work) for user in users)
+    return bool(users) and all(user in stores or _is_stored(user, stores) for user in users)
 
 
 def _tiles_to_cube(function: Function) -> Iterator[tuple[Value, Op]]:

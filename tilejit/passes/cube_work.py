@@ -109,9 +109,9 @@ class CubeWork:
         self.sums: list[Sum] = []
         self._sum_of: dict[Value, Sum] = {}
         self.outputs: list[Op] = []
-        """The stores and atomics of sums."""
+        """The stores and atomics of sums, in program order."""
         self._find_sums(function)
-        self.vector_op = next(self._vector_ops(function), None)
+        self.vector_op = next(iter(list(self._vector_ops(function))), None)
         for op in self.outputs:
             self._add_output(op)
 
@@ -165,7 +165,10 @@ class CubeWork:
         self.sums = list(dict.fromkeys(self._sum_of.values()))
 
     def _vector_ops(self, function: Function) -> Iterator[Op]:
-        """The ops that the cube core cannot do, in program order, if their results are needed."""
+        """The ops that the cube core cannot do, in program order, if their results are needed.
+
+        Notes the stores of sums on the way.
+        """
         for op in function.walk():
             if op.name in _OUTPUTS and not op.operand("value").type.is_scalar:
                 if self.stored_sum(op) in self._sum_of:

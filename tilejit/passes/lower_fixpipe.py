@@ -7,24 +7,20 @@ are zeros of any type: fixpipe scales them to bytes.
 from __future__ import annotations
 
 from tilejit.ir.core import Op, Value
-from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, INT64, PointerType
+from tilejit.ir.types import FP32, INT8, INT32, INT64, PointerType
 from tilejit.ops import ATOMIC_RMW, AtomicKind, CmpPredicate
 from tilejit.ops.machine.cube import FIXPIPE, Quant
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.passes.access_walk import run_time_stride
 from tilejit.passes.cube_work import Output
+from tilejit.passes.fixpipe_stores import ADDED, QUANTS
 from tilejit.passes.lower_dot import Accumulator, Zero
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_lanes import pointer_lane
 from tilejit.passes.tile_reach import Reach
 
-_QUANTS = {
-    (FP32, FP32): Quant.NONE, (INT32, INT32): Quant.NONE,
-    (FP32, FP16): Quant.F32_F16, (FP32, BF16): Quant.F32_BF16,
-}  # fmt: skip
-_ADDED = (FP32, FP16, BF16, INT32)
 _LARGEST_STRIDE = ((1 << 32) - 1) // FP32.itemsize
 """Elements from row to row that fixpipe can hold, also when they are counted in bytes."""
 
@@ -58,7 +54,7 @@ class _Store:
 
     def _store_sum(self) -> None:
         op, builder, element = self._output.op, self._builder, self._element
-        quant = _QUANTS.get((self._source.element, element))
+        quant = QUANTS.get((self._source.element, element))
         if quant is None:
             self._lowering.refuse(
                 f"the cube core stores fp32 sums as fp32, fp16 or bf16, int32 sums as they are; "
@@ -76,7 +72,7 @@ class _Store:
     def _check_atomic(self, op: Op) -> None:
         kind = op.attributes["kind"]
         assert isinstance(kind, AtomicKind)
-        if kind is not AtomicKind.ADD or op.result.use_count or self._element not in _ADDED:
+        if kind is not AtomicKind.ADD or op.result.use_count or self._element not in ADDED:
             self._lowering.refuse(
                 f"the cube core adds fp32, fp16, bf16 and int32 to memory, and does not tell what was there; "
                 f"got atomic {kind.value} of {self._element}",

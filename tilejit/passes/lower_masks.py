@@ -336,7 +336,7 @@ def lower_select(lowering: Lowering, op: Op) -> UbTile:
     if type.element != FP32:
         raise InternalError(f"a selection from tiles of {type.element}", op.location)
     chosen, other = (lowering.source(op.operand(name), type) for name in ("true_value", "false_value"))
-    bound = bound_of(lowering, op.operand("condition"))
+    bound = bound_of(lowering.analysis, op.operand("condition"))
     target = lowering.destination(op)
     if bound is not None and bound.step == 1 and isinstance(other, Value):
         layout = target.layout

@@ -28,6 +28,7 @@ from tilejit.ops import (
     CmpPredicate,
 )
 from tilejit.ops.shape import reshape_dims
+from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.unsupported import spell_kind
@@ -173,9 +174,8 @@ class Bound:
     extra: int
 
 
-def bound_of(lowering: Lowering, part: Value) -> Bound | None:
+def bound_of(analysis: AccessAnalysis, part: Value) -> Bound | None:
     """How a part of a mask bounds one dimension from above; None where it does something else."""
-    analysis = lowering.analysis
     dims = [d for d in range(part.type.rank) if analysis.stride_of_mask(part, d) is None]
     if len(dims) != 1:
         return None
@@ -254,6 +254,6 @@ def is_computable(lowering: Lowering, value: Value) -> bool:
     return True
 
 
-def uniform(lowering: Lowering, part: Value) -> bool:
+def uniform(analysis: AccessAnalysis, part: Value) -> bool:
     """Whether a part of a mask is the same for all lanes."""
-    return all(lowering.analysis.stride_of_mask(part, d) is not None for d in range(part.type.rank))
+    return all(analysis.stride_of_mask(part, d) is not None for d in range(part.type.rank))

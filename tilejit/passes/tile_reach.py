@@ -54,10 +54,10 @@ def reach_of(lowering: Lowering, op: Op) -> Reach:
     """Take the mask of an access apart. Raises: CompileError where it is no comparison of that kind."""
     reach = Reach(op, op.operand("pointer").type.shape)
     for part in conjuncts(op.optional_operand("mask")):
-        bound = bound_of(lowering, part)
+        bound = bound_of(lowering.analysis, part)
         if bound is not None:
             reach.bounds.setdefault(bound.dim, []).append(bound)
-        elif uniform(lowering, part):
+        elif uniform(lowering.analysis, part):
             reach.conditions.append(part)
         else:
             what = "a tile that tl.dot multiplies" if op.name == LOAD.name else "a sum of products"

@@ -1,0 +1,108 @@
+"""Tells which stores of sums the cube core does itself, in a kernel for both kinds of core.
+
+It stores as fixpipe can: in rows or columns of contiguous elements, in few types, under masks that bound the
+dimensions. Other stores go through the vector cores, which the sum crosses to. So do those behind work of
+the vector cores whose array these access, too: nothing would put the two kinds of core in an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tilejit.ir.core import Function, Op
+from tilejit.ir.types import BF16, FP16, FP32, INT32, DType, PointerType
+from tilejit.ops import ATOMIC_RMW, LOAD, STORE, AtomicKind
+from tilejit.ops.machine.cube import Quant
+from tilejit.passes.access import AccessAnalysis, may_alias
+from tilejit.passes.cube_work import CubeWork, Output, Sum, origin
+from tilejit.passes.tile_lanes import bound_of, conjuncts, uniform
+from tilejit.passes.tile_reach import bound_key
+
+_ACCESSES = (LOAD.name, STORE.name, ATOMIC_RMW.name)
+QUANTS = {
+    (FP32, FP32): Quant.NONE, (INT32, INT32): Quant.NONE,
+    (FP32, FP16): Quant.F32_F16, (FP32, BF16): Quant.F32_BF16,
+}  # fmt: skip
+"""How fixpipe converts, by the types of the sum and of the memory."""
+ADDED = (FP32, FP16, BF16, INT32)
+"""The types that fixpipe adds to memory."""
+
+
+def stores_of_cube(function: Function, work: CubeWork) -> list[Op]:
+    """The stores and atomics of sums that the cube core does, in program order."""
+    judge = _Judge(function, work)
+    return [op for op in work.outputs if judge.is_of_cube(op)]
+
+
+class _Judge:
+    """Compares the stores of a function with what fixpipe can do."""
+
+    def __init__(self, function: Function, work: CubeWork) -> None:
+        self._function = function
+        self._analysis = AccessAnalysis(function)
+        self._outputs = {output.op: (of, output) for of in work.sums for output in of.outputs}
+        order = {op: number for number, op in enumerate(function.walk())}
+        first = order[work.vector_op] if work.vector_op is not None else len(order)
+        self._late = {op for op in work.outputs if order[op] > first}
+        """The stores behind work of the vector cores."""
+        self._accesses = [op for op in order if op.name in _ACCESSES and op not in self._outputs]
+
+    def is_of_cube(self, op: Op) -> bool:
+        of, output = self._outputs[op]
+        is_swapped = self._is_swapped(output)
+        if is_swapped is None or not can_convert(of, op) or not self._covers(of, output):
+            return False
+        # A sum that crosses as well is stored by rows.
+        return op not in self._late or not (is_swapped or self._is_accessed(op))
+
+    def _is_swapped(self, output: Output) -> bool | None:
+        """Whether columns of a sum are rows in memory; None where neither is contiguous."""
+        pointer = output.op.operand("pointer")
+        for dim in (output.column_dim, output.row_dim):
+            stride = self._analysis.stride(pointer, dim)
+            if pointer.type.shape[dim] == 1 or (stride is not None and stride.constant == 1):
+                return dim != output.column_dim
+        return None
+
+    def _covers(self, of: Sum, output: Output) -> bool:
+        """Whether the mask of a store bounds the dimensions, and leaves out what the operands do."""
+        for part in conjuncts(output.op.optional_operand("mask")):
+            if bound_of(self._analysis, part) is None and not uniform(self._analysis, part):
+                return False
+        for outer, name, dim in ((0, "a", output.row_dim), (1, "b", output.column_dim)):
+            known = set(self._bounds(output.op, dim))
+            for dot in of.dots:
+                found = origin(dot.operand(name))
+                load = found.value.defining_op
+                if load is None or load.name != LOAD.name:
+                    continue
+                if not known.issuperset(self._bounds(load, found.dims[outer])):
+                    return False
+        return True
+
+    def _bounds(self, access: Op, dim: int | None) -> Iterator[object]:
+        """What bounds a dimension of an access."""
+        for part in conjuncts(access.optional_operand("mask")):
+            bound = bound_of(self._analysis, part)
+            if bound is not None and bound.dim == dim:
+                yield bound_key(bound)
+
+    def _is_accessed(self, store: Op) -> bool:
+        """Whether anything else than stores of sums accesses what ``store`` may write."""
+        root = self._analysis.root(store.operand("pointer"))
+        return any(
+            may_alias(self._function, root, self._analysis.root(op.operand("pointer")))
+            for op in self._accesses
+        )
+
+
+def can_convert(of: Sum, store: Op) -> bool:
+    """Whether fixpipe stores a sum in the type of the memory, or adds it there."""
+    pointer = store.operand("pointer").type.element
+    assert isinstance(pointer, PointerType)
+    source, target = of.values[0].type.element, pointer.element
+    if not isinstance(source, DType) or (source, target) not in QUANTS:
+        return False
+    return store.name != ATOMIC_RMW.name or (
+        store.attributes["kind"] is AtomicKind.ADD and not store.result.use_count and target in ADDED
+    )
