@@ -27,6 +27,15 @@ def chosen_by_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
+def repeated_by_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    total = tl.load(c_ptr + at)
+    while tl.max(tl.max(total, 1), 0) < 100.0:  # here
+        total += tl.maximum(tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)), 1.0)
+    tl.store(c_ptr + at, total)
+
+
+@tilejit.kernel
 def chosen_by_sums(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     at = square(SIZE)
     a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)

@@ -191,6 +191,7 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "counted_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
     "chosen_by_tiles": (_MATRICES, _BOTH_RUN.format("branch", "tiles of the vector cores"), _KNOWN),
     "chosen_by_sums": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
+    "repeated_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
     "counted_by_own_store": (
         _MATRICES + ", count_ptr=*i32", _BOTH_RUN.format("loop", "memory that the kernel writes"), _KNOWN,
     ),

@@ -11,6 +11,7 @@ from tests.kernels_ascend.harness import compare
 from tilejit.ir.core import Function, Op
 from tilejit.ir.parser import IRParseError, parse_functions
 from tilejit.ir.printer import print_function
+from tilejit.ir.types import FP16
 from tilejit.ops import DOT, IF
 from tilejit.ops.machine import SPLIT_LEVEL_OPS
 from tilejit.ops.machine.cross import RECEIVE, SEND
@@ -64,6 +65,23 @@ def hands_on(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
     for i in range(n):
         h = tl.maximum(tl.dot(h.to(tl.float16), tl.load(w_ptr + i * SIZE * SIZE + at)) * 0.25, -4.0)
     tl.store(y_ptr + at, h)
+
+
+@tilejit.kernel
+def follows_links(x_ptr, w_ptr, y_ptr, next_ptr, n, SIZE: tl.constexpr):
+    """Matrices of a list in memory, each of which makes round trips of its own."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    place = tl.program_id(0)
+    while place >= 0:
+        x = tl.load(x_ptr + place * SIZE * SIZE + at)
+        for i in range(n):
+            w = tl.load(w_ptr + i * SIZE * SIZE + at)
+            h = tl.maximum(tl.dot(x, w), 0.0).to(tl.float16)
+            total += tl.minimum(tl.dot(h, w), 50.0)
+        place = tl.load(next_ptr + place)
+    tl.store(y_ptr + tl.program_id(0) * SIZE * SIZE + at, total)
 
 
 @tilejit.kernel
@@ -167,12 +185,20 @@ def test_a_loop_whose_trips_hand_on_what_the_cube_made_stays() -> None:
     assert stages(function) == [] and set(slots.values()) == {2}
 
 
-def test_a_loop_whose_bools_would_wait_stays() -> None:
+def test_bools_wait_as_numbers() -> None:
     signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
-    _, remarks, _ = skewed(remembers, signature)
-    assert remarks == ["the loop is not skewed: bools or pointers would have to wait for a later stage"]
-    x, w, y = integers(SIZE, SIZE), integers(3, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
-    compare(remembers, x, w, y, 3, grid=(1,), exact=True, SIZE=SIZE)
+    function, remarks, _ = skewed(remembers, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    (loop,) = [op for op in function.walk() if op.name == "for"]
+    elements = [value.type.element for value in loop.results if value.name == "is_positive"]
+    assert elements == [FP16] * 3
+
+
+@pytest.mark.parametrize("trips", (0, 1, 3, 5))
+def test_values_behind_bools_that_wait(trips: int) -> None:
+    x, w = integers(SIZE, SIZE), integers(max(trips, 1), SIZE, SIZE)
+    y = np.full((SIZE, SIZE), 7, np.float32)
+    compare(remembers, x, w, y, trips, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def integers(*shape: int, dtype: type = np.float16) -> np.ndarray:
@@ -210,3 +236,13 @@ def test_trips_that_depend_on_data() -> None:
     lengths = np.array([0, 7, 1, 3, 0, 2], np.int32)
     y = np.full((len(lengths), SIZE, SIZE), 7, np.float32)
     compare(trips_from_memory, x, w, lengths, y, grid=lengths.shape, exact=True, SIZE=SIZE)
+
+
+def test_a_skewed_loop_in_a_while_loop() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, next_ptr=*i32, n=i32, SIZE=16"
+    _, remarks, _ = skewed(follows_links, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    x, w = integers(5, SIZE, SIZE), integers(4, SIZE, SIZE)
+    following = np.array([3, -1, 4, 2, -1], np.int32)
+    y = np.full((4, SIZE, SIZE), 7, np.float32)
+    compare(follows_links, x, w, y, following, 4, grid=(4,), exact=True, SIZE=SIZE)

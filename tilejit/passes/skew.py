@@ -7,8 +7,8 @@ ops of a loop's body fall into *stages* by how many tiles for the cube core lie 
 Before: tile IR with ``send`` and ``receive``. After: such a loop has as many trips more as the last stage is
 behind, and each stage is a branch that runs where its own trip exists. Addresses, masks and loads of what the
 kernel never writes are computed in every stage that needs them. Another tile that a later stage reads waits
-in a queue that the loop carries. A crossing from one stage to another has a slot for each trip that lies
-between, and two (``slots`` in options).
+in a queue that the loop carries; bools wait as numbers. A crossing from one stage to another has a slot for
+each trip that lies between, and two (``slots`` in options).
 
 A loop stays as it is where a later stage decides what an earlier one does, as a sum that every trip hands on
 through the cube would, where its loads may read what it stores, and where crossings lie in loops or branches
@@ -22,16 +22,18 @@ from collections.abc import Collection, Iterator
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
-from tilejit.ir.types import INT1, DType
+from tilejit.ir.types import FP16, INT1, DType, TileType
 from tilejit.ops import (
     ADD,
     AND,
     BROADCAST,
     CMP,
+    CONSTANT,
     FOR,
     IF,
     LOAD,
     RESHAPE,
+    SELECT,
     SPLAT,
     SUB,
     TRANSPOSE,
@@ -260,6 +262,27 @@ def _read(op: Op) -> Iterator[Value]:
         yield from inner.operands
 
 
+def _waiting_type(value: Value) -> TileType:
+    """The type in which a tile waits: no bools pass through control flow."""
+    return value.type.with_element(FP16) if value.type.element == INT1 else value.type
+
+
+def _to_wait(at: TileMaker, value: Value) -> Value:
+    """A tile as it waits: numbers for bools."""
+    type = _waiting_type(value)
+    if type == value.type:
+        return value
+    ones = at.make(SPLAT, {"shape": type.shape}, x=at.make(CONSTANT, {"value": 1.0, "dtype": FP16}))
+    return at.make(SELECT, condition=value, true_value=ones, false_value=at.zeros(type))
+
+
+def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
+    """What stands for ``value`` when it has waited."""
+    if waited.type == value.type:
+        return waited
+    return at.make(CMP, {"predicate": CmpPredicate.NE}, lhs=waited, rhs=at.zeros(waited.type))
+
+
 class _Skewer:
     """Rebuilds one loop."""
 
@@ -283,9 +306,11 @@ class _Skewer:
         """What keeps the loop as it is; "" for nothing."""
         if self._stages.last == 0:
             return "a later stage decides what an earlier one does"
-        elements = {value.type.element for value, _ in self._waiting()}
-        if INT1 in elements or not all(isinstance(element, DType) for element in elements):
-            return "bools or pointers would have to wait for a later stage"
+        waiting = [value.type for value, _ in self._waiting()]
+        if not all(isinstance(type.element, DType) for type in waiting):
+            return "pointers would have to wait for a later stage"
+        if any(type.is_scalar and type.element == INT1 for type in waiting):
+            return "a bool of tiles would have to wait for a later stage"
         return ""
 
     def run(self) -> dict[int, int]:
@@ -301,7 +326,7 @@ class _Skewer:
             delay = (reader - (self._stages.made_in(value) or 0)) * self._lead
             queue = self._queues.setdefault(value, [])
             while len(queue) < delay:
-                queue.append(self._argument(self._before.zeros(value.type), value.name))
+                queue.append(self._argument(self._before.zeros(_waiting_type(value)), value.name))
         self._following = list(self._new.arguments[1:])
         for stage in range(last + 1):
             self._stage(stage)
@@ -383,8 +408,9 @@ class _Skewer:
         if stage > 0:
             checks.append(at.make(CMP, {"predicate": CmpPredicate.GE}, lhs=own, rhs=loop.operand("lower")))
         condition = checks[0] if len(checks) == 1 else at.make(AND, lhs=checks[0], rhs=checks[1])
-        mapping = self._mapping(stage, own)
         then, other = Block(), Block()
+        inner = TileMaker(then, None, loop.location)
+        mapping = self._mapping(stage, own, inner)
         for op in self._in_order(stage):
             then.append(clone_op(op, mapping))
         places, values = [], []
@@ -396,7 +422,7 @@ class _Skewer:
         for value, queue in self._queues.items():
             if stages.made_in(value) == stage:
                 places.append(queue[0])
-                values.append(mapping[value])
+                values.append(_to_wait(inner, mapping[value]))
         arguments = self._new.arguments[1:]
         then.append(Op(YIELD, {"values": values}, location=loop.location))
         other.append(Op(YIELD, {"values": [arguments[place] for place in places]}, location=loop.location))
@@ -417,8 +443,8 @@ class _Skewer:
         rest = [op for op in self._body.ops[:-1] if stages.of.get(op) == stage or op in free]
         return [*early, *(op for op in rest if op not in early)]
 
-    def _mapping(self, stage: int, own: Value) -> ValueMap:
-        """What stands for the values of the old body in a stage."""
+    def _mapping(self, stage: int, own: Value, at: TileMaker) -> ValueMap:
+        """What stands for the values of the old body in a stage, which begins ``at`` a place."""
         arguments = self._new.arguments[1:]
         mapping: ValueMap = {self._body.arguments[0]: own}
         for (value, of), place in self._places.items():
@@ -426,8 +452,8 @@ class _Skewer:
                 mapping[value] = arguments[place]
         for value, queue in self._queues.items():
             delay = (stage - (self._stages.made_in(value) or 0)) * self._lead
-            if 0 < delay <= len(queue):
-                mapping[value] = arguments[queue[delay - 1]]
+            if value in self._needed[stage] and 0 < delay <= len(queue):
+                mapping[value] = _from_waiting(at, arguments[queue[delay - 1]], value)
         return mapping
 
     def _slots(self) -> Iterator[tuple[int, int]]:
