@@ -503,6 +503,20 @@ def test_lists_in_tuples_and_arguments_of_partial_functions(
     check_refusal(kernel, target, f"kernel reads_pair: the global ADD_TWO {was}")
 
 
+def test_new_code_in_an_old_function(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As IPython's autoreload puts it there."""
+    kernel = fresh(calls_functions)
+    assert [launched(kernel, target) for _ in range(4)] == [301] * 4
+    for function in (innermost, shift, HELPERS.moved):
+        monkeypatch.setattr(function, "__code__", _five.__code__)
+        with pytest.raises(
+            LaunchError, match=f"was the function {function.__name__} when .* is another one now"
+        ):
+            launched(kernel, target)
+        monkeypatch.undo()
+        assert launched(kernel, target) == 301
+
+
 COUNTS = {"calls": 0}
 SEEN: dict[int, int] = {}
 

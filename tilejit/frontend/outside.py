@@ -50,11 +50,11 @@ _ANOTHER = _Named("another one")
 class Lookup:
     """One place to look at: it is as it was while it holds the same object.
 
-    ``place`` is a dict, asked for ``key``; or a cell; or a function that says whether all is as it was.
-    ``expected`` is GONE for a key that must be missing.
+    ``place`` is a dict, asked for ``key``; or a cell; or a function, whose code it is; or something to call
+    that says whether all is as it was. ``expected`` is GONE for a key that must be missing.
     """
 
-    place: Mapping[str, object] | CellType | Callable[[], bool]
+    place: Mapping[str, object] | CellType | FunctionType | Callable[[], bool]
     key: Hashable
     expected: object
 
@@ -140,8 +140,11 @@ class OutsideConstant:
     def lookups(self) -> Iterator[Lookup]:
         """What must be as it is now for code to be right that was compiled for it; cheap to compare."""
         yield from self.way.lookups()
+        now = self.way.follow()
         if is_container(self.value):
-            yield Lookup(functools.partial(is_same, self.value, self.way.follow()), "", None)
+            yield Lookup(functools.partial(is_same, self.value, now), "", None)
+        elif isinstance(now, FunctionType):
+            yield Lookup(now, "__code__", now.__code__)
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ class OutsideValues:
         for constant in self.constants:
             for lookup in constant.lookups():
                 place = lookup.place
-                where = id(place) if isinstance(place, dict | CellType) else id(constant)
+                where = id(constant) if isinstance(place, functools.partial) else id(place)
                 found.setdefault((where, lookup.key), lookup)
         return list(found.values())
 

@@ -77,9 +77,11 @@ def is_constant(value: object) -> bool:
 
 
 def picture_of(value: object, depth: int = 0) -> object:
-    """A copy that keeps what lists, dicts, sets and small arrays hold."""
+    """A copy that keeps what lists, dicts, sets and small arrays hold, and the code of a function."""
     if depth == _MAX_DEPTH:
         return value
+    if isinstance(value, FunctionType):
+        return _picture_of_function(value)
     if isinstance(value, dict):
         return {key: picture_of(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
@@ -124,6 +126,14 @@ def held_by(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:
         return cell
+
+
+def _picture_of_function(function: FunctionType) -> FunctionType:
+    """Tools that load changed files again put new code into the functions that there are."""
+    closure, name = function.__closure__, function.__name__
+    copy = FunctionType(function.__code__, function.__globals__, name, function.__defaults__, closure)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def _are_same(before: Sequence[object], now: Sequence[object]) -> bool:

@@ -11,7 +11,7 @@ import functools
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
-from types import CellType
+from types import CellType, FunctionType
 
 import numpy as np
 
@@ -35,6 +35,7 @@ Grid = tuple[int, int, int]
 
 _METH_FASTCALL, _METH_KEYWORDS, _METH_NOARGS = 0x80, 0x02, 0x04  # CPython's methodobject.h
 _EITHER = 2
+_CELL_OFFSET = 16  # of what a cell holds, behind reference count and type
 _KINDS = {
     "int32": ParamKind.INT32, "int64": ParamKind.INT64, "uint64": ParamKind.UINT64, "int1": ParamKind.BOOL,
     "fp32": ParamKind.FLOAT32,
@@ -256,16 +257,16 @@ def _constant(index: int, value: object) -> entry_tables.Constant:
 
 
 def _watch(lookup: Lookup) -> entry_tables.Watch:
-    place = lookup.place
-    kind = (
-        WatchKind.DICT
-        if isinstance(place, dict)
-        else WatchKind.CELL
-        if isinstance(place, CellType)
-        else WatchKind.FUNCTION
-    )
+    place, address = lookup.place, id(lookup.place)
+    kind = WatchKind.FUNCTION
+    if isinstance(place, dict):
+        kind = WatchKind.DICT
+    elif isinstance(place, CellType):
+        kind = WatchKind.CELL
+    elif isinstance(place, FunctionType):  # read as if a cell lay so that it held the code
+        kind, address = WatchKind.CELL, address + _code_offset() - _CELL_OFFSET
     expected = None if lookup.expected is GONE else id(lookup.expected)
-    return entry_tables.Watch(kind, id(place), id(lookup.key), expected)
+    return entry_tables.Watch(kind, address, id(lookup.key), expected)
 
 
 def _array_param(param: PointerParam, index: int, argument: object, is_written: bool) -> entry_tables.Param:
@@ -341,6 +342,12 @@ def _entry() -> _Entry:
     code = engine.compile_fixed_module(entry_ir.entry_module(), host(), engine.GLUE_PIPELINE)
     environment = ctypes.PYFUNCTYPE(ctypes.c_int64)(code.address(entry_checks_ir.ENVIRONMENT))
     return _Entry(code.address(entry_ir.ENTER), code.address(entry_ir.RUN_BOUND), environment, code)
+
+
+@functools.cache
+def _code_offset() -> int:
+    """Where a function keeps its code."""
+    return 8 * _words(_watch, sys.getsizeof(_watch) // 8).index(id(_watch.__code__))
 
 
 @functools.cache
