@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dis
+import functools
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Set
 from types import CodeType
+
+from tilejit.records import dataclass
 
 READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_CLOSURE"})
 """Instructions that read a name from outside a function, or that inner functions share."""
@@ -15,8 +18,6 @@ ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 CHANGES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
 """Instructions that change a name outside a function."""
 _FILLING = frozenset({"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"})
-_SETS_ITEM = ("STORE_SUBSCR", "DELETE_SUBSCR", "COPY")  # the last of ``name[key] += 1``
-_PUSHES = ("LOAD_FAST", "LOAD_CONST", "LOAD_SMALL_INT")
 # How far the number of a name is shifted: the bits below tell how the interpreter calls what it loads.
 _NAME_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0}
 _EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
@@ -29,26 +30,20 @@ def names_read(code: CodeType) -> Iterator[tuple[str, str]]:
     In an eighth of the time of ``dis.get_instructions``, which also finds lines, jumps and texts.
     """
     names, cells = code.co_names, _cells(code)
-    for operation, argument in _instructions(code):
-        if operation in ATTRIBUTES or operation in OUTER_READS:
-            yield operation, names[argument >> _NAME_SHIFTS.get(operation, 0)]
-        elif operation in READS:
-            yield operation, cells[argument]
-        elif operation in CHANGES:
-            yield operation, (names if operation.endswith("GLOBAL") else cells)[argument]
-        else:
-            yield operation, ""
-
-
-def _instructions(code: CodeType) -> Iterator[tuple[str, int]]:
-    """The instructions of a code object with their whole arguments."""
     content, wide = code.co_code, 0
     for place in range(0, len(content), 2):
         number = content[place]
         argument = wide | content[place + 1]
         wide = argument << 8 if number == _EXTENDED_ARG else 0
-        if number not in _SILENT:
-            yield dis.opname[number], argument
+        if number in _SILENT:
+            continue
+        operation = dis.opname[number]
+        if operation in ATTRIBUTES or operation in OUTER_READS:
+            yield operation, names[argument >> _NAME_SHIFTS.get(operation, 0)]
+        elif operation in READS:
+            yield operation, cells[argument]
+        else:
+            yield operation, ""
 
 
 def global_names(code: CodeType) -> set[str]:
@@ -64,51 +59,91 @@ def all_names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(all_names, inner_codes(code)))
 
 
-def changed_names(code: CodeType) -> set[str]:
-    """The names outside a function that it sets, or whose lists and dicts it fills."""
-    found, last, depth = set[str](), "", 0  # the name read last, and how many values were put above it
-    for operation, name in names_read(code):
-        if operation in CHANGES:
-            found.add(name)
-        if (operation in _SETS_ITEM and depth == 1) or (operation in ATTRIBUTES and name in _FILLING):
-            found.add(last)
-        if operation in OUTER_READS or operation in READS:
-            last, depth = name, 0
-        elif operation.startswith(_PUSHES):
-            depth += operation.count("LOAD_")
-        elif operation != "BUILD_TUPLE" or depth == 0:
-            last, depth = "", 0
+@dataclass(frozen=True)
+class OutsideReads:
+    """What code and the functions inside it do with names outside.
+
+    ``names`` are looked up among the globals; ``changed`` are set, or lists and dicts that are filled;
+    ``keys`` are the constant keys of ``name[key]`` for globals and attributes that are read in no other way.
+    """
+
+    names: frozenset[str]
+    changed: frozenset[str]
+    keys: Mapping[str, Set[Hashable]]
+
+
+@functools.lru_cache(maxsize=512)
+def outside_reads(code: CodeType) -> OutsideReads:
+    """What code does with names outside, found in one walk: it is a good part of a start from disk."""
+    scan = _Scan()
+    scan.walk(code)
+    keys = {name: found for name, found in scan.keys.items() if name not in scan.others}
+    return OutsideReads(frozenset(scan.names), frozenset(scan.changed - {""}), keys)
+
+
+class _Scan:
+    """What walks over code have found so far."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.changed: set[str] = set()
+        self.keys: dict[str, set[Hashable]] = {}
+        self.others: set[str] = set()
+
+    def walk(self, code: CodeType) -> None:
+        """Look at the instructions of a code object and of those inside it."""
+        kinds, cells = _KINDS, _cells(code)
+        content, wide = code.co_code, 0
+        last, depth = "", 0  # the name read last, and how many values were put above it
+        subscripted, keys = "", list[Hashable]()  # a name that may be subscripted, and its constant key
+        for place in range(0, len(content), 2):
+            number = content[place]
+            argument = wide | content[place + 1]
+            wide = argument << 8 if number == _EXTENDED_ARG else 0
+            if number in _SILENT:
+                continue
+            kind = kinds[number]
+            if kind == _CONST and subscripted and not keys:
+                keys = [code.co_consts[argument]]
+            elif subscripted:
+                self._note_use(subscripted, keys if (number, argument) == _SUBSCRIPT else [])
+                subscripted, keys = "", []
+            if kind in (_GLOBAL, _CELL):
+                last = subscripted = (
+                    code.co_names[argument >> _SHIFTS[number]] if kind == _GLOBAL else cells[argument]
+                )
+                depth = 0
+                if kind == _GLOBAL:
+                    self.names.add(last)
+                continue
+            if kind == _ATTRIBUTE:
+                subscripted = code.co_names[argument >> _SHIFTS[number]]
+                if subscripted in _FILLING:
+                    self.changed.add(last)
+            elif kind == _CHANGE:
+                self.changed.add((code.co_names if number in _GLOBAL_CHANGES else cells)[argument])
+            elif kind == _SETS and depth == 1:
+                self.changed.add(last)
+            last, depth = _above(kind, last, depth)
+        if subscripted:
+            self.others.add(subscripted)
+        for inner in inner_codes(code):
+            self.walk(inner)
+
+    def _note_use(self, name: str, keys: list[Hashable]) -> None:
+        if keys:
+            self.keys.setdefault(name, set()).update(keys)
         else:
-            depth = 1
-    for inner in inner_codes(code):
-        found |= changed_names(inner)
-    return found - {""}
+            self.others.add(name)
 
 
-def constant_keys(code: CodeType) -> dict[str, set[Hashable]]:
-    """The constant keys of ``name[key]``, for names that are read in no other way."""
-    keys: dict[str, set[Hashable]] = {}
-    others: set[str] = set()
-    _collect_keys(code, keys, others)
-    return {name: found for name, found in keys.items() if name not in others}
-
-
-def _collect_keys(code: CodeType, keys: dict[str, set[Hashable]], others: set[str]) -> None:
-    subscripted, key, has_key = "", None, False
-    for (operation, name), (_, argument) in zip(names_read(code), _instructions(code), strict=True):
-        if subscripted and not has_key and operation == "LOAD_CONST":
-            key, has_key = code.co_consts[argument], True
-            continue
-        if subscripted and has_key and (operation, argument) == _SUBSCRIPT:
-            keys.setdefault(subscripted, set()).add(key)
-        elif subscripted:
-            others.add(subscripted)
-        is_read = operation in READS or operation in ATTRIBUTES
-        subscripted, has_key = name if is_read else "", False
-    if subscripted:
-        others.add(subscripted)
-    for inner in inner_codes(code):
-        _collect_keys(inner, keys, others)
+def _above(kind: int, last: str, depth: int) -> tuple[str, int]:
+    """The name read last and what lies above it, after an instruction of a kind."""
+    if kind in (_CONST, _LOCAL):
+        return last, depth + 1
+    if kind == _TWO_LOCALS:
+        return last, depth + 2
+    return (last, 1) if kind == _TUPLE and depth else ("", 0)
 
 
 def inner_codes(code: CodeType) -> Iterator[CodeType]:
@@ -122,5 +157,30 @@ def _cells(code: CodeType) -> tuple[str, ...]:
     return (*code.co_varnames, *inner, *code.co_freevars)
 
 
-# How this Python spells the subscript of ``a[b]``, between the reads of both and the return.
-_SUBSCRIPT = list(_instructions(compile("a[b]", "<subscript>", "eval")))[-2]
+def _subscript() -> tuple[int, int]:
+    """How this Python spells the subscript of ``a[b]``: between the reads of both and the return."""
+    content = compile("a[b]", "<subscript>", "eval").co_code
+    pairs = [(content[i], content[i + 1]) for i in range(0, len(content), 2)]
+    return [pair for pair in pairs if pair[0] not in _SILENT][-2]
+
+
+_SUBSCRIPT = _subscript()
+_OTHER, _GLOBAL, _CELL, _ATTRIBUTE, _CHANGE, _CONST, _LOCAL, _TWO_LOCALS, _TUPLE, _SETS = range(10)
+# COPY is of ``name[key] += 1``.
+_KIND_OF = {
+    **dict.fromkeys(OUTER_READS, _GLOBAL), **dict.fromkeys(READS - OUTER_READS, _CELL),
+    **dict.fromkeys(ATTRIBUTES, _ATTRIBUTE), **dict.fromkeys(CHANGES, _CHANGE),
+    **dict.fromkeys(("STORE_SUBSCR", "DELETE_SUBSCR", "COPY"), _SETS),
+    "LOAD_CONST": _CONST, "LOAD_SMALL_INT": _LOCAL, "BUILD_TUPLE": _TUPLE,
+}  # fmt: skip
+
+
+def _kind_of(operation: str) -> int:
+    if operation.startswith("LOAD_FAST"):
+        return _TWO_LOCALS if operation.count("LOAD_") == 2 else _LOCAL
+    return _KIND_OF.get(operation, _OTHER)
+
+
+_KINDS = [_kind_of(operation) for operation in dis.opname]
+_SHIFTS = [_NAME_SHIFTS.get(operation, 0) for operation in dis.opname]
+_GLOBAL_CHANGES = frozenset(dis.opmap[operation] for operation in ("STORE_GLOBAL", "DELETE_GLOBAL"))

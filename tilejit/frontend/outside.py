@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import field
 from types import CellType, CodeType, FunctionType, ModuleType
 
-from tilejit.frontend.bytecode import all_names, changed_names, constant_keys, global_names
+from tilejit.frontend.bytecode import all_names, outside_reads
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.sameness import (
     function_of,
@@ -175,7 +175,7 @@ class OutsideValues:
             if (function, code) in self._read:
                 continue
             self._read.add((function, code))
-            attributes, keys = all_names(code), constant_keys(code)
+            attributes, keys = all_names(code), outside_reads(code).keys
             for way, value in _names_of(function, code):
                 if value is GONE:
                     self._note(way, GONE)
@@ -250,7 +250,8 @@ class OutsideValues:
 def _names_of(function: FunctionType, code: CodeType) -> Iterator[tuple[Way, object]]:
     """The free names that code reads, with what they hold; GONE for builtins."""
     closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    for name in sorted((global_names(code) | set(code.co_freevars)) - changed_names(code)):
+    reads = outside_reads(code)
+    for name in sorted((reads.names | set(code.co_freevars)) - reads.changed):
         root: Root = closure.get(name, function.__globals__)
         value = _held(root, name)
         if value is not GONE or (isinstance(root, dict) and name in vars(builtins)):
