@@ -24,6 +24,7 @@ from numpy.typing import DTypeLike
 
 import tilejit
 from benchmarks.ascend_cases import ROOFLINE, SIGNATURES, Launch, simulated
+from benchmarks.machine_programs.paged_decode import report_decode
 from benchmarks.machine_programs.published import PROGRAMS, modelled, published_figures
 from benchmarks.problems.record import example
 from tests.kernels_ascend.case import Case
@@ -150,6 +151,11 @@ def attention(size: int) -> Launch:
     grid = (tilejit.cdiv(size, _ATTENTION_BLOCKS["BLOCK_M"]), 1, 1)
     constants = {**_ATTENTION_BLOCKS, "GROUP": 1, "D": 128, "CAUSAL": False}
     return Launch(ragged_attention, grid, {**arguments, **constants})
+
+
+def _paged_decode(bars: Bars, is_quick: bool) -> None:
+    """Decode over int8 pages beside the program of the original; no bar."""
+    report_decode(is_quick=is_quick)
 
 
 # Additions
@@ -290,6 +296,7 @@ def _values(bars: Bars, is_quick: bool) -> None:
 PARTS: Mapping[str, Callable[[Bars, bool], None]] = {
     "matmul": _matmul,
     "flash_attention": _flash_attention,
+    "paged_decode_int8": _paged_decode,
     "vector_add": _vector_add,
     "compile": _compile,
     "values": _values,

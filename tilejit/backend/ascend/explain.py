@@ -154,6 +154,11 @@ def _time(result: SimulationResult) -> list[str]:
     return [*_table(rows), _binding(found)]
 
 
+def binding(result: SimulationResult) -> str:
+    """What binds a launch, in words: the resource that works most."""
+    return _binding(loads(result))
+
+
 def _binding(found: Sequence[Load]) -> str:
     """The resource that works most; what it leaves idle is latency, flags, and work that does not overlap."""
     first, second = sorted(found, key=lambda load: -load.busiest * (_SHARED if load.is_shared else 1.0))[:2]
