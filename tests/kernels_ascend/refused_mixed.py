@@ -56,21 +56,6 @@ def counted_by_own_store(a_ptr, b_ptr, c_ptr, count_ptr, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def deep_crossings(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
-    """Tiles cross both ways in each of three loops, one in the other."""
-    at = square(SIZE)
-    x, w = tl.load(a_ptr + at), tl.load(b_ptr + at)
-    total = tl.zeros((SIZE, SIZE), tl.float32)
-    for i in range(n):
-        total += tl.maximum(tl.dot((x + i.to(tl.float32)).to(tl.float16), w), 0.0)
-        for j in range(i):
-            total += tl.maximum(tl.dot((x - j.to(tl.float32)).to(tl.float16), w), 0.0)
-            for k in range(j):
-                total += tl.maximum(tl.dot((x * k.to(tl.float32)).to(tl.float16), w), 0.0)  # here
-    tl.store(c_ptr + at, total)
-
-
-@tilejit.kernel
 def multiplied_after_store(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     at = square(SIZE)
     a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)

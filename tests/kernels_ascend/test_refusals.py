@@ -198,11 +198,6 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "computed_start": (
         _MATRICES, "where the cube core loads or stores follows from tiles of the vector cores", _KNOWN,
     ),
-    "deep_crossings": (
-        _MATRICES + ", n=i32",
-        "6 tiles go from one kind of core to the other; there are flags for 5",
-        "split the kernel in two, or load a tile that both need instead of computing it",
-    ),
     "multiplied_after_store": (
         _MATRICES, "the cube core loads here what the vector cores store: nothing makes them wait for it",
         _INSTEAD,

@@ -17,6 +17,8 @@ from tilejit.ops.machine import SPLIT_LEVEL_OPS
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.manager import PassContext
+from tilejit.passes.program_loop import loop_over_programs
+from tilejit.passes.program_order import holders
 from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.skew import skew
 
@@ -126,11 +128,90 @@ def trips_from_memory(x_ptr, w_ptr, length_ptr, y_ptr, SIZE: tl.constexpr):
     tl.store(y_ptr + program * SIZE * SIZE + at, total)
 
 
+@tilejit.kernel
+def under_ifs(x_ptr, w_ptr, way_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Two round trips under an if, one of them under a second one; the other arms go on with the sum."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        x, w = tl.load(x_ptr + i * SIZE * SIZE + at), tl.load(w_ptr + i * SIZE * SIZE + at)
+        way = tl.load(way_ptr + i)
+        if way > 0:
+            h = tl.maximum(tl.dot(x, w), -3.0)
+            small = tl.minimum(h, 3.0).to(tl.float16)
+            if way > 1:
+                total += tl.dot(small, w) + h
+            else:
+                total -= h
+        else:
+            total = total * 0.5 + x.to(tl.float32)
+    tl.store(y_ptr + at, total)
+
+
+@tilejit.kernel
+def trips_within_trips(x_ptr, w_ptr, count_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Tiles come back in both of two loops; how often the inner one runs is read from memory."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        x = tl.load(x_ptr + i * SIZE * SIZE + at)
+        part = tl.zeros((SIZE, SIZE), tl.float32)
+        for j in range(tl.load(count_ptr + i)):
+            w = tl.load(w_ptr + j * SIZE * SIZE + at)
+            part += tl.dot(tl.minimum(tl.dot(x, w), 2.0).to(tl.float16), w)
+        small = tl.maximum(tl.minimum(part, 3.0), -3.0).to(tl.float16)
+        total += tl.maximum(tl.dot(small, x), -20.0) + part
+    tl.store(y_ptr + at, total)
+
+
+@tilejit.kernel
+def adds_to_sums(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """What the cube core got in the first stage is added to in the second one."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        x, w = tl.load(x_ptr + i * SIZE * SIZE + at), tl.load(w_ptr + i * SIZE * SIZE + at)
+        h = tl.dot(x, w)
+        h += tl.dot(tl.minimum(h, 2.0).to(tl.float16), w)
+        total = tl.maximum(total, h)
+    tl.store(y_ptr + at, total)
+
+
+@tilejit.kernel
+def one_trip_a_program(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Two products, one of the other; some programs end at once."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    program = tl.program_id(0)
+    if program * 3 % 5 == n:
+        return
+    w = tl.load(w_ptr + at)
+    h = tl.maximum(tl.dot(tl.load(x_ptr + program * SIZE * SIZE + at), w), -2.0)
+    y = tl.dot(tl.minimum(h, 2.0).to(tl.float16), w)
+    tl.store(y_ptr + program * SIZE * SIZE + at, y + h)
+
+
+@tilejit.kernel
+def stores_twice(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """What each trip stores at last stays only if trips store one after the other."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    for i in range(n):
+        w = tl.load(w_ptr + i * SIZE * SIZE + at)
+        h = tl.maximum(tl.dot(tl.load(x_ptr + at), w), 0.0)
+        tl.store(y_ptr + at, h)
+        tl.store(y_ptr + at, tl.maximum(tl.dot(tl.minimum(h, 2.0).to(tl.float16), w), 1.0))
+
+
 def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
     separate_sums(function)
     insert_crossings(function)
+    function = loop_over_programs(function)
     context = PassContext()
     slots = skew(function, context)
     return function, [remark.message for remark in context.remarks], slots
@@ -139,7 +220,10 @@ def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[in
 def stages(function: Function) -> list[list[str]]:
     """The dots, sends and receives of each stage."""
     names = {DOT.name: "dot", SEND.name: "send", RECEIVE.name: "receive"}
-    branches = [op for op in function.walk() if op.name == IF.name]
+    branches: list[Op] = []
+    for op in function.walk():
+        if op.name == IF.name and not any(holder in branches for holder in holders(op)):
+            branches.append(op)
     return [[_spell(op, names) for op in branch.walk() if op.name in names] for branch in branches]
 
 
@@ -189,7 +273,7 @@ def test_bools_wait_as_numbers() -> None:
     signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
     function, remarks, _ = skewed(remembers, signature)
     assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
-    (loop,) = [op for op in function.walk() if op.name == "for"]
+    (loop,) = [op for op in function.walk() if op.name == "for" and op.results]
     elements = [value.type.element for value in loop.results if value.name == "is_positive"]
     assert elements == [FP16] * 3
 
@@ -199,6 +283,46 @@ def test_values_behind_bools_that_wait(trips: int) -> None:
     x, w = integers(SIZE, SIZE), integers(max(trips, 1), SIZE, SIZE)
     y = np.full((SIZE, SIZE), 7, np.float32)
     compare(remembers, x, w, y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_branches_fall_into_stages() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, way_ptr=*i32, y_ptr=*fp32, n=i32, SIZE=16"
+    function, remarks, slots = skewed(under_ifs, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    assert stages(function) == [
+        ["dot", "send0", "receive0", "send1"], ["receive1", "dot", "send2", "receive2"],
+    ]  # fmt: skip
+    assert slots == {0: 2, 1: 5, 2: 2}
+
+
+def test_loops_with_round_trips_lie_in_stages_of_others() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, count_ptr=*i32, y_ptr=*fp32, n=i32, SIZE=16"
+    function, remarks, slots = skewed(trips_within_trips, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"] * 2
+    first, second = stages(function)
+    assert first == [
+        "dot", "send1", "receive1", "send2", "receive2", "dot", "send0", "receive0", "send3",
+    ]  # fmt: skip
+    assert second == ["receive3", "dot", "send4", "receive4"]
+    assert slots == {0: 2, 1: 2, 2: 5, 3: 5, 4: 2}
+
+
+def test_programs_without_loops_are_trips() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
+    function, remarks, slots = skewed(one_trip_a_program, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    assert stages(function) == [
+        ["dot", "send0", "receive0", "send1"], ["receive1", "dot", "send2", "receive2"],
+    ]  # fmt: skip
+    assert slots == {0: 2, 1: 5, 2: 2}
+
+
+def test_a_loop_whose_stages_store_to_one_place_stays() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
+    _, remarks, _ = skewed(stores_twice, signature)
+    assert remarks == ["the loop is not skewed: stores of two stages may go to one place"]
+    x, w, y = integers(SIZE, SIZE), integers(5, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+    compare(stores_twice, x, w, y, 5, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def integers(*shape: int, dtype: type = np.float16) -> np.ndarray:
@@ -246,3 +370,34 @@ def test_a_skewed_loop_in_a_while_loop() -> None:
     following = np.array([3, -1, 4, 2, -1], np.int32)
     y = np.full((4, SIZE, SIZE), 7, np.float32)
     compare(follows_links, x, w, y, following, 4, grid=(4,), exact=True, SIZE=SIZE)
+
+
+@pytest.mark.parametrize("ways", ((), (2,), (0, 0, 0, 0), (1, 2, 0, 2, 2, 1, 0, 0), (2, 2, 2, 2, 2, 2)))
+def test_crossings_under_ifs(ways: tuple[int, ...]) -> None:
+    x, w = integers(8, SIZE, SIZE), integers(8, SIZE, SIZE)
+    y = np.full((SIZE, SIZE), 7, np.float32)
+    way = np.array([*ways, 0], np.int32)
+    compare(under_ifs, x, w, way, y, len(ways), grid=(1,), exact=True, SIZE=SIZE)
+
+
+@pytest.mark.parametrize("counts", ((), (0,), (3, 0, 1, 5, 0, 2)))
+def test_round_trips_within_trips(counts: tuple[int, ...]) -> None:
+    x, w = integers(6, SIZE, SIZE), integers(6, SIZE, SIZE)
+    y = np.full((SIZE, SIZE), 7, np.float32)
+    count = np.array([*counts, 0], np.int32)
+    compare(trips_within_trips, x, w, count, y, len(counts), grid=(1,), exact=True, SIZE=SIZE)
+
+
+@pytest.mark.parametrize(("programs", "n"), ((1, 9), (1, 0), (13, 9), (13, 1)))
+def test_programs_of_one_trip(programs: int, n: int) -> None:
+    x, w = integers(programs, SIZE, SIZE), integers(SIZE, SIZE)
+    y = np.full((programs, SIZE, SIZE), 7, np.float32)
+    compare(one_trip_a_program, x, w, y, n, grid=(programs,), exact=True, SIZE=SIZE)
+
+
+def test_a_loop_that_adds_to_sums_of_the_stage_before_stays() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, SIZE=16"
+    _, remarks, _ = skewed(adds_to_sums, signature)
+    assert remarks == [
+        "the loop is not skewed: a sum of products would have to wait for a later stage, which adds to it"
+    ]

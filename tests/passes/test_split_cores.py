@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tilejit
 import tilejit.language as tl
 from tests.kernels_ascend.harness import compare
 from tilejit.diagnostics import CompileError
+from tilejit.ir.core import Function
 from tilejit.ir.printer import print_function
 from tilejit.passes.manager import PassContext
 from tilejit.passes.split_cores import split_cores
@@ -50,9 +52,12 @@ def chained(x_ptr, w_ptr, y_ptr, n, M: tl.constexpr):
     tl.store(y_ptr + at, total)
 
 
+def tile_ir(kernel: object, signature: str) -> Function:
+    return tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
+
+
 def sides(kernel: object, signature: str) -> dict[Core, str]:
-    function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
-    split = split_cores(function, ASCEND_910B1, PassContext())
+    split = split_cores(tile_ir(kernel, signature), ASCEND_910B1, PassContext())
     return {core: print_function(side) for core, side in split.items()}
 
 
@@ -134,14 +139,47 @@ def deep_crossings(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
     tl.store(c_ptr + at, total)
 
 
+def test_loops_in_loops_share_flags() -> None:
+    signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, n=i32, SIZE=16"
+    function, context = tile_ir(deep_crossings, signature), PassContext()
+    split_cores(function, ASCEND_910B1, context)
+    texts = [remark.message for remark in context.remarks]
+    assert sum("the loop is skewed: 2 stages" in text for text in texts) == 3
+    assert [text for text in texts if "share" in text] == [
+        "crossings share flags: 6 tiles go from one kind of core to the other; there are flags for 5"
+    ]
+    flags = [text.split(", ", 1)[1] for text in texts if "goes from" in text]
+    assert sorted(flags) == [
+        "flags 0 and 1", "flags 2 and 3", "flags 2 and 3", "flags 2 and 3", "flags 4 and 5", "flags 6 and 7",
+    ]  # fmt: skip
+
+
+def test_no_loop_is_skewed_where_flags_are_too_few() -> None:
+    signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, n=i32, SIZE=16"
+    function, context = tile_ir(deep_crossings, signature), PassContext()
+    split_cores(function, replace(ASCEND_910B1, emitted_flag_ids=4), context)
+    texts = [remark.message for remark in context.remarks]
+    assert [text for text in texts if "skewed" in text] == [
+        "no loop is skewed: 6 tiles go from one kind of core to the other; there are flags for 2"
+    ]
+
+
 def test_crossings_need_flags() -> None:
     signature = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, n=i32, SIZE=16"
     message = (
-        "(?s)6 tiles go from one kind of core to the other; there are flags for 5.*"
+        "(?s)6 tiles go from one kind of core to the other; there are flags for 1.*"
         "split the kernel in two, or load a tile that both need instead of computing it"
     )
     with pytest.raises(CompileError, match=message):
-        sides(deep_crossings, signature)
+        split_cores(
+            tile_ir(deep_crossings, signature), replace(ASCEND_910B1, emitted_flag_ids=2), PassContext()
+        )
+
+
+@pytest.mark.parametrize("trips", (0, 2, 4))
+def test_loops_in_loops(trips: int) -> None:
+    a, b = (RNG.integers(-2, 3, (16, 16)).astype(np.float16) for _ in range(2))
+    compare(deep_crossings, a, b, np.full((16, 16), 7, np.float32), trips, grid=(1,), exact=True, SIZE=16)
 
 
 @pytest.mark.parametrize("rows", (1, 2, 7, 32))

@@ -18,12 +18,12 @@ from tilejit.passes.program_order import loops_around
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Space
 
-_SPACES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
+MEMORIES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
 
 
 def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> None:
     """Leave buffers of a machine function one slot, in place."""
-    for space in _SPACES:
+    for space in MEMORIES:
         buffers = [
             op for op in machine.body.ops if op.definition is BUFFER and op.attributes["space"] is space
         ]

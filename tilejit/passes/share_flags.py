@@ -8,7 +8,8 @@ crossings from the same kind of core can share theirs where both cores come by t
 - in branches that follow each other, each of which holds both ends.
 
 They are tried in this order. The first two cost next to nothing; with the third, what one branch sends waits
-for what was sent in another.
+for what was sent in another. A tile that is received right where it is sent can have a branch of its own
+(``in_own_branches``), and all of these share: loops in loops need no more flags than one loop.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from collections.abc import Sequence
 from dataclasses import field
 
 from tilejit.diagnostics import Location
-from tilejit.ir.core import Block, Op
+from tilejit.ir.core import Block, Function, Op
+from tilejit.ir.opdef import Attribute
+from tilejit.ir.rewrite import replace_op
+from tilejit.ir.types import INT1
+from tilejit.ops import CONSTANT, IF, YIELD
+from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.program_order import LOOPS, blocks_around
+from tilejit.passes.tile_maker import TileMaker
 from tilejit.passes.unsupported import refusal
 from tilejit.records import dataclass
 from tilejit.target.spaces import Core
@@ -82,6 +89,33 @@ def share_flags(crossings: Sequence[Ends], most: int, counter: int, location: Lo
             "split the kernel in two, or load a tile that both need instead of computing it",
         )
     return lines
+
+
+def in_own_branches(function: Function) -> None:
+    """Put what is received right where it is sent into a branch of its own, in place.
+
+    The branch is always taken, and goes with the next ``simplify``, when flags have been given out.
+    """
+    for send in [op for op in function.walk() if op.name == SEND.name]:
+        assert send.parent is not None
+        block = send.parent
+        receive = block.ops[block.ops.index(send) + 1]
+        if receive.name != RECEIVE.name or receive.attributes["crossing"] != send.attributes["crossing"]:
+            continue
+        attributes: dict[str, Attribute] = {"value": True, "dtype": INT1}
+        condition = block.insert_before(send, Op(CONSTANT, {}, attributes, (), send.location)).result
+        arms, mask = (Block(), Block()), receive.optional_operand("mask")
+        own = TileMaker(arms[0], None, send.location)
+        own.put(SEND, send.attributes, value=send.operand("value"), mask=send.optional_operand("mask"))
+        received = own.put(RECEIVE, receive.attributes, mask=mask).result
+        received.name = receive.result.name
+        own.put(YIELD, values=[received])
+        other = TileMaker(arms[1], None, send.location)
+        other.put(YIELD, values=[other.zeros(receive.result.type)])
+        branch = Op(IF, {"condition": condition}, {}, arms, send.location, [receive.result.name])
+        block.insert_before(send, branch)
+        replace_op(receive, branch.results)
+        send.erase()
 
 
 def _in_line(rows: Sequence[Row], counter: int, is_strict: bool) -> list[Line]:

@@ -10,9 +10,13 @@ kernel never writes are computed in every stage that needs them. Another tile th
 in a queue that the loop carries; bools wait as numbers. A crossing from one stage to another has a slot for
 each trip that lies between, and two (``slots`` in options).
 
+The loop over a core's programs is such a loop, too. A branch in which tiles come back from the cube core
+falls into several, one a stage (``split_branches``); a loop within the loop is one op, which runs in one
+stage and is skewed for itself before.
+
 A loop stays as it is where a later stage decides what an earlier one does, as a sum that every trip hands on
-through the cube would, where its loads may read what it stores, and where crossings lie in loops or branches
-within it.
+through the cube would, where its loads may read what it stores, and where stores of two stages may go to one
+place.
 """
 
 from __future__ import annotations
@@ -26,53 +30,63 @@ from tilejit.ir.types import FP16, INT1, DType, TileType
 from tilejit.ops import (
     ADD,
     AND,
-    BROADCAST,
     CMP,
     CONSTANT,
     FOR,
     IF,
     LOAD,
-    RESHAPE,
+    MUL,
     SELECT,
     SPLAT,
     SUB,
-    TRANSPOSE,
     YIELD,
     CmpPredicate,
 )
+from tilejit.ops.machine.buffer import BLOCK_COUNT
 from tilejit.ops.machine.cross import RECEIVE, SEND
-from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.algebra import constant_value
+from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.manager import PassContext
+from tilejit.passes.repeatable_ops import VIEWS, comes_back, free_ops, number_of, received_in, sent_in
 from tilejit.passes.rotate_buffers import slots_of
-from tilejit.passes.tile_homes import carried_groups
+from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
-from tilejit.target.spaces import Core
 
 LEAD = 3
 """Trips from stage to stage. On the model, attention of 128 queries and 4096 keys with D 128 took 11 % longer
 with 2 and 1.6 % longer with 4 than with 3."""
 _CROSS = (SEND.name, RECEIVE.name)
-_VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 
 
-def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int, int]:
+def least_slots(function: Function, context: PassContext) -> dict[int, int]:
+    """The slots of crossings of a function that is not skewed, by their numbers."""
+    return {number_of(op): slots_of(context.options) for op in function.walk() if op.name == SEND.name}
+
+
+def skew(
+    function: Function, context: PassContext, lead: int = LEAD, *, thrifty: bool = False
+) -> dict[int, int]:
     """Skew loops of ``function``, in place; returns the slots that each crossing needs, by its number.
 
-    ``lead``: of options that name none.
+    ``lead``: of options that name none. ``thrifty``: memory is scarce: the loop over programs and branches
+    stay as they are.
     """
     lead = context.options.lead or lead
-    spare = slots_of(context.options)
-    slots = {_number(op): spare for op in function.walk() if op.name == SEND.name}
+    slots = least_slots(function, context)
     if not context.options.enables_on_ascend("skew"):
         return slots
-    for op in list(function.walk()):
-        if op.name != FOR.name or not any(_comes_back(inner) for inner in op.regions[0].ops):
+    for op in reversed([op for op in function.walk() if op.name == FOR.name]):  # from the innermost
+        if not _has_round_trips(op.regions[0]):
             continue
         reason, skewer = _why_not(function, op), None
+        if thrifty and _is_over_programs(op):
+            reason = "what waits from program to program does not fit"
         if not reason:
-            stages = _Stages(op, _free_ops(op))
-            skewer = _Skewer(op, stages, lead, spare)
+            if not thrifty:
+                split_branches(function, op, free_ops(op))
+            stages = _Stages(op, free_ops(op))
+            skewer = _Skewer(function, op, stages, lead, slots_of(context.options))
             reason = skewer.why_not()
         if skewer is None or reason:
             context.remark(f"the loop is not skewed: {reason}", op.location)
@@ -83,25 +97,19 @@ def skew(function: Function, context: PassContext, lead: int = LEAD) -> dict[int
     return slots
 
 
-def _number(op: Op) -> int:
-    number = op.attributes["crossing"]
-    assert isinstance(number, int)
-    return number
-
-
-def _comes_back(op: Op) -> bool:
-    """Whether an op sends a tile to the cube core."""
-    return op.name == SEND.name and op.attributes["producer"] is Core.AIV
+def _has_round_trips(body: Block) -> bool:
+    """Whether a block, or a branch in it, sends tiles to the cube core; not those of loops within it."""
+    return any(
+        comes_back(op) or (op.name == IF.name and any(map(_has_round_trips, op.regions))) for op in body.ops
+    )
 
 
 def _why_not(function: Function, loop: Op) -> str:
     """What keeps a loop as it is; "" for nothing."""
     ops = loop.regions[0].ops
     step = constant_value(loop.operand("step"))
-    if not isinstance(step, int) or step <= 0:
+    if not _is_over_programs(loop) and (not isinstance(step, int) or step <= 0):
         return "its step is not known to be positive"
-    if any(inner.name in _CROSS for op in ops for region in op.regions for inner in region.walk()):
-        return "crossings lie in loops or branches within it"
     analysis = AccessAnalysis(function)
     for op in ops:
         for inner in op.walk():
@@ -110,44 +118,9 @@ def _why_not(function: Function, loop: Op) -> str:
     return ""
 
 
-def _free_ops(loop: Op) -> set[Op]:
-    """The ops of a loop's body that each stage may repeat for itself: indices, and loads of what never
-    changes.
-    """
-    body = loop.regions[0]
-    free: set[Op] = set()
-    heavy = {value for op in body.ops if not _is_repeatable(op) for value in op.results}
-    carried = list(carried_groups(loop))
-    while True:
-        # What a loop carries is an index where each trip makes the next one's of indices.
-        for position, group in enumerate(carried):
-            argument = body.arguments[position + 1]
-            if group.sources[1] in heavy:
-                heavy.add(argument)
-        before = len(heavy)
-        free = set()
-        for op in body.ops[:-1]:
-            if _is_repeatable(op) and not any(value in heavy for value in op.operands):
-                free.add(op)
-            else:
-                heavy.update(op.results)
-        if len(heavy) == before:
-            # Views cost nothing either, wherever what they show comes from.
-            return free | {op for op in body.ops if op.name in _VIEWS}
-
-
-def _is_repeatable(op: Op) -> bool:
-    """Whether an op costs nothing when it is done in several stages: it makes scalars, indices or loads."""
-    if op.regions or op.effects & ~Effects.READ:
-        return False
-    if op.name == LOAD.name:
-        return True
-    return all(_is_index(value) for value in op.results)
-
-
-def _is_index(value: Value) -> bool:
-    element = value.type.element
-    return value.type.is_scalar or not isinstance(element, DType) or not element.is_floating()
+def _is_over_programs(loop: Op) -> bool:
+    step = loop.operand("step").defining_op
+    return step is not None and step.name == BLOCK_COUNT.name
 
 
 class _Stages:
@@ -169,13 +142,13 @@ class _Stages:
     def made_in(self, value: Value) -> int | None:
         """The stage that makes a value of the body; None for indices and what comes from outside."""
         op = value.defining_op
-        if op is not None and op in self.free and op.name in _VIEWS:
+        if op is not None and op in self.free and op.name in VIEWS:
             return self.made_in(op.operands[0])
         return self.arguments.get(value) if op is None else self.of.get(op)
 
     def _place(self) -> None:
         """Put every op as early as it can be."""
-        most = sum(_comes_back(op) for op in self._body.ops)
+        most = sum(comes_back(each) for op in self._body.ops for each in sent_in(op))
         changed = True
         while changed:
             self._place_once()
@@ -194,35 +167,36 @@ class _Stages:
         for op in self._body.ops[:-1]:
             if op in self.free:
                 continue
-            stage = max((s for s in map(self.made_in, _read(op)) if s is not None), default=0)
-            if op.name == SEND.name:
-                sent[_number(op)] = stage + int(_comes_back(op))
-            elif op.name == RECEIVE.name:
-                stage = max(stage, sent[_number(op)])
-            self.of[op] = max(stage, self.of.get(op, 0))
+            stage = max((s for s in map(self.made_in, read_by(op)) if s is not None), default=0)
+            stage = max([stage, *(sent[number_of(each)] for each in received_in(op))])
+            self.of[op] = stage = max(stage, self.of.get(op, 0))
+            for each in sent_in(op):
+                sent[number_of(each)] = stage + int(comes_back(each))
 
     def _delay(self) -> None:
         """Put what waits for nothing but memory, and what is received, where it is read first."""
         bound = self._bound()
         received: dict[int, int] = {}
         for op in reversed(self._body.ops):
+            if op in bound:
+                received.update((number_of(each), self.of[op]) for each in received_in(op))
             if op not in self.of or op in bound:
                 continue
             if op.name == SEND.name:
-                readers = [received[_number(op)] - int(_comes_back(op))]
+                readers = [received[number_of(op)] - int(comes_back(op))]
             else:
                 readers = [
                     self._stage_of_reader(user) for result in op.results for user in self._readers(result)
                 ]
             self.of[op] = max(self.of[op], min(readers, default=0))
             if op.name == RECEIVE.name:
-                received[_number(op)] = self.of[op]
+                received[number_of(op)] = self.of[op]
 
     def _bound(self) -> set[Op]:
         """What needs a tile of the other core or of the trip before, or does more than compute."""
         bound: set[Op] = set()
         for op in self._body.ops:
-            inputs = [(value, value.defining_op) for value in map(self._behind_views, _read(op))]
+            inputs = [(value, value.defining_op) for value in map(self._behind_views, read_by(op))]
             waits = any(
                 value in self.arguments
                 or maker in bound
@@ -235,14 +209,14 @@ class _Stages:
         return bound
 
     def _behind_views(self, value: Value) -> Value:
-        while (op := value.defining_op) is not None and op in self.free and op.name in _VIEWS:
+        while (op := value.defining_op) is not None and op in self.free and op.name in VIEWS:
             value = op.operands[0]
         return value
 
     def _readers(self, value: Value) -> Iterator[Op]:
         """The ops that read a value, also through views."""
         for user in value.users:
-            if user in self.free and user.name in _VIEWS:
+            if user in self.free and user.name in VIEWS:
                 yield from self._readers(user.result)
             else:
                 yield user
@@ -254,12 +228,6 @@ class _Stages:
         if user is self._body.terminator:
             return self.last
         return self.of[user]
-
-
-def _read(op: Op) -> Iterator[Value]:
-    """What an op and those in its regions read, from outside of it or not."""
-    for inner in op.walk():
-        yield from inner.operands
 
 
 def _waiting_type(value: Value) -> TileType:
@@ -286,7 +254,8 @@ def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
 class _Skewer:
     """Rebuilds one loop."""
 
-    def __init__(self, loop: Op, stages: _Stages, lead: int, spare: int) -> None:
+    def __init__(self, function: Function, loop: Op, stages: _Stages, lead: int, spare: int) -> None:
+        self._function = function
         self._loop = loop
         self._stages = stages
         self._lead = lead
@@ -306,12 +275,37 @@ class _Skewer:
         """What keeps the loop as it is; "" for nothing."""
         if self._stages.last == 0:
             return "a later stage decides what an earlier one does"
+        if self._stores_cross():
+            return "stores of two stages may go to one place"
         waiting = [value.type for value, _ in self._waiting()]
         if not all(isinstance(type.element, DType) for type in waiting):
             return "pointers would have to wait for a later stage"
         if any(type.is_scalar and type.element == INT1 for type in waiting):
             return "a bool of tiles would have to wait for a later stage"
+        work = CubeWork(self._function)
+        if any(work.is_sum(value) for value, _ in self._waiting()):
+            return "a sum of products would have to wait for a later stage, which adds to it"
         return ""
+
+    def _stores_cross(self) -> bool:
+        """Whether what a later trip stores may go before, and to the same place as, what a stage stores.
+
+        Programs may run in any order, but a program's own stages stay in theirs.
+        """
+        if _is_over_programs(self._loop):
+            return False
+        writes = [
+            (stage, inner.operand("pointer"))
+            for op, stage in self._stages.of.items()
+            for inner in op.walk()
+            if inner.effects & Effects.WRITE and inner.optional_operand("pointer") is not None
+        ]
+        analysis = AccessAnalysis(self._function)
+        return any(
+            first < second and may_alias(self._function, analysis.root(one), analysis.root(other))
+            for first, one in writes
+            for second, other in writes
+        )
 
     def run(self) -> dict[int, int]:
         """Put the new loop in the place of the old one; returns the slots of its crossings."""
@@ -360,14 +354,15 @@ class _Skewer:
     def _shift(self, at: TileMaker, stage: int) -> Value:
         """How far a stage is behind, in steps of the loop."""
         step = self._loop.operand("step")
-        number = constant_value(step)
-        assert isinstance(number, int)
-        return at.number(stage * self._lead * number, step.type.element)
+        number, trips = constant_value(step), stage * self._lead
+        if isinstance(number, int):
+            return at.number(trips * number, step.type.element)
+        return at.make(MUL, lhs=step, rhs=at.number(trips, step.type.element))
 
     def _needed_in(self, stage: int) -> set[Value]:
         """The values that a stage reads or makes."""
         needed: set[Value] = set()
-        pending = [value for op, of in self._stages.of.items() if of == stage for value in _read(op)]
+        pending = [value for op, of in self._stages.of.items() if of == stage for value in read_by(op)]
         pending += [
             self._body.terminator.operands[value.index - 1]
             for value, of in self._stages.arguments.items()
@@ -459,7 +454,7 @@ class _Skewer:
     def _slots(self) -> Iterator[tuple[int, int]]:
         sent: dict[int, int] = {}
         for op, stage in self._stages.of.items():
-            if op.name == SEND.name:
-                sent[_number(op)] = stage
-            elif op.name == RECEIVE.name:
-                yield _number(op), (stage - sent[_number(op)]) * self._lead + self._spare
+            sent.update((number_of(each), stage) for each in sent_in(op))
+            for each in received_in(op):
+                number = number_of(each)
+                yield number, (stage - sent[number]) * self._lead + self._spare
