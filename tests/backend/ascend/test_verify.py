@@ -224,6 +224,30 @@ def test_credits_keep_counters_low() -> None:
     assert faults(CREDITS) == []
 
 
+BLOCKS = """
+%pairs = idiv(%n, #2) : int32
+%fours = idiv(%pairs, #4) : int32
+%eights = idiv(%fours, #8) : int32
+%sixteens = idiv(%eights, #16) : int32
+%blocks = idiv(%n, #128) : int32
+"""
+SETS = """
+for(#0, %blocks, #1) {
+body(%i: int32):
+  cross_set(#1) {pipe=fix}
+  yield()
+}
+"""
+
+
+def test_loops_over_large_blocks_are_walked_more_than_once() -> None:
+    sets, waits = machine_text(BLOCKS + SETS, "aic"), SETS.replace("set(#1) {pipe=fix}", "wait(#1)")
+    assert find_faults(machine_kernel(sets, machine_text(BLOCKS + waits)), ASCEND_910B1) == ()
+    one = "%one = min(%blocks, #1) : int32" + waits.replace("%blocks", "%one")
+    (finding, *_) = find_faults(machine_kernel(sets, machine_text(BLOCKS + one)), ASCEND_910B1)
+    assert "ends at 1, not 0" in finding.message
+
+
 UNEVEN = """
 func aic @k(%limits: ptr<int32>, %out: ptr<fp32>) {
   %zero = constant() {value=0, dtype=int32} : int32

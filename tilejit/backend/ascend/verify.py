@@ -28,6 +28,7 @@ from tilejit.backend.ascend.verify_control import uneven_control
 from tilejit.backend.ascend.verify_run import CheckedKernel, run_abstractly
 from tilejit.backend.ascend.verify_trips import Sample, has_open_loops, open_values, with_trips
 from tilejit.diagnostics import InternalError
+from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ops import CONSTANT, FOR, IDIV, IF
 from tilejit.ops.machine.buffer import BUFFER
@@ -100,17 +101,35 @@ def _branches_on_the_launch(kernel: MachineKernel) -> bool:
 
 
 def _block_sizes(kernel: MachineKernel) -> list[int]:
-    """What the loops of a kernel may divide an argument by to get their trip counts."""
-    sizes = {1}
+    """What the loops of a kernel may divide an argument by to get their trip counts: 1 and the largest."""
+    sizes: set[int] = set()
     for function in kernel.functions.values():
         for op in function.walk():
-            divisor = op.operand("rhs") if op.name == IDIV.name else None
-            divisor = op.operand("step") if op.name == FOR.name else divisor
-            source = divisor.defining_op if divisor is not None else None
-            number = source.attributes["value"] if source is not None and source.name == CONSTANT.name else 0
-            if isinstance(number, int) and number > 1:
-                sizes.add(number)
-    return sorted(sizes)[:_MOST_SIZES]
+            if op.name == FOR.name:
+                sizes.update(_divisors(op))
+    return [1, *sorted(sizes)[-_MOST_SIZES + 1 :]]
+
+
+def _divisors(loop: Op) -> Iterator[int]:
+    """The step of a loop, and what is divided by where its bounds are computed."""
+    yield from _number(loop.operand("step"))
+    pending, seen = [loop.operand("lower"), loop.operand("upper")], set[Op]()
+    while pending:
+        op = pending.pop().defining_op
+        if op is None or op in seen or op.regions:
+            continue
+        seen.add(op)
+        pending += op.operands
+        if op.name == IDIV.name:
+            yield from _number(op.operand("rhs"))
+
+
+def _number(value: Value) -> Iterator[int]:
+    """A number above 1 that is known."""
+    source = value.defining_op
+    number = source.attributes["value"] if source is not None and source.name == CONSTANT.name else 0
+    if isinstance(number, int) and number > 1:
+        yield number
 
 
 def trip_counts(kernel: MachineKernel) -> list[int]:
