@@ -108,6 +108,9 @@ class _Scan:
             elif subscripted:
                 self._note_use(subscripted, keys if (number, argument) == _SUBSCRIPT else [])
                 subscripted, keys = "", []
+            if kind == _OTHER:
+                last, depth = "", 0
+                continue
             if kind in (_GLOBAL, _CELL):
                 last = subscripted = (
                     code.co_names[argument >> _SHIFTS[number]] if kind == _GLOBAL else cells[argument]
