@@ -10,7 +10,9 @@ kernel never writes are computed in every stage that needs them. Another tile th
 in a queue that the loop carries; bools wait as numbers. A crossing from one stage to another has a slot for
 each trip that lies between, and two (``slots`` in options).
 
-The loop over a core's programs is such a loop, too. A branch in which tiles come back from the cube core
+The loop over a core's programs is such a loop, too. Tiles that go one way alone need no stages: the producer
+is ahead by its slots anyway (a product with gelu, 128 x 128 x 512, takes 4.29k cycles a program on the model,
+its loads alone 4.24k). A branch in which tiles come back from the cube core
 falls into several, one a stage (``split_branches``); a loop within the loop is one op, which runs in one
 stage and is skewed for itself before.
 
