@@ -48,6 +48,9 @@ class _Judge:
         self._accesses = [op for op in order if op.name in _ACCESSES and op not in self._outputs]
 
     def is_of_cube(self, op: Op) -> bool:
+        """Whether the cube core does a store of a sum."""
+        if op.results and op.result.use_count:
+            return True  # and refused: what an atomic found would have to reach both kinds of core
         of, output = self._outputs[op]
         is_swapped = self._is_swapped(output)
         if is_swapped is None or not can_convert(of, op) or not self._covers(of, output):
@@ -103,6 +106,4 @@ def can_convert(of: Sum, store: Op) -> bool:
     source, target = of.values[0].type.element, pointer.element
     if not isinstance(source, DType) or (source, target) not in QUANTS:
         return False
-    return store.name != ATOMIC_RMW.name or (
-        store.attributes["kind"] is AtomicKind.ADD and not store.result.use_count and target in ADDED
-    )
+    return store.name != ATOMIC_RMW.name or (store.attributes["kind"] is AtomicKind.ADD and target in ADDED)
