@@ -15,7 +15,6 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Attribute
 from tilejit.ops import (
     AND,
-    BROADCAST,
     CAST,
     DOT,
     FOR,
@@ -28,16 +27,14 @@ from tilejit.ops import (
     YIELD,
 )
 from tilejit.ops.machine.cross import RECEIVE, SEND
-from tilejit.ops.shape import reshape_dims
 from tilejit.passes.cube_work import CubeWork, origin
 from tilejit.passes.fixpipe_stores import stores_of_cube
 from tilejit.passes.program_order import blocks_around
-from tilejit.passes.tile_lanes import conjuncts
+from tilejit.passes.tile_lanes import behind_views, conjuncts
 from tilejit.passes.tile_maker import TileMaker
 from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
-_VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 _CHANGES_LOOKS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
 _HANDS_ON = frozenset(op.name for op in (FOR, IF, WHILE, YIELD))
 
@@ -142,25 +139,12 @@ def _bounds(dot: Op, name: str, outer: int) -> Iterator[Value]:
     if load is None or load.name != LOAD.name or dim is None:
         return
     for part in conjuncts(load.optional_operand("mask")):
-        inner: int | None = dim
-        while part.defining_op is not None and part.defining_op.name in _VIEWS and inner is not None:
-            inner = _dim_behind(part.defining_op, inner)
-            part = part.defining_op.operands[0]
-        if inner is not None and part.type.size == part.type.shape[inner] == load.result.type.shape[dim]:
-            yield part
-
-
-def _dim_behind(op: Op, dim: int) -> int | None:
-    """The dimension of a view's operand that shows along ``dim``."""
-    source = op.operands[0].type.shape
-    if op.name == BROADCAST.name:
-        return dim if source[dim] == op.result.type.shape[dim] else None
-    if op.name == TRANSPOSE.name:
-        order = op.attributes["order"]
-        assert isinstance(order, tuple)
-        return order[dim]
-    mapping = reshape_dims(source, op.result.type.shape) if source else None
-    return mapping[dim] if mapping is not None else None
+        inner, base = behind_views(part, dim)
+        maker = base.defining_op
+        if inner is None or (maker is not None and maker.name == SPLAT.name):
+            continue
+        if base.type.size == base.type.shape[inner] == load.result.type.shape[dim]:
+            yield base
 
 
 def insert_crossings(function: Function) -> int:

@@ -111,7 +111,8 @@ class CubeWork:
         self.outputs: list[Op] = []
         """The stores and atomics of sums, in program order."""
         self._find_sums(function)
-        self.vector_op = next(iter(list(self._vector_ops(function))), None)
+        vector_ops = list(self._vector_ops(function))
+        self.vector_op = vector_ops[0] if vector_ops else None
         for op in self.outputs:
             self._add_output(op)
 

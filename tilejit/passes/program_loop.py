@@ -57,21 +57,16 @@ def loop_over_programs(function: Function, at_once: int = 1, *, keep_resident: b
     programs = maker.make(MUL, lhs=maker.make(MUL, lhs=sizes[0], rhs=sizes[1]), rhs=sizes[2])
     bounds = {"lower": maker.make(BLOCK_INDEX), "upper": programs, "step": maker.make(BLOCK_COUNT)}
     ids = _Maker(body, function).decode(body.arguments[0], sizes)
-    for op in list(function.body.ops[:-1]):
+    for op in list(function.walk()):
         if op.name == PROGRAM_ID.name:
             axis = op.attributes["axis"]
             assert isinstance(axis, int)
             replace_op(op, [ids[axis]])
-            continue
+    for op in list(function.body.ops[:-1]):
         is_fixed = _is_same_for_all(op, fixed) and op not in changing and (keep_resident or _is_small(op))
         if is_fixed:
             fixed.update(op.results)
         (outer if is_fixed else body).append(op)
-    for op in body.walk():  # the ids that branches and loops ask for
-        if op.name == PROGRAM_ID.name:
-            axis = op.attributes["axis"]
-            assert isinstance(axis, int)
-            replace_op(op, [ids[axis]])
     body.append(Op(YIELD, location=function.location))
     outer.append(Op(FOR, bounds, regions=(body,), location=function.location))
     outer.append(Op(RETURN, location=function.location))
@@ -92,7 +87,7 @@ def _is_small(op: Op) -> bool:
 
 def _is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
     """Whether an op gives the same results in all programs, if ``fixed`` are, and the memory it reads."""
-    if op.regions or op.name == PROGRAM_ID.name or not all(value in fixed for value in op.operands):
+    if op.regions or not all(value in fixed for value in op.operands):
         return False
     return op.effects is Effects.NONE or (op.name == LOAD.name and op.effects is Effects.READ)
 

@@ -179,7 +179,7 @@ def bound_of(analysis: AccessAnalysis, part: Value) -> Bound | None:
     dims = [d for d in range(part.type.rank) if analysis.stride_of_mask(part, d) is None]
     if len(dims) != 1:
         return None
-    dim, inner = _behind_views(part, dims[0])
+    dim, inner = behind_views(part, dims[0])
     op = inner.defining_op
     if dim is None or op is None or op.name != CMP.name:
         return None
@@ -201,8 +201,8 @@ def bound_of(analysis: AccessAnalysis, part: Value) -> Bound | None:
     return Bound(dims[0], rhs, lhs, step, 1 if predicate is CmpPredicate.LE else 0)
 
 
-def _behind_views(value: Value, dim: int) -> tuple[int | None, Value]:
-    """The value behind views and the dim of it that shows along ``dim``."""
+def behind_views(value: Value, dim: int) -> tuple[int | None, Value]:
+    """The value behind views, and the dim of it that shows along ``dim``; None where none does."""
     mapped: int | None = dim
     while mapped is not None and value.defining_op is not None:
         op = value.defining_op
