@@ -8,7 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import ablation, ascend_kernels, ascend_model, compile_time, plots, problems, records, report
+from benchmarks import (
+    ablation,
+    ascend_ablation,
+    ascend_kernels,
+    ascend_model,
+    compile_time,
+    plots,
+    problems,
+    records,
+    report,
+)
 from benchmarks.limits import measure_limits
 from benchmarks.machine_programs.constants import constant_lines, fit_lines
 from benchmarks.measure import ForeignLoad, keep_freed_memory
@@ -44,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ascend_model.report(options.only, options.skip, is_quick=options.quick)
     if options.command == "ascend-kernels":
         return ascend_kernels.report(options.parts or list(ascend_kernels.PARTS), is_quick=options.quick)
+    if options.command == "ablation":
+        is_ascend = options.target.startswith("ascend")
+        known = ascend_ablation.STEPS if is_ascend else ablation.PASSES
+        options.passes = options.passes or known
+        if unknown := sorted(set(options.passes) - set(known)):
+            print(f"no pass named {unknown[0]} for {options.target}: {', '.join(known)}", file=sys.stderr)
+            return 2
+        if is_ascend:
+            return ascend_ablation.report(options.names, options.passes, options.target, options.json)
     try:
         chosen = _settings(options)
     except ValueError as error:
@@ -90,9 +109,10 @@ def _add_measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     run = commands.add_parser("run", help="the named problems, in all their shapes and dtypes")
     run.add_argument("names", nargs="+", metavar="NAME", help="a problem or a group of them; all")
     run.add_argument("--peers", nargs="+", metavar="PEER", help="only these peers; none for tilejit alone")
-    ablate = commands.add_parser("ablation", help="problems with each pass of the CPU backend off in turn")
+    ablate = commands.add_parser("ablation", help="problems with each pass of the compiler off in turn")
     ablate.add_argument("names", nargs="*", metavar="NAME", help="problems or groups; quick shapes of all")
-    ablate.add_argument("--passes", nargs="+", default=ablation.PASSES, choices=ablation.PASSES)
+    ablate.add_argument("--passes", nargs="+", metavar="PASS", help="only these")
+    ablate.add_argument("--target", default="cpu", help="cpu, or a chip on the model: ascend910b")
     compile_ = commands.add_parser("compile-time", help="first call in fresh processes, by example")
     compile_.add_argument("--processes", type=int, default=10, help="fresh processes for each kernel (10)")
     for command in (run, ablate):

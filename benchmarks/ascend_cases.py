@@ -45,15 +45,22 @@ class Launch:
 
 
 def simulated(
-    launch: Launch, target: str = "ascend910b", resident: tuple[str, ...] | None = None
+    launch: Launch,
+    target: str = "ascend910b",
+    resident: tuple[str, ...] | None = None,
+    **options: object,
 ) -> SimulationResult:
-    """Time a launch; L2 holds what earlier launches leave there: arrays that all fit, or ``resident``."""
+    """Time a launch; L2 holds what earlier launches leave there: arrays that all fit, or ``resident``.
+
+    ``options``: those of the compiler.
+    """
     simulate = launch.kernel.simulate[launch.grid]
     if resident is None:
         kept = {name: array for name, array in launch.arrays.items() if name not in launch.streamed}
         fits = sum(array.nbytes for array in kept.values()) <= _L2_BYTES
         resident = tuple(kept) if fits else ()
-    return simulate(**launch.arguments, target=target, values=False, extrapolate=True, resident=resident)
+    chosen = {"target": target, "resident": resident, **options}
+    return simulate(**launch.arguments, **chosen, values=False, extrapolate=True)
 
 
 def _launch(kernel: Kernel, grid: tuple[int, ...], *args: object, **constants: object) -> Launch:

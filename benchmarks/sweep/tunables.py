@@ -66,7 +66,8 @@ def _flash_attention_model(setting: Setting, target: str) -> Model:
         key: Choice = {"heads": heads, "length": length, "head_dim": head_dim, "dtype": setting.dtype}
         return tilejit.record_tuned(kernel, key, choice, time_us=time_us, target=target)
 
-    return Model({"BLOCK_M": 128, "BLOCK_N": 128}, time_us, keep)
+    default = {"BLOCK_M": 128, "BLOCK_N": 128, "lead": 3, "slots": 2}  # what the compiler chooses
+    return Model(default, time_us, keep)
 
 
 MATMUL = Tunable(
@@ -92,7 +93,7 @@ PAGED_DECODE = Tunable(
 FLASH_ATTENTION = Tunable(
     "flash_attention",
     on_ascend=Place(
-        "BLOCK_M=64:256:*2; BLOCK_N=64:256:*2",
+        "BLOCK_M=64:128:*2; BLOCK_N=64:256:*2; lead=1,2,3,4; slots=1,2,3",
         tuple(
             Shape(sizes_name(1, heads, length, head_dim), {"H": heads, "S": length, "D": head_dim})
             for heads, length, head_dim in ((1, 4096, 128), (24, 1024, 128), (24, 1024, 64), (1, 16384, 128))

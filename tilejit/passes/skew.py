@@ -56,8 +56,23 @@ from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
 
 LEAD = 3
-"""Trips from stage to stage. On the model, attention of 128 queries and 4096 keys with D 128 took 11 % longer
-with 2 and 1.6 % longer with 4 than with 3."""
+"""Trips from stage to stage, where nobody asks for others: the best for all kernels or within 3 % of it. Time
+on the model in us (``benchmarks ablation`` and ``sweep`` have the kernels), by lead:
+
+                                            1      2      3      4      5
+    perceptron                           26.1   19.4   19.0   19.6   20.2
+    attention, 64 x 256, 1536 keys       29.7   25.3   24.9   25.9   27.4
+    the same, causal                     31.0   28.7   29.5   31.2   32.8
+    attention, 64 x 256, 4096 keys       98.5   73.4   72.5   75.0   77.7
+    attention, 128 x 128, 4096 keys     123.5   94.4   94.1   96.0   97.9
+    the same, causal                     84.5   66.4   66.3   68.2   70.1
+    attention, 128 x 128, D 64          120.8  110.3  109.1  112.0  117.2
+    decoding from fp16 pages             82.1   82.6   83.2   82.6   83.2
+    decoding from int8 pages             83.6   84.1   83.8   84.4   85.0
+
+One trip less than a stage takes leaves a core waiting; each trip more is one more in which stages idle at the
+ends of a loop, and a slot more of every tile that waits.
+"""
 _CROSS = (SEND.name, RECEIVE.name)
 
 

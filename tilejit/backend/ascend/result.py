@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tilejit.backend.ascend.explain import explain
+from tilejit.backend.ascend.explain import binding, explain
 from tilejit.backend.ascend.memory_map import memory_svg, memory_text
 from tilejit.backend.ascend.report import Finding, spell_op
 from tilejit.backend.ascend.timeline import CorePlace, Span
@@ -81,6 +81,11 @@ class SimulationResult:
     def _share(self, cycles_of: Mapping[tuple[int, Pipe], float], pipe: Pipe) -> float:
         cycles = [cycles for (_, of), cycles in cycles_of.items() if of is pipe and cycles]
         return sum(cycles) / (len(cycles) * self.cycles) if cycles and self.cycles else 0.0
+
+    @property
+    def bound_by(self) -> str:
+        """What binds the launch, in words: the resource that works most."""
+        return binding(self)
 
     def check(self) -> None:
         """Raise KernelError with the findings where there are any."""
