@@ -206,6 +206,33 @@ def stores_twice(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
         tl.store(y_ptr + at, tl.maximum(tl.dot(tl.minimum(h, 2.0).to(tl.float16), w), 1.0))
 
 
+@tilejit.kernel
+def keeps_the_last(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """The second stage reads what the trip before made; nobody in the loop reads what was loaded last."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    w = tl.load(w_ptr + at)
+    x, last, h = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32), w.to(tl.float32)
+    for i in range(n):
+        x = tl.maximum(tl.dot(tl.minimum(h, 4.0).to(tl.float16), w), 0.0)
+        h = tl.dot(tl.load(x_ptr + i * SIZE * SIZE + at), w) + 1.0
+        last = tl.load(x_ptr + i * SIZE * SIZE + at).to(tl.float32)
+    tl.store(y_ptr + at, x + last * 2.0)
+
+
+@tilejit.kernel
+def multiplied_twice(x_ptr, q_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Both products of a trip multiply by a tile that the vector cores make."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        w = (tl.load(q_ptr + i * SIZE * SIZE + at).to(tl.float32) + 1.0).to(tl.float16)
+        h = tl.maximum(tl.dot(tl.load(x_ptr + i * SIZE * SIZE + at), w), -4.0)
+        total += tl.dot(tl.minimum(h, 4.0).to(tl.float16), w)
+    tl.store(y_ptr + at, total)
+
+
 def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
@@ -323,6 +350,17 @@ def test_a_loop_whose_stages_store_to_one_place_stays() -> None:
     assert remarks == ["the loop is not skewed: stores of two stages may go to one place"]
     x, w, y = integers(SIZE, SIZE), integers(5, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
     compare(stores_twice, x, w, y, 5, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_what_a_loop_hands_on_stays_in_the_stage_that_carries_it() -> None:
+    for trips in (0, 1, 6):
+        x, y = integers(6, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+        compare(keeps_the_last, x, integers(SIZE, SIZE), y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_a_loop_whose_tiles_would_wait_on_the_cube_core_stays() -> None:
+    x, q, y = integers(5, SIZE, SIZE), integers(5, SIZE, SIZE, dtype=np.int8), np.zeros((16, 16), np.float32)
+    compare(multiplied_twice, x, q, y, 5, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def integers(*shape: int, dtype: type = np.float16) -> np.ndarray:

@@ -54,6 +54,7 @@ from tilejit.passes.repeatable_ops import VIEWS, comes_back, free_ops, number_of
 from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
+from tilejit.target.spaces import Core
 
 LEAD = 3
 """Trips from stage to stage, where nobody asks for others: the best for all kernels or within 3 % of it. Time
@@ -203,7 +204,9 @@ class _Stages:
                 readers = [received[number_of(op)] - int(comes_back(op))]
             else:
                 readers = [
-                    self._stage_of_reader(user) for result in op.results for user in self._readers(result)
+                    self._stage_of_reader(user, value)
+                    for result in op.results
+                    for user, value in self._readers(result)
                 ]
             self.of[op] = max(self.of[op], min(readers, default=0))
             if op.name == RECEIVE.name:
@@ -230,21 +233,22 @@ class _Stages:
             value = op.operands[0]
         return value
 
-    def _readers(self, value: Value) -> Iterator[Op]:
-        """The ops that read a value, also through views."""
+    def _readers(self, value: Value) -> Iterator[tuple[Op, Value]]:
+        """The ops that read a value, also through views, and what they read."""
         for user in value.users:
             if user in self.free and user.name in VIEWS:
                 yield from self._readers(user.result)
             else:
-                yield user
+                yield user, value
 
-    def _stage_of_reader(self, user: Op) -> int:
+    def _stage_of_reader(self, user: Op, value: Value) -> int:
         while user.parent is not self._body:
             assert user.parent is not None and isinstance(user.parent.parent, Op)
             user = user.parent.parent
-        if user is self._body.terminator:
-            return self.last
-        return self.of[user]
+        if user is not self._body.terminator:
+            return self.of[user]
+        carried = zip(self._body.arguments[1:], user.operands, strict=True)
+        return min(self.arguments[argument] for argument, following in carried if following is value)
 
 
 def _waiting_type(value: Value) -> TileType:
@@ -266,6 +270,12 @@ def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
     if waited.type == value.type:
         return waited
     return at.make(CMP, {"predicate": CmpPredicate.NE}, lhs=waited, rhs=at.zeros(waited.type))
+
+
+def _waits_to_be_multiplied(value: Value) -> bool:
+    """Whether a value of a loop's body is a tile that the cube core has received."""
+    op = value.defining_op
+    return op is not None and op.name == RECEIVE.name and op.attributes["producer"] is Core.AIV
 
 
 class _Skewer:
@@ -292,6 +302,8 @@ class _Skewer:
         """What keeps the loop as it is; "" for nothing."""
         if self._stages.last == 0:
             return "a later stage decides what an earlier one does"
+        if any(_waits_to_be_multiplied(value) for value, _ in self._waiting()):
+            return "a tile of the cube core would have to wait for a later stage"
         if self._stores_cross():
             return "stores of two stages may go to one place"
         waiting = [value.type for value, _ in self._waiting()]

@@ -170,6 +170,16 @@ def test_fixpipe_writes_rows() -> None:
     assert (got[:, :n] == tile).all()
 
 
+def test_fixpipe_of_no_rows_writes_nothing() -> None:
+    memories = Memories(0xFF)
+    put_l0c(memories, np.ones((1, 16), np.float32), 16)
+    run(
+        memories, "fixpipe", dst=At(Space.GM, FP32), src=At(Space.L0C, FP32), n=16, m=0,
+        src_stride=16, dst_stride=16,
+    )  # fmt: skip
+    assert np.isnan(memories.get(At(Space.GM, FP32), 16)).all()
+
+
 @pytest.mark.parametrize(("quant", "to"), [(Quant.F32_F16, FP16), (Quant.F32_BF16, BF16)])
 def test_fixpipe_rounds_and_clamps(quant: Quant, to: DType) -> None:
     tile = np.array([[1.0, 2049.0, 2051.0, -1e5, 3.4e38, np.inf, np.nan, 0.1]], np.float32)

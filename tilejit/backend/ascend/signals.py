@@ -13,7 +13,10 @@ from tilejit.backend.ascend.timeline import Timeline
 from tilejit.ir.core import Op
 from tilejit.target.ascend import AscendTarget
 
-_JITTER_CYCLES = 2000
+_LATENESS_CYCLES = (0, 300, 3000, 30000)
+"""By how much flags come late where seeds vary it: up to one of these for each core, so that each at times
+falls behind the others by all that flags let them run ahead.
+"""
 
 
 class Wakes(Protocol):
@@ -43,6 +46,7 @@ class Signals:
         self._findings = findings
         self._random = rng
         self._has_clocks = has_clocks
+        self._lateness: dict[int, int] = {}
         self.wakes: Wakes
 
     def exists(self, op: Op, number: int, limit: int) -> bool:
@@ -93,8 +97,6 @@ class Signals:
         if joined is None:
             return
         delay, limit = self._target.timing.cross_core_cycles, self._target.flag_limit
-        if self._random is not None:
-            delay += self._random.random() * _JITTER_CYCLES
         for receiver in meeting.receivers:
             counter = self._crossing.counter(receiver, flag)
             known = joined.get(receiver.wait_component, 0) if self._has_clocks else counter.last_wait
@@ -103,8 +105,16 @@ class Signals:
                 text += f"nothing keeps {spell_op(op)} from running that far ahead of the waits"
                 self._findings.add(FindingKind.FLAG, text, op)
             # Sets of one flag arrive in their order, those of different flags in any.
-            time = counter.arrives_at = max(counter.arrives_at, now + delay)
+            time = counter.arrives_at = max(counter.arrives_at, now + delay + self._late(receiver))
             self._timeline.at(time, self._count_up, (receiver, flag, op, joined), receiver.block)
+
+    def _late(self, receiver: SimulatedCore) -> float:
+        """By how much a set comes late to a core."""
+        if self._random is None:
+            return 0.0
+        if receiver.number not in self._lateness:
+            self._lateness[receiver.number] = self._random.choice(_LATENESS_CYCLES)
+        return self._random.random() * self._lateness[receiver.number]
 
     def _count_up(self, subject: tuple[SimulatedCore, int, Op, Clock], now: float) -> None:
         core, flag, op, clock = subject

@@ -281,7 +281,8 @@ def _converted(instruction: Instruction, memory: Memory) -> np.ndarray:
     dims = (*_source_dims(instruction), (FRACTAL_ROWS, _ACCUMULATOR_BYTES))
     fractals = strided(memory, Space.L0C, instruction.integer("src"), source, dims)
     m, n = instruction.integer("m"), instruction.integer("n")
-    tile = fractals.transpose(1, 0, 2).reshape(m, -1)[:, :n]
+    columns, _, width = fractals.shape
+    tile = fractals.transpose(1, 0, 2).reshape(m, columns * width)[:, :n]
     quant = instruction.op.attributes["quant"]
     if instruction.op.attributes["relu"]:
         tile = np.maximum(tile, tile.dtype.type(0))
