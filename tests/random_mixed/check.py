@@ -15,7 +15,8 @@ from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.backend.ascend.verify import find_faults, runs_of
 from tilejit.backend.ascend.verify_control import uneven_control
-from tilejit.backend.ascend.verify_run import CheckedKernel, run_abstractly
+from tilejit.backend.ascend.verify_run import run_abstractly
+from tilejit.backend.ascend.verify_steps import CheckedKernel
 from tilejit.backend.ascend.verify_trips import with_trips
 from tilejit.diagnostics import CompileError
 from tilejit.garbage import without_collections

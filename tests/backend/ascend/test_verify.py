@@ -12,8 +12,9 @@ from tests.passes.machine_text import machine_kernel, machine_text
 from tests.passes.sync_cases import CASES, buffer
 from tests.random_machine.check import make_program
 from tilejit.backend.ascend.report import FindingKind
-from tilejit.backend.ascend.verify import find_faults, trip_counts, verify_kernel
-from tilejit.backend.ascend.verify_trips import with_trips
+from tilejit.backend.ascend.verify import LARGE, find_faults, trip_counts, verify_kernel
+from tilejit.backend.ascend.verify_steps import CheckedKernel
+from tilejit.backend.ascend.verify_trips import Sample, with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
 from tilejit.passes.allocate import allocate
@@ -475,3 +476,18 @@ body(%task: int32):
     made = allocate(machine_kernel(text), ASCEND_910B1, PassContext())
     kinds = {finding.kind for finding in find_faults(made, ASCEND_910B1)}
     assert kinds == {FindingKind.FLAG, FindingKind.RACE}
+
+
+def test_a_walk_like_an_earlier_one_is_told_from_others() -> None:
+    checked = CheckedKernel(with_trips(kernel(VECTOR_ADD)))
+    news = [
+        checked.is_new(checked.walk(sample, ASCEND_910B1, compares_arguments=compares))
+        for sample, compares in (
+            (Sample(LARGE, 2, 1), False),
+            (Sample(LARGE, 2, 1), False),
+            (Sample(LARGE, 3, 1), False),
+            (Sample(LARGE, 3, 1), True),
+            (Sample(LARGE, 2, 1), False),
+        )
+    ]
+    assert news == [True, False, True, True, False]

@@ -13,16 +13,20 @@ first is not ordered after the second.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from tilejit.backend.ascend.grids import Grid, overlap
 from tilejit.ir.core import Op
 from tilejit.records import dataclass
+
+P = TypeVar("P")
 
 Clock = dict[int, int]
 """For each component the last instruction known to be finished; components not there: none."""
 
 # A grid is filed under the pages of the first level on which it spans few of them.
 _LEVEL_BITS = (12, 16, 20, 24, 30, 62)
+LEVELS = len(_LEVEL_BITS)
 _FEW_PAGES = 3
 _PRUNE_AT = 16
 
@@ -62,6 +66,45 @@ class Conflict:
     end: int
 
 
+def never_conflict(later: Record, earlier: Record) -> bool:
+    """Whether two accesses of different instructions are in order without anyone's doing."""
+    if later.component == earlier.component:
+        if later.is_write and not earlier.is_write:
+            return True
+        if later.chain is not None and later.chain == earlier.chain:
+            return True
+    return bool(later.atomic) and later.atomic == earlier.atomic
+
+
+def stands_for(later: Record, earlier: Record) -> bool:
+    """Whether whoever conflicts with ``earlier`` does so with ``later`` too, which follows it."""
+    if not later.is_write or not later.grid.covers(earlier.grid):
+        return False
+    # A record that some later accesses are exempt from stands only for records like it.
+    is_plain = not later.atomic and later.chain is None
+    return is_plain or (later.atomic == earlier.atomic and later.chain == earlier.chain)
+
+
+def pages_of(grid: Grid) -> tuple[int, range]:
+    """The level that a grid is filed on, and its pages there."""
+    start, last = grid.start, grid.end - 1
+    fitting = (n for n, bits in enumerate(_LEVEL_BITS) if (last >> bits) - (start >> bits) < _FEW_PAGES)
+    level = next(fitting, LEVELS - 1)
+    return level, range(start >> _LEVEL_BITS[level], (last >> _LEVEL_BITS[level]) + 1)
+
+
+def pages_touched(tables: Sequence[dict[int, P]], grid: Grid) -> Iterator[P]:
+    """All pages, one table of them for each level, that hold grids which may meet ``grid``."""
+    for table, bits in zip(tables, _LEVEL_BITS, strict=True):
+        if not table:
+            continue
+        first, last = grid.start >> bits, (grid.end - 1) >> bits
+        if last - first < len(table):
+            yield from [table[number] for number in range(first, last + 1) if number in table]
+        else:
+            yield from [page for number, page in table.items() if first <= number <= last]
+
+
 _Page = dict[tuple[int, Grid, str, object], Record]
 
 
@@ -74,8 +117,8 @@ class AccessHistory:
 
     def __init__(self, live_clocks: Callable[[], Sequence[Clock]]) -> None:
         self._live_clocks = live_clocks
-        self._reads: tuple[dict[int, _Page], ...] = tuple({} for _ in _LEVEL_BITS)
-        self._writes: tuple[dict[int, _Page], ...] = tuple({} for _ in _LEVEL_BITS)
+        self._reads: tuple[dict[int, _Page], ...] = tuple({} for _ in range(LEVELS))
+        self._writes: tuple[dict[int, _Page], ...] = tuple({} for _ in range(LEVELS))
 
     def add(self, record: Record, clock: Clock) -> list[Conflict]:
         """File an access of an instruction that starts with ``clock``; return what it conflicts with."""
@@ -96,62 +139,38 @@ class AccessHistory:
         self, record: Record, clock: Clock, tables: Sequence[dict[int, _Page]], conflicts: list[Conflict]
     ) -> None:
         grid, component, known = record.grid, record.component, clock.get
-        drops, always = record.is_write, not record.atomic and record.chain is None
-        for page in self._pages_touched(tables, grid):
+        for page in pages_touched(tables, grid):
             covered = []
             for key, other in page.items():
                 of = other.component
                 ordered = known(of, 0) >= other.index
-                if not ordered and not self._is_exempt(record, other):
+                if not ordered and not self._is_own(record, other) and not never_conflict(record, other):
                     common = overlap(other.grid, grid)
                     if common is not None:
                         conflicts.append(Conflict(other, record, *common))
-                if not (drops and (ordered or of == component) and grid.covers(other.grid)):
-                    continue
-                # A record that some later accesses are exempt from stands only for records like it.
-                if always or (record.atomic == other.atomic and record.chain == other.chain):
+                if record.is_write and (ordered or of == component) and stands_for(record, other):
                     covered.append(key)
             for key in covered:
                 del page[key]
 
     @staticmethod
-    def _is_exempt(later: Record, earlier: Record) -> bool:
-        if later.component == earlier.component:
-            own = later.index == earlier.index  # operands of one instruction are its own business
-            if own or (later.is_write and not earlier.is_write):
-                return True
-        if later.atomic and later.atomic == earlier.atomic:
-            return True
-        same_pipe = later.component == earlier.component
-        return same_pipe and later.chain is not None and later.chain == earlier.chain
-
-    @staticmethod
-    def _pages_touched(tables: Sequence[dict[int, _Page]], grid: Grid) -> Iterator[_Page]:
-        for table, bits in zip(tables, _LEVEL_BITS, strict=True):
-            if not table:
-                continue
-            first, last = grid.start >> bits, (grid.end - 1) >> bits
-            if last - first < len(table):
-                yield from [table[number] for number in range(first, last + 1) if number in table]
-            else:
-                yield from [page for number, page in table.items() if first <= number <= last]
+    def _is_own(later: Record, earlier: Record) -> bool:
+        """Operands of one instruction are its own business."""
+        return later.component == earlier.component and later.index == earlier.index
 
     def _file(self, record: Record) -> None:
         grid = record.grid
         tables = self._writes if record.is_write else self._reads
         key = (record.component, grid, record.atomic, record.chain)
-        for table, bits in zip(tables, _LEVEL_BITS, strict=True):
-            first, last = grid.start >> bits, (grid.end - 1) >> bits
-            if last - first < _FEW_PAGES:
-                for number in range(first, last + 1):
-                    page = table.setdefault(number, {})
-                    before = len(page)
-                    page[key] = record
-                    size = len(page)
-                    # At powers of two, so that the work stays in proportion where nothing can go.
-                    if before < size >= _PRUNE_AT and not size & before:
-                        self._prune(page)
-                return
+        level, numbers = pages_of(grid)
+        for number in numbers:
+            page = tables[level].setdefault(number, {})
+            before = len(page)
+            page[key] = record
+            size = len(page)
+            # At powers of two, so that the work stays in proportion where nothing can go.
+            if before < size >= _PRUNE_AT and not size & before:
+                self._prune(page)
 
     def _prune(self, page: _Page) -> None:
         clocks = self._live_clocks()

@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from tilejit.backend.ascend.program_checks import static_faults
 from tilejit.backend.ascend.report import Finding, FindingKind, Findings
 from tilejit.backend.ascend.verify_control import uneven_control
-from tilejit.backend.ascend.verify_run import CheckedKernel, run_abstractly
+from tilejit.backend.ascend.verify_run import run_abstractly
+from tilejit.backend.ascend.verify_steps import CheckedKernel
 from tilejit.backend.ascend.verify_trips import Sample, has_open_loops, open_values, with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
