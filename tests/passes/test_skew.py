@@ -233,6 +233,18 @@ def multiplied_twice(x_ptr, q_ptr, y_ptr, n, SIZE: tl.constexpr):
     tl.store(y_ptr + at, total)
 
 
+@tilejit.kernel
+def stays_in_a_branch(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """Every other trip needs what the one before it got from the cube."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    h, w = tl.load(x_ptr + at).to(tl.float32), tl.load(w_ptr + at)
+    for i in range(n):
+        if i % 2 == 0:
+            h = tl.dot(tl.minimum(tl.maximum(h, -4.0), 4.0).to(tl.float16), w) + 1.0
+    tl.store(y_ptr + at, h)
+
+
 def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
@@ -350,6 +362,12 @@ def test_a_loop_whose_stages_store_to_one_place_stays() -> None:
     assert remarks == ["the loop is not skewed: stores of two stages may go to one place"]
     x, w, y = integers(SIZE, SIZE), integers(5, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
     compare(stores_twice, x, w, y, 5, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_a_branch_whose_stage_waits_for_itself_stays() -> None:
+    for trips in (0, 1, 5):
+        x, w, y = integers(SIZE, SIZE), integers(SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+        compare(stays_in_a_branch, x, w, y, trips, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def test_what_a_loop_hands_on_stays_in_the_stage_that_carries_it() -> None:

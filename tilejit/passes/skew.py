@@ -34,6 +34,7 @@ from tilejit.ops import (
     AND,
     CMP,
     CONSTANT,
+    DOT,
     FOR,
     IF,
     LOAD,
@@ -54,7 +55,6 @@ from tilejit.passes.repeatable_ops import VIEWS, comes_back, free_ops, number_of
 from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
-from tilejit.target.spaces import Core
 
 LEAD = 3
 """Trips from stage to stage, where nobody asks for others: the best for all kernels or within 3 % of it. Time
@@ -151,7 +151,8 @@ class _Stages:
         """The carried values that are no indices, with the stage that makes their next ones."""
         self._body = loop.regions[0]
         self._place()
-        self._delay()
+        if self.of:
+            self._delay()
 
     @property
     def last(self) -> int:
@@ -273,9 +274,13 @@ def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
 
 
 def _waits_to_be_multiplied(value: Value) -> bool:
-    """Whether a value of a loop's body is a tile that the cube core has received."""
-    op = value.defining_op
-    return op is not None and op.name == RECEIVE.name and op.attributes["producer"] is Core.AIV
+    """Whether a value of a loop's body is a tile that the cube core multiplies."""
+    return any(
+        value in (user.operand("a"), user.operand("b"))
+        if user.name == DOT.name
+        else user.name in VIEWS and _waits_to_be_multiplied(user.result)
+        for user in value.users
+    )
 
 
 class _Skewer:
@@ -327,7 +332,7 @@ class _Skewer:
             (stage, inner.operand("pointer"))
             for op, stage in self._stages.of.items()
             for inner in op.walk()
-            if inner.effects & Effects.WRITE and inner.optional_operand("pointer") is not None
+            if not inner.regions and inner.effects & Effects.WRITE and inner.name not in _CROSS
         ]
         analysis = AccessAnalysis(self._function)
         return any(
