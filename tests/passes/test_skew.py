@@ -245,6 +245,35 @@ def stays_in_a_branch(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
     tl.store(y_ptr + at, h)
 
 
+@tilejit.kernel
+def keeps_the_one_before(x_ptr, w_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """What is left at the end was loaded the trip before the last; nobody reads what the last one loaded."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    w = tl.load(w_ptr + at)
+    h, before, last = w.to(tl.float32), tl.zeros((SIZE, SIZE), tl.float16), tl.zeros((SIZE, SIZE), tl.float16)
+    for i in range(n):
+        x = tl.load(x_ptr + i * SIZE * SIZE + at)
+        h = tl.dot(tl.minimum(tl.dot(x, w), 4.0).to(tl.float16), w) + h
+        before = last
+        last = x
+    tl.store(y_ptr + at, h + before)
+
+
+@tilejit.kernel
+def multiplied_twice_in_a_branch(x_ptr, q_ptr, y_ptr, n, SIZE: tl.constexpr):
+    """The second product in a branch also reads what the vector cores made for the first one."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    total = tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        if i % 2 == 0:
+            q = tl.load(q_ptr + i * SIZE * SIZE + at).to(tl.float16)
+            s = tl.dot(tl.load(x_ptr + i * SIZE * SIZE + at), q)
+            total += tl.dot(tl.minimum(tl.maximum(s, -8.0), 8.0).to(tl.float16), q)
+    tl.store(y_ptr + at, total)
+
+
 def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
@@ -374,6 +403,17 @@ def test_what_a_loop_hands_on_stays_in_the_stage_that_carries_it() -> None:
     for trips in (0, 1, 6):
         x, y = integers(6, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
         compare(keeps_the_last, x, integers(SIZE, SIZE), y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_an_index_that_is_read_behind_the_loop_alone_is_handed_on() -> None:
+    for trips in (0, 1, 2, 6):
+        x, y = integers(6, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
+        compare(keeps_the_one_before, x, integers(SIZE, SIZE), y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_a_branch_whose_tiles_would_wait_on_the_cube_core_stays_whole() -> None:
+    x, q, y = integers(5, SIZE, SIZE), integers(5, SIZE, SIZE, dtype=np.int8), np.zeros((16, 16), np.float32)
+    compare(multiplied_twice_in_a_branch, x, q, y, 5, grid=(1,), exact=True, SIZE=SIZE)
 
 
 def test_a_loop_whose_tiles_would_wait_on_the_cube_core_stays() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.types import DType
-from tilejit.ops import BROADCAST, LOAD, RESHAPE, SPLAT, TRANSPOSE
+from tilejit.ops import BROADCAST, DOT, LOAD, RESHAPE, SPLAT, TRANSPOSE
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.tile_homes import carried_groups
 from tilejit.target.spaces import Core
@@ -81,3 +81,13 @@ def received_in(op: Op) -> Iterator[Op]:
 
 def _numbers(op: Op, name: str) -> set[int]:
     return {number_of(inner) for inner in op.walk() if inner.name == name}
+
+
+def is_multiplied(value: Value) -> bool:
+    """Whether a value is a tile that the cube core multiplies, which waits in no stage and no branch."""
+    return any(
+        value in (user.operand("a"), user.operand("b"))
+        if user.name == DOT.name
+        else user.name in VIEWS and is_multiplied(user.result)
+        for user in value.users
+    )

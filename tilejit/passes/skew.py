@@ -34,7 +34,6 @@ from tilejit.ops import (
     AND,
     CMP,
     CONSTANT,
-    DOT,
     FOR,
     IF,
     LOAD,
@@ -51,7 +50,15 @@ from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.manager import PassContext
-from tilejit.passes.repeatable_ops import VIEWS, comes_back, free_ops, number_of, received_in, sent_in
+from tilejit.passes.repeatable_ops import (
+    VIEWS,
+    comes_back,
+    free_ops,
+    is_multiplied,
+    number_of,
+    received_in,
+    sent_in,
+)
 from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
@@ -273,16 +280,6 @@ def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
     return at.make(CMP, {"predicate": CmpPredicate.NE}, lhs=waited, rhs=at.zeros(waited.type))
 
 
-def _waits_to_be_multiplied(value: Value) -> bool:
-    """Whether a value of a loop's body is a tile that the cube core multiplies."""
-    return any(
-        value in (user.operand("a"), user.operand("b"))
-        if user.name == DOT.name
-        else user.name in VIEWS and _waits_to_be_multiplied(user.result)
-        for user in value.users
-    )
-
-
 class _Skewer:
     """Rebuilds one loop."""
 
@@ -307,7 +304,7 @@ class _Skewer:
         """What keeps the loop as it is; "" for nothing."""
         if self._stages.last == 0:
             return "a later stage decides what an earlier one does"
-        if any(_waits_to_be_multiplied(value) for value, _ in self._waiting()):
+        if any(is_multiplied(value) for value, _ in self._waiting()):
             return "a tile of the cube core would have to wait for a later stage"
         if self._stores_cross():
             return "stores of two stages may go to one place"
@@ -348,7 +345,7 @@ class _Skewer:
             self._carry(value, stage)
         for stage, needed in enumerate(self._needed):
             for value in self._inits:
-                if value in needed or (stage == 0 and loop.results[value.index - 1].use_count):
+                if value in needed:
                     self._carry(value, self._stages.arguments.get(value, stage))
         for value, reader in self._waiting():
             delay = (reader - (self._stages.made_in(value) or 0)) * self._lead
@@ -402,6 +399,9 @@ class _Skewer:
             for value, of in self._stages.arguments.items()
             if of == stage
         ]
+        if stage == 0:  # it also makes what is left of indices when the loop ends
+            used = [value for value in self._inits if self._loop.results[value.index - 1].use_count]
+            pending += [value for value in used if value not in self._stages.arguments]
         while pending:
             value = pending.pop()
             if value in needed:

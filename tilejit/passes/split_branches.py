@@ -6,8 +6,8 @@ later part gets what an earlier one computed as its results, which are zeros whe
 and loads of what the kernel never writes, are done again in each part that needs them.
 
 What both arms do beside is done in the part in which it is needed first, so that the other arm of a branch,
-which waits for nothing, does not hold the first part up. A branch stays whole where bools, addresses or
-sums that the cube adds to would have to be handed on.
+which waits for nothing, does not hold the first part up. A branch stays whole where bools, addresses, tiles
+that the cube multiplies or sums that it adds to would have to be handed on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
 from tilejit.ir.types import INT1, DType
 from tilejit.ops import IF, YIELD
 from tilejit.passes.cube_work import CubeWork
-from tilejit.passes.repeatable_ops import VIEWS, comes_back, is_repeatable, number_of, received_in, sent_in
+from tilejit.passes.repeatable_ops import (
+    VIEWS,
+    comes_back,
+    is_multiplied,
+    is_repeatable,
+    number_of,
+    received_in,
+    sent_in,
+)
 from tilejit.passes.tile_maker import TileMaker
 
 
@@ -60,7 +68,8 @@ def _made(block: Block) -> set[Value]:
 
 
 def _may_wait(value: Value, work: CubeWork) -> bool:
-    return not work.is_sum(value) and value.type.element != INT1 and isinstance(value.type.element, DType)
+    is_plain = isinstance(value.type.element, DType) and value.type.element != INT1
+    return is_plain and not work.is_sum(value) and not is_multiplied(value)
 
 
 class _Arm:
