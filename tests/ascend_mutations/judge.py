@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 
 import numpy as np
 
@@ -178,8 +177,8 @@ def _sampled(kernel: MachineKernel, sample: Sample) -> Iterator[Problem]:
         for value, argument in zip(function.body.arguments, function.arguments, strict=True)
     }
     launch = Launch("as verified", lambda: numbers, (sample.programs, 1, 1), is_run=False)
-    loads: Loads = defaultdict(lambda: repeat(sample.integer))
-    return problems_of(trace_launch(kernel, launch, loads))
+    contents = sample.loaded if kernel.is_mixed else lambda element, address: sample.integer
+    return problems_of(trace_launch(kernel, launch, contents))
 
 
 def run(kernel: MachineKernel, launch: Launch) -> Run:

@@ -22,13 +22,15 @@ from tilejit.backend.ascend.pipes import SimulatedCore
 from tilejit.ir.core import Argument, ArgumentSource, Function, Op
 from tilejit.ir.machine import CoreState, Instruction, MachineKernel
 from tilejit.ir.opdef import EvaluationCall
-from tilejit.ir.types import PointerType
+from tilejit.ir.types import DType, PointerType
 from tilejit.ops.type_rules import storage_dtype
 from tilejit.target.spaces import Core, Space
 
 Arguments = Mapping[str, np.ndarray | int | float]
 CoreKey = tuple[Core, int, int]
 Loads = Mapping[CoreKey, Iterable[int | float]]
+Contents = Callable[[DType | PointerType, int], int | float]
+"""What memory holds at an address, as an element of a type."""
 _MOST_EVENTS = 200_000
 _MOST_TRACED = 4000
 """Where a launch that is not run is cut off."""
@@ -65,16 +67,22 @@ def recorded_loads() -> Iterator[dict[CoreKey, list[int | float]]]:
         yield found
 
 
-def trace_launch(kernel: MachineKernel, launch: Launch, loads: Loads) -> list[CoreTrace]:
-    """What every core of a launch issues."""
+def trace_launch(kernel: MachineKernel, launch: Launch, loads: Loads | Contents) -> list[CoreTrace]:
+    """What every core of a launch issues; ``loads``: what scalar loads give, in turn or by address."""
     traces = []
     for kind, function in kernel.functions.items():
         for block in range(launch.blocks):
             for sub_block in range(2 if kernel.is_mixed and kind is Core.AIV else 1):
                 key = (kind, block, sub_block)
-                tracer = _LaunchTracer(function, kernel.workspace_bytes, launch, key, loads[key])
+                contents = loads if callable(loads) else _in_turn(loads[key])
+                tracer = _LaunchTracer(function, kernel.workspace_bytes, launch, key, contents)
                 traces.append(CoreTrace(tracer.launch(), kind, block, sub_block))
     return traces
+
+
+def _in_turn(loads: Iterable[int | float]) -> Contents:
+    left = iter(loads)
+    return lambda element, address: next(left, 0)
 
 
 class _LaunchTracer(Tracer):
@@ -86,11 +94,11 @@ class _LaunchTracer(Tracer):
         workspace_bytes: int,
         launch: Launch,
         key: CoreKey,
-        loads: Iterable[int | float],
+        contents: Contents,
     ) -> None:
         super().__init__(function, _MOST_EVENTS if launch.is_run else _MOST_TRACED)
         self._workspace_bytes, self._launch, self._key = workspace_bytes, launch, key
-        self._loads = iter(loads)
+        self._contents = contents
         self._given = launch.arguments()
 
     def launch(self) -> list[Event]:
@@ -175,7 +183,8 @@ class _LaunchTracer(Tracer):
             other = op.optional_operand("other")
             return [0 if other is None else self.values[other]]
         self.scalar_access(op, is_write=False)
-        return [next(self._loads, 0)]
+        address = int(self.values[op.operand("pointer")])
+        return [self._contents(op.result.type.element, address)]
 
     def do_store(self, op: Op) -> Sequence[int | float]:
         if self._is_active(op):

@@ -249,6 +249,39 @@ def test_loops_over_large_blocks_are_walked_more_than_once() -> None:
     assert "ends at 1, not 0" in finding.message
 
 
+LISTED = """
+func aic @k(%starts: ptr<int32>) {
+  %one = constant() {value=1, dtype=int32} : int32
+  %next = addptr(%starts, %one) : ptr<int32>
+  %first = load(%starts) : int32
+  %last = load(%next) : int32
+  for(%first, %last, %one) {
+  body(%i: int32):
+    cross_set(%one) {pipe=fix}
+    yield()
+  }
+  return()
+}
+func aiv @k(%starts: ptr<int32>) {
+  %one = constant() {value=1, dtype=int32} : int32
+  %next = addptr(%starts, %one) : ptr<int32>
+  %first = load(%starts) : int32
+  %last = load(%next) : int32
+  for(%first, %last, %one) {
+  body(%i: int32):
+    cross_wait(%one)
+    yield()
+  }
+  return()
+}
+"""
+
+
+def test_loops_from_a_start_to_an_end_in_memory_are_walked() -> None:
+    assert faults(LISTED) == []
+    assert "ends at 1, not 0" in "\n".join(faults(LISTED.replace("    cross_wait(%one)\n", "")))
+
+
 UNEVEN = """
 func aic @k(%limits: ptr<int32>, %out: ptr<fp32>) {
   %zero = constant() {value=0, dtype=int32} : int32

@@ -59,6 +59,12 @@ class Sample:
             return self.integer > 1
         return self.integer & 0x7F if element.primitive_bitwidth < 32 else self.integer
 
+    def loaded(self, element: DType | PointerType, address: int) -> int | float:
+        """What memory holds: every second integer is twice the sample, as in lists of starts and ends."""
+        value = self.of(element)
+        is_wide = isinstance(element, DType) and element.is_int() and element.primitive_bitwidth >= 32
+        return value * (1 + address // element.itemsize % 2) if is_wide else value
+
 
 def with_trips(kernel: MachineKernel) -> MachineKernel:
     """A copy of ``kernel`` in which a ``Sample`` says how often open loops run."""
