@@ -75,12 +75,22 @@ class SpotTable:
             level, numbers = pages_of(grid)
             for number in numbers:
                 self._pages[level].setdefault(number, []).append(spot)
-            for other in {spot: None for page in pages_touched(self._pages, grid) for spot in page}:
-                if overlap(grid, other.record.grid) is not None:
-                    _introduce(spot, other)
-                    if other is not spot:
-                        _introduce(other, spot)
+            for other in self._met_by(record):
+                _introduce(spot, other)
+                if other is not spot:
+                    _introduce(other, spot)
         return spot
+
+    def _met_by(self, record: Record) -> dict[Spot, None]:
+        """The spots with common bytes, reads of which do not meet reads."""
+        grid, is_write, found = record.grid, record.is_write, dict[Spot, None]()
+        start, end = grid.start, grid.end
+        for page in pages_touched(self._pages, grid):
+            for spot in page:
+                other = spot.record
+                if (is_write or other.is_write) and other.grid.start < end and start < other.grid.end:
+                    found[spot] = None
+        return {spot: None for spot in found if overlap(grid, spot.record.grid) is not None}
 
     def forget(self) -> None:
         """Begin another walk."""
@@ -90,7 +100,6 @@ class SpotTable:
 
 def _introduce(later: Spot, earlier: Spot) -> None:
     new, old = later.record, earlier.record
-    conflicts = (new.is_write or old.is_write) and not never_conflict(new, old)
-    replaces = stands_for(new, old)
+    conflicts, replaces = not never_conflict(new, old), stands_for(new, old)
     if conflicts or replaces:
         later.others.append((old, old.component, conflicts, replaces))
