@@ -31,7 +31,7 @@ from tilejit.backend.ascend.verify_trips import Sample, has_open_loops, open_val
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import MachineKernel
-from tilejit.ops import CONSTANT, FOR, IDIV, IF
+from tilejit.ops import CONSTANT, FOR, IDIV, IF, LOAD
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.target.ascend import AscendTarget
 
@@ -72,10 +72,11 @@ def runs_of(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
         yield Sample(LARGE, _PROGRAMS), False
         return
     if kernel.is_mixed:
-        for trips in counts:
-            for size in _block_sizes(kernel):
-                yield Sample(trips * size, _PROGRAMS), False
-            yield Sample(trips, trips), False
+        for is_listed in (False, True) if _loads_scalars(kernel) else (False,):
+            for trips in counts:
+                for size in _block_sizes(kernel):
+                    yield Sample(trips * size, _PROGRAMS, is_listed=is_listed), False
+                yield Sample(trips, trips, is_listed=is_listed), False
         return
     is_branching = _branches_on_the_launch(kernel)
     for trips in counts if has_open_loops(kernel) else counts[-1:]:
@@ -84,6 +85,10 @@ def runs_of(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
     for number in (LARGE, SMALL, ODD):
         yield Sample(number, counts[-1], 2, cuts_loops=True), False
     yield Sample(LARGE, 1, counts[-1]), True
+
+
+def _loads_scalars(kernel: MachineKernel) -> bool:
+    return any(op.name == LOAD.name for function in kernel.functions.values() for op in function.walk())
 
 
 def _depends_on_the_launch(kernel: MachineKernel) -> bool:

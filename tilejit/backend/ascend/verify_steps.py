@@ -143,9 +143,7 @@ class CheckedKernel:
                 step = known[issued] = self._step(core, job, target, compares_arguments)
             steps.append(step)
             if step.kind is SiteKind.LOAD:
-                element = op.result.type.element
-                is_listed = self.is_mixed  # else loops take their trips from elsewhere
-                sent = sample.loaded(element, int(values["pointer"])) if is_listed else sample.of(element)
+                sent = sample.loaded(op.result.type.element, int(values["pointer"]))
             elif step.kind is SiteKind.STATE:
                 state = changed_state(state, step.job.instruction)
                 known = core.steps.setdefault((compares_arguments, state), {})

@@ -31,13 +31,15 @@ _SHORTENED = "whether long loops are cut"
 class Sample:
     """What the verifier takes for a scalar that it cannot know, for the length of the grid and open loops.
 
-    ``cuts_loops``: long loops with constant bounds run less often than they say.
+    ``cuts_loops``: long loops with constant bounds run less often than they say. ``is_listed``: every second
+    integer in memory is twice the sample, as in lists of starts and ends; else all are alike.
     """
 
     integer: int
     programs: int
     trips: int = 0
     cuts_loops: bool = False
+    is_listed: bool = False
 
     def of_argument(self, argument: Argument, element: DType | PointerType) -> int | float:
         """The value of an argument that is no address."""
@@ -60,10 +62,10 @@ class Sample:
         return self.integer & 0x7F if element.primitive_bitwidth < 32 else self.integer
 
     def loaded(self, element: DType | PointerType, address: int) -> int | float:
-        """What memory holds: every second integer is twice the sample, as in lists of starts and ends."""
+        """What memory holds at an address."""
         value = self.of(element)
         is_wide = isinstance(element, DType) and element.is_int() and element.primitive_bitwidth >= 32
-        return value * (1 + address // element.itemsize % 2) if is_wide else value
+        return value * (1 + address // element.itemsize % 2) if self.is_listed and is_wide else value
 
 
 def with_trips(kernel: MachineKernel) -> MachineKernel:
