@@ -1,7 +1,7 @@
 """The flow of a compilation for Ascend, from where it parts from that for the CPU.
 
     "tile" --choose_cores: vector_kernel or cube_kernel--> "buffer"
-           --allocate, insert_sync, verify--> "machine" --emit--> "ascendc"
+           --place_and_order: allocate and insert_sync; verify--> "machine" --emit--> "ascendc"
 
 Apart from ``compiler`` because programs that run on the CPU alone do without it: what it imports is as much
 as all the rest.
@@ -18,12 +18,11 @@ from tilejit.compiler import Compilation, dump_stages, unknown_stage
 from tilejit.frontend.signature import KernelSource, Specialisation
 from tilejit.garbage import without_collections
 from tilejit.ir.machine import MachineKernel
-from tilejit.ir.machine_text import clone_machine_kernel, print_machine_kernel
+from tilejit.ir.machine_text import print_machine_kernel
 from tilejit.ir.printer import print_function
 from tilejit.options import CompileOptions
-from tilejit.passes.allocate import allocate
 from tilejit.passes.choose_cores import buffer_kernel
-from tilejit.passes.insert_sync import insert_sync
+from tilejit.passes.place_and_order import place_and_order
 from tilejit.target.ascend import AscendTarget
 
 ASCEND_STAGES: tuple[str, ...] = ("traced", "tile", "buffer", "machine", "ascendc")
@@ -55,11 +54,7 @@ class AscendKernel(Compilation):
 
         Raises: CompileError where the tiles do not fit.
         """
-        kernel = clone_machine_kernel(self.buffer)
-        self.context.pass_name = "allocate"
-        kernel = allocate(kernel, self.target, self.context)
-        self.context.pass_name = "insert_sync"
-        insert_sync(kernel, self.target, self.context)
+        kernel = place_and_order(self.buffer, self.target, self.context)
         verify_kernel(kernel, self.target)
         return kernel
 

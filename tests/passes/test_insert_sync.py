@@ -34,10 +34,10 @@ def synchronised(
     kernel = machine_kernel(machine_text(case.body, case.core))
     context = PassContext()
     kernel = allocate(kernel, target, context)
-    (inserted,) = insert_sync(kernel, target, context).values()
+    (synced,) = insert_sync(kernel, target, context).values()
     function = only_function(kernel)
     verify(function)
-    return function, inserted, context
+    return function, synced.inserted, context
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -268,8 +268,8 @@ def test_ops_take_the_locations_of_what_they_order() -> None:
     function = only_function(kernel)
     for line, op in enumerate(function.body.ops, start=1):
         op.location = Location("kernel.py", line, 0, line, 5, "k")
-    (inserted,) = insert_sync(kernel, ASCEND_910B2, PassContext()).values()
-    lines = [[op.location.line for op in item.ops if op.location] for item in inserted]
+    (synced,) = insert_sync(kernel, ASCEND_910B2, PassContext()).values()
+    lines = [[op.location.line for op in item.ops if op.location] for item in synced.inserted]
     load = next(op for op in function.body.ops if op.name == "copy_in").location
     assert load is not None and sorted(lines) == [[load.line, load.line + 1], [load.line + 1, load.line + 2]]
 

@@ -77,10 +77,10 @@ def make_program(seed: int, core: Core = Core.AIV) -> Program:
         except CompileError:
             if attempt is not target:
                 raise
-    (inserted,) = insert_sync(kernel, target, context).values()
+    (synced,) = insert_sync(kernel, target, context).values()
     verify(function)
     remarks = [remark.message for remark in context.remarks]
-    return Program(seed, kernel, target, inserted, remarks, places)
+    return Program(seed, kernel, target, synced.inserted, remarks, places)
 
 
 def argument_sets(seed: int, count: int) -> Iterator[Mapping[str, int]]:

@@ -39,9 +39,17 @@ class Inserted:
     ops: tuple[Op, ...]
 
 
+@dataclass(frozen=True)
+class Synchronised:
+    """What was put into a function, and how often pipes wait for more than they must for lack of ids."""
+
+    inserted: Sequence[Inserted]
+    needless: int
+
+
 def insert_sync(
     kernel: MachineKernel, target: AscendTarget, context: PassContext
-) -> Mapping[Core, Sequence[Inserted]]:
+) -> Mapping[Core, Synchronised]:
     """Synchronise the pipes of all functions of ``kernel``, in place; returns what was put in."""
     shared = _shared_buffers(kernel)
     return {
@@ -51,7 +59,7 @@ def insert_sync(
 
 def synchronise(
     function: Function, target: AscendTarget, context: PassContext, shared: frozenset[str] = frozenset()
-) -> list[Inserted]:
+) -> Synchronised:
     """Synchronise one function in place; ``shared`` names GM buffers that the other core touches too."""
     placement = Placement(function, target, shared)
     if context.options.enables_on_ascend("sync_pruning"):
@@ -59,7 +67,7 @@ def synchronise(
         placement.prune()
     else:
         placement.stop_all_pipes()
-    assign_events(placement, target.emitted_event_ids, context)
+    needless = assign_events(placement, target.emitted_event_ids, context)
     for (source, waiting), wanted in placement.lacking.items():
         op = wanted.later if isinstance(wanted, Hazard) else wanted.wait_point.anchor
         context.remark(
@@ -70,7 +78,7 @@ def synchronise(
             raise InternalError(
                 f"{hazard.earlier.name} and {hazard.later.name} are left unordered", hazard.later.location
             )
-    return _Writer(function, placement).write()
+    return Synchronised(_Writer(function, placement).write(), needless)
 
 
 def _shared_buffers(kernel: MachineKernel) -> frozenset[str]:

@@ -75,8 +75,8 @@ on the model in us (``benchmarks ablation`` and ``sweep`` have the kernels), by 
     attention, 128 x 128, 4096 keys     123.5   94.4   94.1   96.0   97.9
     the same, causal                     84.5   66.4   66.3   68.2   70.1
     attention, 128 x 128, D 64          120.8  110.3  109.1  112.0  117.2
-    decoding from fp16 pages             82.1   82.6   83.2   82.6   83.2
-    decoding from int8 pages             83.6   84.1   83.8   84.4   85.0
+    decoding from fp16 pages, slots=2    82.1   82.6   83.2   82.6   83.2
+    decoding from int8 pages, slots=2    83.6   84.1   83.8   84.4   85.0
 
 One trip less than a stage takes leaves a core waiting; each trip more is one more in which stages idle at the
 ends of a loop, and a slot more of every tile that waits.

@@ -8,6 +8,8 @@ in this order, one step at a time, each with a remark:
 - flags with an id for each slot get one for several slots; where the slots cannot be divided evenly, a flag
   takes turns with two ids and gets a credit; then one id must do,
 - a flag goes, and what it ordered is ordered by barriers of all pipes.
+
+After all of these but that of a flag with fewer ids than it might have, pipes wait for more than they must.
 """
 
 from __future__ import annotations
@@ -20,25 +22,39 @@ from tilejit.passes.program_order import blocks_around, holder_in, loops_around
 from tilejit.passes.sync_hazards import SlotKey
 from tilejit.passes.sync_order import Flag, Point, Rank, outermost_loop
 from tilejit.passes.sync_placement import Placement, first_and_last
+from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
 
 PipePair = tuple[Pipe, Pipe]
 _MOST_ROUNDS = 1000  # each makes a flag or its ids fewer
 
 
-def assign_events(placement: Placement, ids: int, context: PassContext) -> None:
-    """Give every flag of ``placement`` a base id below ``ids``, changing flags where they are too many."""
+@dataclass(frozen=True)
+class Relief:
+    """What made flags need fewer ids, in words; ``orders_more``: pipes wait for more than they must."""
+
+    text: str
+    orders_more: bool
+
+
+def assign_events(placement: Placement, ids: int, context: PassContext) -> int:
+    """Give every flag of ``placement`` a base id below ``ids``, changing flags where they are too many.
+
+    Returns how many of the changes let pipes wait for more than they must.
+    """
+    needless = 0
     for _ in range(_MOST_ROUNDS):
         placement.protect()
         crowded = next(
             (pair for pair in _pipe_pairs(placement) if not _assign_pair(placement, pair, ids)), None
         )
         if crowded is None:
-            return
+            return needless
         widest = _most_ids(placement, crowded)
         placement.unprotect()
         relief = _relieve(placement, crowded, widest)
-        context.remark(f"{crowded[0].value} -> {crowded[1].value} has {ids} event ids: {relief}")
+        context.remark(f"{crowded[0].value} -> {crowded[1].value} has {ids} event ids: {relief.text}")
+        needless += relief.orders_more
     raise InternalError(f"event ids are not found in {_MOST_ROUNDS} rounds")
 
 
@@ -110,30 +126,31 @@ def _most_ids(placement: Placement, pair: PipePair) -> tuple[Flag, SlotKey] | No
     return max(keyed, key=lambda item: item[0].ids, default=None)
 
 
-def _relieve(placement: Placement, pair: PipePair, widest: tuple[Flag, SlotKey] | None) -> str:
-    """Make the flags of a pair of pipes need fewer ids; says how."""
+def _relieve(placement: Placement, pair: PipePair, widest: tuple[Flag, SlotKey] | None) -> Relief:
+    """Make the flags of a pair of pipes need fewer ids."""
     flags = _flags(placement, pair)
     merged = min(_mergers(placement, flags), key=lambda merger: merger[0], default=None)
     if merged is not None:
         _, first, second, both = merged
         kept = [sync for sync in placement.orders.syncs if sync not in (first, second)]
         placement.orders.keep([*kept, both])
-        return "two flags became one"
+        return Relief("two flags became one", orders_more=True)
     if widest is not None:
         flag, key = widest
         modulus = max(m for m in range(1, key.modulus) if key.modulus % m == 0)
         main = flag.credit_of or flag
         if not main.is_returning and (modulus == 1 or main.most_ids == 2):
             main.most_ids = 2 if main.most_ids > 2 and key.modulus > 2 else 1
-            return "a flag takes turns with two ids" if main.most_ids == 2 else "a flag has one id"
+            text = "a flag takes turns with two ids" if main.most_ids == 2 else "a flag has one id"
+            return Relief(text, orders_more=False)
         placement.limit_key(key, modulus)
-        return f"one id for {key.modulus // modulus} slots"
+        return Relief(f"one id for {key.modulus // modulus} slots", orders_more=True)
     if not flags:
         raise InternalError(f"no flag of {pair[0].value} -> {pair[1].value} can go")
     victim = min(flags, key=lambda flag: len(blocks_around(flag.set_point.anchor)))
     placement.orders.keep([sync for sync in placement.orders.syncs if sync is not victim])
     placement.stop_all_pipes()
-    return "a barrier of all pipes takes the place of a flag"
+    return Relief("a barrier of all pipes takes the place of a flag", orders_more=True)
 
 
 def _mergers(placement: Placement, flags: list[Flag]) -> Iterator[tuple[int, Flag, Flag, Flag]]:
