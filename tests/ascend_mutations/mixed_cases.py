@@ -55,6 +55,7 @@ MIXED: tuple[Case, ...] = (
     _counted("byte_weights", _BYTE_SIZES),
     mixed_case("scaled_rows", "scaled_rows"),
     mixed_case("product_softmax", "product_softmax-7"),
+    mixed_case("scores_and_weights", "scores_and_weights"),
     _counted("sums_of_products-0", (0, 1, 5)),
     _counted("sums_of_products-1", (0, 1, 5)),
     mixed_case("perceptron", *(f"perceptron-{n}-20" for n in (0, 1, 40, 130)), grid=(2,)),
@@ -74,4 +75,5 @@ MIXED: tuple[Case, ...] = (
     mixed_case("flash_attention causal", "flash_attention-2x1x50x70x64-float16-causal"),
     mixed_case("paged_queries", f"{_PAGED}-float16", grid=(1, 6)),
     mixed_case("paged_queries int8", f"{_PAGED}-int8", grid=(1, 6)),
+    mixed_case("paged_attention", "paged_attention-2x2x2x64x16x64-float16-int8-1"),
 )  # fmt: skip
