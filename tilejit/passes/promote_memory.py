@@ -332,7 +332,8 @@ class ProgramWalker:
         lowering = self._lowering
         tile = lowering.tiles.get(init)
         taken = [other.pointer for other in carried.tiles.values()]
-        if tile is None or tile.is_fixed or tile.pointer in taken or not lowering.homes.is_last_use(init, op):
+        is_needed = not lowering.homes.is_last_use(init, op) or lowering.homes.is_read_within(init, op)
+        if tile is None or tile.is_fixed or tile.pointer in taken or is_needed:
             tile = lowering.new_tile(argument.type, argument.name)
             lowering.write(init, tile)
         lowering.carried.add(tile.pointer)

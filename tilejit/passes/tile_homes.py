@@ -61,6 +61,7 @@ from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.pieces import COLUMN, ROWS
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.program_order import holders
 from tilejit.records import dataclass
 
 VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
@@ -244,6 +245,10 @@ class TileHomes:
                 return False
             holder, block = block.parent, block.parent.parent
         return False
+
+    def is_read_within(self, value: Value, op: Op) -> bool:
+        """Whether something in a region of ``op`` reads a tile that is made outside of it."""
+        return any(holder is op for user in self._readers(value) for holder in holders(user))
 
     def _is_before(self, user: Op, around: Mapping[Block, Op]) -> bool:
         """Whether ``user`` runs before what ``around`` holds, is it, or lies in an arm that excludes it."""
