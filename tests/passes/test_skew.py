@@ -274,6 +274,24 @@ def multiplied_twice_in_a_branch(x_ptr, q_ptr, y_ptr, n, SIZE: tl.constexpr):
     tl.store(y_ptr + at, total)
 
 
+@tilejit.kernel
+def rounds_in_one_arm(x_ptr, w_ptr, y_ptr, z_ptr, n, SIZE: tl.constexpr):
+    """An arm goes to the cube and back, the other one has a loop of its own."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    x, w = tl.load(x_ptr + at), tl.load(w_ptr + at)
+    y, z = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    if tl.program_id(0) % 2 == 0:
+        for _ in range(n):
+            z = tl.minimum(tl.dot(x, w), 3.0)
+    else:
+        h = tl.minimum(tl.maximum(tl.dot(x, w), -4.0), 4.0).to(tl.float16)
+        y = tl.maximum(tl.dot(h, w), -50.0)
+    place = tl.program_id(0) * SIZE * SIZE + at
+    tl.store(y_ptr + place, y)
+    tl.store(z_ptr + place, z)
+
+
 def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[int, int]]:
     """A kernel behind the pass, its remarks, and the slots of its crossings."""
     function = tilejit.compile(kernel, signature=signature, target="interpreter").tile  # type: ignore[arg-type]
@@ -403,6 +421,13 @@ def test_what_a_loop_hands_on_stays_in_the_stage_that_carries_it() -> None:
     for trips in (0, 1, 6):
         x, y = integers(6, SIZE, SIZE), np.full((SIZE, SIZE), 7, np.float32)
         compare(keeps_the_last, x, integers(SIZE, SIZE), y, trips, grid=(1,), exact=True, SIZE=SIZE)
+
+
+def test_an_arm_with_fewer_parts_hands_its_results_on() -> None:
+    for trips in (0, 2):
+        y, z = np.full((3, SIZE, SIZE), 7, np.float32), np.full((3, SIZE, SIZE), 7, np.float32)
+        x, w = integers(SIZE, SIZE), integers(SIZE, SIZE)
+        compare(rounds_in_one_arm, x, w, y, z, trips, grid=(3,), exact=True, SIZE=SIZE)
 
 
 def test_an_index_that_is_read_behind_the_loop_alone_is_handed_on() -> None:

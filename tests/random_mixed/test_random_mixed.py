@@ -110,3 +110,8 @@ def test_failures_and_refusals_are_reported(capsys: pytest.CaptureFixture[str]) 
     summary.add(Outcome(200, Verdict("race")))
     assert report(summary, 1.0) == 1
     assert "failed seeds: 200" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", (1838, 1938, 2471))
+def test_a_plan_that_was_wrong_once_is_right(seed: int) -> None:
+    assert judged(generate(seed)).problem is None

@@ -56,7 +56,7 @@ def _split(branch: Op, heavy: set[Value], work: CubeWork) -> int:
         return count
     for arm in arms:
         arm.delay(last)
-    live = [arm.live() for arm in arms]
+    live = [arm.live(last) for arm in arms]
     if not all(_may_wait(value, work) for values in live for value in values):
         return count
     _Parts(branch, arms, live, last).put()
@@ -146,9 +146,8 @@ class _Arm:
                     pending += read_by(value.defining_op)
         return needed
 
-    def live(self) -> dict[Value, int]:
-        """What a later part reads of what an earlier one makes, with the part that makes it."""
-        last = max(self.of.values(), default=0)
+    def live(self, last: int) -> dict[Value, int]:
+        """What later parts, up to ``last``, read of what earlier ones make, with the part that makes it."""
         found: dict[Value, int] = {}
         for part in range(last + 1):
             needed = self.needed(part, last)
