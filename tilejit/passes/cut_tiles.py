@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.opdef import Attribute, Effects, OpDef
+from tilejit.ir.opdef import Attribute, Effects
 from tilejit.ir.rewrite import clone_function
 from tilejit.ir.types import INT32, TileType
 from tilejit.ops import (
@@ -33,6 +33,7 @@ from tilejit.ops import (
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
 from tilejit.passes.tile_homes import carried_groups
+from tilejit.passes.tile_maker import TileMaker
 
 Dim = tuple[Value, int]
 _ACCESSES = (LOAD.name, STORE.name)
@@ -278,7 +279,7 @@ class Cutter:
         shape, size = self._type(pointer).shape, pointer.type.shape[dim]
         arange = Op(ARANGE, {}, {"start": 0, "end": size}, (), op.location)
         lanes = self._lanes(block, arange, 0)
-        make = _maker(block, op)
+        make = TileMaker(block, None, op.location).make
         limit = make(SPLAT, {"shape": lanes.type.shape}, x=make(CONSTANT, {"value": size, "dtype": INT32}))
         exists = make(CMP, {"predicate": CmpPredicate.LT}, lhs=lanes, rhs=limit)
         sizes = tuple(length if d == dim else 1 for d, length in enumerate(shape))
@@ -291,19 +292,8 @@ class Cutter:
     def _lanes(self, block: Block, op: Op, start: int) -> Value:
         """The lanes of an arange in this part."""
         assert self._part is not None
-        make, size = _maker(block, op), self._size(op.result.type.size)
+        make, size = TileMaker(block, None, op.location).make, self._size(op.result.type.size)
         lanes = make(ARANGE, {"start": start, "end": start + size})
         length = make(CONSTANT, {"value": size, "dtype": INT32})
         offset = make(SPLAT, {"shape": (size,)}, x=make(MUL, lhs=self._part, rhs=length))
         return make(ADD, lhs=offset, rhs=lanes)
-
-
-def _maker(block: Block, source: Op) -> Callable[..., Value]:
-    """Appends ops that stand for ``source``."""
-
-    def make(
-        definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
-    ) -> Value:
-        return block.append(Op(definition, operands, attributes, location=source.location)).result
-
-    return make

@@ -7,10 +7,10 @@ same for all programs is computed once, before the loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ir.opdef import Attribute, Effects, OpDef
+from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import INT32, TileType
 from tilejit.ops import (
@@ -31,6 +31,7 @@ from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX
 from tilejit.passes.access import AccessAnalysis, may_be_written
 from tilejit.passes.batch_programs import Make, group_size
 from tilejit.passes.tile_homes import is_view
+from tilejit.passes.tile_maker import TileMaker
 
 AXES = 3
 """Axes of a grid."""
@@ -50,13 +51,13 @@ def loop_over_programs(function: Function, at_once: int = 1, *, keep_resident: b
     outer.arguments, function.body.arguments = function.body.arguments, []
     for argument in outer.arguments:
         argument.owner = outer
-    maker = _Maker(outer, function)
+    maker = TileMaker(outer, None, function.location)
     sizes = [maker.make(NUM_PROGRAMS, {"axis": axis}) for axis in range(AXES)]
     if at_once > 1:
         sizes[0] = _groups(maker.make, sizes[0], at_once)
     programs = maker.make(MUL, lhs=maker.make(MUL, lhs=sizes[0], rhs=sizes[1]), rhs=sizes[2])
     bounds = {"lower": maker.make(BLOCK_INDEX), "upper": programs, "step": maker.make(BLOCK_COUNT)}
-    ids = _Maker(body, function).decode(body.arguments[0], sizes)
+    ids = _decode(TileMaker(body, None, function.location), body.arguments[0], sizes)
     for op in list(function.walk()):
         if op.name == PROGRAM_ID.name:
             axis = op.attributes["axis"]
@@ -92,22 +93,10 @@ def _is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
     return op.effects is Effects.NONE or (op.name == LOAD.name and op.effects is Effects.READ)
 
 
-class _Maker:
-    """Appends ops to a block."""
-
-    def __init__(self, block: Block, function: Function) -> None:
-        self._block = block
-        self._location = function.location
-
-    def make(
-        self, definition: OpDef, attributes: Mapping[str, Attribute] | None = None, **operands: Value
-    ) -> Value:
-        return self._block.append(Op(definition, operands, attributes, location=self._location)).result
-
-    def decode(self, task: Value, sizes: list[Value]) -> list[Value]:
-        """Program ids from the number of a task."""
-        ids, rest = [], task
-        for size in sizes[:-1]:
-            ids.append(self.make(IREM, lhs=rest, rhs=size))
-            rest = self.make(IDIV, lhs=rest, rhs=size)
-        return [*ids, rest]
+def _decode(at: TileMaker, task: Value, sizes: list[Value]) -> list[Value]:
+    """Program ids from the number of a task."""
+    ids, rest = [], task
+    for size in sizes[:-1]:
+        ids.append(at.make(IREM, lhs=rest, rhs=size))
+        rest = at.make(IDIV, lhs=rest, rhs=size)
+    return [*ids, rest]
