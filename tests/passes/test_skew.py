@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from tilejit.ir.core import Function, Op
 from tilejit.ir.parser import IRParseError, parse_functions
 from tilejit.ir.printer import print_function
 from tilejit.ir.types import FP16
-from tilejit.ops import DOT, IF
+from tilejit.ops import DOT, FOR, IF
 from tilejit.ops.machine import SPLIT_LEVEL_OPS
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.crossings import insert_crossings
@@ -401,6 +403,28 @@ def test_programs_without_loops_are_trips() -> None:
         ["dot", "send0", "receive0", "send1"], ["receive1", "dot", "send2", "receive2"],
     ]  # fmt: skip
     assert slots == {0: 2, 1: 5, 2: 2}
+
+
+def test_trips_from_memory_end_a_lead_later() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, length_ptr=*i32, y_ptr=*fp32, SIZE=16"
+    function, remarks, slots = skewed(trips_from_memory, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    assert stages(function) == [["dot", "send0", "receive0", "send1"], ["receive1", "dot"]]
+    assert slots == {0: 2, 1: 5}
+    text = re.sub("%[0-9]+", "%", print_function(function))
+    assert "% = load(%) : int32\n    % = constant() {value=3, dtype=int32} : int32\n    % = add(%, %)" in text
+    guards = re.findall(r"(cmp\(.*?) : int1\n +(?:%\w+ = )?if\(%\)", text)
+    assert guards == ["cmp(%trip, %) {predicate=lt}", "cmp(%, %) {predicate=ge}"]
+
+
+def test_an_inner_loop_alone_is_skewed() -> None:
+    signature = "x_ptr=*fp16, w_ptr=*fp16, y_ptr=*fp32, n=i32, inner=i32, SIZE=16"
+    function, remarks, slots = skewed(nested, signature)
+    assert remarks == ["the loop is skewed: 2 stages, 3 trips from one to the next"]
+    assert stages(function) == [["dot", "send0", "receive0", "send1"], ["receive1", "dot"]]
+    assert slots == {0: 2, 1: 5}
+    (outer, inner) = [op for op in function.walk() if op.name == FOR.name][-2:]
+    assert inner.parent is outer.regions[0]
 
 
 def test_a_loop_whose_stages_store_to_one_place_stays() -> None:
