@@ -138,8 +138,8 @@ def doubled_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 @tilejit.kernel
 def kept_old_sums(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     at = square(SIZE)
-    old = tl.atomic_add(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
-    tl.store(c_ptr + at, old + 1.0)  # here
+    old = tl.atomic_add(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))  # here
+    tl.store(c_ptr + at, old + 1.0)
 
 
 @tilejit.kernel
@@ -156,3 +156,10 @@ def largest_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     lanes = tl.arange(0, 16 * SIZE)
     at = lanes[:, None] * SIZE * 16 + lanes[None, :]
     tl.store(c_ptr + at, tl.maximum(tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)), 0.0))  # here
+
+
+@tilejit.kernel
+def exchange_beside_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    held = tl.atomic_cas(c_ptr + SIZE * SIZE, 0.0, 1.0)  # here
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)) + held)

@@ -218,11 +218,8 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "masked_ones_epilogue": DOT_REFUSALS["masked_ones"],
     "chequered_epilogue": DOT_REFUSALS["chequered"],
     "doubled_product": (_MATRICES.replace("c_ptr=*fp32", "c_ptr=*fp64"), *REFUSALS["wide_float"][1:]),
-    "kept_old_sums": (
-        _MATRICES,
-        "the cube core and the vector cores store to one array",
-        "store to different arrays, or split the kernel in two",
-    ),
+    "kept_old_sums": (_MATRICES, *REFUSALS["old_elements"][1:]),
+    "exchange_beside_product": (_MATRICES, *REFUSALS["exchange_if"][1:]),
     "mixed_print": (_MATRICES, *REFUSALS["printed"][1:]),
 }  # fmt: skip
 

@@ -194,3 +194,26 @@ def test_one_crossing(rows: int, programs: int) -> None:
 def test_crossings_under_an_if_in_a_loop(trips: int) -> None:
     x, w = (RNG.integers(-2, 3, (max(trips, 1), 32, 32)).astype(np.float16) for _ in range(2))
     compare(chained, x, w, np.full((32, 32), 7, np.float32), trips, grid=(1,), exact=True, M=32)
+
+
+@tilejit.kernel
+def loads_afresh(a_ptr, b_ptr, scale_ptr, c_ptr, SIZE: tl.constexpr):
+    """Volatile loads: of a factor that the vector cores read, too, of a tile of theirs, and for a branch."""
+    at = tl.arange(0, SIZE)[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
+    a = tl.load(a_ptr + at, volatile=True)
+    total = tl.dot(a, tl.load(b_ptr + at)) + a.to(tl.float32)
+    if tl.load(scale_ptr, volatile=True) > 1.0:
+        total *= tl.load(scale_ptr + at, volatile=True)
+    tl.store(c_ptr + at, total)
+
+
+def test_each_core_has_the_volatile_loads_that_it_reads() -> None:
+    text = sides(loads_afresh, "a_ptr=*fp16, b_ptr=*fp16, scale_ptr=*fp32, c_ptr=*fp32, SIZE=16")
+    assert {core: side.count("volatile=true") for core, side in text.items()} == {Core.AIC: 1, Core.AIV: 3}
+
+
+@pytest.mark.parametrize("scale", (1.0, 2.0))
+def test_volatile_loads(scale: float) -> None:
+    a, b = (RNG.integers(-2, 3, (16, 16)).astype(np.float16) for _ in range(2))
+    scales, c = np.full((16, 16), scale, np.float32), np.full((16, 16), 7, np.float32)
+    compare(loads_afresh, a, b, scales, c, grid=(1,), exact=True, SIZE=16)

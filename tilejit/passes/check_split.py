@@ -17,7 +17,7 @@ from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias,
 from tilejit.passes.cube_work import CubeWork, origin
 from tilejit.passes.fixpipe_stores import stores_of_cube
 from tilejit.passes.tile_homes import VECTOR_ONLY_OPS, VIEW_OPS, carried_groups
-from tilejit.passes.unsupported import refusal
+from tilejit.passes.unsupported import NO_OLD_ELEMENTS, OLD_ELEMENTS, instead_of, refusal, spell_kind
 from tilejit.target.spaces import Core
 
 _WRITES = (STORE.name, ATOMIC_RMW.name, ATOMIC_CAS.name)
@@ -33,6 +33,7 @@ _VIEWS = (TRANSPOSE.name, RESHAPE.name)
 
 def check_split(function: Function) -> None:
     """Check that a kernel for both kinds of core can be split. Raises: CompileError where it cannot."""
+    _check_atomics(function)
     work = CubeWork(function)
     known = _Known(function)
     for op in function.walk():
@@ -47,6 +48,15 @@ def check_split(function: Function) -> None:
                     f"where the cube core loads or stores follows from {source}", op.location, _HINT
                 )
     _check_memory(function, work)
+
+
+def _check_atomics(function: Function) -> None:
+    """Check that nobody needs what atomics give: the core that runs one does not learn it."""
+    for op in function.walk():
+        if op.name == ATOMIC_CAS.name:
+            raise refusal(f"{spell_kind(op)} is not supported", op.location, instead_of(op))
+        if op.name == ATOMIC_RMW.name and op.result.use_count:
+            raise refusal(OLD_ELEMENTS, op.location, NO_OLD_ELEMENTS)
 
 
 def _check_control(op: Op, known: _Known) -> None:

@@ -46,6 +46,7 @@ from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index, Operand
 from tilejit.passes.tile_homes import TileLayout, UbTile, layout_of
 from tilejit.passes.tile_lanes import conjuncts
+from tilejit.passes.unsupported import NO_OLD_ELEMENTS, OLD_ELEMENTS
 
 _READ_ONCE = "evict_first"
 """The eviction policy of loads whose data nobody reads again."""
@@ -243,9 +244,7 @@ def lower_atomic(lowering: Lowering, op: Op) -> None:
     kind, element = op.attributes["kind"], op.operand("value").type.element
     assert isinstance(kind, AtomicKind)
     if op.result.use_count:
-        lowering.refuse(
-            "the old elements of an atomic are not known", op, "use the atomic for its effect alone"
-        )
+        lowering.refuse(OLD_ELEMENTS, op, NO_OLD_ELEMENTS)
     if kind not in _ATOMIC or element not in ATOMIC_TYPES:
         lowering.refuse(
             f"there is no atomic {kind.value} of {element}", op, "use add, max or min of fp32, fp16 or int32"

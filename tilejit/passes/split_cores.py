@@ -16,6 +16,7 @@ from tilejit.ir.core import Function, Op
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import clone_function
+from tilejit.ops import LOAD
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.allocate import fits_apart
 from tilejit.passes.check_split import check_split
@@ -132,12 +133,12 @@ def _describe(channel: Channel) -> str:
 
 
 def _cores_of_effects(function: Function) -> dict[Op, Core]:
-    """Which core runs the ops of the kernel that do more than read: sums are stored by the cube."""
+    """Which core runs the ops of the kernel that change something: sums are stored by the cube."""
     stored = set(CubeWork(function).outputs)
     return {
         op: Core.AIC if op in stored else Core.AIV
         for op in function.walk()
-        if not op.regions and op.effects & ~Effects.READ and op.definition is not BUFFER
+        if not op.regions and op.effects & ~Effects.READ and op.definition not in (BUFFER, LOAD)
     }
 
 
@@ -148,4 +149,8 @@ def _side(function: Function, cores: Mapping[Op, Core], core: Core) -> Function:
         if cores.get(op, core) is not core:
             copied.erase()
     simplify(copy)
+    while unread := [op for op in copy.walk() if op.name == LOAD.name and not op.result.use_count]:
+        for op in unread:  # volatile, for the other core
+            op.erase()
+        simplify(copy)
     return copy

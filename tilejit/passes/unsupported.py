@@ -46,6 +46,8 @@ _INSTEAD: Mapping[str, str] = {
     ATOMIC_CAS.name: "combine with tl.atomic_add, max or min, or let one program do it",
     DEVICE_PRINT.name: "run the kernel on the CPU to print",
 }
+OLD_ELEMENTS = "the old elements of an atomic are not known"
+NO_OLD_ELEMENTS = "use the atomic for its effect alone"
 
 
 def refusal(message: str, location: Location | None, hint: str | None) -> CompileError:
