@@ -22,7 +22,8 @@ from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.program_order import holders
 from tilejit.passes.separate_sums import separate_sums
-from tilejit.passes.skew import skew
+from tilejit.passes.skew import LEAD, skew
+from tilejit.target.ascend import ASCEND_910B1
 
 RNG = np.random.default_rng(7)
 SIZE = 16
@@ -301,7 +302,7 @@ def skewed(kernel: object, signature: str) -> tuple[Function, list[str], dict[in
     insert_crossings(function)
     function = loop_over_programs(function)
     context = PassContext()
-    slots = skew(function, context)
+    slots = skew(function, context, ASCEND_910B1.flag_limit, LEAD)
     return function, [remark.message for remark in context.remarks], slots
 
 

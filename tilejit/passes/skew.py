@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from tilejit.diagnostics import CompileError, Location
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
@@ -46,6 +47,7 @@ from tilejit.ops import (
 )
 from tilejit.ops.machine.buffer import BLOCK_COUNT
 from tilejit.ops.machine.cross import RECEIVE, SEND
+from tilejit.options import CompileOptions
 from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.cube_work import CubeWork
@@ -62,6 +64,7 @@ from tilejit.passes.repeatable_ops import (
 from tilejit.passes.rotate_buffers import slots_of
 from tilejit.passes.split_branches import read_by, split_branches
 from tilejit.passes.tile_maker import TileMaker
+from tilejit.passes.unsupported import refusal
 
 LEAD = 3
 """Trips from stage to stage, where nobody asks for others: the best for all kernels or within 3 % of it. Time
@@ -79,47 +82,96 @@ on the model in us (``benchmarks ablation`` and ``sweep`` have the kernels), by 
     decoding from int8 pages, slots=2    83.6   84.1   83.8   84.4   85.0
 
 One trip less than a stage takes leaves a core waiting; each trip more is one more in which stages idle at the
-ends of a loop, and a slot more of every tile that waits.
+ends of a loop, and a slot more of every tile that waits. Where memory or the counters of flags do not
+suffice, the lead is smaller.
 """
 _CROSS = (SEND.name, RECEIVE.name)
 
 
-def least_slots(function: Function, context: PassContext) -> dict[int, int]:
-    """The slots of crossings of a function that is not skewed, by their numbers."""
-    return {number_of(op): slots_of(context.options) for op in function.walk() if op.name == SEND.name}
+def lead_of(options: CompileOptions) -> int:
+    """How many trips a stage is to be behind the one before it."""
+    return options.lead or LEAD
 
 
 def skew(
-    function: Function, context: PassContext, lead: int = LEAD, *, thrifty: bool = False
+    function: Function, context: PassContext, most: int, lead: int, *, thrifty: bool = False
 ) -> dict[int, int]:
     """Skew loops of ``function``, in place; returns the slots that each crossing needs, by its number.
 
-    ``lead``: of options that name none. ``thrifty``: memory is scarce: the loop over programs and branches
-    stay as they are.
+    ``most``: how many slots a crossing may have. ``lead``: trips from stage to stage; 0 skews nothing.
+    ``thrifty``: memory is scarce: the loop over programs and branches stay as they are.
+
+    Raises: CompileError where options ask for more slots than ``most``.
     """
-    lead = context.options.lead or lead
-    slots = least_slots(function, context)
-    if not context.options.enables_on_ascend("skew"):
+    spare, sends = slots_of(context.options), [op for op in function.walk() if op.name == SEND.name]
+    if spare > most:
+        raise _too_many_slots(most, spare, context.options, sends[0].location, f"slots={most}")
+    slots = {number_of(op): spare for op in sends}
+    if not lead or not context.options.enables_on_ascend("skew"):
         return slots
     for op in reversed([op for op in function.walk() if op.name == FOR.name]):  # from the innermost
         if not _has_round_trips(op.regions[0]):
             continue
-        reason, skewer = _why_not(function, op), None
         if thrifty and _is_over_programs(op):
-            reason = "what waits from program to program does not fit"
-        if not reason:
-            if not thrifty:
-                split_branches(function, op, free_ops(op))
-            stages = _Stages(op, free_ops(op))
-            skewer = _Skewer(function, op, stages, lead, slots_of(context.options))
-            reason = skewer.why_not()
-        if skewer is None or reason:
-            context.remark(f"the loop is not skewed: {reason}", op.location)
+            planned: _Skewer | str = "what waits from program to program does not fit"
+        else:
+            planned = _plan(function, op, context, most, lead, thrifty)
+        if isinstance(planned, str):
+            context.remark(f"the loop is not skewed: {planned}", op.location)
             continue
-        number = stages.last + 1
-        context.remark(f"the loop is skewed: {number} stages, {lead} trips from one to the next", op.location)
-        slots.update(skewer.run())
+        context.remark(f"the loop is skewed: {planned.describe()}", op.location)
+        slots.update(planned.run())
     return slots
+
+
+def _plan(
+    function: Function, loop: Op, context: PassContext, most: int, lead: int, thrifty: bool
+) -> _Skewer | str:
+    """What skews a loop, or what keeps the loop as it is."""
+    reason = _why_not(function, loop)
+    if reason:
+        return reason
+    if not thrifty:
+        split_branches(function, loop, free_ops(loop))
+    stages = _Stages(loop, free_ops(loop))
+    skewer = _Skewer(function, loop, stages, slots_of(context.options))
+    reason = skewer.why_not()
+    if reason:
+        return reason
+    skewer.lead = _lead_within(most, lead, stages, context)
+    return skewer if skewer.lead else f"a tile would need more slots than {most}: flags count no further"
+
+
+def _lead_within(most: int, lead: int, stages: _Stages, context: PassContext) -> int:
+    """The lead with which no crossing of a loop has more than ``most`` slots: ``lead`` or less, 0 for none.
+
+    Raises: CompileError where options ask for more.
+    """
+    longest = max((distance for _, distance in stages.crossings()), default=0)
+    spare, options = slots_of(context.options), context.options
+    needed = longest * lead + spare
+    if needed <= most:
+        return lead
+    largest = max(0, most - spare) // longest
+    asked = options.lead or options.slots
+    if longest >= most or not asked or (largest and not options.lead):
+        if largest:
+            message = f"stages are {largest} trips apart, not {lead}: flags count to {most}"
+            context.remark(message, stages.loop.location)
+        return largest
+    fewer = f"{'lead=1 and ' if options.lead else ''}slots={most - longest}"
+    fix = f"lead={largest}" if largest else fewer
+    raise _too_many_slots(most, needed, options, stages.loop.location, fix)
+
+
+def _too_many_slots(
+    most: int, needed: int, options: CompileOptions, location: Location | None, fix: str
+) -> CompileError:
+    asked = [f"{name}={value}" for name, value in (("lead", options.lead), ("slots", options.slots)) if value]
+    message = (
+        f"a tile on its way between cores has at most {most} slots: flags count no further; got {needed}"
+    )
+    return refusal(f"{message} with {' and '.join(asked)}", location, f"use {fix} or less")
 
 
 def _has_round_trips(body: Block) -> bool:
@@ -152,6 +204,7 @@ class _Stages:
     """In which stage each op of a loop's body runs; ``of`` has those that are not free."""
 
     def __init__(self, loop: Op, free: Collection[Op]) -> None:
+        self.loop = loop
         self.free = free
         self.of: dict[Op, int] = {}
         self.arguments: dict[Value, int] = {}
@@ -171,6 +224,14 @@ class _Stages:
         if op is not None and op in self.free and op.name in VIEWS:
             return self.made_in(op.operands[0])
         return self.arguments.get(value) if op is None else self.of.get(op)
+
+    def crossings(self) -> Iterator[tuple[int, int]]:
+        """The crossings by their numbers, with how many stages lie from where they are sent to the reader."""
+        sent: dict[int, int] = {}
+        for op, stage in self.of.items():
+            sent.update((number_of(each), stage) for each in sent_in(op))
+            for each in received_in(op):
+                yield number_of(each), stage - sent[number_of(each)]
 
     def _place(self) -> None:
         """Put every op as early as it can be."""
@@ -281,13 +342,13 @@ def _from_waiting(at: TileMaker, waited: Value, value: Value) -> Value:
 
 
 class _Skewer:
-    """Rebuilds one loop."""
+    """Rebuilds one loop; ``lead``: how many trips a stage is behind the one before it."""
 
-    def __init__(self, function: Function, loop: Op, stages: _Stages, lead: int, spare: int) -> None:
+    def __init__(self, function: Function, loop: Op, stages: _Stages, spare: int) -> None:
         self._function = function
         self._loop = loop
         self._stages = stages
-        self._lead = lead
+        self.lead = 0
         self._spare = spare
         self._body = loop.regions[0]
         self._inits = dict(zip(self._body.arguments[1:], loop.operand_list("inits"), strict=True))
@@ -338,6 +399,9 @@ class _Skewer:
             for second, other in writes
         )
 
+    def describe(self) -> str:
+        return f"{self._stages.last + 1} stages, {self.lead} trips from one to the next"
+
     def run(self) -> dict[int, int]:
         """Put the new loop in the place of the old one; returns the slots of its crossings."""
         loop, last = self._loop, self._stages.last
@@ -348,7 +412,7 @@ class _Skewer:
                 if value in needed:
                     self._carry(value, self._stages.arguments.get(value, stage))
         for value, reader in self._waiting():
-            delay = (reader - (self._stages.made_in(value) or 0)) * self._lead
+            delay = (reader - (self._stages.made_in(value) or 0)) * self.lead
             queue = self._queues.setdefault(value, [])
             while len(queue) < delay:
                 queue.append(self._argument(self._before.zeros(_waiting_type(value)), value.name))
@@ -364,7 +428,7 @@ class _Skewer:
         )
         assert loop.parent is not None
         loop.parent.insert_before(loop, new)
-        slots = dict(self._slots())
+        slots = {number: far * self.lead + self._spare for number, far in self._stages.crossings()}
         results = []
         for value, init in self._inits.items():
             place = self._places.get((value, self._stages.arguments.get(value, 0)))
@@ -385,7 +449,7 @@ class _Skewer:
     def _shift(self, at: TileMaker, stage: int) -> Value:
         """How far a stage is behind, in steps of the loop."""
         step = self._loop.operand("step")
-        number, trips = constant_value(step), stage * self._lead
+        number, trips = constant_value(step), stage * self.lead
         if isinstance(number, int):
             return at.number(trips * number, step.type.element)
         return at.make(MUL, lhs=step, rhs=at.number(trips, step.type.element))
@@ -480,15 +544,7 @@ class _Skewer:
             if of == stage:
                 mapping[value] = arguments[place]
         for value, queue in self._queues.items():
-            delay = (stage - (self._stages.made_in(value) or 0)) * self._lead
+            delay = (stage - (self._stages.made_in(value) or 0)) * self.lead
             if value in self._needed[stage] and 0 < delay <= len(queue):
                 mapping[value] = _from_waiting(at, arguments[queue[delay - 1]], value)
         return mapping
-
-    def _slots(self) -> Iterator[tuple[int, int]]:
-        sent: dict[int, int] = {}
-        for op, stage in self._stages.of.items():
-            sent.update((number_of(each), stage) for each in sent_in(op))
-            for each in received_in(op):
-                number = number_of(each)
-                yield number, (stage - sent[number]) * self._lead + self._spare

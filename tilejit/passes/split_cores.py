@@ -9,16 +9,18 @@ erased, and dead code goes with it. The two vector cores of an AI core share the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tilejit.diagnostics import CompileError
 from tilejit.ir.core import Function, Op
 from tilejit.ir.machine import MachineKernel
+from tilejit.ir.machine_text import clone_machine_kernel
 from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops import LOAD
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.allocate import fits_apart
+from tilejit.options import CompileOptions
+from tilejit.passes.allocate import allocate, fits_apart
 from tilejit.passes.check_split import check_split
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
@@ -29,16 +31,16 @@ from tilejit.passes.pack_buffers import Sharing
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.reload_tiles import reload_tiles
-from tilejit.passes.rotate_buffers import rotate_buffers
+from tilejit.passes.rotate_buffers import rotate_buffers, slots_of
 from tilejit.passes.separate_sums import separate_sums
 from tilejit.passes.share_flags import Line, in_own_branches
 from tilejit.passes.simplify import simplify
-from tilejit.passes.skew import least_slots, skew
+from tilejit.passes.skew import LEAD, lead_of, skew
 from tilejit.passes.sub_blocks import share_between_sub_blocks
 from tilejit.passes.unroll_batches import unroll_batches
 from tilejit.passes.vector_kernel import lower_vector
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Core
+from tilejit.target.spaces import Core, Space
 
 
 def mixed_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
@@ -46,25 +48,75 @@ def mixed_kernel(function: Function, target: AscendTarget, context: PassContext)
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
-    for thrifty in (False, True):
+    for lead, thrifty in _attempts(context.options):
         trial = context.attempt()
-        kernel = _lower(function, target, trial, thrifty)
-        if all(_fits(machine, target) for machine in kernel.functions.values()):
+        kernel = _lower(function, target, trial, lead, thrifty)
+        fits = all(_fits(machine, target) for machine in kernel.functions.values())
+        if fits or not _has_stages(kernel, context.options):
             break
+    if not fits and context.options.lead:
+        _check_lead(function, kernel, target, context, context.options.lead)
     context.remarks += trial.remarks
-    if thrifty:
-        context.remark(
-            "no stage of a program runs beside one of another: memory is scarce", function.location
-        )
+    most = lead_of(context.options)
+    changes = ["no stage of a program runs beside one of another"] if thrifty and lead else []
+    if lead != most:
+        changes.append(f"stages are {lead} trips apart, not {most}" if lead else "no loop is skewed")
+    for change in changes:
+        context.remark(f"{change}: memory is scarce", function.location)
     return kernel
+
+
+def _attempts(options: CompileOptions) -> Iterator[tuple[int, bool]]:
+    """Leads, and whether to be thrifty: the fastest first, what takes the least memory last."""
+    most = lead_of(options)
+    leads = [most] if options.lead else range(most, 0, -1)
+    for thrifty in (False, True):
+        for lead in leads:
+            yield lead, thrifty
+    if not options.lead:
+        yield 0, True
+
+
+def _has_stages(kernel: MachineKernel, options: CompileOptions) -> bool:
+    """Whether a loop of a kernel is skewed: tiles on their way between its stages have slots."""
+    ops = (op for machine in kernel.functions.values() for op in machine.body.ops if op.definition is BUFFER)
+    slots = [op.attributes["slots"] for op in ops if op.attributes["space"] is Space.GM]
+    return any(isinstance(number, int) and number > slots_of(options) for number in slots)
+
+
+def _check_lead(
+    function: Function, kernel: MachineKernel, target: AscendTarget, context: PassContext, lead: int
+) -> None:
+    """Check that a kernel whose options name a lead can be placed, or could not with a smaller one, either.
+
+    Raises: CompileError that names the largest lead with which it can be.
+    """
+    error = _misfit(kernel, target)
+    if error is None:
+        return
+    message = f"with lead={lead}, {error.message}"
+    for less in range(lead - 1, 0, -1):
+        if _misfit(_lower(function, target, context.attempt(), less, True), target) is None:
+            raise CompileError(message, error.location, f"use lead={less} or less")
+
+
+def _misfit(kernel: MachineKernel, target: AscendTarget) -> CompileError | None:
+    """What keeps a kernel's tiles from having places."""
+    try:
+        allocate(clone_machine_kernel(kernel), target, PassContext())
+    except CompileError as error:
+        return error
+    return None
 
 
 def _fits(machine: Function, target: AscendTarget) -> bool:
     return all(fits_apart(machine, target, space, Sharing.ANY) for space in MEMORIES)
 
 
-def _lower(function: Function, target: AscendTarget, context: PassContext, thrifty: bool) -> MachineKernel:
-    sides = split_cores(function, target, context, thrifty=thrifty)
+def _lower(
+    function: Function, target: AscendTarget, context: PassContext, lead: int, thrifty: bool
+) -> MachineKernel:
+    sides = split_cores(function, target, context, lead, thrifty=thrifty)
     cube = promote_cube(sides[Core.AIC], target, context).functions[Core.AIC]
     rotate_buffers(cube, context)
     simplify(cube)
@@ -75,17 +127,18 @@ def _lower(function: Function, target: AscendTarget, context: PassContext, thrif
 
 
 def split_cores(
-    function: Function, target: AscendTarget, context: PassContext, *, thrifty: bool = False
+    function: Function, target: AscendTarget, context: PassContext, lead: int = LEAD, *, thrifty: bool = False
 ) -> Mapping[Core, Function]:
     """What each kind of core does of a function of tile IR, which stays as it is, as tile IR.
 
-    ``thrifty``: nothing waits from program to program or from one part of a branch to the next.
+    ``lead``: trips from stage to stage of a loop. ``thrifty``: nothing waits from program to program or from
+    one part of a branch to the next.
     """
     function = clone_function(function)
     separate_sums(function)
     check_split(function)
     insert_crossings(function)
-    function, lines = _with_flags(loop_over_programs(function), target, context, thrifty)
+    function, lines = _with_flags(loop_over_programs(function), target, context, lead, thrifty)
     for channel in (channel for line in channels(lines) for channel in line):
         context.remark(_describe(channel), channel.send.location)
     cores = lower_crossings(function, lines)
@@ -101,13 +154,14 @@ def split_cores(
 
 
 def _with_flags(
-    function: Function, target: AscendTarget, context: PassContext, thrifty: bool
+    function: Function, target: AscendTarget, context: PassContext, lead: int, thrifty: bool
 ) -> tuple[Function, list[Line]]:
     """A skewed copy of a function, and the flags of its crossings: not skewed where there are too few."""
     reason: CompileError | None = None
-    for skewed, own_branches in ((True, False), (True, True), (False, True)):
+    smaller = () if context.options.lead else range(lead - 1, 0, -1)
+    for own_lead, own_branches in ((lead, False), *((each, True) for each in (lead, *smaller, 0))):
         trial, copy = context.attempt(), clone_function(function)
-        slots = skew(copy, trial, thrifty=thrifty) if skewed else least_slots(copy, trial)
+        slots = skew(copy, trial, target.flag_limit, own_lead, thrifty=thrifty)
         if own_branches:
             in_own_branches(copy)
         try:
@@ -117,7 +171,7 @@ def _with_flags(
             continue
         context.remarks += trial.remarks
         if reason is not None:
-            kept = "crossings share flags" if skewed else "no loop is skewed"
+            kept = "crossings share flags" if own_lead else "no loop is skewed"
             context.remark(f"{kept}: {reason.message.removeprefix('Ascend: ')}", function.location)
         return copy, lines
     assert reason is not None
