@@ -7,14 +7,14 @@ cut, both compute, and the first one stores; where nothing is cut at all, it als
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ops import CMP, IF, LOAD, STORE, YIELD, CmpPredicate
 from tilejit.ops.machine.buffer import BUFFER, SUB_BLOCK_INDEX
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
-from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.cut_tiles import Cutter, Dimensions, parts_are_independent, with_own_indices
 from tilejit.passes.manager import PassContext
 from tilejit.passes.tile_maker import TileMaker
@@ -26,20 +26,36 @@ _RUN_BY_BOTH = frozenset(op.name for op in (BUFFER, CROSS_SET, CROSS_WAIT))
 def share_between_sub_blocks(function: Function, context: PassContext) -> Function:
     """Return ``function`` for two vector cores, each of which does a part of it."""
     function = with_own_indices(function)
-    cut: dict[Value, int] = {}
-    if not context.options.enables_on_ascend("sub_blocks"):
-        context.remark("the first vector core stores alone: sub_blocks is off", function.location)
-    elif parts_are_independent(function, _RUN_BY_BOTH):
-        dimensions = Dimensions(function)
-        for op in list(function.walk()):
-            if op.name == STORE.name and not _cut_along(op.operand("value"), dimensions, cut):
-                context.remark("the first vector core stores alone: no dimension can be cut", op.location)
-    else:
-        context.remark("the first vector core stores alone: loads may read what is stored", function.location)
-    cutter, body = _Sharer(function, cut, SUB_BLOCKS), Block()
+    cutter, body = _Sharer(function, _what_to_cut(function, context), SUB_BLOCKS), Block()
     cutter.begin(body)
     cutter.fill(body, body.append(Op(SUB_BLOCK_INDEX, location=function.location)).result)
     return cutter.finish(body)
+
+
+def _what_to_cut(function: Function, context: PassContext) -> Mapping[Value, int]:
+    """The dimensions along which the cores share tiles, by value; {} where one of them stores alone."""
+    if not context.options.enables_on_ascend("sub_blocks"):
+        context.remark("the first vector core stores alone: sub_blocks is off", function.location)
+        return {}
+    cut: dict[Value, int] = {}
+    dimensions, whole = Dimensions(function), list[Op]()
+    for op in function.walk():
+        if op.name == STORE.name and not _cut_along(op.operand("value"), dimensions, cut):
+            whole.append(op)
+    if not parts_are_independent(function, _RUN_BY_BOTH) or _are_loaded(function, whole):
+        context.remark("the first vector core stores alone: loads may read what is stored", function.location)
+        return {}
+    for op in whole:
+        context.remark("the first vector core stores alone: no dimension can be cut", op.location)
+    return cut
+
+
+def _are_loaded(function: Function, stores: Sequence[Op]) -> bool:
+    """Whether a load, which both cores do, may read what stores of the first one write."""
+    analysis = AccessAnalysis(function)
+    written = [analysis.root(op.operand("pointer")) for op in stores]
+    loaded = [analysis.root(op.operand("pointer")) for op in function.walk() if op.name == LOAD.name]
+    return any(may_alias(function, root, other) for root in written for other in loaded)
 
 
 def _cut_along(value: Value, dimensions: Dimensions, cut: dict[Value, int]) -> bool:

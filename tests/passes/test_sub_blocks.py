@@ -1,0 +1,49 @@
+"""The two vector cores of an AI core share tiles where neither reads nor overwrites what the other stores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import tilejit
+import tilejit.language as tl
+from tests.kernels_ascend.harness import compare
+
+SIZE = 32
+
+
+def factors() -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return [rng.standard_normal((SIZE, SIZE)).astype(np.float16) for _ in range(2)]
+
+
+@tilejit.kernel
+def counted_scale(a_ptr, b_ptr, c_ptr, scale_ptr, SIZE: tl.constexpr):
+    program, lanes = tl.program_id(0), tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    scale = tl.load(scale_ptr + program)
+    tl.store(scale_ptr + program, scale + 1.0)
+    product = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + program * SIZE * SIZE + at, tl.maximum(product, 0.0) * scale)
+
+
+def test_a_scalar_that_the_kernel_overwrites_is_loaded_by_one_core() -> None:
+    scales = np.arange(1, 3, dtype=np.float32)
+    sums = np.zeros((2, SIZE, SIZE), np.float32)
+    compare(counted_scale, *factors(), sums, scales, grid=(2,), SIZE=SIZE)
+    assert scales.tolist() == [2.0, 3.0]
+
+
+@tilejit.kernel
+def centred_rows(a_ptr, b_ptr, c_ptr, x_ptr, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    x = tl.load(x_ptr + lanes)
+    total = tl.sum(x, 0)
+    tl.store(x_ptr + lanes, x + total)
+    product = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, tl.maximum(product, 0.0) * total)
+
+
+def test_a_tile_that_cannot_be_cut_and_is_overwritten_is_loaded_by_one_core() -> None:
+    arrays = [np.zeros((SIZE, SIZE), np.float32), np.linspace(-1, 2, SIZE, dtype=np.float32)]
+    compare(centred_rows, *factors(), *arrays, grid=(1,), SIZE=SIZE)
