@@ -163,3 +163,28 @@ def exchange_beside_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     at = square(SIZE)
     held = tl.atomic_cas(c_ptr + SIZE * SIZE, 0.0, 1.0)  # here
     tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)) + held)
+
+
+@tilejit.kernel
+def handed_on_by_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    total, chosen = tl.dot(a, b), tl.zeros((SIZE, SIZE), tl.float32)
+    if tl.max(tl.max(a, 1), 0) > 1.0:  # here
+        chosen = total
+        tl.store(c_ptr + at, 1.0)
+    tl.store(c_ptr + at, chosen * 2.0)
+
+
+@tilejit.kernel
+def _multiply(a_ptr, b_ptr, c_ptr, i, SIZE: tl.constexpr):
+    at = square(SIZE)
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)) * 2.0)
+    return i < SIZE
+
+
+@tilejit.kernel
+def multiplied_to_decide(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    i = 0
+    while _multiply(a_ptr, b_ptr, c_ptr, i, SIZE):  # here
+        i += 1

@@ -187,6 +187,7 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
 _KNOWN = "compute it from arguments, program ids and memory that the kernel does not write"
 _INSTEAD = "go on with the tile itself instead of loading it, or split the kernel in two"
 _BOTH_RUN = "both kinds of core run this {}, which has tl.dot in it; what decides over it follows from {}"
+_HANDED_ON = _BOTH_RUN.replace("has tl.dot in it", "hands on what tl.dot made")
 MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "counted_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
     "chosen_by_tiles": (_MATRICES, _BOTH_RUN.format("branch", "tiles of the vector cores"), _KNOWN),
@@ -194,6 +195,11 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "repeated_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
     "counted_by_own_store": (
         _MATRICES + ", count_ptr=*i32", _BOTH_RUN.format("loop", "memory that the kernel writes"), _KNOWN,
+    ),
+    "handed_on_by_tiles": (_MATRICES, _HANDED_ON.format("branch", "tiles of the vector cores"), _KNOWN),
+    "multiplied_to_decide": (
+        _MATRICES, "what decides over a while loop has tl.dot in it",
+        "call tl.dot in the loop, and test what is known before it",
     ),
     "computed_start": (
         _MATRICES, "where the cube core loads or stores follows from tiles of the vector cores", _KNOWN,

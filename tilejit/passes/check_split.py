@@ -1,16 +1,16 @@
 """Refuses kernels whose work the two kinds of core cannot share out.
 
-Both run the loops and branches in which ``tl.dot`` stands, each for itself: what decides over these, and
-where the cube core loads and stores, must be known to both. That is what follows from arguments, program ids
-and memory that the kernel does not write. Nor may one core read or overwrite what another one stores: nothing
-but the flags of crossings puts what they do in an order.
+Both run the loops and branches in which ``tl.dot`` stands, or that hand on its sums, each for itself: what
+decides over these, and where the cube core loads and stores, must be known to both. That is what follows from
+arguments, program ids and memory that the kernel does not write. Nor may one core read or overwrite what
+another one stores: nothing but the flags of crossings puts what they do in an order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from tilejit.ir.core import Function, Op, Value
+from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ops import ATOMIC_CAS, ATOMIC_RMW, DOT, FOR, IF, LOAD, RESHAPE, STORE, TRANSPOSE, WHILE
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, may_be_written
@@ -24,6 +24,7 @@ _WRITES = (STORE.name, ATOMIC_RMW.name, ATOMIC_CAS.name)
 _TILES = "tiles of the vector cores"
 _MEMORY = "memory that the kernel writes"
 _HINT = "compute it from arguments, program ids and memory that the kernel does not write"
+_BEFORE = "call tl.dot in the loop, and test what is known before it"
 _APART = "store to different arrays, or split the kernel in two"
 _INSTEAD = "go on with the tile itself instead of loading it, or split the kernel in two"
 _NAMES = {Core.AIC: "the cube core loads", Core.AIV: "the vector cores load"}
@@ -37,8 +38,10 @@ def check_split(function: Function) -> None:
     work = CubeWork(function)
     known = _Known(function)
     for op in function.walk():
-        if any(inner.name == DOT.name for region in op.regions for inner in region.walk()):
-            _check_control(op, known)
+        if any(map(_has_dots, op.regions)):
+            _check_control(op, known, "has tl.dot in it")
+        elif op.regions and any(map(work.is_sum, op.results)):
+            _check_control(op, known, "hands on what tl.dot made")
     for op in _accesses_of_cube(function, work):
         for name in ("pointer", "mask"):
             value = op.optional_operand(name)
@@ -59,8 +62,12 @@ def _check_atomics(function: Function) -> None:
             raise refusal(OLD_ELEMENTS, op.location, NO_OLD_ELEMENTS)
 
 
-def _check_control(op: Op, known: _Known) -> None:
-    """Check what decides over a loop or branch with dots."""
+def _has_dots(block: Block) -> bool:
+    return any(op.name == DOT.name for op in block.walk())
+
+
+def _check_control(op: Op, known: _Known, why: str) -> None:
+    """Check what decides over a loop or branch that both kinds of core run."""
     decisive: list[Value] = []
     if op.name == FOR.name:
         decisive = [op.operand(name) for name in ("lower", "upper", "step")]
@@ -68,12 +75,14 @@ def _check_control(op: Op, known: _Known) -> None:
         decisive = [op.operand("condition")]
     elif op.name == WHILE.name:
         decisive = list(op.regions[0].terminator.operands)
+        if _has_dots(op.regions[0]):
+            raise refusal("what decides over a while loop has tl.dot in it", op.location, _BEFORE)
     what = "branch" if op.name == IF.name else "loop"
     for value in decisive:
         source = known.source_of(value)
         if source is not None:
             raise refusal(
-                f"both kinds of core run this {what}, which has tl.dot in it; what decides over it follows "
+                f"both kinds of core run this {what}, which {why}; what decides over it follows "
                 f"from {source}",
                 op.location,
                 _HINT,
@@ -86,24 +95,25 @@ class _Known:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._analysis = AccessAnalysis(function)
-        self._found: dict[Value, str | None] = {}
+        self._known: set[Value] = set()
 
     def source_of(self, value: Value) -> str | None:
         """What a value follows from that one kind of core alone knows; None for nothing."""
-        if value not in self._found:
-            self._found[value] = None  # while it is looked at: what a loop carries follows from itself
-            self._found[value] = self._look(value)
-        return self._found[value]
-
-    def _look(self, value: Value) -> str | None:
-        op = value.defining_op
-        if op is not None and not op.regions:
+        pending, seen = [value], set[Value]()
+        while pending:
+            value = pending.pop()
+            if value in seen or value in self._known:
+                continue
+            seen.add(value)
+            op = value.defining_op
+            if op is None or op.regions:
+                pending += self._sources(value)
+                continue
             own = self._of_op(op)
-            return own or next((found for v in op.operands if (found := self.source_of(v))), None)
-        for source in self._sources(value):
-            found = self.source_of(source)
-            if found is not None:
-                return found
+            if own is not None:
+                return own
+            pending += reversed(op.operands)
+        self._known |= seen
         return None
 
     def _of_op(self, op: Op) -> str | None:
