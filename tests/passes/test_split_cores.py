@@ -217,3 +217,36 @@ def test_volatile_loads(scale: float) -> None:
     a, b = (RNG.integers(-2, 3, (16, 16)).astype(np.float16) for _ in range(2))
     scales, c = np.full((16, 16), scale, np.float32), np.full((16, 16), 7, np.float32)
     compare(loads_afresh, a, b, scales, c, grid=(1,), exact=True, SIZE=16)
+
+
+@tilejit.kernel
+def looked_up(a_ptr, b_ptr, table_ptr, c_ptr, n, M: tl.constexpr):
+    """Products of bytes that are places in a table."""
+    lanes, columns = tl.arange(0, M), tl.arange(0, 16)
+    at = lanes[:, None] * M + lanes[None, :]
+    b = tl.load(b_ptr + lanes[:, None] * 16 + columns[None, :])
+    for i in range(n):
+        place = tl.dot(tl.load(a_ptr + i * M * M + at), b)
+        tl.store(c_ptr + (i * M + lanes)[:, None] * 16 + columns[None, :], tl.load(table_ptr + place))
+
+
+def test_a_tile_that_came_and_makes_addresses_is_not_read_from_its_workspace_again() -> None:
+    a = RNG.integers(0, 2, (4, 32, 32)).astype(np.int8)
+    b = RNG.integers(0, 4, (32, 16)).astype(np.int8)
+    table = np.arange(128, dtype=np.float32) * 3
+    compare(looked_up, a, b, table, np.zeros((4, 32, 16), np.float32), 4, grid=(1,), exact=True, M=32)
+
+
+@tilejit.kernel
+def shifted(a_ptr, b_ptr, c_ptr, STEPS: tl.constexpr, M: tl.constexpr):
+    """A product that begins at a place which many steps lead to."""
+    lanes, start = tl.arange(0, M), tl.program_id(0)
+    at = lanes[:, None] * M + lanes[None, :]
+    for step in tl.static_range(STEPS):
+        start = (start * 3 + 1) ^ step
+    product = tl.dot(tl.load(a_ptr + (start & 1) + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, tl.maximum(product, 0.0))
+
+
+def test_what_decides_may_follow_from_many_steps() -> None:
+    assert sides(shifted, "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, STEPS=500, M=16")

@@ -335,6 +335,16 @@ def may_be_written(function: Function, analysis: AccessAnalysis, pointer: Value)
     return any(may_alias(function, root, analysis.root(op.operand("pointer"))) for op in writers)
 
 
+def never_changes(function: Function, analysis: AccessAnalysis, pointer: Value) -> bool:
+    """Whether ``pointer`` points at memory of an argument that ``function`` does not store to.
+
+    A workspace is no such memory: other cores store to it.
+    """
+    root = analysis.root(pointer)
+    is_argument = root is not None and root.owner is function.body
+    return is_argument and not may_be_written(function, analysis, pointer)
+
+
 def orders_memory(op: Op) -> bool:
     """Whether other threads may learn from ``op`` how far this one has come, or this one how far they have.
 

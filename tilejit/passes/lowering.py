@@ -22,7 +22,7 @@ from tilejit.ops.machine.sync import SET_ATOMIC, SET_SATURATION, StoreAtomic
 from tilejit.ops.machine.vector import VADD, VADDS, VMUL, VMULS, VSUB
 from tilejit.ops.machine.vector_move import VBRCB, VDUP
 from tilejit.ops.shape import constant_array, reshape_dims
-from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.access import AccessAnalysis
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.machine_builder import Index, MachineBuilder, Operand
 from tilejit.passes.manager import PassContext
@@ -356,10 +356,6 @@ class Lowering:
             operands = {"dst": tile.pointer, "src": table.pointer, "scalar": factor}
             self.builder.make(VMULS, {**operands, "count": tile.layout.elements})
             return self.keep(key, tile)
-
-    def may_be_written(self, pointer: Value) -> bool:
-        """Whether the kernel may store to what ``pointer`` points at."""
-        return may_be_written(self.function, self.analysis, pointer)
 
     # Refusals
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tilejit.ir.core import Function, Op
 from tilejit.ir.rewrite import clone_op
 from tilejit.ops import BROADCAST, LOAD, RESHAPE, TRANSPOSE
-from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.access import AccessAnalysis, never_changes
 from tilejit.passes.program_order import loops_around
 
 _VIEWS = frozenset(op.name for op in (BROADCAST, RESHAPE, TRANSPOSE))
@@ -23,21 +23,13 @@ def reload_tiles(function: Function) -> None:
         is_load = op.name == LOAD.name and not op.result.type.is_scalar
         if op.name not in _VIEWS and not is_load:
             continue
-        if is_load and not _is_constant(function, analysis, op):
+        if is_load and not never_changes(function, analysis, op.operand("pointer")):
             continue
         for user in dict.fromkeys(op.result.users):
             if len(loops_around(user)) > len(loops_around(op)):
                 _repeat(op, user)
         if op.result.use_count == 0:
             op.erase()
-
-
-def _is_constant(function: Function, analysis: AccessAnalysis, load: Op) -> bool:
-    """Whether a load reads an argument, not a workspace, that nothing changes."""
-    pointer = load.operand("pointer")
-    root = analysis.root(pointer)
-    is_argument = root is not None and root.owner is function.body
-    return is_argument and not may_be_written(function, analysis, pointer)
 
 
 def _repeat(op: Op, user: Op) -> None:

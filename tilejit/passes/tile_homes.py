@@ -60,7 +60,7 @@ from tilejit.ops import (
 from tilejit.ops.machine.rules import BLOCK_BYTES, REPEAT_BYTES
 from tilejit.ops.pieces import COLUMN, ROWS
 from tilejit.ops.shape import reshape_dims
-from tilejit.passes.access import AccessAnalysis, may_be_written
+from tilejit.passes.access import AccessAnalysis, never_changes
 from tilejit.passes.program_order import holders
 from tilejit.records import dataclass
 
@@ -220,7 +220,7 @@ class TileHomes:
     def _has_lanes(self, function: Function, op: Op) -> bool:
         """Whether an element of a result follows from elements of the operands, on the scalar unit."""
         if op.name == LOAD.name:
-            return not may_be_written(function, self._analysis, op.operand("pointer"))
+            return never_changes(function, self._analysis, op.operand("pointer"))
         if op.name == RESHAPE.name:
             source = op.operands[0].type.shape
             return not source or reshape_dims(source, op.result.type.shape) is not None
