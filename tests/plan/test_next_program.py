@@ -36,9 +36,9 @@ def _nest_lines(row: str = _MOVING, lanes: int = 2048, after: str = "") -> list[
 
 
 def test_two_walks_over_a_row_fetch_the_next_one_together() -> None:
-    assert _nest_lines() == [
-        "nest 2048 order d0 vector d0x16 unroll 4 fetching %value from 0 to 1/8 of the next program {",
-        "nest 2048 order d0 vector d0x16 streaming fetching %value from 1/8 to 1 of the next program {",
+    assert _nest_lines(lanes=8192) == [
+        "nest 8192 order d0 vector d0x16 unroll 4 fetching %value from 0 to 1/8 of the next program {",
+        "nest 8192 order d0 vector d0x16 streaming fetching %value from 1/8 to 1 of the next program {",
     ]
 
 
@@ -71,19 +71,19 @@ def test_of_three_walks_the_last_one_fetches_most() -> None:
     func @centre(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}, %n: int32) {
       %id = program_id() {axis=0} : int32
       %row = mul(%id, %n) : int32
-      %lane = arange() {start=0, end=2048} : tile<2048xint32>
+      %lane = arange() {start=0, end=8192} : tile<8192xint32>
       %begin = addptr(%x, %row) : ptr<fp32>
-      %base = splat(%begin) {shape=[2048]} : tile<2048xptr<fp32>>
-      %from = addptr(%base, %lane) : tile<2048xptr<fp32>>
-      %value = load(%from) : tile<2048xfp32>
+      %base = splat(%begin) {shape=[8192]} : tile<8192xptr<fp32>>
+      %from = addptr(%base, %lane) : tile<8192xptr<fp32>>
+      %value = load(%from) : tile<8192xfp32>
       %sum = reduce(%value) {axis=0, kind=sum} : fp32
-      %sums = splat(%sum) {shape=[2048]} : tile<2048xfp32>
-      %centred = sub(%value, %sums) : tile<2048xfp32>
+      %sums = splat(%sum) {shape=[8192]} : tile<8192xfp32>
+      %centred = sub(%value, %sums) : tile<8192xfp32>
       %most = reduce(%centred) {axis=0, kind=max} : fp32
-      %mosts = splat(%most) {shape=[2048]} : tile<2048xfp32>
-      %share = mul(%centred, %mosts) : tile<2048xfp32>
-      %target = splat(%out) {shape=[2048]} : tile<2048xptr<fp32>>
-      %to = addptr(%target, %lane) : tile<2048xptr<fp32>>
+      %mosts = splat(%most) {shape=[8192]} : tile<8192xfp32>
+      %share = mul(%centred, %mosts) : tile<8192xfp32>
+      %target = splat(%out) {shape=[8192]} : tile<8192xptr<fp32>>
+      %to = addptr(%target, %lane) : tile<8192xptr<fp32>>
       store(%to, %share)
       return()
     }
@@ -101,20 +101,20 @@ def test_a_nest_after_the_last_walk_fetches_too() -> None:
     func @softmax(%x: ptr<fp32> {alias_class=0}, %out: ptr<fp32> {alias_class=1}, %n: int32) {
       %id = program_id() {axis=0} : int32
       %row = mul(%id, %n) : int32
-      %lane = arange() {start=0, end=2048} : tile<2048xint32>
+      %lane = arange() {start=0, end=8192} : tile<8192xint32>
       %begin = addptr(%x, %row) : ptr<fp32>
-      %base = splat(%begin) {shape=[2048]} : tile<2048xptr<fp32>>
-      %from = addptr(%base, %lane) : tile<2048xptr<fp32>>
-      %value = load(%from) : tile<2048xfp32>
+      %base = splat(%begin) {shape=[8192]} : tile<8192xptr<fp32>>
+      %from = addptr(%base, %lane) : tile<8192xptr<fp32>>
+      %value = load(%from) : tile<8192xfp32>
       %most = reduce(%value) {axis=0, kind=max} : fp32
-      %mosts = splat(%most) {shape=[2048]} : tile<2048xfp32>
-      %less = sub(%value, %mosts) : tile<2048xfp32>
-      %power = exp2(%less) : tile<2048xfp32>
+      %mosts = splat(%most) {shape=[8192]} : tile<8192xfp32>
+      %less = sub(%value, %mosts) : tile<8192xfp32>
+      %power = exp2(%less) : tile<8192xfp32>
       %sum = reduce(%power) {axis=0, kind=sum} : fp32
-      %sums = splat(%sum) {shape=[2048]} : tile<2048xfp32>
-      %share = div(%power, %sums) : tile<2048xfp32>
-      %target = splat(%out) {shape=[2048]} : tile<2048xptr<fp32>>
-      %to = addptr(%target, %lane) : tile<2048xptr<fp32>>
+      %sums = splat(%sum) {shape=[8192]} : tile<8192xfp32>
+      %share = div(%power, %sums) : tile<8192xfp32>
+      %target = splat(%out) {shape=[8192]} : tile<8192xptr<fp32>>
+      %to = addptr(%target, %lane) : tile<8192xptr<fp32>>
       store(%to, %share)
       return()
     }

@@ -196,7 +196,8 @@ class Nest:
     ``bounds`` are comparisons that need no test in the chunks at the beginning, where all of them hold: these
     run in a loop of their own. ``streams``: what is stored is not read here again and may pass the caches.
     ``fetches`` are rows that are brought into the cache meanwhile. ``in_pairs``: lanes of a full chunk are
-    its even elements, then its odd ones.
+    its even elements, then its odd ones. ``is_late``: where stores pass the caches, what this stores is left
+    to the next program, to the nest that ``stores_for`` this one, given the ``late_scalars`` of this program.
     """
 
     shape: tuple[int, ...]
@@ -210,6 +211,9 @@ class Nest:
     streams: Streaming = Streaming.NO
     fetches: list[Fetch] = field(default_factory=list)
     in_pairs: bool = False
+    is_late: bool = False
+    stores_for: Nest | None = None
+    late_scalars: tuple[Value, ...] = ()
 
 
 @dataclass(eq=False)
@@ -551,7 +555,9 @@ def _print_nest_head(nest: Nest, names: dict[Value, str]) -> str:
     if nest.guards:
         parts.append(f"if {listed(guard.value for guard in nest.guards)} does not wrap")
     if nest.streams is not Streaming.NO:
-        parts.append(nest.streams.value)
+        parts.append(nest.streams.value + (" late" if nest.is_late else ""))
+    if nest.stores_for is not None:
+        parts.append("storing what the last program left")
     for ahead in Ahead:
         loads = [_fetched(fetch, names) for fetch in nest.fetches if fetch.ahead is ahead]
         if loads:

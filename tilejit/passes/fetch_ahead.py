@@ -1,10 +1,11 @@
 """Have nests that read rows fetch those of the next program, or of the next trip of a loop.
 
-Holds before: shaped nests. Holds after: the nests that walk the rows of a load - all but the first find them
-in the cache - and those like them that follow name the load, whose rows at the next program's place, or in a
-loop at the next trip's, are to be fetched. One thread runs programs in increasing order, several in a row.
-Without this, memory waits while a program computes on what it has read, and the program after it waits for
-memory. Even of one nest the instructions in flight reach only a few lines ahead.
+Holds before: shaped nests, of which one may be late: it fetches nothing. Holds after: the nests that walk the
+rows of a load - all but the first find them in the cache - and those like them that follow name the load,
+whose rows at the next program's place, or in a loop at the next trip's, are to be fetched. One thread runs
+programs in increasing order, several in a row. Without this, memory waits while a program computes on what it
+has read, and the program after it waits for memory. Even of one nest the instructions in flight reach only a
+few lines ahead.
 
 Each of several nests fetches a part of every row, so that memory is never idle. The last walk fetches most:
 it mostly computes most, or stores, and memory takes reads and writes together in less time than one after
@@ -98,7 +99,7 @@ def _plan(plan: LoopPlan, steps: list[Step], ahead: Callable[[Op], Ahead | None]
     """Have the nests that walk the rows of a load, and those after them, fetch its rows."""
     walks: dict[Op, list[Nest]] = {}
     for step in steps:
-        if isinstance(step, Nest):
+        if isinstance(step, Nest) and not step.is_late:
             for load in dict.fromkeys(_rows(plan, step)):
                 walks.setdefault(load, []).append(step)
     for load, nests in walks.items():
@@ -127,7 +128,8 @@ def _share(load: Op, whose: Ahead, walks: list[Nest], steps: list[Step]) -> None
 
 def _is_like(nest: Nest, other: Nest) -> bool:
     """Whether two nests walk the same dimensions in vectors."""
-    return nest.shape == other.shape and nest.vector_dim == other.vector_dim and _walks_vectors(nest)
+    is_same = nest.shape == other.shape and nest.vector_dim == other.vector_dim
+    return is_same and _walks_vectors(nest) and not nest.is_late
 
 
 def _rows(plan: LoopPlan, nest: Nest) -> Iterator[Op]:

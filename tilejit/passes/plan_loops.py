@@ -39,6 +39,7 @@ from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.drop_local_buffers import drop_local_buffers
 from tilejit.passes.fetch_ahead import fetch_ahead
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
+from tilejit.passes.late_stores import late_stores
 from tilejit.passes.manager import PassContext
 from tilejit.passes.pair_lanes import pair_lanes
 from tilejit.passes.place_buffers import place_buffers
@@ -77,6 +78,7 @@ def plan_loops(
     pair_lanes(plan, vector_bytes)
     stream_stores(plan)
     if chosen.enables("double_buffering"):
+        late_stores(plan)
         fetch_ahead(plan, values.analysis)
     return plan
 

@@ -19,8 +19,9 @@ from tilejit.backend.cpu.emit_atomic import emit_atomic, emit_atomic_tile
 from tilejit.backend.cpu.emit_nest import emit_nest, emit_scan
 from tilejit.backend.cpu.emit_report import emit_report
 from tilejit.backend.cpu.evaluate import Evaluator
+from tilejit.backend.cpu.late_stores import LateStores
 from tilejit.backend.cpu.scope import DUMMY_BYTES, START, Scope
-from tilejit.backend.cpu.streaming import emit_fence
+from tilejit.backend.cpu.streaming import can_stream, emit_fence
 from tilejit.backend.cpu.trip_count import emit_trip_count
 from tilejit.backend.cpu.values import I1, I32, I64, POINTER, TargetModule, llvm_element
 from tilejit.backend.cpu.whole_tiles import is_whole_tile
@@ -97,6 +98,7 @@ class _ProgramEmitter:
         builder = ir.IRBuilder(program)
         linear = builder.phi(I64, "linear")
         linear.add_incoming(first, entry.block)
+        late = self._late_stores(builder)
         self.scope = Scope(
             self.plan,
             self.target,
@@ -106,11 +108,17 @@ class _ProgramEmitter:
             scalars,
             self._grid(builder, linear, grid),
             [builder],
+            late=late,
         )
         self.dots = self._dot_emitter()
         if _fetches(self.plan.steps, Ahead.PROGRAM, Ahead.TRIP_OR_PROGRAM):
             self.scope.ahead[Ahead.PROGRAM] = self._next_ids(builder, linear, last, grid)
+        if late is not None:
+            following = builder.add(linear, ir.Constant(I64, 1))
+            late.begin(entry.block, builder.icmp_signed("<", following, last))
         self.steps(self.plan.steps)
+        if late is not None:
+            late.hand_on(self.scope)
         following = builder.add(linear, ir.Constant(I64, 1))
         linear.add_incoming(following, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, last), program, done)
@@ -121,6 +129,14 @@ class _ProgramEmitter:
         if self.dots is not None:
             self.dots.enclose(begin, ending)
         ending.ret_void()
+
+    def _late_stores(self, builder: ir.IRBuilder) -> LateStores | None:
+        """What goes from program to program of stores; None where nothing does."""
+        nests = [step for step in self.plan.steps if isinstance(step, Nest)]
+        host = next((nest for nest in nests if nest.stores_for is not None), None)
+        if host is None or host.stores_for is None or not can_stream(self.target):
+            return None
+        return LateStores(builder, host, host.stores_for)
 
     def _dot_emitter(self) -> DotEmitter | None:
         """What emits the dots of the program; None where it has none."""

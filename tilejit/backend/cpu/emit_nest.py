@@ -72,6 +72,11 @@ class NestEmitter:
                 lambda index: self._point({**known, dim: self._here(index)}), base, elements, self.leading
             )
 
+    def _store_late(self, trip: ir.Value) -> None:
+        """Store a group of what the last program left, where this nest is the one to do so."""
+        if self.nest.stores_for is not None and self.scope.late is not None:
+            self.scope.late.emit(self.scope, trip)
+
     def _loops(self, depth: int, known: dict[int, Coordinate]) -> None:
         if depth == len(self.nest.order):
             self._points([known])
@@ -205,6 +210,7 @@ class NestEmitter:
         def body(trip: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
             base = self._scaled(trip, group)
             self._fetch(known, dim, base, group)
+            self._store_late(trip)
             with self._in_pairs():
                 chunks(base, unroll, lanes)
             return []
@@ -254,7 +260,10 @@ class NestEmitter:
         size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
         builder = self.scope.builder
         stretch = aligned_stretch(self.values, self.nest, known, self._leading(dim, known))
-        after = builder.add(stretch.first, self._scaled(stretch.groups, lanes * unroll))
+        groups = stretch.groups
+        after = builder.add(stretch.first, self._scaled(groups, lanes * unroll))
+        if self.nest.is_late and self.scope.late is not None:
+            groups, after = self.scope.late.leave(builder, stretch, after)
         rest = builder.sub(ir.Constant(I64, size), after)
         singles = builder.udiv(rest, ir.Constant(I64, lanes))
         end = builder.add(after, self._scaled(singles, lanes))
@@ -282,7 +291,7 @@ class NestEmitter:
 
         self.values.take_to_hold([hold(self.values, b, dim, known) for b in self.nest.bounds])
         self.scope.past_caches = stretch.past_caches
-        each(stretch.groups, aligned)
+        each(groups, aligned)
         self.scope.past_caches = {}
         self.values.take_to_hold([])
         each(singles, lambda trip: chunks(self._after(after, trip, lanes), 1, lanes))
@@ -307,6 +316,8 @@ class NestEmitter:
         size, lanes, unroll = self.nest.shape[dim], self.nest.lanes, self.nest.unroll
         builder = self.scope.builder
         groups = builder.udiv(self._leading(dim, known), ir.Constant(I64, lanes * unroll))
+        if self.nest.stores_for is not None and self.scope.late is not None:
+            self.scope.late.host_groups = groups
 
         def groups_loop() -> list[ir.Value]:
             self.values.take_to_hold([hold(self.values, b, dim, known) for b in self.nest.bounds])
@@ -453,6 +464,7 @@ class NestEmitter:
             def body(trip: ir.Value, flat: list[ir.Value]) -> list[ir.Value]:
                 base = self._scaled(trip, group)
                 self._fetch(known, dim, base, group)
+                self._store_late(trip)
                 with self._in_pairs():
                     return _flatten(visit(base, list(_unflatten(flat, shape))))
 

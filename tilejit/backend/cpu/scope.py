@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llvmlite import ir
 
@@ -17,6 +17,9 @@ from tilejit.ir.core import Op, Value
 from tilejit.ir.loop_plan import Ahead, LoopPlan
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
+
+if TYPE_CHECKING:
+    from tilejit.backend.cpu.late_stores import LateStores
 
 DUMMY_BYTES = 64
 """What a vector register holds."""
@@ -72,6 +75,7 @@ class Scope:
     past_caches: dict[Op, tuple[ir.Value, int]] = field(default_factory=dict)
     casts_for_dots: frozenset[Op] = frozenset()  # to bf16, of operands whose units flush denormals
     callbacks: list[ir.Instruction] = field(default_factory=list)  # calls of Python
+    late: LateStores | None = None  # what goes from program to program of stores
 
     @property
     def builder(self) -> ir.IRBuilder:
