@@ -17,18 +17,26 @@ PLANS = [
     ("4x64x64", FP32, TRANSPOSED, "inner: rows 1x4, columns 16x4 by 16, sets 1, k by 64, packs nothing"),
     ("1x64x64", BF16, TRANSPOSED, "inner: rows 1x1, columns 4x16 by 16, sets 1, k by 64, packs a"),
     # Many rows: B is transposed once, a panel at a time.
-    ("64x64x64", FP32, TRANSPOSED, "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs b"),
     (
-        "64x64x64",
+        "64x80x64",
         FP32,
-        ROW_MAJOR,
-        "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs nothing",
+        TRANSPOSED,
+        "outer: rows 4x11+2x10, columns 1x16+2x32 by 16, sets 1, k by 64, packs b",
     ),
     (
-        "64x64x64",
+        "64x80x64",
+        FP32,
+        ROW_MAJOR,
+        "outer: rows 4x11+2x10, columns 1x16+2x32 by 16, sets 1, k by 64, packs nothing",
+    ),
+    # Panels are wide where all of them can be, and blocks of few rows leave them more of L1.
+    ("64x64x64", FP32, TRANSPOSED, "outer: rows 9x6+2x5, columns 1x64 by 16, sets 1, k by 64, packs b"),
+    ("128x128x80", FP32, TRANSPOSED, "outer: rows 18x6+4x5, columns 2x64 by 16, sets 1, k by 80, packs b"),
+    (
+        "64x128x64",
         BF16,
         ROW_MAJOR,
-        "outer: rows 4x11+2x10, columns 2x32 by 16, sets 1, k by 64, packs ab ahead",
+        "outer: rows 9x6+2x5, columns 2x64 by 16, sets 1, k by 64, packs ab ahead",
     ),
     # A panel that many blocks of rows use is packed while the one before is.
     (
@@ -88,7 +96,7 @@ def test_panels_leave_registers_for_a_row_and_a_broadcast() -> None:
 @pytest.mark.parametrize(
     ("shape", "strides"),
     [
-        ("64x64x64", {64: False, 512: True, 1024: True, 1040: False}),  # blocks of 11 rows
+        ("64x80x64", {64: False, 512: True, 1024: True, 1040: False}),  # blocks of 11 rows
         ("144x256x64", {64: False, 512: False, 1024: True, 2048: True, 1040: False}),  # of 6
         ("4x64x64", {512: False, 1024: False}),
         ("14x64x64", {1024: False}),  # of 7, seldom used
