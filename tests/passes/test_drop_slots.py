@@ -18,8 +18,8 @@ def slots_left(body: str, ub_bytes: int) -> tuple[dict[str, object], list[str]]:
     return slots, [remark.message for remark in context.remarks]
 
 
-def ring(name: str) -> str:
-    attributes = "space=ub, element=fp32, elements=256, slots=2, rotates=true"
+def ring(name: str, slots: int = 2) -> str:
+    attributes = f"space=ub, element=fp32, elements=256, slots={slots}, rotates=true"
     return f"%{name} = buffer() {{{attributes}}} : ptr<ub fp32>\n"
 
 
@@ -56,3 +56,15 @@ def test_tiles_of_loops_that_follow_each_other_share_their_memory() -> None:
     assert slots_left(ring("a") + ring("b") + loop("k", "a") + loop("j", "b"), 2048) == (
         {"a": 2, "b": 2}, []
     )  # fmt: skip
+
+
+def test_slots_go_one_by_one() -> None:
+    rings, work = ring("a", 4) + ring("b", 4), loop("k", "a", "b")
+    assert slots_left(rings + work, 7168) == (
+        {"a": 4, "b": 3}, ["b has 3 slots, so that tiles in ub lie apart"],
+    )  # fmt: skip
+    assert slots_left(rings + work, 5120) == (
+        {"a": 3, "b": 2},
+        ["b has 2 slots, so that tiles in ub lie apart", "a has 3 slots, so that tiles in ub lie apart"],
+    )
+    assert slots_left(rings + work, 2048)[0] == {"a": 1, "b": 1}

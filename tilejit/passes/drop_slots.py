@@ -1,13 +1,16 @@
-"""Leaves buffers one slot where that lets all of a memory lie apart, so that stages do not wait for each
+"""Leaves buffers fewer slots where that lets all of a memory lie apart, so that stages do not wait for each
 other.
 
-Before: the buffer level with two slots for what copies fill or empty in loops. After: as many buffers have
-one slot that sharing memory, which is the matter of ``allocate``, orders no two pipes but between loops that
-follow each other; all have if even that does not do. Those go first that rotate in outer loops; then, from
+Before: the buffer level with two slots, or as many as options ask for, for what copies fill or empty in
+loops. After: as many buffers have a slot less that sharing memory, which is the matter of ``allocate``,
+orders no two pipes but between loops that follow each other; where a slot less of each does not do, they lose
+the next one, and all have one if even that does not do. Those go first that rotate in outer loops; then, from
 the last stage of a loop on, those that have the time of the other stages to be filled in.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 from tilejit.ir.core import Function, Op
 from tilejit.ops.machine.buffer import BUFFER, SLOT
@@ -22,22 +25,31 @@ MEMORIES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
 
 
 def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> None:
-    """Leave buffers of a machine function one slot, in place."""
+    """Take slots from buffers of a machine function, in place."""
     for space in MEMORIES:
         buffers = [
             op for op in machine.body.ops if op.definition is BUFFER and op.attributes["space"] is space
         ]
         doubled = sorted(reversed([op for op in buffers if op.attributes["rotates"]]), key=_depth)
-        dropped: list[Op] = []
+        steps = _steps(doubled)
+        dropped: dict[Op, int] = {}
         while not fits_apart(machine, target, space, Sharing.OWN_LOOPS):
-            if len(dropped) == len(doubled):
+            op, left = next(steps, (None, 0))
+            if op is None:
                 break
-            dropped.append(doubled[len(dropped)])
-            dropped[-1].attributes["slots"] = 1
-        for op in dropped:
+            dropped[op] = op.attributes["slots"] = left
+        for op, left in dropped.items():
             elements, element = op.attributes["elements"], op.attributes["element"]
             name = op.result.name or f"an unnamed tile of {elements:,} {element}"
-            context.remark(f"{name} has one slot, so that tiles in {space.value} lie apart", op.location)
+            slots = "one slot" if left == 1 else f"{left} slots"
+            context.remark(f"{name} has {slots}, so that tiles in {space.value} lie apart", op.location)
+
+
+def _steps(buffers: Sequence[Op]) -> Iterator[tuple[Op, int]]:
+    """Buffers in turn, each with a slot less than it has until all have one."""
+    slots = {op: int(str(op.attributes["slots"])) for op in buffers}
+    for left in range(max(slots.values(), default=1) - 1, 0, -1):
+        yield from ((op, left) for op in buffers if slots[op] > left)
 
 
 def _depth(buffer: Op) -> int:
