@@ -109,3 +109,17 @@ def test_tiles_that_find_no_room_to_stay_are_loaded_by_each_program() -> None:
     assert [remark.message for remark in context.remarks] == [
         "tiles that all programs share are loaded by each: UB has no room to keep them"
     ]
+
+
+@tilejit.kernel
+def falling_kernel(x_ptr, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    rows, columns = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    for i in range(n):
+        places = x_ptr + (i + rows)[:, None] * COLUMNS + columns[None, :]
+        tl.store(places, tl.load(places) * 0.5 + i)
+
+
+def test_rows_that_come_again_in_the_next_trip_are_not_cut() -> None:
+    function = _tile(falling_kernel, "x_ptr=*fp32, n=i32, ROWS=128, COLUMNS=256")
+    assert parts_of(function) == ()
+    compare(falling_kernel, np.ones((96, 256), np.float32), 5, grid=(1,), exact=True, ROWS=64, COLUMNS=256)

@@ -47,3 +47,31 @@ def centred_rows(a_ptr, b_ptr, c_ptr, x_ptr, SIZE: tl.constexpr):
 def test_a_tile_that_cannot_be_cut_and_is_overwritten_is_loaded_by_one_core() -> None:
     arrays = [np.zeros((SIZE, SIZE), np.float32), np.linspace(-1, 2, SIZE, dtype=np.float32)]
     compare(centred_rows, *factors(), *arrays, grid=(1,), SIZE=SIZE)
+
+
+@tilejit.kernel
+def falling_rows(a_ptr, b_ptr, c_ptr, x_ptr, n, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    tl.store(c_ptr + at, tl.maximum(tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)), 0.0))
+    for i in range(n):
+        places = x_ptr + (i + lanes)[:, None] * SIZE + lanes[None, :]
+        tl.store(places, tl.load(places) * 0.5 + i)
+
+
+def test_rows_that_come_again_in_the_next_trip_are_one_cores() -> None:
+    arrays = [np.zeros((SIZE, SIZE), np.float32), np.ones((SIZE + 8, SIZE), np.float32)]
+    compare(falling_rows, *factors(), *arrays, 8, grid=(1,), SIZE=SIZE)
+
+
+@tilejit.kernel
+def overlapping_products(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    for i in range(n):
+        product = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)) + i
+        tl.store(c_ptr + i * SIZE + at, product)
+
+
+def test_rows_that_are_stored_again_in_the_next_trip_are_one_cores() -> None:
+    compare(overlapping_products, *factors(), np.zeros((SIZE + 8, SIZE), np.float32), 8, grid=(1,), SIZE=SIZE)

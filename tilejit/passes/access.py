@@ -173,15 +173,8 @@ class AccessAnalysis:
         if value in self._unwrapped:
             return self.stride(op.operands[0], dim)
         if op.definition.is_elementwise or op.name == memory.LOAD.name:
-            return self._elementwise_stride(op, dim)
+            return stride_of_result(op, [self.stride(operand, dim) for operand in op.operands])
         return None
-
-    def _elementwise_stride(self, op: Op, dim: int) -> Stride | None:
-        strides = [self.stride(operand, dim) for operand in op.operands]
-        if all(s is not None and s.is_zero for s in strides):
-            return ZERO
-        rule = _STRIDE_RULES.get(op.name)
-        return rule(op, strides) if rule is not None else None
 
     def _block_argument_stride(self, value: Value, dim: int) -> Stride | None:
         block = value.owner
@@ -244,6 +237,14 @@ class AccessAnalysis:
         self._roots.clear()
         self._rootless.add(pointer)
         return None
+
+
+def stride_of_result(op: Op, strides: list[Stride | None]) -> Stride | None:
+    """The stride of what an elementwise op makes of operands with some strides."""
+    if all(s is not None and s.is_zero for s in strides):
+        return ZERO
+    rule = _STRIDE_RULES.get(op.name)
+    return rule(op, strides) if rule is not None else None
 
 
 def lanes_are_distinct(

@@ -34,6 +34,7 @@ from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias
 from tilejit.passes.tile_homes import carried_groups
 from tilejit.passes.tile_maker import TileMaker
+from tilejit.passes.trip_strides import lanes_keep_apart
 
 Dim = tuple[Value, int]
 _ACCESSES = (LOAD.name, STORE.name)
@@ -186,10 +187,14 @@ def parts_are_independent(function: Function, allowed: Collection[str] = ()) -> 
     for number, store in enumerate(stores):
         pointer = store.operand("pointer")
         root = analysis.root(pointer)
+        if not lanes_keep_apart(analysis, store, trust_unknown=True):
+            return False
         for other in (*loads, *stores[:number]):
             place = other.operand("pointer")
-            if place is pointer and lanes_are_distinct(
-                analysis.strides(pointer), pointer.type.shape, trust_scalars=True
+            if (
+                place is pointer
+                and lanes_are_distinct(analysis.strides(pointer), pointer.type.shape, trust_scalars=True)
+                and lanes_keep_apart(analysis, store, trust_unknown=False)
             ):
                 continue
             if may_alias(function, root, analysis.root(place)):
