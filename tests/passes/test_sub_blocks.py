@@ -75,3 +75,20 @@ def overlapping_products(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
 
 def test_rows_that_are_stored_again_in_the_next_trip_are_one_cores() -> None:
     compare(overlapping_products, *factors(), np.zeros((SIZE + 8, SIZE), np.float32), 8, grid=(1,), SIZE=SIZE)
+
+
+@tilejit.kernel
+def doubled_count(a_ptr, b_ptr, c_ptr, count_ptr, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    tl.store(c_ptr + at, tl.maximum(tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)), 0.0))
+    count = tl.load(count_ptr)
+    while count < 100:
+        count *= 2
+    tl.store(count_ptr, count)
+
+
+def test_a_loop_that_ends_by_what_one_core_has_loaded_is_run_by_that_core() -> None:
+    counts = np.array([7], np.int32)
+    compare(doubled_count, *factors(), np.zeros((SIZE, SIZE), np.float32), counts, grid=(1,), SIZE=SIZE)
+    assert counts[0] == 112

@@ -2,7 +2,8 @@
 
 Of every tile that is stored, each of the two takes half along one dimension, the larger half the first: all
 that is computed for it, up to the loads, is cut in the same way (``cut_tiles``). Where no dimension can be
-cut, both compute, and the first one stores; where nothing is cut at all, it also loads alone what is stored.
+cut, both compute, and the first one stores; where nothing is cut at all, it also loads alone what is stored,
+and runs alone the loops without flags, which may end by what it has loaded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.cut_tiles import Cutter, Dimensions, parts_are_independent, with_own_indices
 from tilejit.passes.manager import PassContext
+from tilejit.passes.program_order import LOOPS
 from tilejit.passes.tile_maker import TileMaker
 
 SUB_BLOCKS = 2
@@ -76,42 +78,43 @@ class _Sharer(Cutter):
     def __init__(self, function: Function, cut: Mapping[Value, int], parts: int) -> None:
         super().__init__(function, cut, parts)
         self._analysis = AccessAnalysis(function)
+        self._is_alone = False
 
     def _append(self, block: Block, op: Op) -> None:
-        if op.name == LOAD.name and not self._cut and self._changes(op):
-            self._load_alone(block, op)
-            return
         shared = op.regions or not op.effects & ~Effects.READ or op.name in _RUN_BY_BOTH
-        if shared or (op.name == STORE.name and op.operand("value") in self._cut):
+        is_cut = op.name == STORE.name and op.operand("value") in self._cut
+        if self._is_alone or ((shared or is_cut) and not self._follows_stores(op)):
             super()._append(block, op)
-            return
-        is_first, then, other = self._is_first(block, op), Block(), Block()
-        super()._append(then, op)
-        for arm in (then, other):
-            arm.append(Op(YIELD, location=op.location))
-        block.append(Op(IF, {"condition": is_first}, regions=(then, other), location=op.location))
-
-    def _is_first(self, block: Block, op: Op) -> Value:
-        at = TileMaker(block, None, op.location)
-        assert self._part is not None
-        return at.make(CMP, {"predicate": CmpPredicate.EQ}, lhs=self._part, rhs=at.number(0))
-
-    def _changes(self, load: Op) -> bool:
-        """Whether a load reads what the function stores: nothing keeps the two vector cores in step."""
-        return may_be_written(self._function, self._analysis, load.operand("pointer"))
-
-    def _load_alone(self, block: Block, op: Op) -> None:
-        """Have the other part go on with zeros, as nothing it computes is stored."""
-        is_first, then, other = self._is_first(block, op), Block(), Block()
-        super()._append(then, op)
-        loaded = self._mapping[op.result]
-        then.append(Op(YIELD, {"values": [loaded]}, location=op.location))
-        at = TileMaker(other, None, op.location)
-        if loaded.type.is_scalar:
-            nothing = at.number(0, loaded.type.element)
         else:
-            nothing = at.zeros(loaded.type)
-        at.put(YIELD, values=[nothing])
-        operands, names = {"condition": is_first}, [op.result.name]
-        chosen = block.append(Op(IF, operands, {}, (then, other), op.location, names))
-        self._mapping[op.result] = chosen.result
+            self._append_alone(block, op)
+
+    def _follows_stores(self, op: Op) -> bool:
+        """Whether an op loads what the function stores, or is a loop that may end by it.
+
+        Nothing keeps the two vector cores in step: where they share no tiles, one of them does all of that.
+        """
+        if self._cut:
+            return False
+        if op.name == LOAD.name:
+            return may_be_written(self._function, self._analysis, op.operand("pointer"))
+        return op.name in LOOPS and not any(inner.name in _RUN_BY_BOTH for inner in op.walk())
+
+    def _append_alone(self, block: Block, op: Op) -> None:
+        """Have the other part go on with what a loop begins with, or zeros: nothing it computes is stored."""
+        at, then, other = TileMaker(block, None, op.location), Block(), Block()
+        assert self._part is not None
+        is_first = at.make(CMP, {"predicate": CmpPredicate.EQ}, lhs=self._part, rhs=at.number(0))
+        self._is_alone = True
+        super()._append(then, op)
+        self._is_alone = False
+        used = [result for result in op.results if result.use_count]
+        made, end = [self._mapping[result] for result in used], TileMaker(other, None, op.location)
+        if op.regions:
+            instead = [self._mapping[op.operand_list("inits")[result.index]] for result in used]
+        else:
+            instead = [end.zeros(value.type) for value in made]
+        TileMaker(then, None, op.location).put(YIELD, values=made)
+        end.put(YIELD, values=instead)
+        names = [result.name for result in used]
+        chosen = Op(IF, {"condition": is_first}, {}, (then, other), op.location, names)
+        self._mapping.update(zip(used, block.append(chosen).results, strict=True))
