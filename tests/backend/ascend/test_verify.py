@@ -315,6 +315,13 @@ def test_control_over_cross_core_flags_is_the_same_on_all_cores() -> None:
     assert faults(UNEVEN) == []
     written = UNEVEN.replace("store(%out, %number)", "store(%limits, %one)")
     assert "memory that the kernel writes decides over a cross-core flag" in faults(written)[0]
+    chosen = (
+        "%is_zero = cmp(%zero, %one) {predicate=eq} : int1\n  %from = select(%is_zero, %limits, %out_limits)"
+    )
+    of_two = UNEVEN.replace("%out: ptr<fp32>", "%out_limits: ptr<int32>")
+    of_two = of_two.replace("store(%out, %number)", "store(%out_limits, %one)")
+    of_two = of_two.replace("%bound = load(%limits)", f"{chosen} : ptr<int32>\n  %bound = load(%from)")
+    assert "memory that the kernel writes decides over a cross-core flag" in faults(of_two)[0]
     by_core = UNEVEN.replace("body(%i: int32):\n    cross_set", "body(%i: int32):\n    cross_set", 1)
     by_core = by_core.replace("for(%zero, %bound, %one) {\n  body(%i: int32):\n    cross_set", "FOR")
     by_core = by_core.replace("FOR", "for(%sub, %bound, %one) {\n  body(%i: int32):\n    cross_set")

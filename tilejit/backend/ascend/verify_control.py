@@ -54,7 +54,10 @@ def root_of(pointer: Value) -> Value | None:
             continue
         if op.regions or not op.operands:
             return None if op.regions else pointer
-        pointer = op.operands[0]
+        sources = [value for value in op.operands if value.type.element.is_ptr()] or op.operands[:1]
+        if len(sources) != 1:
+            return None  # a select
+        (pointer,) = sources
 
 
 def _written_arguments(function: Function) -> Iterator[str]:
