@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ops import ATOMIC_CAS, ATOMIC_RMW, DOT, FOR, IF, LOAD, RESHAPE, STORE, TRANSPOSE, WHILE
-from tilejit.passes.access import AccessAnalysis, lanes_are_distinct, may_alias, may_be_written
+from tilejit.passes.access import VIEW_OPS, AccessAnalysis, lanes_are_distinct, may_alias, may_be_written
 from tilejit.passes.cube_work import CubeWork, origin
 from tilejit.passes.fixpipe_stores import stores_of_cube
-from tilejit.passes.tile_homes import VECTOR_ONLY_OPS, VIEW_OPS, carried_groups
+from tilejit.passes.tile_homes import VECTOR_ONLY_OPS, carried_groups
 from tilejit.passes.unsupported import NO_OLD_ELEMENTS, OLD_ELEMENTS, instead_of, refusal, spell_kind
 from tilejit.target.spaces import Core
 
@@ -125,7 +125,7 @@ class _Known:
         if op.name in VECTOR_ONLY_OPS:
             return _TILES
         tiles = any(not value.type.is_scalar for value in op.operands)
-        is_plain = op.definition.is_elementwise or op.name in (*VIEW_OPS, TRANSPOSE.name)
+        is_plain = op.definition.is_elementwise or op.name in VIEW_OPS
         return _TILES if tiles and not is_plain else None
 
     def _sources(self, value: Value) -> Iterator[Value]:

@@ -64,7 +64,8 @@ from tilejit.passes.access import AccessAnalysis, never_changes
 from tilejit.passes.program_order import holders
 from tilejit.records import dataclass
 
-VIEW_OPS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
+_VIEWS_IN_UB = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE))
+"""Ops whose result may be their operand in UB, read in another way; a transpose moves elements."""
 _UB_SCALAR_OPS = frozenset(
     op.name for op in (ADD, SUB, MUL, DIV, MAX, MIN, NEG, ABS, SQRT, RSQRT, EXP, EXP2, LOG, LOG2, FMA, CAST)
 )
@@ -154,7 +155,7 @@ def bits_bytes(layout: TileLayout, rows: int) -> int:
 
 def is_view(op: Op) -> bool:
     """Whether the result of ``op`` is its operand, read in another way."""
-    if op.name not in VIEW_OPS:
+    if op.name not in _VIEWS_IN_UB:
         return False
     if op.name != RESHAPE.name or not op.result.type.shape or not op.operands[0].type.shape:
         return True

@@ -10,13 +10,12 @@ from collections.abc import Hashable
 from dataclasses import field
 
 from tilejit.ir.core import Op, Value
-from tilejit.ops import BROADCAST, LOAD, RESHAPE, SPLAT, TRANSPOSE
+from tilejit.ops import LOAD
+from tilejit.passes.access import VIEW_OPS
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.tile_lanes import Bound, bound_count, bound_of, conjuncts, lane, uniform
 from tilejit.records import dataclass
-
-_VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 
 
 @dataclass
@@ -76,6 +75,6 @@ def bound_key(bound: Bound) -> Hashable:
 
 def _base(value: Value) -> Value:
     """The value behind views."""
-    while value.defining_op is not None and value.defining_op.name in _VIEWS:
+    while value.defining_op is not None and value.defining_op.name in VIEW_OPS:
         value = value.defining_op.operands[0]
     return value
