@@ -145,7 +145,11 @@ class Op:
 
     def named_operands(self) -> dict[str, tuple[Value, ...]]:
         """All operands under their names, in the record's order."""
-        return {spec.name: self.operand_list(spec.name) for spec in self.definition.operands}
+        named, start = dict[str, tuple[Value, ...]](), 0
+        for spec, length in zip(self.definition.operands, self._segments, strict=True):
+            named[spec.name] = tuple(self._operands[start : start + length])
+            start += length
+        return named
 
     def set_operand(self, position: int, value: Value) -> None:
         """Replace the operand at ``position`` of the flat list."""

@@ -54,12 +54,20 @@ def allocate(kernel: MachineKernel, target: AscendTarget, context: PassContext) 
 
 
 def fits_apart(
-    function: Function, target: AscendTarget, space: Space = Space.UB, sharing: Sharing = Sharing.ONE_SLOT
+    function: Function,
+    target: AscendTarget,
+    spaces: Sequence[Space] = (Space.UB,),
+    sharing: Sharing = Sharing.ONE_SLOT,
 ) -> bool:
-    """Whether the buffers in a memory find room, all slots, where they share it as ``sharing`` allows."""
+    """Whether the buffers in memories find room, all slots, where they share it as ``sharing`` allows."""
+    live = live_ranges(function)
+    return all(_fits(live, target, space, sharing) for space in spaces)
+
+
+def _fits(live: Sequence[LiveRange], target: AscendTarget, space: Space, sharing: Sharing) -> bool:
     memory = target.spaces[space]
-    ranges = [live for live in live_ranges(function) if live.buffer.attributes["space"] is space]
-    sizes = {live.buffer: (slot_size(live.buffer), _slots(live.buffer)) for live in ranges}
+    ranges = [each for each in live if each.buffer.attributes["space"] is space]
+    sizes = {each.buffer: (slot_size(each.buffer), _slots(each.buffer)) for each in ranges}
     found = pack(ranges, sizes, memory.usable_bytes, memory.alignment_bytes, (), sharing)
     return found is not None
 

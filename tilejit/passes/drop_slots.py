@@ -26,6 +26,8 @@ MEMORIES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
 
 def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> None:
     """Take slots from buffers of a machine function, in place."""
+    if fits_apart(machine, target, MEMORIES, Sharing.OWN_LOOPS):
+        return
     for space in MEMORIES:
         buffers = [
             op for op in machine.body.ops if op.definition is BUFFER and op.attributes["space"] is space
@@ -33,7 +35,7 @@ def drop_slots(machine: Function, target: AscendTarget, context: PassContext) ->
         doubled = sorted(reversed([op for op in buffers if op.attributes["rotates"]]), key=_depth)
         steps = _steps(doubled)
         dropped: dict[Op, int] = {}
-        while not fits_apart(machine, target, space, Sharing.OWN_LOOPS):
+        while not fits_apart(machine, target, (space,), Sharing.OWN_LOOPS):
             op, left = next(steps, (None, 0))
             if op is None:
                 break

@@ -110,7 +110,7 @@ def _misfit(kernel: MachineKernel, target: AscendTarget) -> CompileError | None:
 
 
 def _fits(machine: Function, target: AscendTarget) -> bool:
-    return all(fits_apart(machine, target, space, Sharing.ANY) for space in MEMORIES)
+    return fits_apart(machine, target, MEMORIES, Sharing.ANY)
 
 
 def _lower(
