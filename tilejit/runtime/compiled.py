@@ -126,9 +126,8 @@ class CompiledKernel:
 
 def load_compiler() -> None:
     """Load all that compiles for the CPU; nothing where it was loaded before."""
-    with without_collections(for_lasting=True):
-        with llvm_loading():
-            from tilejit import compiler  # noqa: F401, PLC0415 - as above
+    with without_collections(for_lasting=True), llvm_loading():
+        from tilejit import compiler  # noqa: F401, PLC0415 - as above
         from tilejit.backend.cpu import emit_llvm  # noqa: F401, PLC0415 - loads llvmlite
 
 

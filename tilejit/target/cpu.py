@@ -15,6 +15,7 @@ from tilejit.records import dataclass
 from tilejit.store import Store, StoreError, open_store
 from tilejit.target.amx import AMX_FEATURES, may_use_tiles
 from tilejit.target.libraries import llvm_identity
+from tilejit.target.llvm_calls import llvm_calls
 
 _KB = 1024
 _MB = 1024 * 1024
@@ -201,15 +202,18 @@ def _detect() -> tuple[str, str, dict[str, bool]]:
     kept = _read_kept(store, key)
     if kept is not None:
         return kept
-    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
-
-    found = (
-        binding.get_process_triple(), binding.get_host_cpu_name(), dict(binding.get_host_cpu_features())
-    )  # fmt: skip
+    calls = llvm_calls()
+    found = _asked_of_llvmlite() if calls is None else calls.this_machine()
     if store is not None and key is not None:
         with contextlib.suppress(StoreError):
             store.write(key, _text_of(found).encode())
     return found
+
+
+def _asked_of_llvmlite() -> tuple[str, str, dict[str, bool]]:
+    from llvmlite import binding  # noqa: PLC0415 - not loaded where nothing is compiled
+
+    return binding.get_process_triple(), binding.get_host_cpu_name(), dict(binding.get_host_cpu_features())
 
 
 def _read_kept(store: Store | None, key: str | None) -> tuple[str, str, dict[str, bool]] | None:

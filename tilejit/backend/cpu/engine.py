@@ -24,6 +24,7 @@ from tilejit.records import dataclass
 from tilejit.store import StoreError, open_store
 from tilejit.target.cpu import CpuTarget, runs_here
 from tilejit.target.libraries import llvm_identity
+from tilejit.target.llvm_calls import LlvmCalls, Machine, llvm_calls
 
 if TYPE_CHECKING:
     from llvmlite import binding
@@ -124,13 +125,7 @@ def compile_module(
     """
     source = str(module)
     with LOCK:
-        optimised = _optimised(source, target, pipeline)
-        symbols = tuple(
-            value.name
-            for value in (*optimised.functions, *optimised.global_variables)
-            if not value.is_declaration and value.linkage.name == "external"
-        )
-        image = _target_machine(target, pipeline.codegen_level).emit_object(optimised)
+        image, symbols = _compile_directly(source, target, pipeline) or _compile(source, target, pipeline)
     _refuse_compiler_routines(image)
     return CompiledObject(target, source, image, symbols, pipeline)
 
@@ -164,6 +159,33 @@ def _is_linked(compiled: CompiledObject) -> bool:
         return False
 
 
+def _compile_directly(
+    source: str, target: CpuTarget, pipeline: Pipeline
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """Object file and exported names; None where LLVM's functions are not called directly."""
+    calls = llvm_calls()
+    if calls is None or pipeline.effort is Effort.FULL:
+        return None
+    passes = _SHORT_PASSES if pipeline.effort is Effort.SHORT else ()
+    return calls.compile(source, _machine(calls, target, pipeline.codegen_level), passes)
+
+
+@functools.cache
+def _machine(calls: LlvmCalls, target: CpuTarget, codegen_level: int) -> Machine:
+    return calls.machine(target.triple, target.cpu, target.feature_text, codegen_level)
+
+
+def _compile(source: str, target: CpuTarget, pipeline: Pipeline) -> tuple[bytes, tuple[str, ...]]:
+    """Object file and exported names, by llvmlite."""
+    optimised = _optimised(source, target, pipeline)
+    symbols = tuple(
+        value.name
+        for value in (*optimised.functions, *optimised.global_variables)
+        if not value.is_declaration and value.linkage.name == "external"
+    )
+    return _target_machine(target, pipeline.codegen_level).emit_object(optimised), symbols
+
+
 def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.ModuleRef:
     """The verified and optimised module, in a context of its own so that its memory goes with it."""
     llvm = _llvm()
@@ -184,6 +206,10 @@ def _optimised(source: str, target: CpuTarget, pipeline: Pipeline) -> binding.Mo
     passes = _short_passes() if pipeline.effort is Effort.SHORT else builder.getModulePassManager()
     passes.run(module, builder)
     return module
+
+
+# Those of ``_short_passes``, as LLVM's functions are named.
+_SHORT_PASSES = ("AlwaysInliner", "SROA", "InstCombine", "SimplifyCFG")
 
 
 def _short_passes() -> binding.ModulePassManager:
@@ -263,7 +289,7 @@ def _target_machine(target: CpuTarget, codegen_level: int) -> binding.TargetMach
 @functools.cache
 def _llvm() -> binding:
     """llvmlite's binding module, made ready for this machine."""
-    from llvmlite import binding  # noqa: PLC0415 - costs 50 ms, not paid where nothing is compiled
+    from llvmlite import binding  # noqa: PLC0415 - costs 15 ms, not paid where nothing needs it
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()

@@ -14,15 +14,16 @@ from contextlib import contextmanager, suppress
 
 from tilejit.backend.cpu import engine
 from tilejit.target.libraries import llvm_libraries
+from tilejit.target.llvm_calls import is_llvm_open
 
 
 @contextmanager
 def llvm_loading() -> Iterator[None]:
-    """Open LLVM's library in another thread while the body runs; nothing where llvmlite has opened it.
+    """Open LLVM's library in another thread while the body runs; nothing where it is open.
 
-    Whatever goes wrong there goes wrong again, and is reported, where llvmlite opens it.
+    Whatever goes wrong there goes wrong again, and is reported, where it is used.
     """
-    if "llvmlite.binding" in sys.modules or sys.platform == "win32":
+    if is_llvm_open() or sys.platform == "win32":
         yield
         return
     with engine.LOCK:  # no other thread forks while the system's loader is busy
