@@ -11,6 +11,7 @@ from tilejit.backend.cpu.elementwise import emit_elementwise
 from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.scope import Scope
 from tilejit.backend.cpu.values import I32, LaneBuilder, constant, lane_numbers, lanes_of, splat, unset_lanes
+from tilejit.backend.cpu.vector_math import add_powers, adds_powers_by_table, emit_function
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.opdef import OpDef
@@ -65,25 +66,29 @@ class Combiner:
 
 
 def factors(scope: Scope, op: Op) -> tuple[Value, ...]:
-    """What a reduction evaluates at every point: of squares that it adds up, what is squared."""
+    """What a reduction evaluates at every point: of squares that it adds up what is squared, of powers of two
+    the exponent.
+    """
     if op.name != reduce.REDUCE.name or op.attributes["kind"] is not ReduceKind.SUM:
         return tuple(op.operands)
-    (square,) = op.operands
-    product = square.defining_op
-    is_alone = square.use_count == 1 and square not in scope.plan.buffers
-    if product is None or product.name != ew.MUL.name or square.type.element not in (FP32, FP64):
-        return (square,)
-    lhs, rhs = product.operands
-    return (lhs,) if lhs is rhs and is_alone else (square,)
+    (added,) = op.operands
+    term, element = added.defining_op, added.type.element
+    if term is None or added.use_count != 1 or added in scope.plan.buffers:
+        return (added,)
+    if term.name == ew.EXP2.name and element == FP32:
+        return tuple(term.operands)
+    is_square = term.name == ew.MUL.name and element in (FP32, FP64) and term.operands[0] is term.operands[1]
+    return (term.operands[0],) if is_square else (added,)
 
 
 def make_reducer(scope: Scope, op: Op) -> Combiner:
     """The combiner of a reduction, of what ``factors`` evaluate to."""
     if factors(scope, op) == tuple(op.operands):
         return make_combiner(scope, op)
-    element = op.operands[0].type.element
-    assert isinstance(element, DType)
-    return _SquareCombiner(scope, ReduceKind.SUM, element)
+    term, element = op.operands[0].defining_op, op.operands[0].type.element
+    assert term is not None and isinstance(element, DType)
+    kind = _PowerCombiner if term.name == ew.EXP2.name else _SquareCombiner
+    return kind(scope, ReduceKind.SUM, element)
 
 
 def make_combiner(scope: Scope, op: Op) -> Combiner:
@@ -155,6 +160,17 @@ class _SquareCombiner(_KindCombiner):
         (value,) = inputs
         lanes = LaneBuilder(self.scope.builder, lanes_of(value.type))
         return [lanes.mul(value, value) if running is None else lanes.fma(value, value, running[0])]
+
+
+class _PowerCombiner(_KindCombiner):
+    """A sum of powers of two, whose exponents come: each is as right as it would be alone."""
+
+    def accumulate(self, running: Sequence[ir.Value] | None, inputs: Sequence[ir.Value]) -> list[ir.Value]:
+        (value,) = inputs
+        context = self.scope.context(-1)
+        if running is not None and adds_powers_by_table(context, lanes_of(value.type)):
+            return [add_powers(context.builder, value, running[0])]
+        return super().accumulate(running, [emit_function(context, "exp2", value)])
 
 
 def _identity(kind: ReduceKind, element: DType) -> float:
