@@ -3,8 +3,9 @@
 One program owns one row and walks it once, block by block. Exponentials are taken of what a logit is above a
 shift, which need not be the maximum for their sum to fit into fp32: the maximum of a few logits does. Where a
 block's sum is too large, the shift becomes the block's maximum, and the sum so far is scaled anew.
-Exponentials are powers of two, which take fewer instructions than powers of e. fp32, fp16 and bf16 logits,
-computed in fp32.
+Exponentials are powers of two, which take fewer instructions than powers of e: one multiply-add makes the
+exponent of a logit, and what rounding the shift's product changes is the same for all of them. fp32, fp16 and
+bf16 logits, computed in fp32.
 
     python examples/cross_entropy.py
 """
@@ -21,6 +22,7 @@ import tilejit.language as tl
 LOG2_E = 1.4426950408889634
 LOWEST = -3.4028234663852886e38  # of fp32: finite, so that the distance of -inf from it is -inf
 MOST = 2.0**60  # sums of exponentials below do not overflow together
+LARGE = 1e38  # of shifts: their product with log2 e is finite
 SAMPLE = 64
 
 
@@ -36,8 +38,10 @@ def cross_entropy_kernel(logits_ptr, target_ptr, loss_ptr, stride, n_classes, ig
     for start in range(0, n_classes, BLOCK):
         inside = columns < n_classes - start
         x = tl.load(logits_ptr + start + columns, mask=inside, other=-float("inf")).to(tl.float32)
-        added = tl.sum(tl.exp2((x - shift) * LOG2_E), axis=0)
-        if (added <= MOST) == 0:  # NaN is not
+        scaled = shift * LOG2_E
+        rounded = tl.exp2(tl.fma(-shift, LOG2_E, scaled))  # by how much all exponentials are off
+        added = tl.sum(tl.exp2(tl.fma(x, LOG2_E, -scaled)), axis=0) * rounded
+        if ((added <= MOST) & (tl.abs(shift) <= LARGE)) == 0:  # NaN is not
             largest = tl.maximum(shift, tl.max(x, axis=0))
             total *= tl.exp2((shift - largest) * LOG2_E)
             shift = largest
