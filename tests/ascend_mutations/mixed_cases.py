@@ -48,6 +48,7 @@ def _epilogue(kind: str) -> Case:
 _BYTE_SIZES = ("64x0x48", "1x16x16", "45x100x70")
 _RAGGED = "ragged_attention-50x17x0x1-50x40x9x130-64-1-float16"
 _PAGED = "paged_queries-16-64-4-0x1x15x16x17x70-float16"
+_FLASH = ("flash_attention-2x1x50x70x64-float16", "flash_attention-2x1x50x470x64-float16")
 MIXED: tuple[Case, ...] = (
     _epilogue("residual"),
     _epilogue("gelu"),
@@ -71,8 +72,8 @@ MIXED: tuple[Case, ...] = (
     _counted("while_crossing", (0, 1, 13)),
     mixed_case("ragged attention", _RAGGED),
     mixed_case("ragged attention causal", f"{_RAGGED}-causal"),
-    mixed_case("flash_attention", "flash_attention-2x1x50x70x64-float16"),
-    mixed_case("flash_attention causal", "flash_attention-2x1x50x70x64-float16-causal"),
+    mixed_case("flash_attention", *_FLASH),
+    mixed_case("flash_attention causal", *(f"{launch}-causal" for launch in _FLASH)),
     mixed_case("paged_queries", f"{_PAGED}-float16", grid=(1, 6)),
     mixed_case("paged_queries int8", f"{_PAGED}-int8", grid=(1, 6)),
     mixed_case("paged_attention", "paged_attention-2x2x2x64x16x64-float16-int8-1"),

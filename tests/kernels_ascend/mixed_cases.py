@@ -253,6 +253,7 @@ def _example_attention() -> Iterator[Case]:
     """The kernel of examples/flash_attention.py: sizes are (query heads, KV heads, queries, keys, D)."""
     for sizes in (
         (2, 1, 50, 70, 64),
+        (2, 1, 50, 470, 64),
         (1, 1, 17, 130, 128),
         (4, 2, 1, 200, 128),
         (1, 1, 60, 9, 64),
