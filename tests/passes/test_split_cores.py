@@ -250,3 +250,45 @@ def shifted(a_ptr, b_ptr, c_ptr, STEPS: tl.constexpr, M: tl.constexpr):
 
 def test_what_decides_may_follow_from_many_steps() -> None:
     assert sides(shifted, "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, STEPS=500, M=16")
+
+
+@tilejit.kernel
+def in_any_steps(x_ptr, w_ptr, y_ptr, n, step, M: tl.constexpr):
+    """A loop that would not end in steps of 0, and one that would not by doubling 0."""
+    at = tl.arange(0, M)[:, None] * M + tl.arange(0, M)[None, :]
+    total, parts = tl.zeros((M, M), tl.float32), n
+    for i in range(0, n, step):
+        total += tl.maximum(tl.dot(tl.load(x_ptr + i * M * M + at), tl.load(w_ptr + at)), 0.0)
+    while parts < 100:
+        parts *= 2
+    tl.store(y_ptr + at, total * parts)
+
+
+def test_the_check_leaves_out_arguments_with_which_a_kernel_does_not_end() -> None:
+    x, w = (RNG.integers(-2, 3, size).astype(np.float16) for size in ((5, 16, 16), (16, 16)))
+    y = np.full((16, 16), 7, np.float32)
+    result = in_any_steps.simulate[(1,)](x, w, y, 5, 2, M=16)
+    assert not result.findings
+    products = np.maximum(x[::2].astype(np.float32) @ w.astype(np.float32), 0).sum(0)
+    np.testing.assert_array_equal(y, products * 160)
+
+
+@tilejit.kernel
+def halved_until_small(x_ptr, w_ptr, y_ptr, M: tl.constexpr):
+    """A while loop that carries nothing but a tile."""
+    at = tl.arange(0, M)[:, None] * M + tl.arange(0, M)[None, :]
+    product = tl.dot(tl.load(x_ptr + at), tl.load(w_ptr + at))
+    while tl.max(tl.max(product, 1), 0) > 1.0:
+        product *= 0.5
+    tl.store(y_ptr + at, product)
+
+
+def test_a_while_loop_of_the_vector_cores() -> None:
+    x, w = (RNG.integers(-2, 3, (16, 16)).astype(np.float16) for _ in range(2))
+    y = np.full((16, 16), 7, np.float32)
+    result = halved_until_small.simulate[(1,)](x, w, y, M=16)
+    assert not result.findings
+    expected = x.astype(np.float32) @ w.astype(np.float32)
+    while expected.max() > 1:
+        expected *= 0.5
+    np.testing.assert_array_equal(y, expected)

@@ -13,21 +13,18 @@ from tilejit import compiler, interpreter
 from tilejit.backend.ascend.program_checks import static_faults
 from tilejit.backend.ascend.report import FindingKind, Findings
 from tilejit.backend.ascend.simulator import simulate
-from tilejit.backend.ascend.verify import find_faults, runs_of
+from tilejit.backend.ascend.verify import checked_kernel, find_faults, runs_of
 from tilejit.backend.ascend.verify_control import uneven_control
 from tilejit.backend.ascend.verify_run import run_abstractly
-from tilejit.backend.ascend.verify_steps import CheckedKernel
-from tilejit.backend.ascend.verify_trips import with_trips
 from tilejit.diagnostics import CompileError
 from tilejit.garbage import without_collections
 from tilejit.ir.core import Function
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import dtype_from_numpy
 from tilejit.options import CompileOptions
-from tilejit.passes.allocate import allocate
 from tilejit.passes.choose_cores import buffer_kernel
-from tilejit.passes.insert_sync import insert_sync
 from tilejit.passes.manager import PassContext, run_passes
+from tilejit.passes.place_and_order import place_and_order
 from tilejit.target.ascend import ASCEND_910B1
 
 LAUNCHES = 2
@@ -66,9 +63,7 @@ def interpret(plan: Plan, function: Function) -> Memory:
 
 def lower(function: Function, context: PassContext) -> MachineKernel:
     """The machine level of a function of tile IR. Raises: CompileError where it is refused."""
-    kernel = allocate(buffer_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
-    insert_sync(kernel, ASCEND_910B1, context)
-    return kernel
+    return place_and_order(buffer_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
 
 
 def options_of(plan: Plan) -> CompileOptions:
@@ -87,8 +82,7 @@ def find_fault(plan: Plan, kernel: MachineKernel) -> str | None:
     for problem, op in (*static_faults(kernel, ASCEND_910B1), *uneven_control(kernel)):
         findings.add(FindingKind.LIMIT, problem, op, about=problem)
     sample, compares = random.Random(plan.seed).choice(list(runs_of(kernel)))
-    checked = CheckedKernel(kernel if kernel.is_mixed else with_trips(kernel))
-    run_abstractly(checked, sample, ASCEND_910B1, findings, compares_arguments=compares)
+    run_abstractly(checked_kernel(kernel), sample, ASCEND_910B1, findings, compares_arguments=compares)
     return str(findings.found[0]) if findings.found else None
 
 

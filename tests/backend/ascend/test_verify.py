@@ -14,7 +14,7 @@ from tests.random_machine.check import make_program
 from tilejit.backend.ascend.report import FindingKind
 from tilejit.backend.ascend.verify import LARGE, find_faults, trip_counts, verify_kernel
 from tilejit.backend.ascend.verify_steps import CheckedKernel
-from tilejit.backend.ascend.verify_trips import Sample, with_trips
+from tilejit.backend.ascend.verify_trips import Sample, open_values, with_trips
 from tilejit.diagnostics import InternalError
 from tilejit.ir.machine import MachineKernel
 from tilejit.passes.allocate import allocate
@@ -326,6 +326,36 @@ def test_control_over_cross_core_flags_is_the_same_on_all_cores() -> None:
     by_core = by_core.replace("for(%zero, %bound, %one) {\n  body(%i: int32):\n    cross_set", "FOR")
     by_core = by_core.replace("FOR", "for(%sub, %bound, %one) {\n  body(%i: int32):\n    cross_set")
     assert "which of the two AIVs runs decides" in faults(by_core)[0]
+
+
+OPEN_LOOPS = """
+func aiv @k(%limits: ptr<int32>) {
+  %one = constant() {value=1, dtype=int32} : int32
+  while() {
+  condition():
+    %bound = load(%limits) : int32
+    %more = cmp(%bound, %one) {predicate=gt} : int1
+    yield(values=[%more])
+  body():
+    yield()
+  }
+  %last, %other = while(inits=[%one, %one]) : int32, int32 {
+  condition(%a: int32, %b: int32):
+    %limit = load(%limits) : int32
+    %smaller = cmp(%one, %limit) {predicate=lt} : int1
+    yield(values=[%smaller])
+  body(%c: int32, %d: int32):
+    yield(values=[%d, %one])
+  }
+  return()
+}
+"""
+
+
+def test_what_while_loops_give_depends_on_what_they_test() -> None:
+    function = kernel(OPEN_LOOPS).functions[Core.AIV]
+    loop = next(op for op in function.body.ops if op.results and op.name == "while")
+    assert open_values(function).issuperset(loop.results)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,10 +12,10 @@ The middle part is found out by running: the functions are walked with trip coun
 2 S + 1, S being the most slots of a buffer, over two programs of the grid and once over 2 S + 1, and with
 small and large arguments so that conditions go both ways. Long loops with constant bounds run in full where
 the others make 2 S + 1 trips, else only as often as brings each slot round twice. Where cores count flags for
-each other, how often a loop runs and what else its bound decides must fit together: there the loops run as
-the text says, for arguments that give these trip counts to loops over blocks. Time and values play no part
-(``verify_run``): vector clocks tell what is ordered. A finding here is a fault of the compiler, or of a
-kernel written by hand.
+each other, how often a loop runs and what else its bound decides must fit together: there all but while loops
+without flags run as the text says, for arguments that give these trip counts to loops over blocks. Time and
+values play no part (``verify_run``): vector clocks tell what is ordered. A finding here is a fault of the
+compiler, or of a kernel written by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ from tilejit.backend.ascend.report import Finding, FindingKind, Findings
 from tilejit.backend.ascend.verify_control import uneven_control
 from tilejit.backend.ascend.verify_run import run_abstractly
 from tilejit.backend.ascend.verify_steps import CheckedKernel
-from tilejit.backend.ascend.verify_trips import Sample, has_open_loops, open_values, with_trips
+from tilejit.backend.ascend.verify_trips import (
+    Sample,
+    has_open_loops,
+    open_values,
+    with_counted_whiles,
+    with_trips,
+)
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import MachineKernel
@@ -57,12 +63,19 @@ def find_faults(kernel: MachineKernel, target: AscendTarget) -> tuple[Finding, .
         findings.add(FindingKind.FLAG, problem, op, about=problem)
     if findings.found:
         return findings.found
-    checked = CheckedKernel(kernel if kernel.is_mixed else with_trips(kernel))
+    checked = checked_kernel(kernel)
     for sample, compares_arguments in runs_of(kernel):
         run_abstractly(checked, sample, target, findings, compares_arguments=compares_arguments)
         if findings.found:
             break
     return findings.found
+
+
+def checked_kernel(kernel: MachineKernel) -> CheckedKernel:
+    """A kernel made ready for the runs of ``runs_of``."""
+    if not kernel.is_mixed:
+        return CheckedKernel(with_trips(kernel))
+    return CheckedKernel(with_counted_whiles(kernel) if _depends_on_the_launch(kernel) else kernel)
 
 
 def runs_of(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
@@ -75,8 +88,8 @@ def runs_of(kernel: MachineKernel) -> Iterator[tuple[Sample, bool]]:
         for is_listed in (False, True) if _loads_scalars(kernel) else (False,):
             for trips in counts:
                 for size in _block_sizes(kernel):
-                    yield Sample(trips * size, _PROGRAMS, is_listed=is_listed), False
-                yield Sample(trips, trips, is_listed=is_listed), False
+                    yield Sample(trips * size, _PROGRAMS, trips, is_listed=is_listed), False
+                yield Sample(trips, trips, trips, is_listed=is_listed), False
         return
     is_branching = _branches_on_the_launch(kernel)
     for trips in counts if has_open_loops(kernel) else counts[-1:]:

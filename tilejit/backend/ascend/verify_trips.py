@@ -15,8 +15,9 @@ from tilejit.ir.core import Argument, ArgumentSource, Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
-from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, LOAD, MAX, MIN, MUL, SELECT, SUB, WHILE, YIELD
+from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, IF, LOAD, MAX, MIN, MUL, SELECT, SUB, WHILE, YIELD
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
+from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.records import dataclass
 
 _OUTER_TRIPS = 2
@@ -78,6 +79,24 @@ def with_trips(kernel: MachineKernel) -> MachineKernel:
         )
         _set_trips(copy.body, trips, programs)
         _shorten_long_loops(copy, is_cut)
+        functions[core] = copy
+    return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
+
+
+def with_counted_whiles(kernel: MachineKernel) -> MachineKernel:
+    """A copy of a kernel for both kinds of core in which a ``Sample`` says how often while loops run.
+
+    Those with cross-core flags in them run as the text says, as all for loops do. Others may not end for
+    arguments that no caller would pass.
+    """
+    functions = {}
+    for core, function in kernel.functions.items():
+        copy = clone_function(function)
+        trips = copy.add_argument(Argument(_TRIPS), TileType(INT32))
+        loops = [op for op in copy.walk() if op.name == WHILE.name]
+        for loop in reversed(loops):  # from the innermost
+            if not any(op.name in (CROSS_SET.name, CROSS_WAIT.name) for op in loop.walk()):
+                _make_counted(loop, trips)
         functions[core] = copy
     return MachineKernel(kernel.name, functions, kernel.workspace_bytes)
 
@@ -251,18 +270,20 @@ def _spread(block: Block, found: set[Value]) -> None:
 
 
 def _spread_into_regions(op: Op, found: set[Value]) -> None:
-    for region in op.regions:
-        if op.name == FOR.name:
-            bounds = [op.operand("lower"), op.operand("step")]
-            if any(value in found for value in bounds):
-                found.add(region.arguments[0])
-            sources = [op.operand_list("inits"), region.terminator.operands]
-            for carried in sources:
-                for position, value in enumerate(carried):
-                    if value in found:
-                        found.update((region.arguments[position + 1], op.results[position]))
-        else:
-            for position, value in enumerate(region.terminator.operands):
-                if value in found or op.operands[0] in found:
+    if op.name == IF.name:
+        for region in op.regions:
+            for result, value in zip(op.results, region.terminator.operands, strict=True):
+                if value in found or op.operand("condition") in found:
+                    found.add(result)
+    else:
+        first = 1 if op.name == FOR.name else 0
+        if first and any(op.operand(name) in found for name in ("lower", "step")):
+            found.add(op.regions[0].arguments[0])
+        is_open = op.name == WHILE.name and op.regions[0].terminator.operands[0] in found
+        for carried in (op.operand_list("inits"), op.regions[-1].terminator.operands):
+            for position, value in enumerate(carried):
+                if value in found or is_open:
                     found.add(op.results[position])
+                    found.update(region.arguments[position + first] for region in op.regions)
+    for region in op.regions:
         _spread(region, found)
