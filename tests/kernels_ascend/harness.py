@@ -11,10 +11,9 @@ from tests.kernels.compare import check_close
 from tilejit.backend.ascend.simulator import SimulationResult, simulate
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.verifier import verify
-from tilejit.passes.allocate import allocate
 from tilejit.passes.choose_cores import buffer_kernel
-from tilejit.passes.insert_sync import insert_sync
 from tilejit.passes.manager import PassContext
+from tilejit.passes.place_and_order import place_and_order
 from tilejit.runtime.kernel import Kernel
 from tilejit.target.ascend import ASCEND_910B1
 
@@ -25,8 +24,7 @@ def lower(kernel: Kernel, *args: object, **kwargs: object) -> MachineKernel:
     """The machine level of a kernel, specialised for example arguments."""
     function = tilejit.compile(kernel, *args, target="interpreter", **kwargs).tile
     context = PassContext()
-    lowered = allocate(buffer_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
-    insert_sync(lowered, ASCEND_910B1, context)
+    lowered = place_and_order(buffer_kernel(function, ASCEND_910B1, context), ASCEND_910B1, context)
     for machine in lowered.functions.values():
         verify(machine)
     return lowered

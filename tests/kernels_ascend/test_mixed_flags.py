@@ -91,6 +91,7 @@ def test_two_mixed_kernels_back_to_back() -> None:
         pytest.param("sums_of_products-1-5", id="reduce_axis_is_that_of_the_columns"),
         pytest.param("counted_program", id="bound_from_memory"),
         pytest.param("nested_crossings-0x0", id="no_trips"),
+        pytest.param("paged_queries-16-64-4-0x1x15x16x17x70-float16-float16", id="last_page_in_part"),
     ),
 )
 def test_values(name: str) -> None:
