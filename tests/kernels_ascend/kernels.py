@@ -330,3 +330,13 @@ def cube_rows_kernel(x_ptr, out_ptr, A: tl.constexpr, B: tl.constexpr, C: tl.con
     places = tl.arange(0, A)[:, None] * B + tl.arange(0, B)[None, :]
     tl.store(out_ptr + places, tl.max(x, axis=2))
     tl.store(out_ptr + A * B + places, tl.sum(x, axis=2))
+
+
+@tilejit.kernel
+def far_places_kernel(x_ptr, out_ptr, STEPS: tl.constexpr, BLOCK: tl.constexpr):
+    """Places that many steps lead to."""
+    lanes = tl.arange(0, BLOCK)
+    places = lanes
+    for step in tl.static_range(STEPS):
+        places = (places * 3 + 1) ^ step
+    tl.store(out_ptr + lanes, tl.load(x_ptr + (places & (BLOCK - 1))))

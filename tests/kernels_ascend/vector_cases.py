@@ -440,6 +440,12 @@ def _moves() -> Iterator[Case]:
 
     constants = {"ROWS": 8, "COLUMNS": 48}
     yield Case("gather_rows", kernels.gather_rows_kernel, gather, (3,), constants, True, True)
+
+    def far_places(random: Random) -> list[Argument]:
+        return [floats(random, 16), untouched(16)]
+
+    constants = {"STEPS": 200, "BLOCK": 16}
+    yield Case("far_places", kernels.far_places_kernel, far_places, (1,), constants, True, True)
     for dtype in (np.float32, np.float16, np.int8, np.int32):
         for stride in (1, 3):
 

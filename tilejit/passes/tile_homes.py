@@ -195,28 +195,34 @@ class TileHomes:
             for op in accesses:
                 named = op.named_operands()
                 for value in (v for name in _ADDRESS for v in named.get(name, ())):
-                    self._is_computed(function, value, computed)
+                    self._find_computed(function, value, computed)
 
-    def _is_computed(self, function: Function, value: Value, known: dict[Value, bool]) -> bool:
-        """Whether the lanes of a value follow from scalars and memory; where not, UB is read.
+    def _find_computed(self, function: Function, value: Value, known: dict[Value, bool]) -> None:
+        """Note whether the lanes of a value follow from scalars and memory; where not, UB is read.
 
         A value that is in UB anyway is read itself, since what it is made of may be gone.
         """
-        if value.type.is_scalar:
-            return True
-        if value not in known:
+        pending, has_lanes = [value], dict[Value, bool]()
+        while pending:
+            value = pending[-1]
+            if value.type.is_scalar or value in known:
+                pending.pop()
+                continue
             op = value.defining_op
-            has_lanes = op is not None and self._has_lanes(function, op)
-            known[value] = has_lanes
-            if op is not None and has_lanes:
-                known[value] = all([self._is_computed(function, v, known) for v in op.operands])
+            if value not in has_lanes:
+                has_lanes[value] = op is not None and self._has_lanes(function, op)
+                if op is not None and has_lanes[value]:
+                    pending += reversed(op.operands)
+                    continue
+            pending.pop()
+            operands = op.operands if op is not None else ()
+            known[value] = has_lanes[value] and all(v.type.is_scalar or known[v] for v in operands)
             # Bools are bits there: they are compared again, from numbers that are read.
             is_bool = value.type.element == INT1
-            is_read = not has_lanes or (value in self.demanded and not is_bool)
+            is_read = not has_lanes[value] or (value in self.demanded and not is_bool)
             if not known[value] and is_read and isinstance(value.type.element, DType):
                 self.read_by_lane.add(value)
                 self._demand(value)
-        return known[value]
 
     def _has_lanes(self, function: Function, op: Op) -> bool:
         """Whether an element of a result follows from elements of the operands, on the scalar unit."""

@@ -42,6 +42,10 @@ _FLIPPED = {
 }
 
 
+_Lane = tuple[Value, tuple[Index, ...]]
+"""A tile, and where in it the lane is."""
+
+
 def lane(lowering: Lowering, value: Value, indices: Sequence[Index]) -> Value:
     """One element of a tile, as a scalar of the machine function.
 
@@ -55,33 +59,79 @@ class _Lanes:
 
     def __init__(self, lowering: Lowering) -> None:
         self._lowering = lowering
-        self._known: dict[tuple[Value, tuple[Index, ...]], Value] = {}
+        self._known: dict[_Lane, Value] = {}
 
     def of(self, value: Value, indices: tuple[Index, ...]) -> Value:
+        """One lane; those that it is made of come first, however many there are."""
         if value.type.is_scalar:
             return self._lowering.scalar(value)
-        key = (value, indices)
-        if key not in self._known:
-            self._known[key] = self._compute(value, indices)
-        return self._known[key]
+        wanted = (value, indices)
+        pending = [wanted]
+        while pending:
+            lane = pending[-1]
+            missing = [] if lane in self._known else self._missing(*lane)
+            if missing:
+                pending += reversed(missing)
+                continue
+            if lane not in self._known:
+                self._known[lane] = self._compute(*lane)
+            pending.pop()
+        return self._known[wanted]
+
+    def _missing(self, value: Value, indices: tuple[Index, ...]) -> list[_Lane]:
+        """The lanes that one is made of and that are not known so far."""
+        op = value.defining_op
+        if op is None or value in self._lowering.homes.read_by_lane:
+            return []
+        sources: list[_Lane] = []
+        if op.name in (BROADCAST.name, RESHAPE.name, TRANSPOSE.name):
+            sources = [self._behind_view(op, indices)]
+        elif op.name == LOAD.name:
+            first = op.optional_operand("mask") or op.operand("pointer")
+            sources = [(first, indices)]
+        elif op.definition.is_elementwise:
+            sources = [(operand, indices) for operand in op.operands]
+        return [lane for lane in sources if not lane[0].type.is_scalar and lane not in self._known]
+
+    def _behind_view(self, op: Op, indices: tuple[Index, ...]) -> _Lane:
+        """The lane of its operand that a view shows."""
+        source = op.operands[0]
+        if op.name == TRANSPOSE.name:
+            order = op.attributes["order"]
+            assert isinstance(order, tuple)
+            return source, tuple(indices[order.index(d)] for d in range(len(order)))
+        if op.name == BROADCAST.name:
+            sizes = zip(source.type.shape, indices, strict=True)
+            return source, tuple(0 if size == 1 else i for size, i in sizes)
+        return source, self._behind_reshape(op, indices)
+
+    def _behind_reshape(self, op: Op, indices: tuple[Index, ...]) -> tuple[Index, ...]:
+        source = op.operands[0]
+        if source.type.is_scalar:
+            return ()
+        mapping = reshape_dims(source.type.shape, op.result.type.shape)
+        if mapping is None:
+            self._lowering.refuse(
+                "an address is made of a tile whose elements reshape regroups",
+                op,
+                "reshape what is loaded, not its addresses",
+            )
+        kept: list[Index] = [0] * source.type.rank
+        for dim, index in zip(mapping, indices, strict=True):
+            if dim is not None:
+                kept[dim] = index
+        return tuple(kept)
 
     def _compute(self, value: Value, indices: tuple[Index, ...]) -> Value:
+        """A lane, those known that it is made of."""
         lowering, op = self._lowering, value.defining_op
         builder = lowering.builder
         if value in lowering.homes.read_by_lane:
             return self._of_ub(value, indices)
         if op is not None and op.name == SPLAT.name:
             return lowering.scalar(op.operands[0])
-        if op is not None and op.name == BROADCAST.name:
-            source = op.operands[0]
-            kept = [0 if size == 1 else i for size, i in zip(source.type.shape, indices, strict=True)]
-            return self.of(source, tuple(kept))
-        if op is not None and op.name == RESHAPE.name:
-            return self._of_reshape(op, indices)
-        if op is not None and op.name == TRANSPOSE.name:
-            order = op.attributes["order"]
-            assert isinstance(order, tuple)
-            return self.of(op.operands[0], tuple(indices[order.index(d)] for d in range(len(order))))
+        if op is not None and op.name in (BROADCAST.name, RESHAPE.name, TRANSPOSE.name):
+            return self.of(*self._behind_view(op, indices))
         if op is not None and op.name == ARANGE.name:
             start = op.attributes["start"]
             assert isinstance(start, int)
@@ -97,23 +147,6 @@ class _Lanes:
             op,
             "compute addresses from program ids, tl.arange and loaded indices",
         )
-
-    def _of_reshape(self, op: Op, indices: tuple[Index, ...]) -> Value:
-        source = op.operands[0]
-        if source.type.is_scalar:
-            return self._lowering.scalar(source)
-        mapping = reshape_dims(source.type.shape, op.result.type.shape)
-        if mapping is None:
-            self._lowering.refuse(
-                "an address is made of a tile whose elements reshape regroups",
-                op,
-                "reshape what is loaded, not its addresses",
-            )
-        kept: list[Index] = [0] * source.type.rank
-        for dim, index in zip(mapping, indices, strict=True):
-            if dim is not None:
-                kept[dim] = index
-        return self.of(source, tuple(kept))
 
     def _of_ub(self, value: Value, indices: tuple[Index, ...]) -> Value:
         """An element of what has been computed, or loaded before a store may change it."""
