@@ -60,7 +60,7 @@ def cross_entropy(
     loss: NDArray[np.float32] | None = None,
     *,
     ignored: int = -100,
-    block: int = 4096,
+    block: int = 16384,
 ) -> NDArray[np.float32]:
     """Return ``log(sum(exp(row))) - row[target]`` for every row, 0 where the target is ``ignored``.
 
