@@ -191,6 +191,28 @@ def test_closure_that_changes_after_the_program_was_read(store: Store) -> None:
         launched(kernel, step=5)
 
 
+def _moved(x, *, by=3):
+    return x + by
+
+
+@tilejit.kernel
+def _moves(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    tl.store(out_ptr + at, _moved(tl.load(x_ptr + at)))
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_changed_defaults(store: Store, monkeypatch: pytest.MonkeyPatch, is_fast: bool) -> None:
+    launched(fresh(_moves))
+    kernel = fresh(_moves)
+    assert all(launched(kernel).is_from_disk for _ in range(4 if is_fast else 1))
+    monkeypatch.setattr(_moved, "__kwdefaults__", {"by": 5})
+    with pytest.raises(LaunchError, match="the global _moved was the function _moved when"):
+        launched(kernel, step=5)
+    assert not launched(fresh(_moves), step=5).is_from_disk
+    assert launched(fresh(_moves), step=5).is_from_disk
+
+
 def test_changed_helper(store: Store, tmp_path: Path) -> None:
     text = "import tilejit\nimport tilejit.language as tl\n{}" + (
         "@tilejit.kernel\ndef k(x_ptr, out_ptr, n, BLOCK: tl.constexpr):\n"

@@ -517,6 +517,63 @@ def test_new_code_in_an_old_function(target: str, monkeypatch: pytest.MonkeyPatc
         assert launched(kernel, target) == 301
 
 
+def step_of(value, by=1):
+    return value + by
+
+
+def scale_of(value, *, by=10):
+    return value * by
+
+
+def first_of(value, table={"first": 100}, factors=(1,)):  # noqa: B006 - others may change it
+    return value + table["first"] * factors[0]
+
+
+@tilejit.kernel
+def calls_with_defaults(out_ptr):
+    tl.store(out_ptr, first_of(scale_of(step_of(tl.program_id(0)))))
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "value", "result"),
+    [
+        ("step_of", "__defaults__", (2,), 120),
+        ("scale_of", "__kwdefaults__", {"by": 20}, 120),
+        ("first_of", "__defaults__", ({"first": 200}, (1,)), 210),
+        ("first_of", "__defaults__", ({"first": 100}, (2,)), 210),
+    ],
+)
+def test_new_defaults_of_an_old_function(
+    target: str, monkeypatch: pytest.MonkeyPatch, name: str, attribute: str, value: object, result: int
+) -> None:
+    kernel = fresh(calls_with_defaults)
+    assert [launched(kernel, target) for _ in range(4)] == [110] * 4  # the last through native code
+    monkeypatch.setattr(globals()[name], attribute, value)
+    was = f"the global {name} was the function {name} when the kernel was compiled and is another one now"
+    check_refusal(kernel, target, f"kernel calls_with_defaults: {was}")
+    other = fresh(calls_with_defaults)
+    assert [launched(other, target) for _ in range(4)] == [result] * 4
+    monkeypatch.undo()
+    assert launched(kernel, target) == 110
+    assert launched(fresh(calls_with_defaults), target) == 110
+
+
+def test_defaults_that_change_where_they_are(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = fresh(calls_with_defaults)
+    assert [launched(kernel, target) for _ in range(4)] == [110] * 4
+    places = (
+        ("scale_of", scale_of.__kwdefaults__, "by", 120),
+        ("first_of", first_of.__defaults__[0], "first", 30),
+    )
+    for name, place, key, result in places:
+        monkeypatch.setitem(place, key, 20)
+        was = f"the global {name} was the function {name} when the kernel was compiled and is another one now"
+        check_refusal(kernel, target, f"kernel calls_with_defaults: {was}")
+        assert launched(fresh(calls_with_defaults), target) == result
+        monkeypatch.undo()
+        assert launched(kernel, target) == 110
+
+
 COUNTS = {"calls": 0}
 SEEN: dict[int, int] = {}
 

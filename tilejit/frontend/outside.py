@@ -50,8 +50,8 @@ _ANOTHER = _Named("another one")
 class Lookup:
     """One place to look at: it is as it was while it holds the same object.
 
-    ``place`` is a dict, asked for ``key``; or a cell; or a function, whose code it is; or something to call
-    that says whether all is as it was. ``expected`` is GONE for a key that must be missing.
+    ``place`` is a dict, asked for ``key``; or a cell; or a function, whose code or defaults ``key`` names; or
+    something to call that says whether all is as it was. ``expected`` is GONE for a key that must be missing.
     """
 
     place: Mapping[str, object] | CellType | FunctionType | Callable[[], bool]
@@ -144,7 +144,7 @@ class OutsideConstant:
         if is_container(self.value):
             yield Lookup(functools.partial(is_same, self.value, now), "", None)
         elif isinstance(now, FunctionType):
-            yield Lookup(now, "__code__", now.__code__)
+            yield from _lookups_of_function(now)
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,21 @@ class OutsideValues:
     def _note(self, way: Way, value: object) -> None:
         if not any(way.is_like(constant.way) for constant in self.constants):
             self.constants.append(OutsideConstant(way, picture_of(value)))
+
+
+def _lookups_of_function(function: FunctionType) -> Iterator[Lookup]:
+    """Its code and its defaults; where it has none, calls give all arguments, whatever it gets later."""
+    yield Lookup(function, "__code__", function.__code__)
+    defaults, keywords = function.__defaults__, function.__kwdefaults__
+    if defaults:
+        yield Lookup(function, "__defaults__", defaults)
+    if keywords:
+        yield Lookup(function, "__kwdefaults__", keywords)
+        for name, default in keywords.items():
+            yield Lookup(keywords, name, default)
+    held = (*(defaults or ()), *(keywords or {}).values())
+    if is_container(held):
+        yield Lookup(functools.partial(is_same, picture_of(held), held), "", None)
 
 
 def _names_of(function: FunctionType, code: CodeType) -> Iterator[tuple[Way, object]]:

@@ -77,7 +77,7 @@ def is_constant(value: object) -> bool:
 
 
 def picture_of(value: object, depth: int = 0) -> object:
-    """A copy that keeps what lists, dicts, sets and small arrays hold, and the code of a function."""
+    """A copy that keeps what lists, dicts, sets and small arrays hold, and a function's code and defaults."""
     if depth == _MAX_DEPTH:
         return value
     if isinstance(value, FunctionType):
@@ -129,10 +129,14 @@ def held_by(cell: CellType) -> object:
 
 
 def _picture_of_function(function: FunctionType) -> FunctionType:
-    """Tools that load changed files again put new code into the functions that there are."""
-    closure, name = function.__closure__, function.__name__
-    copy = FunctionType(function.__code__, function.__globals__, name, function.__defaults__, closure)
-    copy.__kwdefaults__ = function.__kwdefaults__
+    """Tools that load changed files again put new code and defaults into the functions that there are."""
+    copy = FunctionType(
+        function.__code__, function.__globals__, function.__name__, closure=function.__closure__
+    )
+    if function.__defaults__ is not None:
+        copy.__defaults__ = tuple(map(picture_of, function.__defaults__))
+    if function.__kwdefaults__ is not None:
+        copy.__kwdefaults__ = {name: picture_of(value) for name, value in function.__kwdefaults__.items()}
     return copy
 
 

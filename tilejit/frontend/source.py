@@ -47,8 +47,28 @@ def _holds_tiles(value: object) -> bool:
     return isinstance(value, Tile | Composite | Undefined)
 
 
-@functools.lru_cache(maxsize=256)
+class _Held:
+    """An object that is equal to itself alone."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other._value is self._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
 def _source_of(function: FunctionType) -> KernelSource:
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    return _read_source(function, function.__code__, tuple(map(_Held, defaults)))
+
+
+@functools.lru_cache(maxsize=256)
+def _read_source(function: FunctionType, code: CodeType, defaults: tuple[_Held, ...]) -> KernelSource:
+    """The source of a function as long as it has this code and these defaults."""
+    del code, defaults
     return KernelSource.of(function)
 
 

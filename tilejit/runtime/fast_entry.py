@@ -263,8 +263,8 @@ def _watch(lookup: Lookup) -> entry_tables.Watch:
         kind = WatchKind.DICT
     elif isinstance(place, CellType):
         kind = WatchKind.CELL
-    elif isinstance(place, FunctionType):  # read as if a cell lay so that it held the code
-        kind, address = WatchKind.CELL, address + _code_offset() - _CELL_OFFSET
+    elif isinstance(place, FunctionType):  # read as if a cell lay so that it held the code or the defaults
+        kind, address = WatchKind.CELL, address + _function_offset(str(lookup.key)) - _CELL_OFFSET
     expected = None if lookup.expected is GONE else id(lookup.expected)
     return entry_tables.Watch(kind, address, id(lookup.key), expected)
 
@@ -345,9 +345,13 @@ def _entry() -> _Entry:
 
 
 @functools.cache
-def _code_offset() -> int:
-    """Where a function keeps its code."""
-    return 8 * _words(_watch, sys.getsizeof(_watch) // 8).index(id(_watch.__code__))
+def _function_offset(attribute: str) -> int:
+    """Where a function keeps its code, or its defaults."""
+
+    def sample(first: float = 0.5, *, second: float = 0.25) -> None:
+        del first, second
+
+    return 8 * _words(sample, sys.getsizeof(sample) // 8).index(id(getattr(sample, attribute)))
 
 
 @functools.cache

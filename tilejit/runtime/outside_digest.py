@@ -273,7 +273,7 @@ class _Digester:
             return
         text = None
         try:
-            text = _text_of(function)
+            text = _text_of(function, function.__code__)
             self.add("text", text)
         except CompileError:  # no text to inline: it runs as it is
             self.add("no text")
@@ -408,7 +408,9 @@ def _is_exception(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def _text_of(function: FunctionType) -> str:
+def _text_of(function: FunctionType, code: CodeType) -> str:
+    """The text of a function as long as it has this code."""
+    del code
     return KernelSource.of(function).text
 
 
