@@ -7,6 +7,7 @@ from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops import DOT
 from tilejit.passes.cube_work import CubeWork, fuse_sums
+from tilejit.passes.drop_lower_bounds import drop_lower_bounds
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
@@ -24,6 +25,7 @@ def buffer_kernel(function: Function, target: AscendTarget, context: PassContext
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
+    function = drop_lower_bounds(function)
     if any(op.name == DOT.name for op in function.walk()):
         return cube_kernel(function, target, context)
     return vector_kernel(function, target, context)
