@@ -30,20 +30,20 @@ def names_read(code: CodeType) -> Iterator[tuple[str, str]]:
     In an eighth of the time of ``dis.get_instructions``, which also finds lines, jumps and texts.
     """
     names, cells = code.co_names, _cells(code)
+    kinds, operations = _KINDS, dis.opname
     content, wide = code.co_code, 0
-    for place in range(0, len(content), 2):
-        number = content[place]
-        argument = wide | content[place + 1]
+    for number, part in zip(content[::2], content[1::2], strict=True):
+        argument = wide | part
         wide = argument << 8 if number == _EXTENDED_ARG else 0
         if number in _SILENT:
             continue
-        operation = dis.opname[number]
-        if operation in ATTRIBUTES or operation in OUTER_READS:
-            yield operation, names[argument >> _NAME_SHIFTS.get(operation, 0)]
-        elif operation in READS:
-            yield operation, cells[argument]
+        kind = kinds[number]
+        if kind in (_ATTRIBUTE, _GLOBAL):
+            yield operations[number], names[argument >> _SHIFTS[number]]
+        elif kind == _CELL:
+            yield operations[number], cells[argument]
         else:
-            yield operation, ""
+            yield operations[number], ""
 
 
 def global_names(code: CodeType) -> set[str]:
@@ -96,9 +96,8 @@ class _Scan:
         content, wide = code.co_code, 0
         last, depth = "", 0  # the name read last, and how many values were put above it
         subscripted, keys = "", list[Hashable]()  # a name that may be subscripted, and its constant key
-        for place in range(0, len(content), 2):
-            number = content[place]
-            argument = wide | content[place + 1]
+        for number, part in zip(content[::2], content[1::2], strict=True):
+            argument = wide | part
             wide = argument << 8 if number == _EXTENDED_ARG else 0
             if number in _SILENT:
                 continue

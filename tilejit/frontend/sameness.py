@@ -18,6 +18,10 @@ _MAX_TABLE_BYTES = 1 << 16
 """Of arrays whose items are compared at every launch; what larger ones hold may not change."""
 
 
+# Most values, none of which stands for a function; to ask a protocol takes 10 us.
+_PLAIN_KINDS = frozenset((type(None), bool, int, float, str, tuple, list, dict, set, np.ndarray))
+
+
 @runtime_checkable
 class _Decorated(Protocol):
     """A kernel or helper, with the function that it was made of."""
@@ -34,7 +38,7 @@ class _Wrapper(Protocol):
 
 def function_of(value: object) -> FunctionType | None:
     """The function that a value from outside stands for, as kernels, methods and wrappers do; or None."""
-    if isinstance(value, ModuleType | type):
+    if type(value) in _PLAIN_KINDS or isinstance(value, ModuleType | type):
         return None
     while isinstance(value, functools.partial):
         value = value.func
