@@ -328,6 +328,30 @@ def test_control_over_cross_core_flags_is_the_same_on_all_cores() -> None:
     assert "which of the two AIVs runs decides" in faults(by_core)[0]
 
 
+TWO_COUNTS = """%count, %own = for(%zero, %bound, %one, inits=[%zero, %zero]) : int32, int32 {
+  body(%i: int32, %n: int32, %m: int32):
+    %is_counted = cmp(%n, %zero) {predicate=ge} : int1
+    if(%is_counted) {
+    then():
+      cross_set(%one) {pipe=mte3}
+      yield()
+    else():
+      yield()
+    }
+    %next = add(%n, %one) : int32
+    %later = add(%m, %sub) : int32
+    yield(values=[%next, %later])
+  }
+  return()"""
+
+
+def test_a_count_may_decide_that_a_loop_carries_beside_one_that_differs_between_cores() -> None:
+    beside = UNEVEN[: UNEVEN.rindex("for(")] + TWO_COUNTS + "\n}\n"
+    assert faults(beside) == []
+    differing = beside.replace("cmp(%n, %zero)", "cmp(%m, %zero)")
+    assert "which of the two AIVs runs decides" in faults(differing)[0]
+
+
 OPEN_LOOPS = """
 func aiv @k(%limits: ptr<int32>) {
   %one = constant() {value=1, dtype=int32} : int32

@@ -90,13 +90,27 @@ def _deciders(op: Op) -> Iterator[Op]:
         if value in seen:
             continue
         seen.add(value)
-        source = value.defining_op
-        if source is not None:
-            yield source
-            pending += source.operands
-            for region in source.regions:
-                pending += region.terminator.operands
-        elif isinstance(value.owner, Block) and isinstance(value.owner.parent, Op):
-            holder = value.owner.parent
-            pending += holder.operands
-            pending += holder.regions[-1].terminator.operands
+        if value.defining_op is not None:
+            yield value.defining_op
+        pending += _made_from(value)
+
+
+def _made_from(value: Value) -> list[Value]:
+    """What a value depends on; of branches and counted loops, what this one of their values is made of."""
+    source = value.defining_op
+    if source is None:
+        holder = value.owner.parent if isinstance(value.owner, Block) else None
+        if not isinstance(holder, Op):
+            return []
+        source, index = holder, value.index - (1 if holder.name == FOR.name else 0)
+    else:
+        index = value.index
+    if source.name == IF.name:
+        return [source.operand("condition"), *(arm.terminator.operands[index] for arm in source.regions)]
+    if source.name == FOR.name:
+        bounds = [source.operand(name) for name in ("lower", "upper", "step")]
+        if index < 0:
+            return bounds
+        return [*bounds, source.operand_list("inits")[index], source.regions[0].terminator.operands[index]]
+    ends = [value for region in source.regions for value in region.terminator.operands]
+    return [*source.operands, *ends]
