@@ -119,7 +119,7 @@ class _Recounted:
         for each in chain:  # others may use these as well
             if each is not None:
                 copy = clone_op(each, {})
-                _insert(op, copy)
+                _insert(user, copy)
                 self._set(user, operand, copy.result)
                 user, operand = copy, "lhs"
         self._set(user, "rhs", self._sum(user, user.operand("rhs")))

@@ -13,6 +13,7 @@ import pytest
 from tests.ascend_mutations.cases import CASES
 from tests.ascend_mutations.clocks import problems_of
 from tests.ascend_mutations.conflicts import CoreTrace, meet
+from tests.ascend_mutations.credits import credit_mutants
 from tests.ascend_mutations.events import Touch
 from tests.ascend_mutations.judge import Subject
 from tests.ascend_mutations.launch import Launch, trace_launch
@@ -135,6 +136,29 @@ def test_a_slot_less_changes_places_only() -> None:
     (core,) = again = traced(fewer.kernel(kernel)[0])
     assert [event.flag for event in core.events] == [event.flag for event in traces[0].events]
     assert any("race" in str(problem) for problem in problems_of(again))
+
+
+CREDITS_OF_TWO = """
+%few = min(%n, #3) : int32
+%both = mul(%few, #2) : int32
+for(#0, %both, #1) {
+body(%k: int32):
+  cross_wait(#4)
+  yield()
+}
+"""
+
+
+def test_a_limit_of_credits_for_several_crossings_is_changed_where_it_is_counted() -> None:
+    kernel = machine_kernel(machine_text(CREDITS_OF_TWO))
+    limits = [mutant for mutant in credit_mutants(kernel) if "at most" in mutant.text]
+    launch = Launch("", lambda: {"n": 5})
+    waits = [
+        len(core.events)
+        for m in limits
+        for core in trace_launch(m.kernel(kernel)[0], launch, defaultdict(tuple))
+    ]
+    assert sorted(waits) == [4, 8]
 
 
 def touch(start: int, run: int, *dims: tuple[int, int]) -> Touch:
