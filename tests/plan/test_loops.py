@@ -210,13 +210,12 @@ def test_flash_attention() -> None:
             nest 32x32 order d0,d1 vector d1x16 unroll 2 {
               b7 = %p
               b8 = reduce(%p) over d1
-              b3 = %rescaled
             }
             nest 32 order d0 vector d0x16 {
               b1 = %l_new
             }
             scalar %v_block = addptr(%v, %offset)
-            dot b3 += b7 * memory(%values) fetching %keys of the next trip
+            dot b3 with rows by b6 += b7 * memory(%values) fetching %keys of the next trip
           }
           nest 32x32 order d0,d1 vector d1x16 streaming aligned rows {
             store(%to, %share)

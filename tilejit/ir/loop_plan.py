@@ -250,13 +250,17 @@ class Prefetch:
 
 @dataclass(eq=False)
 class DotStep:
-    """Accumulate a matrix product into ``accumulator``, which holds the addend unless ``starts_at_zero``."""
+    """Accumulate a matrix product into ``accumulator``, which holds the addend unless ``starts_at_zero``.
+
+    ``row_scale``: the addend is what it holds with each row multiplied by an element of this buffer.
+    """
 
     op: Op
     a: DotOperand
     b: DotOperand
     accumulator: Buffer
     starts_at_zero: bool
+    row_scale: Buffer | None = None
     prefetch: Prefetch | None = None
 
 
@@ -451,7 +455,7 @@ def step_buffers(step: Step) -> list[Buffer]:
                 elif isinstance(root, ReduceRoot):
                     found += root.buffers
         case DotStep():
-            found += [step.a.buffer, step.b.buffer, step.accumulator]
+            found += [step.a.buffer, step.b.buffer, step.accumulator, step.row_scale]
         case ScanStep():
             found += step.buffers
         case AtomicStep():
@@ -510,6 +514,8 @@ def _print_step(step: Step, names: dict[Value, str], indent: str) -> list[str]:
         case DotStep():
             sides = [_print_operand(side, names) for side in (step.a, step.b)]
             sign = "=" if step.starts_at_zero else "+="
+            if step.row_scale is not None:
+                sign = f"with rows by {step.row_scale.name} {sign}"
             fetching = ""
             if step.prefetch is not None:
                 trip = " of the next trip" if step.prefetch.next_trip else ""

@@ -204,6 +204,7 @@ def _replace_in_steps(steps: Iterable[Step], old: Buffer, new: Buffer) -> None:
                 for side in (step.a, step.b):
                     side.buffer = new if side.buffer is old else side.buffer
                 step.accumulator = new if step.accumulator is old else step.accumulator
+                step.row_scale = new if step.row_scale is old else step.row_scale
             case ScanStep():
                 step.buffers = tuple(b for b in swap(step.buffers) if b is not None)
             case AtomicStep():
@@ -277,6 +278,8 @@ def _record_step(step: Step, position: int, plan: LoopPlan, timeline: _Timeline)
                     _read(timeline.reads.of_op(side.load), position, plan, timeline)
             if not step.starts_at_zero:
                 timeline.of(step.accumulator).reads.append((position, True))
+            if step.row_scale is not None:
+                timeline.of(step.row_scale).reads.append((position, False))
             timeline.of(step.accumulator).writes.append(position)
         case MaskedStep():
             for load in step.tiles:

@@ -32,13 +32,14 @@ from tilejit.ir.loop_plan import (
     WhileStep,
 )
 from tilejit.ir.types import BF16, FP16, FP32
-from tilejit.ops import control, memory, reduce, shape
+from tilejit.ops import control, elementwise, memory, reduce, shape
 from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.double_buffer import double_buffer
 from tilejit.passes.drop_local_buffers import drop_local_buffers
 from tilejit.passes.fetch_ahead import fetch_ahead
 from tilejit.passes.fuse_nests import fuse_nests, make_nest
+from tilejit.passes.inline_values import operand_dims
 from tilejit.passes.late_stores import late_stores
 from tilejit.passes.manager import PassContext
 from tilejit.passes.pair_lanes import pair_lanes
@@ -143,8 +144,10 @@ class _StepPlanner:
         steps: list[Step] = []
         addend = op.optional_operand("acc")
         starts_at_zero = addend is None or constant_everywhere(addend) == 0
+        row_scale = None
         if addend is not None and not starts_at_zero:
-            steps.append(self.move(addend, accumulator))
+            scaled, row_scale = self._row_scale(op, addend)
+            steps.append(self.move(scaled, accumulator))
         whole, cut = [], []  # operands as they are in memory; and where tiles are not whole
         fills: dict[Op, Nest] = {}
         for name in ("a", "b"):
@@ -157,11 +160,40 @@ class _StepPlanner:
                 cut.append(DotOperand(buffer, transposed, filled_by=load))
             else:
                 cut.append(replace(whole[-1]))
-        dots = [DotStep(op, a, b, accumulator, starts_at_zero) for a, b in (whole, cut)]
+        dots = [DotStep(op, a, b, accumulator, starts_at_zero, row_scale) for a, b in (whole, cut)]
         if not fills:
             return [*steps, dots[0]]
         tiles = {load: self.values.in_place[load] for load in fills}
         return [*steps, MaskedStep(tiles, [dots[0]], [*fills.values(), dots[1]])]
+
+    def _row_scale(self, dot: Op, addend: Value) -> tuple[Value, Buffer | None]:
+        """A tile in a buffer whose rows, each times an element of another buffer, are what a dot adds to.
+
+        The addend itself, and None, where it is no such product. While a dot of fp32 adds to a row it can
+        multiply it as well: attention does so with all that it has summed, at every step.
+        """
+        op, sources = addend.defining_op, [dot_source(dot.operand(name))[0] for name in ("a", "b")]
+        loads = [self.values.streamed[source].result for source in sources if source in self.values.streamed]
+        is_fp32 = all(value.type.element == FP32 for value in (addend, *sources, *loads))
+        if op is None or op.name != elementwise.MUL.name or addend in self.buffers or not is_fp32:
+            return addend, None
+        for tile, factor in (op.operands, op.operands[::-1]):
+            scale = self._along_rows(factor)
+            if tile in self.buffers and scale is not None:
+                return tile, scale
+        return addend, None
+
+    def _along_rows(self, tile: Value) -> Buffer | None:
+        """The buffer with an element for each row of a matrix whose rows are of one number each."""
+        value, dims = tile, tuple[int | None, ...](range(tile.type.rank))
+        while value not in self.buffers:
+            op = value.defining_op
+            if op is None or op.name not in (shape.BROADCAST.name, shape.RESHAPE.name):
+                return None
+            dims = operand_dims(op, op.operands[0], dims)
+            value = op.operands[0]
+        is_row = tile.type.rank == 2 and dims == (0,) and value.type.shape == tile.type.shape[:1]
+        return self.buffers[value] if is_row else None
 
     def for_loop(self, op: Op) -> list[Step]:
         arguments = op.regions[0].arguments[1:]

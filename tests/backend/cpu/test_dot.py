@@ -47,6 +47,7 @@ class Case:
     padding: int = 0  # elements between the rows of every matrix
     runtime_strides: bool = False
     packs: bool = True
+    scales: bool = False  # rows of C by 1/2, 3/4 and so on
 
     def strides(self, rows: int, columns: int, transposed: bool) -> tuple[int, int]:
         return (1, rows + self.padding) if transposed else (columns + self.padding, 1)
@@ -77,11 +78,23 @@ class Case:
             emit_dot(
                 builder, self.shape, *operands, target,
                 zero_init=self.zero_init, scratch=scratch, packs=self.packs,
+                row_scale=self.row_scale(begin) if self.scales else None,
             )  # fmt: skip
             enclose_tiles(begin, builder)
             begin.branch(dot)
 
         return build
+
+    @property
+    def factors(self) -> np.ndarray:
+        return 0.5 + 0.25 * np.arange(self.shape.m)
+
+    def row_scale(self, builder: ir.IRBuilder) -> ir.Value:
+        """The factors in memory."""
+        kind = ir.ArrayType(ir.FloatType(), self.shape.m)
+        place = ir.GlobalVariable(builder.module, kind, "factors")
+        place.initializer, place.global_constant = ir.Constant(kind, self.factors.tolist()), True
+        return place
 
     def matrix(
         self, rng: np.random.Generator, dtype: DType, rows: int, columns: int, transposed: bool
@@ -115,8 +128,11 @@ def check(case: Case, target: CpuTarget | None = None, calls: int = 2) -> None:
     if case.c.kind is Kind.FLOAT:
         exact = np.float64
         product = a.astype(exact) @ b.astype(exact)
-        bound = np.abs(a.astype(exact)) @ np.abs(b.astype(exact)) * calls + np.abs(start)
-        expected = product * times + (0 if case.zero_init else start.astype(exact))
+        magnitudes = np.abs(a.astype(exact)) @ np.abs(b.astype(exact))
+        bound, expected = np.abs(start.astype(exact)), start.astype(exact)
+        for _ in range(calls):
+            kept = 0 if case.zero_init else case.factors[:, None] if case.scales else 1
+            expected, bound = expected * kept + product, bound * np.maximum(kept, 1) + magnitudes
         epsilon = float(np.finfo(case.c.numpy).eps)
         # Each of the k roundings is off by at most half an ulp of a partial sum.
         assert (np.abs(c - expected) <= epsilon * (k * calls + 2) * bound).all()
@@ -150,6 +166,23 @@ def test_narrower_cpus(m: int, n: int, k: int, b_transposed: bool, target: CpuTa
     if not runs_here(target):
         pytest.skip(f"this machine has no {target}")
     check(Case(DotShape(m, n, k), b_transposed=b_transposed), target)
+
+
+@pytest.mark.parametrize("target", [host(), generic_avx2()], ids=str)
+@pytest.mark.parametrize(
+    ("m", "n", "k", "b_transposed"),
+    [
+        (128, 128, 128, False), (37, 70, 64, False), (37, 70, 128, True), (16, 128, 40, False),
+        (5, 3, 20, False), (1, 16, 64, False), (7, 33, 999, False), (4, 64, 64, True),
+    ],
+)  # fmt: skip
+def test_rows_of_sums_are_scaled_first(m: int, n: int, k: int, b_transposed: bool, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip(f"this machine has no {target}")
+    case = Case(DotShape(m, n, k), b_transposed=b_transposed, scales=True)
+    check(case, target)
+    check(replace(case, padding=3, runtime_strides=True), target)
+    check(replace(case, zero_init=True), target)
 
 
 DTYPES = [

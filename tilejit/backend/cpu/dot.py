@@ -24,11 +24,11 @@ from tilejit.backend.cpu.dot_kernels import (
 from tilejit.backend.cpu.dot_plan import Blocks, DotPlan, DotShape, Form, MatrixFacts, plan_dot
 from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, unit_for
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
-from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, advance, is_unit, scale, static
+from tilejit.backend.cpu.loops import emit_loop, index, internal_function
+from tilejit.backend.cpu.operand import Operand, advance, is_unit, load_vector, scale, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
 from tilejit.backend.cpu.pack_words import emit_pack_words
-from tilejit.backend.cpu.values import I1, POINTER
+from tilejit.backend.cpu.values import I1, I64, POINTER, splat
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import Kind
 from tilejit.records import dataclass
@@ -77,21 +77,28 @@ def emit_dot(
     fetch: FetchTile | None = None,
     packs: bool = True,
     packed_b: PackedMatrix | None = None,
+    row_scale: ir.Value | None = None,
 ) -> None:
     """Emit C[m, n] += A[m, k] * B[k, n]; with ``zero_init`` C is overwritten.
 
     C is fp32, fp64 or int32, row-major, and overlaps neither operand. ``scratch`` points to
     ``plan_for(...).scratch_bytes`` bytes aligned to 64 that are private to the thread. ``fetch`` is memory to
     bring into the cache meanwhile. Unless it ``packs``, operands are read in place where that is possible.
-    ``packed_b``: where ``emit_packed_matrix`` has put B, if that is as this dot wants it.
+    ``packed_b``: where ``emit_packed_matrix`` has put B, if that is as this dot wants it. ``row_scale``:
+    where ``m`` numbers of C's type lie, by which its rows are multiplied first, unless it is overwritten.
     """
     if not is_unit(c.column_stride):
         raise InternalError("the accumulator of a dot must be row-major")
     plan = plan_for(shape, a, b, c, target, packs=packs, packed_b=packed_b)
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
+    is_scaled = row_scale is not None and not zero_init
+    adds_once = plan.form is Form.OUTER and not plan.turned and plan.depth_block == shape.k
+    if row_scale is not None and is_scaled and not adds_once:
+        emit_scaled_rows(builder, c, row_scale, shape.m, shape.n, target)
+        is_scaled = False
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        values = zip(strides, arguments[5:], strict=True)
+        values = zip(strides, arguments[5:10], strict=True)
         known = [stride if isinstance(stride, int) else value for stride, value in values]
         driver = _Driver(
             inner,
@@ -104,6 +111,7 @@ def emit_dot(
             zero_init,
             own_fetch,
             arguments[4] if plan.has_packed_b else None,
+            arguments[-1] if is_scaled else None,
         )
         if plan.turned:
             driver.emit_turned()
@@ -111,12 +119,48 @@ def emit_dot(
             driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = ".zero" * zero_init + ".packed" * plan.has_packed_b
+    flags = ".zero" * zero_init + ".packed" * plan.has_packed_b + ".scaled" * is_scaled
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
     packed = packed_b.place if packed_b is not None and plan.has_packed_b else ir.Constant(POINTER, None)
     places = [a.pointer, b.pointer, c.pointer, scratch, packed]
-    values = [*places, *(index(s) for s in strides)]
+    values = [*places, *(index(s) for s in strides), *([row_scale] if is_scaled else [])]
     call_fetching(builder, name, values, fetch, build, may_fetch=True)
+
+
+def emit_scaled_rows(
+    builder: ir.IRBuilder, c: Operand, row_scale: ir.Value, rows: int, columns: int, target: CpuTarget
+) -> None:
+    """Multiply each row of C, which is row-major, by the number of ``row_scale`` for it."""
+    lanes = min(target.vector_lanes(c.dtype.itemsize), power_of_two_below(columns))
+    whole, rest = divmod(columns, lanes)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        matrix = Operand(arguments[0], c.dtype, arguments[2], 1)
+        scales = Operand(arguments[1], c.dtype, 1, 1)
+
+        def row(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            own, place = matrix.at(inner, i, 0), scales.at(inner, i, 0).pointer
+            scalar = load_vector(inner, place, c.dtype, 1, c.dtype)
+
+            def multiply(at: Operand, width: int) -> None:
+                factor = splat(inner, scalar, width if width > 1 else None)
+                value = load_vector(inner, at.pointer, c.dtype, width, c.dtype)
+                inner.store(inner.fmul(value, factor), at.pointer, align=c.dtype.itemsize)
+
+            def vector(j: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+                multiply(own.at(inner, 0, inner.mul(j, index(lanes))), lanes)
+                return []
+
+            emit_loop(inner, whole, [], vector)
+            for column in range(columns - rest, columns):
+                multiply(own.at(inner, 0, column), 1)
+            return []
+
+        emit_loop(inner, rows, [], row)
+
+    name = f"tilejit.scale.{c.dtype}.{rows}x{columns}"
+    function = internal_function(builder.module, name, [POINTER, POINTER, I64], build)
+    builder.call(function, [c.pointer, row_scale, index(c.row_stride)])
 
 
 @dataclass(frozen=True)
@@ -160,6 +204,7 @@ class _Driver:
     zero_init: bool
     fetch: FetchTile | None
     packed_b: ir.Value | None = None
+    row_scale: ir.Value | None = None
 
     def from_depth(self, first: int | ir.Value) -> _Driver:
         """For what begins at row ``first`` of B, if all of B is packed."""
@@ -384,9 +429,12 @@ class _Driver:
                 self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
                 copy.step(lanes, self.target.cache_line_bytes) if copy is not None and copying else None,
                 words >= _DEPTH_ADDED_LAST and columns % lanes == 0,
+                self.row_scale is not None,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
+            if self.row_scale is not None:
+                places.append(advance(self.builder, self.row_scale, row, c.dtype.itemsize))
             numbers = [index(blocks.count), index(words), accumulate]
             fetching = Fetching(fetch, words * blocks.count) if fetch is not None and row == 0 else None
             call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching, copying)

@@ -45,8 +45,8 @@ class OuterKernel:
     overlaps the one before where columns is not a multiple. With several accumulator sets, successive k go to
     different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
     words. With ``copy`` a panel is packed meanwhile. With ``adds_last`` C is asked for from memory before the
-    first step of k and added after the last, else sums start from it. Units: strides in words, C's in
-    elements; None where known only at run time.
+    first step of k and added after the last, else sums start from it. ``scales_rows``: each row of C is
+    multiplied by a number first. Units: strides in words, C's in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -63,6 +63,7 @@ class OuterKernel:
     is_signed: bool = True
     copy: RowCopy | None = None
     adds_last: bool = False
+    scales_rows: bool = False
 
     @property
     def offsets(self) -> list[int]:
@@ -78,6 +79,7 @@ class OuterKernel:
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
             f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
             f"{'' if self.copy is None else self.copy.name}{'.last' if self.adds_last else ''}"
+            f"{'.scaled' if self.scales_rows else ''}"
         )
 
 
@@ -119,13 +121,17 @@ def call_outer_kernel(
     copying: Sequence[ir.Value] = (),
 ) -> None:
     """Call the function ``(a, b, c; blocks, depth, accumulate; a_row_stride, a_depth_stride, b_stride,
-    c_stride)``; one that copies takes ``(stride, from, to, turns)`` after these.
+    c_stride)``; one that copies takes ``(stride, from, to, turns)`` after these, one that scales rows of C
+    their numbers after ``c``.
 
     Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
     """
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        a, b, c, blocks, depth, accumulate, *given = arguments
+        (a, b, c, *row_scale), (blocks, depth, accumulate, *given) = (
+            arguments[: len(places)],
+            arguments[len(places) :],
+        )
         known = (kernel.a_row_stride, kernel.a_depth_stride, kernel.b_stride, kernel.c_stride)
         chosen = _chosen(known, given[:4])
         copy_stride, *copied = given[4:] or [index(0)]
@@ -138,17 +144,19 @@ def call_outer_kernel(
         def block(i: ir.Value, state: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(state[0], word, chosen[0], chosen[1])
             c_block = Operand(state[1], accumulator, chosen[3], 1)
-            first, moving = inner.mul(i, depth), _Copying(copy_stride, state[2:])
+            scales, copies = state[2 : 2 + len(row_scale)], state[2 + len(row_scale) :]
+            first, moving = inner.mul(i, depth), _Copying(copy_stride, copies)
             moved = _outer_block(
-                inner, kernel, a_block, b_matrix, c_block, depth, accumulate, own, first, moving
+                inner, kernel, a_block, b_matrix, c_block, scales, depth, accumulate, own, first, moving
             )
             return [
                 advance(inner, state[0], a_step, word.itemsize),
                 advance(inner, state[1], c_step, accumulator.itemsize),
+                *(advance(inner, scale, kernel.rows, accumulator.itemsize) for scale in scales),
                 *moved,
             ]
 
-        emit_loop(inner, blocks, [a, c, *copied], block)
+        emit_loop(inner, blocks, [a, c, *row_scale, *copied], block)
 
     _call(builder, kernel.name, places, numbers, [*strides, *copying], fetching, build)
 
@@ -230,13 +238,16 @@ def _outer_block(
     a: Operand,
     b: Operand,
     c: Operand,
+    row_scale: Sequence[ir.Value],
     depth: ir.Value,
     accumulate: ir.Value,
     fetching: Fetching | None,
     first: ir.Value,
     copying: _Copying,
 ) -> Sequence[ir.Value]:
-    """``first``: the number of the first step of k among those of all blocks. Returns the copy's state."""
+    """``first``: the number of the first step of k among those of all blocks. ``row_scale``: where the
+    number by which the first row of C is multiplied lies, if it is. Returns the copy's state.
+    """
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
     started = [zero] * len(places)
@@ -244,18 +255,41 @@ def _outer_block(
         _ask_for(builder, kernel, c)
     else:
         started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
+        started = _scaled_rows(builder, kernel, started, row_scale)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     sums, state = _outer_depth(builder, kernel, a, b, depth, sums, fetching, first, copying)
     totals = [_tree_sum(builder, kernel.unit, sums[i :: len(places)]) for i in range(len(places))]
     if kernel.adds_last:
         with builder.if_else(accumulate) as (adding, storing):
             with adding:
-                _store_block(builder, kernel, places, totals, adds=True)
+                before = [
+                    load_vector(builder, place, c.dtype, kernel.lanes, kernel.unit.accumulator)
+                    for place in places
+                ]
+                before = _scaled_rows(builder, kernel, before, row_scale)
+                sums = [add_values(builder, kernel.unit, *both) for both in zip(before, totals, strict=True)]
+                _store_block(builder, kernel, places, sums)
             with storing:
-                _store_block(builder, kernel, places, totals, adds=False)
+                _store_block(builder, kernel, places, totals)
     else:
-        _store_block(builder, kernel, places, totals, adds=False)
+        _store_block(builder, kernel, places, totals)
     return state
+
+
+def _scaled_rows(
+    builder: ir.IRBuilder, kernel: OuterKernel, values: Sequence[ir.Value], row_scale: Sequence[ir.Value]
+) -> list[ir.Value]:
+    """The vectors of a block of C, row by row, times the numbers of their rows, if there are any."""
+    scaled = list(values)
+    for pointer in row_scale:
+        numbers = Operand(pointer, kernel.unit.accumulator, 1, 1)
+        for row in range(kernel.rows):
+            place = numbers.at(builder, row, 0).pointer
+            scalar = load_vector(builder, place, numbers.dtype, 1, numbers.dtype)
+            factor = splat(builder, scalar, kernel.lanes if kernel.lanes > 1 else None)
+            for i in range(row * len(kernel.offsets), (row + 1) * len(kernel.offsets)):
+                scaled[i] = builder.fmul(scaled[i], factor)
+    return scaled
 
 
 def _ask_for(builder: ir.IRBuilder, kernel: OuterKernel, c: Operand) -> None:
@@ -273,16 +307,10 @@ def _store_block(
     kernel: OuterKernel,
     places: Sequence[ir.Value],
     totals: Sequence[ir.Value],
-    *,
-    adds: bool,
 ) -> None:
-    """Put the sums where C is, or add them to it."""
+    """Put the sums where C is."""
     for place, total in zip(places, totals, strict=True):
-        result, accumulator = total, kernel.unit.accumulator
-        if adds:
-            before = load_vector(builder, place, accumulator, kernel.lanes, accumulator)
-            result = add_values(builder, kernel.unit, before, total)
-        builder.store(result, place, align=accumulator.itemsize)
+        builder.store(total, place, align=kernel.unit.accumulator.itemsize)
 
 
 def _outer_depth(

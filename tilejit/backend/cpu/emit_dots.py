@@ -136,8 +136,13 @@ class DotEmitter:
         target, zero_init, builder = self.target, step.starts_at_zero, self._scope.builder
         a, b = (self._operand(step, name, number) for name in ("a", "b"))
         c = self._accumulator(step, number)
+        row_scale = None
+        if step.row_scale is not None:
+            row_scale = self._buffered(step.row_scale, (1, shape.m), 0).pointer
         split, kept = plan_split_dot(shape, a, b, c, _precision(step), target), self._kept.get(step.op)
         if split is not None:
+            if row_scale is not None:
+                raise InternalError("only dots of fp32 scale rows", step.op.location)
             prepared = kept.at(builder, number) if kept is not None and kept.plan == split else None
             size_bytes = split_scratch_bytes(shape, split, a, is_prepared=prepared is not None)
             emit_split_dot(
@@ -152,7 +157,7 @@ class DotEmitter:
             scratch = self.space.passing(builder, plan.scratch_bytes)
             emit_dot(
                 builder, shape, a, b, c, target, zero_init=zero_init, scratch=scratch, fetch=fetch,
-                packs=packs, packed_b=packed,
+                packs=packs, packed_b=packed, row_scale=row_scale,
             )  # fmt: skip
 
     def prepare(self, loop_step: ForStep) -> None:
