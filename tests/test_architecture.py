@@ -67,6 +67,7 @@ LAZY_DOORS = (
     "tilejit.runtime.interpreted",
     "tilejit.runtime.reports",
     "tilejit.runtime.simulation",
+    "tilejit.runtime.tuning_key",
     "tilejit.runtime.tuning_store",
 )
 # Modules of Python that take milliseconds to load, for errors or for other systems.

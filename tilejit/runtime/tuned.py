@@ -10,21 +10,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from tilejit.backend.cpu.threads import get_num_threads
 from tilejit.diagnostics import LaunchError
-from tilejit.options import CompileOptions
 from tilejit.records import dataclass
 from tilejit.runtime.config import DecoratedKernel, undecorated
 from tilejit.runtime.kernel import Kernel
-from tilejit.runtime.launcher import resolve_target
-from tilejit.runtime.source_digest import stable_text
-from tilejit.runtime.tuning_key import TuningKey, kernel_digest, machine_digest
 from tilejit.store import cache_folder
-from tilejit.target.cpu import CpuTarget
 
 if TYPE_CHECKING:
+    from tilejit.runtime.tuning_key import TuningKey
     from tilejit.runtime.tuning_store import TuningStore
 
 V = TypeVar("V")
@@ -144,7 +138,7 @@ def record_tuned(
     """
     plain, _ = undecorated(kernel)
     store = open_store()
-    if not store.record(_tuning_key(plain, key, target), dict(choice), time_us):
+    if not store.record(_key_of_call(plain, key, target), dict(choice), time_us):
         raise LaunchError(
             f"the choice for kernel {plain.name} cannot be written to {store.path}",
             "name a folder that can be written in TILEJIT_CACHE_DIR",
@@ -184,33 +178,10 @@ def _overlaid(default: Mapping[str, V], choice: Mapping[str, object]) -> dict[st
 def _look_up(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> dict[str, object] | None:
     if not has_results():
         return None
-    return open_store().find(_tuning_key(kernel, key, target))
+    return open_store().find(_key_of_call(kernel, key, target))
 
 
-def _tuning_key(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> TuningKey:
-    texts = [f"{name}={_text(kernel, name, value)}" for name, value in sorted(key.items())]
-    machine: CpuTarget | str | None
-    if target.startswith("ascend"):
-        from tilejit.runtime.ascend_names import resolve_ascend  # noqa: PLC0415 - most programs do without
+def _key_of_call(kernel: Kernel, key: Mapping[str, Scalar], target: str) -> TuningKey:
+    from tilejit.runtime.tuning_key import key_of_call  # noqa: PLC0415 - where something is recorded
 
-        machine = resolve_ascend(target).name
-    else:
-        machine = resolve_target(target)
-    return TuningKey(
-        kernel.name,
-        kernel_digest(kernel),
-        machine_digest("interpreter" if machine is None else machine),
-        repr(CompileOptions.from_environment()),
-        ", ".join(texts),
-        "",
-    )
-
-
-def _text(kernel: Kernel, name: str, value: object) -> str:
-    text = stable_text(value.item() if isinstance(value, np.generic) else value)
-    if text is None:
-        raise LaunchError(
-            f"kernel {kernel.name}: {name} is {type(value).__name__} in a key of tuned choices",
-            "use numbers and texts",
-        )
-    return text
+    return key_of_call(kernel, key, target)
