@@ -511,5 +511,5 @@ def test_a_program_holds_no_paths_or_addresses(store: Store, tmp_path: Path) -> 
 
 def test_host_is_in_the_key(store: Store) -> None:
     source, chosen = steps.source, tilejit.options.CompileOptions()
-    keys = {cache.program_key(source, (), target, chosen) for target in (host(), generic_avx2())}
+    keys = {cache.program_key(store, source, (), target, chosen) for target in (host(), generic_avx2())}
     assert len(keys) == 2

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dis
-import functools
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping
 from types import CodeType
 
 from tilejit.records import dataclass
@@ -17,6 +16,13 @@ OUTER_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 CHANGES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
 """Instructions that change a name outside a function."""
+HIDING = frozenset(
+    {
+        "IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"
+    }
+)  # fmt: skip
+"""Instructions that read or change what names do not show."""
+_MOST_CODE = 512  # objects of which is remembered what they read
 _FILLING = frozenset({"add", "append", "clear", "extend", "insert", "pop", "setdefault", "update"})
 # How far the number of a name is shifted: the bits below tell how the interpreter calls what it loads.
 _NAME_SHIFTS = {"LOAD_GLOBAL": 1, "LOAD_ATTR": 1 if sys.version_info >= (3, 12) else 0}
@@ -65,20 +71,65 @@ class OutsideReads:
 
     ``names`` are looked up among the globals; ``changed`` are set, or lists and dicts that are filled;
     ``keys`` are the constant keys of ``name[key]`` for globals and attributes that are read in no other way.
+    ``chains`` are the free names, each with the attributes read of it, in order. ``hiding`` is the first
+    instruction of ``HIDING``, empty where there is none.
     """
 
     names: frozenset[str]
     changed: frozenset[str]
-    keys: Mapping[str, Set[Hashable]]
+    keys: Mapping[str, frozenset[Hashable]]
+    chains: tuple[tuple[str, ...], ...]
+    hiding: str = ""
 
 
-@functools.lru_cache(maxsize=512)
+_reads: dict[CodeType, OutsideReads] = {}
+
+
 def outside_reads(code: CodeType) -> OutsideReads:
-    """What code does with names outside, found in one walk: it is a good part of a start from disk."""
+    """What code does with names outside, found by walking over it, or told by who walked over it before."""
+    found = _reads.get(code)
+    if found is None:
+        found = _walk(code)
+        remember_reads(code, found)
+    return found
+
+
+def remember_reads(code: CodeType, reads: OutsideReads) -> None:
+    """Save ``outside_reads`` the walk over code of which it is known what it does."""
+    if len(_reads) >= _MOST_CODE:
+        _reads.clear()
+    _reads[code] = reads
+
+
+def _walk(code: CodeType) -> OutsideReads:
     scan = _Scan()
     scan.walk(code)
-    keys = {name: found for name, found in scan.keys.items() if name not in scan.others}
-    return OutsideReads(frozenset(scan.names), frozenset(scan.changed - {""}), keys)
+    keys = {name: frozenset(found) for name, found in scan.keys.items() if name not in scan.others}
+    chains, hiding = set[tuple[str, ...]](), list[str]()
+    _note_chains(code, frozenset(code.co_freevars), chains, hiding)
+    names, changed = frozenset(scan.names), frozenset(scan.changed - {""})
+    return OutsideReads(names, changed, keys, tuple(sorted(chains)), "".join(hiding[:1]))
+
+
+def _note_chains(
+    code: CodeType, free: frozenset[str], chains: set[tuple[str, ...]], hiding: list[str]
+) -> None:
+    """Add the free names of code and of functions inside it, with attributes; ``free`` are closed over."""
+    chain: tuple[str, ...] = ()
+    for operation, read in names_read(code):
+        if operation in HIDING:
+            hiding.append(operation)
+        if operation in ATTRIBUTES and chain:
+            chain = (*chain, read)
+            continue
+        if chain:
+            chains.add(chain)
+        is_local = operation not in OUTER_READS and read not in free
+        chain = (read,) if operation in READS and not is_local else ()
+    if chain:
+        chains.add(chain)
+    for inner in inner_codes(code):
+        _note_chains(inner, free, chains, hiding)
 
 
 class _Scan:

@@ -96,10 +96,6 @@ class Way:
     name: str
     steps: tuple[Step, ...] = ()
 
-    def is_like(self, other: Way) -> bool:
-        """Whether both lead to the same."""
-        return self.root is other.root and (self.name, self.steps) == (other.name, other.steps)
-
     def then(self, step: Step) -> Way:
         """One step further."""
         return Way(self.root, self.name, (*self.steps, step))
@@ -162,6 +158,7 @@ class OutsideValues:
     """The constants that traces found."""
 
     constants: list[OutsideConstant] = field(default_factory=list)
+    _known: set[tuple[int, str, tuple[Step, ...]]] = field(default_factory=set)  # the ways to them
     _read: set[tuple[FunctionType, CodeType]] = field(default_factory=set)
 
     def note_reads(self, function: FunctionType, code: CodeType) -> None:
@@ -243,7 +240,9 @@ class OutsideValues:
             self._note(way, value)
 
     def _note(self, way: Way, value: object) -> None:
-        if not any(way.is_like(constant.way) for constant in self.constants):
+        place = (id(way.root), way.name, way.steps)
+        if place not in self._known:
+            self._known.add(place)
             self.constants.append(OutsideConstant(way, picture_of(value)))
 
 

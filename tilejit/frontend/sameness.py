@@ -18,13 +18,23 @@ _MAX_TABLE_BYTES = 1 << 16
 """Of arrays whose items are compared at every launch; what larger ones hold may not change."""
 
 
+# Tuples, since to make a union of types at each call takes longer than the rest of it.
+_NO_FUNCTIONS = (ModuleType, type)
+_CONTAINERS = (list, dict, set)
+_CONSTANTS = (bool, int, float, str, Enum, DType, PointerType, np.generic)
 # Most values, none of which stands for a function; to ask a protocol takes 10 us.
 _PLAIN_KINDS = frozenset((type(None), bool, int, float, str, tuple, list, dict, set, np.ndarray))
 
 
-@runtime_checkable
-class _Decorated(Protocol):
+class Decorated:
     """A kernel or helper, with the function that it was made of."""
+
+    fn: object
+
+
+@runtime_checkable
+class _DecoratedByOthers(Protocol):
+    """The same of another library."""
 
     fn: object
 
@@ -38,7 +48,7 @@ class _Wrapper(Protocol):
 
 def function_of(value: object) -> FunctionType | None:
     """The function that a value from outside stands for, as kernels, methods and wrappers do; or None."""
-    if type(value) in _PLAIN_KINDS or isinstance(value, ModuleType | type):
+    if type(value) in _PLAIN_KINDS or isinstance(value, _NO_FUNCTIONS):
         return None
     while isinstance(value, functools.partial):
         value = value.func
@@ -51,7 +61,7 @@ def function_of(value: object) -> FunctionType | None:
     if not isinstance(value, FunctionType):
         value = (
             value.fn
-            if isinstance(value, _Decorated)
+            if isinstance(value, (Decorated, _DecoratedByOthers))
             else value.__wrapped__
             if isinstance(value, _Wrapper)
             else None
@@ -68,16 +78,14 @@ def is_container(value: object) -> bool:
     """True for what holds values that may change while it stays the same object."""
     if type(value) is tuple:
         return any(map(is_container, value))
-    return isinstance(value, list | dict | set) or _is_table(value)
+    return isinstance(value, _CONTAINERS) or _is_table(value)
 
 
 def is_constant(value: object) -> bool:
     """True for what code can hold and what never changes itself: numbers, texts, types, tuples of them."""
     if isinstance(value, tuple):
         return all(map(is_constant, value))
-    return value is None or isinstance(
-        value, bool | int | float | str | Enum | DType | PointerType | np.generic
-    )
+    return value is None or isinstance(value, _CONSTANTS)
 
 
 def picture_of(value: object, depth: int = 0) -> object:

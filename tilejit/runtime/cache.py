@@ -31,6 +31,7 @@ from tilejit.frontend.signature import (
 )
 from tilejit.options import CompileOptions
 from tilejit.records import dataclass
+from tilejit.runtime.code_notes import notes_of
 from tilejit.runtime.outside_digest import UndigestableError, digest_outside
 from tilejit.runtime.program import Program, program_from_bytes
 from tilejit.store import Store, StoreError, open_store
@@ -115,7 +116,7 @@ def place_of(
     store = open_store()
     if store is None:
         return None
-    make_key = functools.partial(program_key, source, specialisation, target, chosen)
+    make_key = functools.partial(program_key, store, source, specialisation, target, chosen)
     outside = OutsideValues()
     try:
         return Place(store, make_key(outside), None, make_key, outside)
@@ -124,32 +125,35 @@ def place_of(
 
 
 def program_key(
+    store: Store,
     source: KernelSource,
     specialisation: Specialisation,
     target: CpuTarget,
     chosen: CompileOptions,
     outside: OutsideValues | None = None,
 ) -> str:
-    """The key of a program; ``outside`` gets the constants that are part of it.
+    """The key of a program; ``outside`` gets the constants that are part of it, ``store`` notes on code.
 
     Raises: UndigestableError where it depends on what cannot be told.
     """
-    kinds = tuple((name, _facts(param)) for name, param in specialisation)
-    checksum = hashlib.sha256(digest_outside(source, kinds, outside))
-    for part in (_FORMAT, sources_digest(), *_versions(), repr(target), repr(chosen)):
+    kinds = [item for name, param in specialisation for item in (name, _facts(param))]
+    python, *libraries = _versions()
+    notes = notes_of(store, source.function.__code__, (sources_digest(), python))
+    checksum = hashlib.sha256(digest_outside(source, kinds, outside, notes))
+    notes.keep()
+    for part in (_FORMAT, sources_digest(), python, *libraries, repr(target), repr(chosen)):
         checksum.update(f"{len(part)}:{part}".encode())
     return checksum.hexdigest()
 
 
-def _facts(param: Param) -> tuple[object, ...]:
+def _facts(param: Param) -> object:
     """A parameter's specialisation as plain values."""
     match param:
         case PointerParam():
-            return (
-                "pointer", param.element, param.const, param.divisible_by_16, param.alias_class, param.rank
-            )  # fmt: skip
+            facts = (param.element, param.const, param.divisible_by_16, param.alias_class, param.rank)
+            return f"pointer {facts}"
         case ScalarParam():
-            return "scalar", param.dtype, param.divisible_by_16
+            return f"scalar {param.dtype} {param.divisible_by_16}"
         case ConstantParam():
             return "constant", param.value
     return "tuple", None if param.kind is tuple else param.kind, *map(_facts, param.items)

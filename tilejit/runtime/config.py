@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 from tilejit.diagnostics import LaunchError
+from tilejit.frontend.sameness import Decorated
 from tilejit.runtime.compiled import CompiledKernel
 from tilejit.runtime.kernel import Kernel, LaunchFunction
 
@@ -51,8 +52,10 @@ class Config:
         return ", ".join(f"{name}: {value}" for name, value in self.all_kwargs().items())
 
 
-class DecoratedKernel(ABC):
+class DecoratedKernel(Decorated, ABC):
     """A kernel some of whose arguments are chosen at each launch; ``fn`` is what was decorated."""
+
+    fn: Kernel | DecoratedKernel
 
     def __init__(self, fn: Kernel | DecoratedKernel) -> None:
         self.fn = fn

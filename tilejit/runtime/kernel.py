@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 from tilejit import options
 from tilejit.backend.cpu import engine
 from tilejit.diagnostics import LaunchError
+from tilejit.frontend.sameness import Decorated
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import ACTIVE, TracedFunction
 from tilejit.options import IGNORED_LAUNCH_KEYWORDS, CompileOptions
@@ -37,7 +38,7 @@ LaunchFunction = Callable[..., CompiledKernel]
 GridFunction = Callable[[dict[str, object]], object]
 
 
-class Kernel(TracedFunction):
+class Kernel(TracedFunction, Decorated):
     """A kernel: ``kernel[grid](*arguments)`` runs it, calling it inside another kernel inlines it.
 
     ``grid`` is an int, a tuple of one to three ints, or a function that gets all arguments by name and
@@ -50,7 +51,7 @@ class Kernel(TracedFunction):
     ) -> None:
         super().__init__(source)
         functools.update_wrapper(self, source.function)
-        self.fn = source.function
+        self.fn: FunctionType = source.function
         self.rules = rules
         self._chosen = dict(chosen)
         self._names = frozenset(parameter.name for parameter in self.source.parameters)

@@ -22,7 +22,7 @@ import itertools
 import math
 import operator
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -36,13 +36,14 @@ from types import (
 import numpy as np
 
 from tilejit.diagnostics import CompileError
-from tilejit.frontend.bytecode import ATTRIBUTES, OUTER_READS, READS, names_read
+from tilejit.frontend.bytecode import outside_reads
 from tilejit.frontend.constexpr import Constexpr, unwrap
 from tilejit.frontend.outside import OutsideValues
 from tilejit.frontend.sameness import held_by
 from tilejit.frontend.signature import KernelSource
 from tilejit.frontend.traced_function import TracedFunction
 from tilejit.ir.types import DType, PointerType
+from tilejit.runtime.code_notes import CodeNotes
 
 _MAX_ARRAY_BYTES = 1 << 20
 _ATTACHED = frozenset({"src", "__wrapped__"})  # attributes of functions whose text is not that of their code
@@ -64,6 +65,17 @@ _PURE_BUILTINS = frozenset(
         "tuple", "type", "zip",
     }
 )  # fmt: skip
+# Tuples, since to make a union of types at each call takes longer than the rest of it.
+_FUNCTIONS = (FunctionType, TracedFunction)
+_BUILTINS = (BuiltinFunctionType, np.ufunc)
+_TYPES = (DType, PointerType)
+_ARRAYS = (np.ndarray, np.generic)
+_WITH_CONTENT = (
+    bool, int, float, str, bytes, tuple, list, dict, set, frozenset, *_ARRAYS, *_TYPES, enum.Enum,
+    BuiltinFunctionType,
+)  # fmt: skip
+_PUT = (*_FUNCTIONS, bool, int, float, str, tuple, list, dict)
+_PLAIN_KINDS = frozenset((type(None), type(Ellipsis), bool, int, str, complex))
 _PURE_MODULES: tuple[ModuleType, ...] = (math, cmath, operator, itertools)
 _CLASS_FURNITURE = frozenset(
     {
@@ -78,36 +90,42 @@ class UndigestableError(Exception):
     """Something outside a kernel whose content cannot be told; the text names it."""
 
 
-def digest_outside(source: KernelSource, constants: object = (), noted: OutsideValues | None = None) -> bytes:
+def digest_outside(
+    source: KernelSource,
+    constants: object = (),
+    noted: OutsideValues | None = None,
+    notes: CodeNotes | None = None,
+) -> bytes:
     """The digest of a kernel's function, of what it reads, and of the constants that it is compiled for.
 
-    ``noted`` gets the globals and closed-over constants among it, as a trace would note them.
+    ``noted`` gets the globals and closed-over constants among it, as a trace would note them; ``notes`` tell
+    of code, and get what they did not know.
     Raises: UndigestableError.
     """
-    digester = _Digester(OutsideValues() if noted is None else noted)
+    digester = _Digester(OutsideValues() if noted is None else noted, CodeNotes() if notes is None else notes)
     digester.source(source)
     digester.value(constants, "a constant argument")
     return digester.digest()
 
 
 class _Digester:
-    """Feeds values to a checksum, each with its kind; functions and classes met before as their number."""
+    """Lists values, each with its kind; functions and classes met before as their number."""
 
-    def __init__(self, noted: OutsideValues) -> None:
+    def __init__(self, noted: OutsideValues, notes: CodeNotes) -> None:
         self._noted = noted
-        self._checksum = hashlib.sha256()
+        self._notes = notes
+        self._parts: list[str] = []
         self._seen: dict[int, int] = {}
         self._kept: list[object] = []  # an object that is gone could give its id to another
         self._open: set[int] = set()
 
     def digest(self) -> bytes:
-        """The digest of all that was fed."""
-        return self._checksum.digest()
+        """The digest of all that was listed."""
+        return hashlib.sha256("".join(self._parts).encode("utf-8", "surrogatepass")).digest()
 
-    def add(self, kind: str, content: str | bytes = b"") -> None:
-        encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        self._checksum.update(f"{kind} {len(encoded)}:".encode())
-        self._checksum.update(encoded)
+    def add(self, kind: str, content: str | bytes = "") -> None:
+        text = content if isinstance(content, str) else content.hex()
+        self._parts.append(f"{kind} {len(text)}:{text}")
 
     def is_new(self, value: object) -> bool:
         """False, with a reference added, for an object that was met before."""
@@ -130,7 +148,7 @@ class _Digester:
         if not self.is_new(function):
             return
         self.add("function", function.__name__)
-        self.code(function.__code__)
+        self.add("code", self._notes.digest_of(function.__code__, _digest_of_code))
         self.value(function.__defaults__, f"a default of {function.__name__}")
         self.value(function.__kwdefaults__, f"a default of {function.__name__}")
         codes = [function.__code__]
@@ -175,7 +193,7 @@ class _Digester:
         """What ``a.b.c`` reads, ``value`` being what ``a`` holds; modules are only on the way there."""
         path = chain[0]
         for number, attribute in enumerate(chain[1:], 1):
-            if isinstance(value, FunctionType | TracedFunction) and not _is_ours(value):
+            if isinstance(value, _FUNCTIONS) and not _is_ours(value):
                 self.value(value, path)
             elif isinstance(value, ModuleType) and _is_our_module(value.__name__):
                 value = _put_by_others(value, chain[number:])
@@ -192,6 +210,9 @@ class _Digester:
 
     def value(self, value: object, path: str) -> None:
         """Anything by its content. Raises: UndigestableError naming ``path``, where it was found."""
+        if type(value) in _PLAIN_KINDS:
+            self.add(type(value).__name__, repr(value))
+            return
         value = unwrap(value) if isinstance(value, Constexpr) else value
         if isinstance(value, ModuleType):
             if not _is_our_module(value.__name__):
@@ -208,20 +229,20 @@ class _Digester:
             self.add("member", value.name)
         elif isinstance(value, type):
             self._class(value, path)
-        elif isinstance(value, BuiltinFunctionType | np.ufunc):
+        elif isinstance(value, _BUILTINS):
             self._builtin(value, path)
         elif not self._constant(value) and not self._container(value, path):
             self._instance(value, path)
 
     def _constant(self, value: object) -> bool:
         """Add a number, text or type; False for anything else."""
-        if value is None or value is Ellipsis or type(value) in (bool, int, str, complex):
+        if type(value) in _PLAIN_KINDS:
             self.add(type(value).__name__, repr(value))
         elif isinstance(value, float) and type(value) is float:
             self.add("float", value.hex())
         elif type(value) is bytes:
             self.add("bytes", value)
-        elif isinstance(value, DType | PointerType):
+        elif isinstance(value, _TYPES):
             self.add("type", str(value))
         elif isinstance(value, range | slice):
             self.add("range", repr(value))
@@ -234,7 +255,7 @@ class _Digester:
     def _container(self, value: object, path: str) -> bool:
         """Add a container and its items; False for anything else."""
         kind = type(value)
-        if isinstance(value, np.ndarray | np.generic):
+        if isinstance(value, _ARRAYS):
             self._array(np.asarray(value), path)
         elif kind in (tuple, list) or (isinstance(value, tuple) and "_fields" in vars(kind)):
             assert isinstance(value, tuple | list)
@@ -345,18 +366,20 @@ class _Digester:
 
 
 def _digest_alone(value: object, path: str) -> bytes:
-    digester = _Digester(OutsideValues())
+    digester = _Digester(OutsideValues(), CodeNotes())
     digester.value(value, path)
+    return digester.digest()
+
+
+def _digest_of_code(code: CodeType) -> bytes:
+    digester = _Digester(OutsideValues(), CodeNotes())
+    digester.code(code)
     return digester.digest()
 
 
 def _has_content(value: object) -> bool:
     """True for values that are digested whole, whichever of their attributes is read."""
-    return isinstance(
-        value,
-        bool | int | float | str | bytes | tuple | list | dict | set | frozenset | np.generic | np.ndarray
-        | DType | PointerType | enum.Enum | BuiltinFunctionType,
-    )  # fmt: skip
+    return isinstance(value, _WITH_CONTENT)
 
 
 def _is_ours(value: object) -> bool:
@@ -375,10 +398,7 @@ def _put_by_others(module: ModuleType, attributes: tuple[str, ...]) -> object:
         value = vars(value).get(attribute)  # what was not asked for yet is not loaded, and is ours
     if isinstance(value, type):
         return module if _is_our_module(value.__module__) else value
-    is_foreign = isinstance(
-        value, FunctionType | TracedFunction | bool | int | float | str | tuple | list | dict
-    )
-    return value if is_foreign and not _is_ours(value) else module
+    return value if isinstance(value, _PUT) and not _is_ours(value) else module
 
 
 def _is_our_class(value: type) -> bool:
@@ -414,14 +434,15 @@ def _text_of(function: FunctionType, code: CodeType) -> str:
     return KernelSource.of(function).text
 
 
-@functools.lru_cache(maxsize=512)
 def _chains(code: CodeType, name: str) -> tuple[tuple[str, ...], ...]:
     """The free names that a function reads, each with the attributes read of it, in order.
 
     Raises: UndigestableError where the code reads or changes what names do not show.
     """
-    free = frozenset(code.co_freevars)
-    return tuple(sorted(set(_chains_in(code, free, name))))
+    reads = outside_reads(code)
+    if reads.hiding:
+        raise UndigestableError(f"{name} {_REFUSED[reads.hiding]}")
+    return reads.chains
 
 
 @functools.lru_cache(maxsize=512)
@@ -432,23 +453,3 @@ def _codes_in_text(text: str, name: str) -> tuple[CodeType, ...]:
     except SyntaxError:
         raise UndigestableError(f"{name} has a text that cannot be read") from None
     return tuple(constant for constant in module.co_consts if isinstance(constant, CodeType))
-
-
-def _chains_in(code: CodeType, free: frozenset[str], name: str) -> Iterator[tuple[str, ...]]:
-    chain: tuple[str, ...] = ()
-    for operation, read in names_read(code):
-        if operation in _REFUSED:
-            raise UndigestableError(f"{name} {_REFUSED[operation]}")
-        if operation in ATTRIBUTES and chain:
-            chain = (*chain, read)
-            continue
-        if chain:
-            yield chain
-        is_read = operation in READS
-        is_local = operation not in OUTER_READS and read not in free
-        chain = (read,) if is_read and not is_local else ()
-    if chain:
-        yield chain
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _chains_in(constant, free, name)
