@@ -311,10 +311,12 @@ def test_sources_are_read_again_after_a_change(
 ) -> None:
     """A new text of the same length and time counts, and so does one that is written while it is settling."""
     reads: list[str] = []
+    folder = tmp_path / "package"
+    folder.mkdir()
     read = cache._content
-    monkeypatch.setattr(cache, "_package_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(cache, "_package_folder", lambda: str(folder))
     monkeypatch.setattr(cache, "_content", lambda path: reads.append(path) or read(path))
-    file, digest = tmp_path / "compiler.py", cache.sources_digest.__wrapped__
+    file, digest = folder / "compiler.py", cache.sources_digest.__wrapped__
     file.write_text("one")
     times = os.stat(file)
     first = digest()
@@ -326,8 +328,42 @@ def test_sources_are_read_again_after_a_change(
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # what it cannot set is the second time
     assert digest() != first and len(reads) == 4
     file.write_text("one")
-    (tmp_path / "more.py").write_text("")
+    (folder / "more.py").write_text("")
     assert digest() != first
+    (folder / "more.py").unlink()
+    assert digest() == first
+
+
+def test_sources_that_come_and_go(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files are not listed again where the folders are as they were, at any depth."""
+    folder = tmp_path / "package"
+    monkeypatch.setattr(cache, "_package_folder", lambda: str(folder))
+    monkeypatch.setattr(cache, "_SETTLED_NS", 0)
+    inner = folder / "passes" / "inner"
+
+    def digest() -> str:
+        time.sleep(0.02)  # the times that systems keep of folders are that coarse
+        return cache.sources_digest.__wrapped__()
+
+    inner.mkdir(parents=True)
+    (folder / "compiler.py").write_text("")
+    digests = [digest()]
+    (inner / "one.py").write_text("one")
+    digests += [digest(), digest()]
+    os.rename(inner / "one.py", inner / "two.py")
+    digests += [digest(), digest()]
+    (inner / "more").mkdir()
+    digests.append(digest())
+    (inner / "more" / "three.py").write_text("")
+    digests.append(digest())
+    assert [digests.index(digest) for digest in digests] == [0, 1, 1, 3, 3, 3, 6]
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "_places", None)
+        assert digest() == digests[-1]
+        os.unlink(inner / "more" / "three.py")
+        with pytest.raises(TypeError):  # it lists them
+            digest()
+    assert digest() == digests[3]
 
 
 def test_the_sources_that_count() -> None:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import platform
+import struct
 import sys
 import time
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ _OTHER_SOURCES = (
 )  # fmt: skip
 # A file that was changed a moment ago may be changed again at what its system counts as the same time.
 _SETTLED_NS = 10_000_000_000
+_INT64 = (1 << 63) - 1
 _USUAL_BYTES = 1 << 16  # of a source at most; room for more is taken from the system, page by page
 
 
@@ -163,27 +165,59 @@ def _facts(param: Param) -> object:
 def sources_digest() -> str:
     """The digest of the sources of tilejit that take part in compiling for the CPU.
 
-    It is kept on disk under what the system tells of the files - names, sizes, times of the last change,
-    numbers - so that they are read again only after one of them was touched.
+    It is kept on disk beside what the system tells of the files - sizes, times of the last change, numbers -
+    and of the folders, which change when a file comes or goes: sources are listed and read again only after
+    one of them was touched.
     Raises: UndigestableError where there are none, as in a package of compiled files.
     """
     folder = _package_folder()
+    store, key = open_store(), hashlib.sha256(f"sources {folder}".encode()).hexdigest()
+    kept = _read_sources(store, key)
+    if kept is not None and kept.is_state_of(folder):
+        return kept.digest
     try:
-        names = _source_names(folder)
-        before, changed_ns = _state_of(folder, names)
-        store, key = open_store(), hashlib.sha256(f"sources {folder}\n{before}".encode()).hexdigest()
-        digest = _read_digest(store, key)
-        if digest is None and names:
-            digest = _digest_of(folder, names)
-            is_settled = time.time_ns() - changed_ns > _SETTLED_NS
-            if store is not None and is_settled and _state_of(folder, names)[0] == before:
-                with contextlib.suppress(StoreError):
-                    store.write(key, digest.encode())
+        places = _places(folder)
+        state, changed_ns = _state_of(folder, places)
+        digest = _digest_of(folder, [place for place in places if place.endswith(".py")])
+        is_settled = time.time_ns() - changed_ns > _SETTLED_NS
+        if store is not None and is_settled and _state_of(folder, places)[0] == state:
+            with contextlib.suppress(StoreError):
+                store.write(key, _Sources(digest, places, state).to_bytes())
     except OSError:
-        digest = None
-    if digest is None:
-        raise UndigestableError("tilejit's sources cannot be read")
+        raise UndigestableError("tilejit's sources cannot be read") from None
     return digest
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The digest of tilejit's sources, with the places that it depends on and their state at that time."""
+
+    digest: str
+    places: Sequence[str]
+    state: bytes
+
+    def is_state_of(self, folder: str) -> bool:
+        """Whether nothing was touched since."""
+        try:
+            return _state_of(folder, self.places)[0] == self.state
+        except OSError:  # one of them is gone
+            return False
+
+    def to_bytes(self) -> bytes:
+        """The form on disk."""
+        return "\n".join([self.digest, *self.places]).encode() + b"\0" + self.state
+
+
+def _read_sources(store: Store | None, key: str) -> _Sources | None:
+    try:
+        content = None if store is None else store.read(key)
+    except StoreError:
+        return None
+    if content is None:
+        return None
+    texts, _, state = content.partition(b"\0")
+    digest, *places = texts.decode().split("\n")
+    return _Sources(digest, places, state)
 
 
 def _digest_of(folder: str, names: Sequence[str]) -> str:
@@ -195,24 +229,12 @@ def _digest_of(folder: str, names: Sequence[str]) -> str:
     return checksum.hexdigest()
 
 
-def _state_of(folder: str, names: Sequence[str]) -> tuple[str, int]:
-    """What changes whenever one of the files does, and when the last one did. Units: nanoseconds."""
-    lines, changed_ns = [], 0
-    for name in names:
-        facts = os.stat(folder + name)
-        lines.append(f"{name} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}")
-        changed_ns = max(changed_ns, facts.st_mtime_ns, facts.st_ctime_ns)
-    return "\n".join(lines), changed_ns
-
-
-def _read_digest(store: Store | None, key: str) -> str | None:
-    if store is None:
-        return None
-    try:
-        content = store.read(key)
-    except StoreError:
-        return None
-    return None if content is None else content.decode()
+def _state_of(folder: str, places: Sequence[str]) -> tuple[bytes, int]:
+    """What changes whenever one of the places does, and when the last one did. Units: nanoseconds."""
+    facts = [os.stat(folder + place) for place in places]
+    times = [time_ns for f in facts for time_ns in (f.st_mtime_ns, f.st_ctime_ns)]
+    sizes = [number & _INT64 for f in facts for number in (f.st_size, f.st_ino)]
+    return struct.pack(f"{4 * len(facts)}q", *times, *sizes), max(times)
 
 
 def _sources_changed() -> bool:
@@ -229,18 +251,29 @@ def _package_folder() -> str:
 
 
 def _source_names(folder: str) -> list[str]:
-    """The paths of the sources below the package, in order, the same on every system."""
-    names, inside = [], [""]
+    """The paths of the sources below the package, in order."""
+    return [place for place in _places(folder) if place.endswith(".py")]
+
+
+def _places(folder: str) -> list[str]:
+    """The paths of the sources below the package and of the folders, in order, the same on every system.
+
+    Raises: OSError where there are no sources.
+    """
+    places, inside = [], [""]
     while inside:
         parent = inside.pop()
+        places.append(f"{parent}/")
         with os.scandir(folder + parent) as listing:
             for item in listing:
                 name = f"{parent}/{item.name}"
-                if item.name.endswith(".py"):
-                    names.append(name)
+                if item.name.endswith(".py") and not name.startswith(_OTHER_SOURCES):
+                    places.append(name)
                 elif item.name != "__pycache__" and item.is_dir(follow_symlinks=False):
                     inside.append(name)
-    return sorted(name for name in names if not name.startswith(_OTHER_SOURCES))
+    if all(place.endswith("/") for place in places):
+        raise FileNotFoundError(folder)
+    return sorted(places)
 
 
 def _content(path: str) -> bytes:
