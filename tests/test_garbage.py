@@ -5,9 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+import tilejit
+import tilejit.language as tl
+from tests.kernels_ascend.cases import MIXED_CASES
+from tests.kernels_ascend.harness import lower
+from tilejit.backend.ascend.memory import CoreMemory
+from tilejit.backend.ascend.pipes import SimulatedCore
+from tilejit.backend.ascend.simulator import simulate
 from tilejit.garbage import without_collections
+from tilejit.target.ascend import ASCEND_910B1
 
 
 @pytest.fixture
@@ -60,3 +69,36 @@ def test_what_the_program_froze_stays_frozen() -> None:
         assert gc.get_freeze_count() == frozen
     finally:
         gc.unfreeze()
+
+
+@tilejit.kernel
+def doubled(x, N: tl.constexpr):
+    at = x + tl.arange(0, 16)
+    tl.store(at, tl.load(at) * 2 + N)
+
+
+def test_what_compilations_leave_is_found_in_the_long_run() -> None:
+    """As often as Python would have: their collections count, and loading the compiler is no fresh start."""
+    numbers = np.arange(16, dtype=np.float32)
+    tilejit.compile(doubled, numbers, N=0)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(1, 41):  # each leaves some 500 dead objects
+        tilejit.compile(doubled, numbers, N=number)
+    assert len(gc.get_objects()) - before < 8000
+
+
+def test_a_simulation_goes_with_its_result() -> None:
+    """Memories of all cores, of megabytes each, wait for no collection."""
+    case = MIXED_CASES["chain-1"]
+    kernel = lower(case.kernel, *case.arguments(), **case.constants)
+    named = {**case.named(case.arguments()), **case.constants}
+    gc.collect()
+    gc.disable()
+    try:
+        result = simulate(kernel, named, case.full_grid, ASCEND_910B1, blocks=1)
+        result.check()
+        left = [object for object in gc.get_objects() if isinstance(object, (SimulatedCore, CoreMemory))]
+    finally:
+        gc.enable()
+    assert left == []

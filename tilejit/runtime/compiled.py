@@ -6,6 +6,7 @@ when they are asked for.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -126,6 +127,8 @@ class CompiledKernel:
 
 def load_compiler() -> None:
     """Load all that compiles for the CPU; nothing where it was loaded before."""
+    if all(name in sys.modules for name in ("tilejit.compiler", "tilejit.backend.cpu.emit_llvm")):
+        return
     with without_collections(for_lasting=True), llvm_loading():
         from tilejit import compiler  # noqa: F401, PLC0415 - as above
         from tilejit.backend.cpu import emit_llvm  # noqa: F401, PLC0415 - loads llvmlite

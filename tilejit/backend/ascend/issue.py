@@ -65,19 +65,6 @@ class ScalarUnits:
         self._costs: dict[tuple[Site | Scalar, ...], Cost] = {}
         self.pipes: Pipes
         self.steady: LoopWatcher | None = None
-        self._rules: Mapping[SiteKind, Callable[[SimulatedCore, Job, float], None]] = {
-            SiteKind.EXECUTE: self._to_pipe,
-            SiteKind.SET_FLAG: self._set,
-            SiteKind.WAIT_FLAG: self._wait,
-            SiteKind.BARRIER: self._barrier,
-            SiteKind.CROSS_SET: self._to_pipe,
-            SiteKind.CROSS_WAIT: self._cross_wait,
-            SiteKind.STATE: self._state,
-            SiteKind.LOAD: self._load,
-            SiteKind.STORE: self._store,
-            SiteKind.ASSERT: self._assert,
-            SiteKind.PRINT: lambda core, job, now: self.fetch(core, now),
-        }
 
     def fetch(self, core: SimulatedCore, now: float) -> None:
         """Run the program to the next op that it yields; the op issues when the scalar ops are done."""
@@ -146,7 +133,7 @@ class ScalarUnits:
         job = core.pending
         assert job is not None
         core.blocked_on = None
-        self._rules[job.site.kind](core, job, now)
+        _RULES[job.site.kind](self, core, job, now)
 
     def _hold(self, core: SimulatedCore, reason: PipeQueue | str, now: float) -> None:
         core.blocked_on = reason
@@ -266,3 +253,19 @@ class ScalarUnits:
             text = f"device_assert failed on {core.name}: {op.attributes['message']}, at {spell_op(op)}"
             self._findings.add(FindingKind.ASSERTION, text, op)
         self.fetch(core, now)
+
+
+_RULES: Mapping[SiteKind, Callable[[ScalarUnits, SimulatedCore, Job, float], None]] = {
+    SiteKind.EXECUTE: ScalarUnits._to_pipe,
+    SiteKind.SET_FLAG: ScalarUnits._set,
+    SiteKind.WAIT_FLAG: ScalarUnits._wait,
+    SiteKind.BARRIER: ScalarUnits._barrier,
+    SiteKind.CROSS_SET: ScalarUnits._to_pipe,
+    SiteKind.CROSS_WAIT: ScalarUnits._cross_wait,
+    SiteKind.STATE: ScalarUnits._state,
+    SiteKind.LOAD: ScalarUnits._load,
+    SiteKind.STORE: ScalarUnits._store,
+    SiteKind.ASSERT: ScalarUnits._assert,
+    SiteKind.PRINT: lambda units, core, job, now: units.fetch(core, now),
+}
+"""What a scalar unit does with a job of each kind."""

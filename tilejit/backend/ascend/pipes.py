@@ -230,6 +230,12 @@ class SimulatedCore:
         if self.held_since is not None:
             self.held_since += cycles
 
+    def let_go(self) -> None:
+        """Forget the memories and all that refers back to the core."""
+        self.program = self.pending = self.blocked_on = self.memories = None
+        self.pipes.clear()
+        self.ahead.clear()
+
     @property
     def wait_component(self) -> int:
         """The component of clocks that counts the waits of this core's scalar unit; it has no accesses."""

@@ -76,6 +76,13 @@ class Scheduler:
         self.timeline.run()
         report_leftovers(self._cores, self._crossing, self._findings)
 
+    def let_go(self) -> None:
+        """Forget what refers back to its owner, so that megabytes of memories go with the last reference."""
+        for core in self._cores:
+            core.let_go()
+        del self._signals.wakes, self.units.pipes
+        self.units.steady = None
+
     def resume(self, core: SimulatedCore, now: float) -> None:
         """Let a scalar unit go on."""
         self.units.resume(core, now)

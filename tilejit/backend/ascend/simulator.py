@@ -80,7 +80,9 @@ def simulate(
         cores, sites, gm, target, findings, execution, seed, keep_spans, resident, extrapolate
     )
     scheduler.run()
-    return _result(kernel, target, cores, scheduler, findings, gm.workspace)
+    result = _result(kernel, target, cores, scheduler, findings, gm.workspace)
+    scheduler.let_go()
+    return result
 
 
 def _result(
