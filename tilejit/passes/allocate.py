@@ -23,8 +23,8 @@ from tilejit.diagnostics import CompileError, InternalError
 from tilejit.ir.core import Block, Function, Op
 from tilejit.ir.machine import MachineKernel
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.live_ranges import LiveRange, live_ranges
-from tilejit.passes.machine_accesses import accesses_of, slot_size, touched_buffers
+from tilejit.passes.live_ranges import LiveRange, LiveRanges
+from tilejit.passes.machine_accesses import Accesses, slot_size
 from tilejit.passes.manager import PassContext
 from tilejit.passes.pack_buffers import Packing, Sharing, pack, round_up
 from tilejit.passes.program_order import LOOPS
@@ -42,11 +42,12 @@ def allocate(kernel: MachineKernel, target: AscendTarget, context: PassContext) 
     Raises: CompileError where they do not fit.
     """
     for function in kernel.functions.values():
-        ranges = live_ranges(function)
+        ranges = LiveRanges(function)
+        sources = list(_vector_sources(function, ranges.accesses))
         for space in Space:
-            chosen = [live for live in ranges if live.buffer.attributes["space"] is space]
+            chosen = ranges.within(space)
             if space is not Space.GM and chosen:
-                _allocate_space(function, space, chosen, target, context)
+                _allocate_space(space, chosen, sources if space is Space.UB else [], target, context)
     workspace_bytes = _allocate_workspace(kernel)
     for function in kernel.functions.values():
         check_allocation(function, target)
@@ -54,29 +55,30 @@ def allocate(kernel: MachineKernel, target: AscendTarget, context: PassContext) 
 
 
 def fits_apart(
-    function: Function,
+    live: LiveRanges,
     target: AscendTarget,
     spaces: Sequence[Space] = (Space.UB,),
     sharing: Sharing = Sharing.ONE_SLOT,
 ) -> bool:
     """Whether the buffers in memories find room, all slots, where they share it as ``sharing`` allows."""
-    live = live_ranges(function)
-    return all(_fits(live, target, space, sharing) for space in spaces)
+    return all(_fits(live.within(space), target, space, sharing) for space in spaces)
 
 
-def _fits(live: Sequence[LiveRange], target: AscendTarget, space: Space, sharing: Sharing) -> bool:
+def _fits(ranges: Sequence[LiveRange], target: AscendTarget, space: Space, sharing: Sharing) -> bool:
     memory = target.spaces[space]
-    ranges = [each for each in live if each.buffer.attributes["space"] is space]
     sizes = {each.buffer: (slot_size(each.buffer), _slots(each.buffer)) for each in ranges}
     found = pack(ranges, sizes, memory.usable_bytes, memory.alignment_bytes, (), sharing)
     return found is not None
 
 
 def _allocate_space(
-    function: Function, space: Space, ranges: Sequence[LiveRange], target: AscendTarget, context: PassContext
+    space: Space,
+    ranges: Sequence[LiveRange],
+    sources: Sequence[tuple[Op, Op]],
+    target: AscendTarget,
+    context: PassContext,
 ) -> None:
     memory = target.spaces[space]
-    sources = list(_vector_sources(function)) if space is Space.UB else []
     slots = {live.buffer: _slots(live.buffer) for live in ranges}
     packing: Packing | None = None
     while True:
@@ -113,10 +115,10 @@ def _slots(buffer: Op) -> int:
     return slots
 
 
-def _vector_sources(function: Function) -> Iterator[tuple[Op, Op]]:
+def _vector_sources(function: Function, accesses: Accesses) -> Iterator[tuple[Op, Op]]:
     """Pairs of buffers that one vector instruction reads."""
     for op in function.walk():
-        read = [(b, a) for b, a in touched_buffers(op) if a.pipe is Pipe.V and not a.is_write]
+        read = [(b, a) for b, a in accesses.touched_buffers(op) if a.pipe is Pipe.V and not a.is_write]
         for index, (left, _) in enumerate(read):
             for right, _ in read[index + 1 :]:
                 yield left, right
@@ -205,9 +207,10 @@ def check_allocation(function: Function, target: AscendTarget) -> None:
     for op in placed:
         _check_place(op, target)
     sharers = {op: [other for other in placed if other is not op and _overlap(op, other)] for op in placed}
+    accesses = Accesses()
     owner: dict[Op, Op] = {}  # who wrote last where a buffer lies; of buffers that were written
     for op in _unrolled(function.body):
-        for access in accesses_of(op):
+        for access in accesses.of(op):
             if access.root is None or access.root.defining_op not in sharers:
                 continue
             buffer = access.root.defining_op

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from tilejit.ir.core import Function, Op
 from tilejit.ops.machine.buffer import BUFFER, SLOT
 from tilejit.passes.allocate import fits_apart
+from tilejit.passes.live_ranges import LiveRanges
 from tilejit.passes.manager import PassContext
 from tilejit.passes.pack_buffers import Sharing
 from tilejit.passes.program_order import loops_around
@@ -26,7 +27,8 @@ MEMORIES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
 
 def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> None:
     """Take slots from buffers of a machine function, in place."""
-    if fits_apart(machine, target, MEMORIES, Sharing.OWN_LOOPS):
+    live = LiveRanges(machine)
+    if fits_apart(live, target, MEMORIES, Sharing.OWN_LOOPS):
         return
     for space in MEMORIES:
         buffers = [
@@ -35,11 +37,12 @@ def drop_slots(machine: Function, target: AscendTarget, context: PassContext) ->
         doubled = sorted(reversed([op for op in buffers if op.attributes["rotates"]]), key=_depth)
         steps = _steps(doubled)
         dropped: dict[Op, int] = {}
-        while not fits_apart(machine, target, (space,), Sharing.OWN_LOOPS):
+        while not fits_apart(live, target, (space,), Sharing.OWN_LOOPS):
             op, left = next(steps, (None, 0))
             if op is None:
                 break
-            dropped[op] = op.attributes["slots"] = left
+            live.leave_slots(op, left)
+            dropped[op] = left
         for op, left in dropped.items():
             elements, element = op.attributes["elements"], op.attributes["element"]
             name = op.result.name or f"an unnamed tile of {elements:,} {element}"

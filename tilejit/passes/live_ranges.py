@@ -21,10 +21,10 @@ from dataclasses import field
 from tilejit.ir.core import Block, Function, Op
 from tilejit.ops import IF
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.machine_accesses import StaticAccess, slot_size, touched_buffers
+from tilejit.passes.machine_accesses import Accesses, StaticAccess, slot_size, with_slots
 from tilejit.passes.program_order import LOOPS, ProgramOrder, holders, loops_around
 from tilejit.records import dataclass
-from tilejit.target.spaces import Pipe
+from tilejit.target.spaces import Pipe, Space
 
 
 @dataclass
@@ -52,19 +52,36 @@ class LiveRange:
         return bool(self.loops - other.loops) and bool(other.loops - self.loops)
 
 
-def live_ranges(function: Function) -> list[LiveRange]:
-    """The live range of every buffer, in program order; one that nothing touches lives where it stands."""
-    order = ProgramOrder(function)
-    ranges = {
-        op: LiveRange(op, order.enter[op], order.leave[op]) for op in order.ops if op.name == BUFFER.name
-    }
-    for op in order.ops:
-        for buffer, access in touched_buffers(op):
-            ranges[buffer].touches.append(access)
-    for found in ranges.values():
+class LiveRanges:
+    """The live range of every buffer of a function; one that nothing touches lives where it stands.
+
+    A snapshot, as ``accesses`` is, which later changes of the function make stale but those made here.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self.accesses = Accesses()
+        self._order = order = ProgramOrder(function)
+        self._of = {
+            op: LiveRange(op, order.enter[op], order.leave[op]) for op in order.ops if op.name == BUFFER.name
+        }
+        for op in order.ops:
+            for buffer, access in self.accesses.touched_buffers(op):
+                self._of[buffer].touches.append(access)
+        for found in self._of.values():
+            if found.touches:
+                _fill(found, order)
+
+    def within(self, space: Space) -> list[LiveRange]:
+        """The live ranges of the buffers in one memory, in program order."""
+        return [live for op, live in self._of.items() if op.attributes["space"] is space]
+
+    def leave_slots(self, buffer: Op, slots: int) -> None:
+        """Give a buffer of the function another number of slots."""
+        buffer.attributes["slots"] = slots
+        found = self._of[buffer]
         if found.touches:
-            _fill(found, order)
-    return list(ranges.values())
+            found.touches = [with_slots(access, slots) for access in found.touches]
+            _fill(found, self._order)
 
 
 def _fill(found: LiveRange, order: ProgramOrder) -> None:

@@ -8,13 +8,14 @@ no largest value, it is the whole slot or the whole argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tilejit.ir.core import Op, Value
 from tilejit.ir.machine import CoreState, Instruction
 from tilejit.ir.types import INT1, DType, PointerType
 from tilejit.ops import LOAD, STORE
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.passes.machine_pointers import Affine, Pointer, affine_bounds, bounds, pointers
+from tilejit.passes.machine_pointers import Affine, Pointer, ScalarFacts, Slot
 from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe, Space
 
@@ -28,6 +29,7 @@ class StaticAccess:
     """What one operand of an op touches: at most the bytes [low, high) from the pointer on.
 
     ``base`` is the pointer's offset from its slot's start (None: unknown, and then so is the range).
+    ``extent``: the range [low, high) within the slot, whatever the unknown scalars are; None where unbounded.
     ``has_unit_flag``: the hardware itself orders mmad and fixpipe, fractal by fractal.
     Units: bytes.
     """
@@ -40,6 +42,7 @@ class StaticAccess:
     low: int = 0
     high: int | None = None  # None: to the end of the slot or the argument
     has_unit_flag: bool = False
+    extent: tuple[int, int] | None = None
 
     @property
     def root(self) -> Value | None:
@@ -49,13 +52,12 @@ class StaticAccess:
     def base(self) -> Affine | None:
         return self.pointer.offset
 
-    @property
-    def extent(self) -> tuple[int, int] | None:
-        """The range [low, high) within the slot, whatever the unknown scalars are; None where unbounded."""
-        if self.base is None or self.high is None:
-            return None
-        reach = affine_bounds(self.base)
-        return None if reach is None else (reach[0] + self.low, reach[1] + self.high)
+
+def with_slots(access: StaticAccess, slots: int) -> StaticAccess:
+    """An access as it is where its buffer has so many slots."""
+    pointer = access.pointer
+    slot = None if pointer.slot is None or slots == 1 else Slot(pointer.slot.index, slots)
+    return replace(access, pointer=Pointer(pointer.root, slot, pointer.offset))
 
 
 def pipe_of(op: Op) -> Pipe:
@@ -63,48 +65,62 @@ def pipe_of(op: Op) -> Pipe:
     return op.definition.machine.pipe(op) if op.definition.machine is not None else Pipe.S
 
 
-def accesses_of(op: Op) -> tuple[StaticAccess, ...]:
-    """What ``op`` itself, without its regions, reads and writes."""
-    if op.name in (LOAD.name, STORE.name):
-        return tuple(_scalar_accesses(op))
-    facts = op.definition.machine
-    if facts is None or not (facts.reads or facts.writes):
-        return ()
-    return tuple(_instruction_accesses(op))
+class Accesses:
+    """What the ops of a function touch, each looked at once; ``facts`` tells where their pointers point.
 
+    A snapshot, which later changes of the function make stale.
+    """
 
-def _scalar_accesses(op: Op) -> Iterator[StaticAccess]:
-    value = op.operand("pointer")
-    element = value.type.element
-    assert isinstance(element, PointerType)
-    for pointer in pointers(value):
-        yield StaticAccess(
-            op, Pipe.S, op.name == STORE.name, element.space, pointer, 0, element.element.itemsize
-        )
+    def __init__(self) -> None:
+        self.facts = ScalarFacts()
+        self._found: dict[Op, tuple[StaticAccess, ...]] = {}
 
+    def of(self, op: Op) -> tuple[StaticAccess, ...]:
+        """What ``op`` itself, without its regions, reads and writes."""
+        found = self._found.get(op)
+        if found is None:
+            found = self._found[op] = tuple(self._look_at(op))
+        return found
 
-def _instruction_accesses(op: Op) -> Iterator[StaticAccess]:
-    facts = op.definition.machine
-    assert facts is not None
-    pipe, flagged = facts.pipe(op), bool(op.attributes.get(_UNIT_FLAG, 0))
-    ranges = _operand_ranges(op)
-    for names, is_write in ((facts.reads, False), (facts.writes, True)):
-        for name in names:
-            value = op.optional_operand(name)
-            if value is None:
-                continue
-            element = value.type.element
+    def touched_buffers(self, op: Op) -> Iterator[tuple[Op, StaticAccess]]:
+        """The buffer op behind each access of ``op``; one whose pointer cannot be followed has none."""
+        for access in self.of(op):
+            if access.root is not None and access.root.defining_op is not None:
+                yield access.root.defining_op, access
+
+    def _look_at(self, op: Op) -> Iterator[StaticAccess]:
+        if op.name in (LOAD.name, STORE.name):
+            element = op.operand("pointer").type.element
             assert isinstance(element, PointerType)
-            found: tuple[int, int | None] | None = (0, None)
-            if ranges is not None:
-                found = ranges.get((name, is_write))
-            if found is None:
-                continue
-            for pointer in pointers(value):
-                yield StaticAccess(op, pipe, is_write, element.space, pointer, *found, flagged)
+            whole = (0, element.element.itemsize)
+            yield from self._through(op, "pointer", Pipe.S, op.name == STORE.name, whole)
+            return
+        facts = op.definition.machine
+        if facts is None or not (facts.reads or facts.writes):
+            return
+        pipe, ranges = facts.pipe(op), _operand_ranges(op, self.facts)
+        for names, is_write in ((facts.reads, False), (facts.writes, True)):
+            for name in names:
+                if not op.operand_list(name):
+                    continue
+                found = (0, None) if ranges is None else ranges.get((name, is_write))
+                if found is not None:
+                    yield from self._through(op, name, pipe, is_write, found)
+
+    def _through(
+        self, op: Op, name: str, pipe: Pipe, is_write: bool, found: tuple[int, int | None]
+    ) -> Iterator[StaticAccess]:
+        """The accesses through one pointer operand, one for each place where it may point."""
+        value, is_flagged = op.operand(name), bool(op.attributes.get(_UNIT_FLAG, 0))
+        element, (low, high) = value.type.element, found
+        assert isinstance(element, PointerType)
+        for pointer in self.facts.pointers(value):
+            reach = None if pointer.offset is None else self.facts.affine_bounds(pointer.offset)
+            extent = None if reach is None or high is None else (reach[0] + low, reach[1] + high)
+            yield StaticAccess(op, pipe, is_write, element.space, pointer, low, high, is_flagged, extent)
 
 
-def _operand_ranges(op: Op) -> dict[tuple[str, bool], tuple[int, int | None]] | None:
+def _operand_ranges(op: Op, known: ScalarFacts) -> dict[tuple[str, bool], tuple[int, int | None]] | None:
     """The bytes from each pointer operand on that the op touches at most; None where nothing bounds them."""
     facts = op.definition.machine
     assert facts is not None
@@ -122,7 +138,7 @@ def _operand_ranges(op: Op) -> dict[tuple[str, bool], tuple[int, int | None]] | 
         elif element == INT1:
             values[name] = 0  # of mmad: it adds to what is there, and so reads it
         else:
-            limits = bounds(operands[0])
+            limits = known.bounds(operands[0])
             if limits is None or limits[1] >= 1 << 31:
                 return None
             values[name] = max(limits[1], 0)
@@ -150,10 +166,3 @@ def slot_size(buffer: Op) -> int:
 def buffers_of(ops: Iterator[Op]) -> list[Op]:
     """The buffer ops among ``ops``, in order."""
     return [op for op in ops if op.name == BUFFER.name]
-
-
-def touched_buffers(op: Op) -> Iterator[tuple[Op, StaticAccess]]:
-    """The buffer op behind each access of ``op``; an access whose pointer cannot be followed has none."""
-    for access in accesses_of(op):
-        if access.root is not None and access.root.defining_op is not None:
-            yield access.root.defining_op, access

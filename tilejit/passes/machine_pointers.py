@@ -65,8 +65,50 @@ class Pointer:
     offset: Affine | None = None
 
 
-def affine(value: Value, depth: int = 0) -> Affine:
-    """The affine form of an integer scalar; the value itself where nothing is known."""
+class ScalarFacts:
+    """What is known of the scalars and pointers of a function, each looked at once.
+
+    A snapshot, which later changes of the function make stale.
+    """
+
+    def __init__(self) -> None:
+        self._affine: dict[Value, Affine] = {}
+        self._bounds: dict[Value, Bounds | None] = {}
+        self._pointers: dict[Value, tuple[Pointer, ...]] = {}
+
+    def affine(self, value: Value) -> Affine:
+        """The affine form of an integer scalar; the value itself where nothing is known."""
+        found = self._affine.get(value)
+        if found is None:
+            found = self._affine[value] = _affine(value, 0)
+        return found
+
+    def bounds(self, value: Value) -> Bounds | None:
+        """The smallest and the largest value that an integer scalar can have; None where nothing is known."""
+        if value not in self._bounds:
+            self._bounds[value] = _bounds(self, value, 0, {})
+        return self._bounds[value]
+
+    def affine_bounds(self, form: Affine) -> Bounds | None:
+        """The range of an affine form."""
+        low = high = form.constant
+        for value, factor in form.terms.items():
+            found = self.bounds(value)
+            if found is None:
+                return None
+            corners = (found[0] * factor, found[1] * factor)
+            low, high = low + min(corners), high + max(corners)
+        return (low, high)
+
+    def pointers(self, value: Value) -> tuple[Pointer, ...]:
+        """The places where a scalar pointer may point, at least one."""
+        found = self._pointers.get(value)
+        if found is None:
+            found = self._pointers[value] = tuple(_follow(self, value, frozenset(), 0)) or (Pointer(None),)
+        return found
+
+
+def _affine(value: Value, depth: int) -> Affine:
     op = value.defining_op
     if op is None or depth > _DEEPEST:
         return Affine(0, {value: 1})
@@ -75,12 +117,12 @@ def affine(value: Value, depth: int = 0) -> Affine:
         number = op.attributes["value"]
         return Affine(number) if isinstance(number, int) else Affine(0, {value: 1})
     if name in (ADD.name, SUB.name):
-        left, right = (affine(operand, depth + 1) for operand in op.operands)
+        left, right = (_affine(operand, depth + 1) for operand in op.operands)
         return left.plus(right, 1 if name == ADD.name else -1)
     if name == CAST.name and _is_integer(op.operands[0]) and _is_integer(value):
-        return affine(op.operands[0], depth + 1)
+        return _affine(op.operands[0], depth + 1)
     if name in (MUL.name, SHL.name):
-        left, right = (affine(operand, depth + 1) for operand in op.operands)
+        left, right = (_affine(operand, depth + 1) for operand in op.operands)
         if right.is_constant and 0 <= right.constant < 1 << 31:
             return left.times(right.constant if name == MUL.name else 1 << right.constant % 64)
         if left.is_constant and name == MUL.name:
@@ -93,27 +135,22 @@ def _is_integer(value: Value) -> bool:
     return isinstance(element, DType) and not element.is_floating()
 
 
-def bounds(value: Value) -> Bounds | None:
-    """The smallest and the largest value that an integer scalar can have; None where nothing is known."""
-    return _bounds(value, 0, {})
-
-
-def _bounds(value: Value, depth: int, found: dict[Value, Bounds]) -> Bounds | None:
-    """The same at some depth; ``found`` has what is known of values that several ops use."""
+def _bounds(facts: ScalarFacts, value: Value, depth: int, found: dict[Value, Bounds]) -> Bounds | None:
+    """The range of a value at some depth; ``found`` has what is known of values that several ops use."""
     if depth > _DEEPEST:
         return None
     if value not in found:
-        known = _bounds_of(value, depth, found)
+        known = _bounds_of(facts, value, depth, found)
         if known is None:
             return None
         found[value] = known
     return found[value]
 
 
-def _bounds_of(value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds | None:
+def _bounds_of(facts: ScalarFacts, value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds | None:
     op = value.defining_op
     if op is None:
-        return _argument_bounds(value)
+        return _argument_bounds(facts, value)
     if op.name == CONSTANT.name:
         number = op.attributes["value"]
         return (number, number) if isinstance(number, int) else None
@@ -121,7 +158,9 @@ def _bounds_of(value: Value, depth: int, known: dict[Value, Bounds]) -> Bounds |
         return (0, (1 << 16) - 1)
     if op.name == SUB_BLOCK_INDEX.name:
         return (0, 1)
-    found = [_bounds(operand, depth + 1, known) if _is_integer(operand) else None for operand in op.operands]
+    found = [
+        _bounds(facts, operand, depth + 1, known) if _is_integer(operand) else None for operand in op.operands
+    ]
     if op.name == SELECT.name:
         found = found[1:]
     return _combined(op, found)
@@ -157,30 +196,30 @@ def _combined(op: Op, found: list[Bounds | None]) -> Bounds | None:
     return None
 
 
-def _argument_bounds(value: Value) -> Bounds | None:
+def _argument_bounds(facts: ScalarFacts, value: Value) -> Bounds | None:
     """The range of the index of a for loop with known bounds, or of a counter that only rises."""
     loop = value.owner.parent if isinstance(value.owner, Block) else None
     if not isinstance(loop, Op) or not loop.regions:
         return None
     if loop.name != FOR.name or value.index != 0:
-        return _counter_bounds(value, loop)
-    lower, upper, step = (bounds(loop.operand(name)) for name in ("lower", "upper", "step"))
+        return _counter_bounds(facts, value, loop)
+    lower, upper, step = (facts.bounds(loop.operand(name)) for name in ("lower", "upper", "step"))
     if lower is None or step is None or step[0] <= 0:
         return None
     highest = (1 << 62) if upper is None else max(upper[1] - 1, lower[0])
     return (lower[0], highest)
 
 
-def _counter_bounds(value: Value, loop: Op) -> Bounds | None:
+def _counter_bounds(facts: ScalarFacts, value: Value, loop: Op) -> Bounds | None:
     position = value.index - (1 if loop.name == FOR.name else 0)
-    first = bounds(loop.operand_list("inits")[position])
+    first = facts.bounds(loop.operand_list("inits")[position])
     passed_on = loop.regions[-1].terminator.operands[position]
-    if first is None or not _only_rises(passed_on, loop.regions[-1].arguments[value.index], 0):
+    if first is None or not _only_rises(facts, passed_on, loop.regions[-1].arguments[value.index], 0):
         return None
     return (first[0], 1 << 62)
 
 
-def _only_rises(value: Value, start: Value, depth: int) -> bool:
+def _only_rises(facts: ScalarFacts, value: Value, start: Value, depth: int) -> bool:
     """Whether ``value`` is never less than ``start``, however often loops in between run."""
     if value is start:
         return True
@@ -189,46 +228,31 @@ def _only_rises(value: Value, start: Value, depth: int) -> bool:
         return False
     if op.name == ADD.name:
         left, right = op.operands
-        steps = (affine(left), affine(right))
+        steps = (facts.affine(left), facts.affine(right))
         if steps[1].is_constant and steps[1].constant >= 0:
-            return _only_rises(left, start, depth + 1)
-        return steps[0].is_constant and steps[0].constant >= 0 and _only_rises(right, start, depth + 1)
+            return _only_rises(facts, left, start, depth + 1)
+        return steps[0].is_constant and steps[0].constant >= 0 and _only_rises(facts, right, start, depth + 1)
     if op.name == FOR.name:
         inner = op.regions[0].arguments[value.index + 1]
         passed_on = op.regions[0].terminator.operands[value.index]
         entered = op.operand_list("inits")[value.index]
-        return _only_rises(passed_on, inner, depth + 1) and _only_rises(entered, start, depth + 1)
+        return _only_rises(facts, passed_on, inner, depth + 1) and _only_rises(
+            facts, entered, start, depth + 1
+        )
     if op.name == IF.name:
         arms = [region.terminator.operands[value.index] for region in op.regions]
-        return all(_only_rises(arm, start, depth + 1) for arm in arms)
+        return all(_only_rises(facts, arm, start, depth + 1) for arm in arms)
     return False
 
 
-def affine_bounds(form: Affine) -> Bounds | None:
-    """The range of an affine form."""
-    low = high = form.constant
-    for value, factor in form.terms.items():
-        found = bounds(value)
-        if found is None:
-            return None
-        corners = (found[0] * factor, found[1] * factor)
-        low, high = low + min(corners), high + max(corners)
-    return (low, high)
-
-
-def pointers(value: Value) -> tuple[Pointer, ...]:
-    """The places where a scalar pointer may point, at least one."""
-    return tuple(_follow(value, frozenset(), 0)) or (Pointer(None),)
-
-
-def _follow(value: Value, visiting: frozenset[Value], depth: int) -> list[Pointer]:
+def _follow(facts: ScalarFacts, value: Value, visiting: frozenset[Value], depth: int) -> list[Pointer]:
     if value in visiting:
         return []
     if depth > _DEEPEST:
         return [Pointer(None)]
     op = value.defining_op
     if op is None:
-        return _follow_argument(value, visiting, depth)
+        return _follow_argument(facts, value, visiting, depth)
     if op.name == BUFFER.name:
         slots = op.attributes["slots"]
         assert isinstance(slots, int)
@@ -236,18 +260,18 @@ def _follow(value: Value, visiting: frozenset[Value], depth: int) -> list[Pointe
     if op.name == ADDPTR.name:
         pointer_type = value.type.element
         assert not isinstance(pointer_type, DType)
-        moved = affine(op.operand("offset")).times(pointer_type.element.itemsize)
+        moved = facts.affine(op.operand("offset")).times(pointer_type.element.itemsize)
         return [
             Pointer(p.root, p.slot, None if p.offset is None else p.offset.plus(moved))
-            for p in _follow(op.operand("pointer"), visiting, depth + 1)
+            for p in _follow(facts, op.operand("pointer"), visiting, depth + 1)
         ]
     if op.name == REINTERPRET.name:
-        return _follow(op.operand("pointer"), visiting, depth + 1)
+        return _follow(facts, op.operand("pointer"), visiting, depth + 1)
     if op.name == SLOT.name:
-        index = affine(op.operand("index"))
+        index = facts.affine(op.operand("index"))
         return [
             Pointer(p.root, None if p.slot is None else Slot(index, p.slot.slots), p.offset)
-            for p in _follow(op.operand("buffer"), visiting, depth + 1)
+            for p in _follow(facts, op.operand("buffer"), visiting, depth + 1)
         ]
     if op.name == SELECT.name:
         sources = [op.operands[1], op.operands[2]]
@@ -257,10 +281,12 @@ def _follow(value: Value, visiting: frozenset[Value], depth: int) -> list[Pointe
         sources = [op.operand_list("inits")[value.index], op.regions[-1].terminator.operands[value.index]]
     else:
         return [Pointer(None)]
-    return _merged(sources, visiting | {value}, depth)
+    return _merged(facts, sources, visiting | {value}, depth)
 
 
-def _follow_argument(value: Value, visiting: frozenset[Value], depth: int) -> list[Pointer]:
+def _follow_argument(
+    facts: ScalarFacts, value: Value, visiting: frozenset[Value], depth: int
+) -> list[Pointer]:
     holder = value.owner.parent if isinstance(value.owner, Block) else None
     if not isinstance(holder, Op):
         return [Pointer(value, None, Affine())]
@@ -268,14 +294,16 @@ def _follow_argument(value: Value, visiting: frozenset[Value], depth: int) -> li
     if position < 0 or not holder.definition.regions:
         return [Pointer(None)]
     sources = [holder.operand_list("inits")[position], holder.regions[-1].terminator.operands[position]]
-    return _merged(sources, visiting | {value}, depth)
+    return _merged(facts, sources, visiting | {value}, depth)
 
 
-def _merged(sources: list[Value], visiting: frozenset[Value], depth: int) -> list[Pointer]:
+def _merged(
+    facts: ScalarFacts, sources: list[Value], visiting: frozenset[Value], depth: int
+) -> list[Pointer]:
     """The places of several pointers of which one is taken: where they differ, the offset is unknown."""
     found: list[Pointer] = []
     for source in sources:
-        found += _follow(source, visiting, depth + 1)
+        found += _follow(facts, source, visiting, depth + 1)
     merged: dict[Value | None, Pointer] = {}
     for pointer in found:
         slot = None if pointer.slot is None else Slot(None, pointer.slot.slots)

@@ -25,6 +25,7 @@ from tilejit.passes.check_split import check_split
 from tilejit.passes.crossings import insert_crossings
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.drop_slots import MEMORIES, drop_slots
+from tilejit.passes.live_ranges import LiveRanges
 from tilejit.passes.lower_crossings import Channel, channels, lines_of, lower_crossings
 from tilejit.passes.manager import PassContext
 from tilejit.passes.pack_buffers import Sharing
@@ -110,7 +111,7 @@ def _misfit(kernel: MachineKernel, target: AscendTarget) -> CompileError | None:
 
 
 def _fits(machine: Function, target: AscendTarget) -> bool:
-    return fits_apart(machine, target, MEMORIES, Sharing.ANY)
+    return fits_apart(LiveRanges(machine), target, MEMORIES, Sharing.ANY)
 
 
 def _lower(

@@ -27,8 +27,8 @@ from tilejit.ir.core import ArgumentSource, Block, Function, Op, Value
 from tilejit.ops import CONSTANT, FOR
 from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, UNPLACED
 from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
-from tilejit.passes.machine_accesses import StaticAccess, accesses_of, slot_size
-from tilejit.passes.machine_pointers import Affine, affine, affine_bounds, bounds
+from tilejit.passes.machine_accesses import Accesses, StaticAccess, slot_size
+from tilejit.passes.machine_pointers import Affine, ScalarFacts
 from tilejit.passes.program_order import LOOPS, ProgramOrder, blocks_around, holders, loops_around
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
@@ -106,7 +106,9 @@ class _Finder:
             value: record for value, record in zip(function.body.arguments, function.arguments, strict=True)
         }
         self.atomic = _atomic_modes(function)
-        self.accesses = [access for op in order.ops for access in accesses_of(op)]
+        accesses = Accesses()
+        self.facts = accesses.facts
+        self.accesses = [access for op in order.ops for access in accesses.of(op)]
 
     def hazards(self) -> Iterator[Hazard]:
         """Hazards between every two accesses, in program order of the later one's op."""
@@ -187,7 +189,7 @@ class _Finder:
         """Whether two mmads work on one tile of so many fractals that the cube unit keeps their order."""
         fractals = 1
         for name in ("m", "n"):
-            sizes = {bounds(access.op.operand(name)) for access in (earlier, later)}
+            sizes = {self.facts.bounds(access.op.operand(name)) for access in (earlier, later)}
             size = sizes.pop()
             if sizes or size is None or size[0] != size[1]:
                 return False
@@ -210,7 +212,7 @@ class _Finder:
             return False, None
         slot, other = earlier.pointer.slot, later.pointer.slot
         if slot is None or other is None:
-            return _offsets_meet(earlier, later, loop), None
+            return self._offsets_meet(earlier, later, loop), None
         if slot.index is None or other.index is None:
             return _extents_meet(earlier, later), None
         difference = other.index.plus(slot.index, -1)
@@ -222,8 +224,8 @@ class _Finder:
         if difference.constant % slot.slots:
             return False, None
         if loop is None:
-            return _offsets_meet(earlier, later, None), key
-        return _offsets_meet(earlier, later, loop), key if key.varies_in(loop) else None
+            return self._offsets_meet(earlier, later, None), key
+        return self._offsets_meet(earlier, later, loop), key if key.varies_in(loop) else None
 
     @staticmethod
     def _addresses_meet(left: StaticAccess, right: StaticAccess) -> bool:
@@ -236,6 +238,55 @@ class _Finder:
             for a, b in _address_ranges(left, left.root.defining_op)
             for c, d in _address_ranges(right, right.root.defining_op)
         )
+
+    def _offsets_meet(self, earlier: StaticAccess, later: StaticAccess, loop: Op | None) -> bool:
+        """Whether two accesses to one slot may share a byte, in one trip or from trip to trip of ``loop``."""
+        if earlier.base is None or later.base is None or earlier.high is None or later.high is None:
+            return _extents_meet(earlier, later)
+        difference = later.base.plus(earlier.base, -1)
+        if not difference.is_constant:
+            return _extents_meet(earlier, later)
+        # The later one starts `distance` behind the earlier; they meet for distances between these bounds.
+        distance = difference.constant
+        lowest, highest = earlier.low - later.high + 1, earlier.high - later.low - 1
+        if loop is None:
+            return lowest <= distance <= highest
+        step = self._step_per_trip(later.base, loop)
+        if step is None:
+            return _extents_meet(earlier, later)
+        if step < 0:
+            lowest, highest, distance, step = -highest, -lowest, -distance, -step
+        if step == 0:
+            return lowest <= distance <= highest
+        # Any whole number of trips of at least one.
+        trips = max(1, -((distance - lowest) // step))
+        return distance + trips * step <= highest
+
+    def _step_per_trip(self, form: Affine, loop: Op) -> int | None:
+        """How far an offset moves with each trip of ``loop``; None where that is not one number."""
+        moved = 0
+        for value, factor in form.terms.items():
+            if not is_defined_in(value, loop):
+                continue
+            step = self._value_step(value, loop)
+            if step is None:
+                return None
+            moved += factor * step
+        return moved
+
+    def _value_step(self, value: Value, loop: Op) -> int | None:
+        body = loop.regions[-1]
+        if value.owner is not body:
+            return None
+        position = value.index
+        if loop.name == FOR.name:
+            if position == 0:
+                step = loop.operand("step").defining_op
+                number = step.attributes["value"] if step is not None and step.name == CONSTANT.name else None
+                return number if isinstance(number, int) else None
+            position -= 1
+        moved = self.facts.affine(body.terminator.operands[position]).plus(Affine(0, {value: 1}), -1)
+        return moved.constant if moved.is_constant else None
 
 
 def _pairs(
@@ -274,58 +325,6 @@ def _extents_meet(left: StaticAccess, right: StaticAccess) -> bool:
     if first is None or second is None:
         return True
     return first[0] < second[1] and second[0] < first[1]
-
-
-def _offsets_meet(earlier: StaticAccess, later: StaticAccess, loop: Op | None) -> bool:
-    """Whether two accesses to one slot may share a byte, in one trip or from trip to trip of ``loop``."""
-    if earlier.base is None or later.base is None or earlier.high is None or later.high is None:
-        return _extents_meet(earlier, later)
-    difference = later.base.plus(earlier.base, -1)
-    if not difference.is_constant:
-        return _extents_meet(earlier, later)
-    # The later one starts `distance` behind the earlier; they meet for distances between these bounds.
-    distance = difference.constant
-    lowest, highest = earlier.low - later.high + 1, earlier.high - later.low - 1
-    if loop is None:
-        return lowest <= distance <= highest
-    step = _step_per_trip(later.base, loop)
-    if step is None:
-        return _extents_meet(earlier, later)
-    if step < 0:
-        lowest, highest, distance, step = -highest, -lowest, -distance, -step
-    if step == 0:
-        return lowest <= distance <= highest
-    # Any whole number of trips of at least one.
-    trips = max(1, -((distance - lowest) // step))
-    return distance + trips * step <= highest
-
-
-def _step_per_trip(form: Affine, loop: Op) -> int | None:
-    """How far an offset moves with each trip of ``loop``; None where that is not one number."""
-    moved = 0
-    for value, factor in form.terms.items():
-        if not is_defined_in(value, loop):
-            continue
-        step = _value_step(value, loop)
-        if step is None:
-            return None
-        moved += factor * step
-    return moved
-
-
-def _value_step(value: Value, loop: Op) -> int | None:
-    body = loop.regions[-1]
-    if value.owner is not body:
-        return None
-    position = value.index
-    if loop.name == FOR.name:
-        if position == 0:
-            step = loop.operand("step").defining_op
-            number = step.attributes["value"] if step is not None and step.name == CONSTANT.name else None
-            return number if isinstance(number, int) else None
-        position -= 1
-    moved = affine(body.terminator.operands[position]).plus(Affine(0, {value: 1}), -1)
-    return moved.constant if moved.is_constant else None
 
 
 def _is_program_loop(loop: Op) -> bool:
@@ -422,5 +421,5 @@ class _Pipes(dict[Op, Pipe]):
 
 def lowest_index(key: SlotKey) -> int | None:
     """The smallest value of a key's index, its constant reduced; None where nothing is known."""
-    found = affine_bounds(Affine(key.index.constant % key.modulus, key.index.terms))
+    found = ScalarFacts().affine_bounds(Affine(key.index.constant % key.modulus, key.index.terms))
     return None if found is None else found[0]

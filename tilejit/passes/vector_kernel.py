@@ -17,6 +17,7 @@ from tilejit.ops.machine.buffer import BUFFER
 from tilejit.passes.allocate import allocate, fits_apart
 from tilejit.passes.batch_programs import batch_programs, can_batch
 from tilejit.passes.legalise import legalise
+from tilejit.passes.live_ranges import LiveRanges
 from tilejit.passes.machine_accesses import slot_size
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_loop import loop_over_programs
@@ -52,8 +53,9 @@ class _Lowered:
         """Whether UB has room for all slots, none of which keeps the pipes of another waiting."""
         if self.needed <= _room(target):
             return True
-        functions = self.kernel.functions.values()
-        return self.needed <= _MOST_SHARED * _room(target) and all(fits_apart(f, target) for f in functions)
+        if self.needed > _MOST_SHARED * _room(target):
+            return False
+        return all(fits_apart(LiveRanges(f), target) for f in self.kernel.functions.values())
 
 
 def vector_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
