@@ -193,6 +193,8 @@ def _make_repr(names: Sequence[str]) -> Method:
 
 def _make_eq(values: Values) -> Method:
     def __eq__(self: object, other: object) -> bool:
+        if self is other:
+            return True
         return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
     return __eq__

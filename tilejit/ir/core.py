@@ -92,10 +92,31 @@ class Op:
         types = definition.infer(self.type_query())
         names = list(result_names) + [""] * (len(types) - len(result_names))
         self.results: list[Value] = [Value(t, self, i, names[i]) for i, t in enumerate(types)]  # type: ignore[arg-type]
-        for value in flat:
+        self._hold()
+
+    def _hold(self) -> None:
+        """Become a user of the operands and the parent of the regions."""
+        for value in self._operands:
             value._uses[self] = value._uses.get(self, 0) + 1
         for region in self.regions:
             region.parent = self
+
+    def copy(self, operands: Sequence[Value], regions: Sequence[Block]) -> Op:
+        """A copy outside any block, with other operands, as many as this op has, and other regions."""
+        made = Op.__new__(Op)
+        made.definition, made.location, made.parent = self.definition, self.location, None
+        made.attributes, made.regions = dict(self.attributes), tuple(regions)
+        made._operands, made._segments = list(operands), self._segments
+        types: Sequence[object] = [result.type for result in self.results]
+        is_alike = all(old.type == new.type for old, new in zip(self._operands, operands, strict=True))
+        if regions or not is_alike:  # else the rule gives what it gave
+            types = made.definition.infer(made.type_query())
+        made.results = [
+            Value(each, made, index, result.name)  # type: ignore[arg-type]
+            for index, (each, result) in enumerate(zip(types, self.results, strict=True))
+        ]
+        made._hold()
+        return made
 
     @property
     def name(self) -> str:

@@ -35,11 +35,7 @@ def _clone_block(block: Block, mapping: ValueMap) -> Block:
 def clone_op(op: Op, mapping: ValueMap) -> Op:
     """Return a copy of ``op`` and its regions outside any block, extending ``mapping`` by its results."""
     regions = [_clone_block(region, mapping) for region in op.regions]
-    operands = {
-        name: [mapping.get(value, value) for value in values] for name, values in op.named_operands().items()
-    }
-    names = [result.name for result in op.results]
-    copy = Op(op.definition, operands, op.attributes, regions, op.location, names)
+    copy = op.copy([mapping.get(value, value) for value in op.operands], regions)
     mapping.update(zip(op.results, copy.results, strict=True))
     return copy
 
