@@ -11,7 +11,7 @@ times, arms may be missed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
@@ -48,12 +48,14 @@ class Synchronised:
 
 
 def insert_sync(
-    kernel: MachineKernel, target: AscendTarget, context: PassContext
+    kernel: MachineKernel, target: AscendTarget, context: PassContext, cores: Collection[Core] = tuple(Core)
 ) -> Mapping[Core, Synchronised]:
-    """Synchronise the pipes of all functions of ``kernel``, in place; returns what was put in."""
+    """Synchronise the pipes of ``kernel`` on some kinds of core, in place; returns what was put in."""
     shared = _shared_buffers(kernel)
     return {
-        core: synchronise(function, target, context, shared) for core, function in kernel.functions.items()
+        core: synchronise(function, target, context, shared)
+        for core, function in kernel.functions.items()
+        if core in cores
     }
 
 

@@ -40,17 +40,18 @@ def place_and_order(kernel: MachineKernel, target: AscendTarget, context: PassCo
             other, fewer = _lower(single, target, again)
             if fewer < needless:
                 made, trial = other, again
+    insert_sync(made, target, trial, (Core.AIV,))
     context.remarks += trial.remarks
     return made
 
 
 def _lower(kernel: MachineKernel, target: AscendTarget, context: PassContext) -> tuple[MachineKernel, int]:
-    """A kernel with addresses and order, and how often pipes of its cube core wait needlessly."""
+    """A kernel with addresses, and with order on its cube core, pipes of which wait needlessly so often."""
     context.pass_name = "allocate"
     kernel = allocate(kernel, target, context)
     context.pass_name = "insert_sync"
-    synchronised = insert_sync(kernel, target, context)
-    return kernel, synchronised[Core.AIC].needless if Core.AIC in synchronised else 0
+    synchronised = insert_sync(kernel, target, context, (Core.AIC,))
+    return kernel, sum(each.needless for each in synchronised.values())
 
 
 def _leave_one_slot(kernel: MachineKernel, context: PassContext) -> bool:
