@@ -39,6 +39,10 @@ class Affine:
     def times(self, factor: int) -> Affine:
         return Affine().plus(self, factor)
 
+    def distance_from(self, other: Affine) -> int | None:
+        """How much larger this form is than another; None where that is not one number."""
+        return self.constant - other.constant if self.terms == other.terms else None
+
     @property
     def is_constant(self) -> bool:
         return not self.terms

@@ -22,18 +22,20 @@ class ProgramOrder:
         self.enter: dict[Op, int] = {}
         self.leave: dict[Op, int] = {}
         self.gap_start: dict[Op, int] = {}  # where the op before it was left, or its block entered
+        self.blocks: dict[Block, frozenset[Block]] = {}  # each with those around it
         self.ops: list[Op] = []
         self._next = 0
-        self._number(function.body)
+        self._number(function.body, frozenset())
 
-    def _number(self, block: Block) -> None:
+    def _number(self, block: Block, around: frozenset[Block]) -> None:
+        self.blocks[block] = around = around | {block}
         for op in block.ops:
             self.gap_start[op] = self._next
             self._next += STEP
             self.enter[op] = self._next
             self.ops.append(op)
             for region in op.regions:
-                self._number(region)
+                self._number(region, around)
             if op.regions:
                 self._next += STEP
             self.leave[op] = self._next

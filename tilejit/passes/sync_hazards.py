@@ -46,12 +46,8 @@ class SlotKey:
 
     def serves(self, other: SlotKey) -> bool:
         """Whether equal slots of ``other`` are equal slots of this."""
-        difference = self.index.plus(other.index, -1)
-        return (
-            other.modulus % self.modulus == 0
-            and difference.is_constant
-            and difference.constant % self.modulus == 0
-        )
+        difference = self.index.distance_from(other.index)
+        return other.modulus % self.modulus == 0 and difference is not None and difference % self.modulus == 0
 
     def varies_in(self, loop: Op) -> bool:
         """Whether the index may change from trip to trip of ``loop``."""
@@ -106,6 +102,7 @@ class _Finder:
             value: record for value, record in zip(function.body.arguments, function.arguments, strict=True)
         }
         self.atomic = _atomic_modes(function)
+        self._known_blocks: dict[tuple[Block, Block], tuple[bool, list[Op]]] = {}
         accesses = Accesses()
         self.facts = accesses.facts
         self.accesses = [access for op in order.ops for access in accesses.of(op)]
@@ -120,7 +117,7 @@ class _Finder:
             for right in keys[position:]:
                 if left[0] is not right[0] or not self._may_meet(left[1], right[1]):
                     continue
-                for first, second in _pairs(groups[left], groups[right], left is right):
+                for first, second in _pairs(groups[left], groups[right]):
                     yield from self._between(first, second)
 
     def _may_meet(self, left: Value | None, right: Value | None) -> bool:
@@ -142,24 +139,35 @@ class _Finder:
             return
         if self.order.enter[first.op] > self.order.enter[second.op]:
             first, second = second, first
-        inner = set(loops_around(first.op))
-        common = [loop for loop in loops_around(second.op) if loop in inner]
+        waits, is_waited_for = self._needs_order(first, second), self._needs_order(second, first)
+        if not (waits or is_waited_for):
+            return
+        are_exclusive, common = self._blocks_of_both(first.op, second.op)
         within_trip: Hazard | None = None
-        if first.op is not second.op and not _are_exclusive(first.op, second.op):
+        if waits and first.op is not second.op and not are_exclusive:
             within_trip = self._hazard(first, second, None)
         if within_trip is not None:
             yield within_trip
+            waits = False  # what waits within a trip waits in later trips too
         for loop in common:
-            # What waits within a trip waits in later trips too.
-            directions = [(second, first)] if within_trip is not None else [(second, first), (first, second)]
-            for earlier, later in directions:
-                found = self._hazard(earlier, later, loop)
+            for earlier, later, needs_order in ((second, first, is_waited_for), (first, second, waits)):
+                found = self._hazard(earlier, later, loop) if needs_order else None
                 if found is not None:
                     yield found
 
+    def _blocks_of_both(self, first: Op, second: Op) -> tuple[bool, list[Op]]:
+        """Whether two ops lie in different arms of an if, and the loops around both, from the innermost."""
+        assert first.parent is not None and second.parent is not None
+        blocks = (first.parent, second.parent)
+        found = self._known_blocks.get(blocks)
+        if found is None:
+            inner = set(loops_around(first))
+            common = [loop for loop in loops_around(second) if loop in inner]
+            found = self._known_blocks[blocks] = (_are_exclusive(first, second), common)
+        return found
+
     def _hazard(self, earlier: StaticAccess, later: StaticAccess, loop: Op | None) -> Hazard | None:
-        if not self._needs_order(earlier, later):
-            return None
+        """The hazard between two accesses whose roots meet, if they do in this loop."""
         conflict, key = self._conflict(earlier, later, loop)
         return Hazard(earlier.op, later.op, loop, key) if conflict else None
 
@@ -202,10 +210,10 @@ class _Finder:
     def _conflict(
         self, earlier: StaticAccess, later: StaticAccess, loop: Op | None
     ) -> tuple[bool, SlotKey | None]:
-        """Whether two accesses may share a byte, and the slot which they then both name."""
+        """Whether two accesses whose roots meet may share a byte, and the slot which they then both name."""
         root = earlier.root
         if root is None or root is not later.root:
-            return self._addresses_meet(earlier, later), None
+            return True, None
         argument = self.arguments.get(root)
         is_of_caller = argument is not None and argument.source is ArgumentSource.VALUE
         if loop is not None and is_of_caller and _is_program_loop(loop):
@@ -215,39 +223,24 @@ class _Finder:
             return self._offsets_meet(earlier, later, loop), None
         if slot.index is None or other.index is None:
             return _extents_meet(earlier, later), None
-        difference = other.index.plus(slot.index, -1)
+        difference = other.index.distance_from(slot.index)
         key = SlotKey(slot.index, slot.slots)
-        if not difference.is_constant or (
-            loop is not None and difference.constant % slot.slots and key.varies_in(loop)
-        ):
+        if difference is None or (loop is not None and difference % slot.slots and key.varies_in(loop)):
             return _extents_meet(earlier, later), None
-        if difference.constant % slot.slots:
+        if difference % slot.slots:
             return False, None
         if loop is None:
             return self._offsets_meet(earlier, later, None), key
         return self._offsets_meet(earlier, later, loop), key if key.varies_in(loop) else None
 
-    @staticmethod
-    def _addresses_meet(left: StaticAccess, right: StaticAccess) -> bool:
-        if left.root is None or right.root is None:
-            return True
-        if left.root.defining_op is None or right.root.defining_op is None:
-            return True
-        return any(
-            a < d and c < b
-            for a, b in _address_ranges(left, left.root.defining_op)
-            for c, d in _address_ranges(right, right.root.defining_op)
-        )
-
     def _offsets_meet(self, earlier: StaticAccess, later: StaticAccess, loop: Op | None) -> bool:
         """Whether two accesses to one slot may share a byte, in one trip or from trip to trip of ``loop``."""
         if earlier.base is None or later.base is None or earlier.high is None or later.high is None:
             return _extents_meet(earlier, later)
-        difference = later.base.plus(earlier.base, -1)
-        if not difference.is_constant:
+        distance = later.base.distance_from(earlier.base)
+        if distance is None:
             return _extents_meet(earlier, later)
         # The later one starts `distance` behind the earlier; they meet for distances between these bounds.
-        distance = difference.constant
         lowest, highest = earlier.low - later.high + 1, earlier.high - later.low - 1
         if loop is None:
             return lowest <= distance <= highest
@@ -285,16 +278,24 @@ class _Finder:
                 number = step.attributes["value"] if step is not None and step.name == CONSTANT.name else None
                 return number if isinstance(number, int) else None
             position -= 1
-        moved = self.facts.affine(body.terminator.operands[position]).plus(Affine(0, {value: 1}), -1)
-        return moved.constant if moved.is_constant else None
+        return self.facts.affine(body.terminator.operands[position]).distance_from(Affine(0, {value: 1}))
 
 
 def _pairs(
-    left: Sequence[StaticAccess], right: Sequence[StaticAccess], is_same: bool
+    left: Sequence[StaticAccess], right: Sequence[StaticAccess]
 ) -> Iterator[tuple[StaticAccess, StaticAccess]]:
-    for position, first in enumerate(left):
-        for second in right[position:] if is_same else right:
-            yield first, second
+    """Pairs of accesses to two roots that may share a byte, as far as addresses tell; or to one root."""
+    if left is right:
+        for position, first in enumerate(left):
+            for second in right[position:]:
+                yield first, second
+        return
+    others = [(second, _address_ranges(second)) for second in right]
+    for first in left:
+        own = _address_ranges(first)
+        for second, ranges in others:
+            if own is None or ranges is None or any(a < d and c < b for a, b in own for c, d in ranges):
+                yield first, second
 
 
 def _span(buffer: Op) -> tuple[int, int]:
@@ -306,8 +307,14 @@ def _span(buffer: Op) -> tuple[int, int]:
     return (UNPLACED, UNPLACED) if address == UNPLACED else (address, address + size)
 
 
-def _address_ranges(access: StaticAccess, buffer: Op) -> list[tuple[int, int]]:
-    """The address ranges that an access to a placed buffer may lie in: one for each slot it may name."""
+def _address_ranges(access: StaticAccess) -> list[tuple[int, int]] | None:
+    """The address ranges that an access to a placed buffer may lie in: one for each slot it may name.
+
+    None for what is no access to a buffer.
+    """
+    buffer = access.root.defining_op if access.root is not None else None
+    if buffer is None:
+        return None
     address, _ = _span(buffer)
     low, high = access.extent or (0, slot_size(buffer))
     slot_bytes = buffer.attributes["slot_bytes"]

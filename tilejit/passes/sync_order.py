@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from tilejit.ir.core import Block, Op
-from tilejit.passes.program_order import ProgramOrder, blocks_around, holders, loops_around
+from tilejit.passes.program_order import ProgramOrder, loops_around
 from tilejit.passes.sync_hazards import SlotKey
 from tilejit.records import dataclass
 from tilejit.target.spaces import Pipe
@@ -95,6 +95,9 @@ class Barrier:
     point: Point
 
 
+_ISSUED = tuple(pipe for pipe in Pipe if pipe is not Pipe.ALL)
+"""The pipes that know what the issue of instructions has waited for."""
+
 Sync = Flag | Barrier
 Via = tuple[Sync, "Via | None"]
 
@@ -110,7 +113,10 @@ class Place:
 
 @dataclass(frozen=True)
 class _Edge:
-    """Work known at ``start`` on ``source`` is known at ``end`` on ``target``; positions of two trips."""
+    """Work known at ``start`` on ``source`` is known at ``end`` on ``target``; positions of two trips.
+
+    ``key``: only where both trips name the same slot.
+    """
 
     start: int
     end: int
@@ -153,10 +159,11 @@ class Orders:
         return self.order.gap_start[anchor]
 
     def place_of_op(self, op: Op, pipe: Pipe) -> Place:
-        return Place(pipe, self.order.enter[op], frozenset(blocks_around(op)))
+        assert op.parent is not None
+        return Place(pipe, self.order.enter[op], self.order.blocks[op.parent])
 
     def place_of_point(self, point: Point, pipe: Pipe) -> Place:
-        return Place(pipe, self.position(point), frozenset(blocks_around(point.anchor)))
+        return Place(pipe, self.position(point), self.order.blocks[point.block])
 
     def implied(
         self, first: Place, second: Place, loop: Op | None = None, key: SlotKey | None = None
@@ -169,12 +176,14 @@ class Orders:
         known: dict[Pipe, int] = {}
         via: dict[Pipe, Via] = {}
         goal = second.position + (self.trip if loop is not None else 0)
-        for edge in self._edges_of(loop):
+        edges = self._edges_of(loop)
+        for number in range(bisect.bisect_right(edges, first.position, key=_end), len(edges)):
+            edge = edges[number]
             if edge.end >= goal:
                 break
             if edge.sync in self.disabled:
                 continue
-            if edge.key is not None and not _is_usable(edge.key, key, loop):
+            if edge.key is not None and (key is None or not edge.key.serves(key)):
                 continue
             is_known = known.get(edge.source, goal) <= edge.start
             if not is_known and (edge.start <= first.position or edge.source not in (first.pipe, Pipe.ALL)):
@@ -184,18 +193,12 @@ class Orders:
             if edge.end != edge.start and not self._is_passed(edge.end, edge.end_block, first, second, loop):
                 continue
             trail: Via = (edge.sync, via[edge.source] if is_known else None)
-            for pipe in self._learners(edge):
+            for pipe in _ISSUED if edge.target in (Pipe.S, Pipe.ALL) else (edge.target,):
                 if pipe not in known:
                     known[pipe], via[pipe] = edge.end, trail
         if second.pipe not in known:
             return None
         return list(_unwind(via[second.pipe]))
-
-    def _learners(self, edge: _Edge) -> Iterable[Pipe]:
-        """The pipes that know from ``edge.end`` on: all of them where issue waits."""
-        if edge.target in (Pipe.S, Pipe.ALL):
-            return [pipe for pipe in Pipe if pipe is not Pipe.ALL]
-        return (edge.target,)
 
     def _is_passed(self, position: int, block: Block, first: Place, second: Place, loop: Op | None) -> bool:
         """Whether a run that passes ``first`` and then ``second`` passes ``position`` in between."""
@@ -204,6 +207,12 @@ class Orders:
         if position < self.trip:
             return position > first.position and block in first.blocks
         return block in second.blocks
+
+    def _is_inside(self, op: Op, holder: Op) -> bool:
+        """Whether ``op`` stands in a region of ``holder``, at any depth."""
+        assert op.parent is not None
+        around = self.order.blocks[op.parent]
+        return any(region in around for region in holder.regions)
 
     def _edges_of(self, loop: Op | None) -> list[_Edge]:
         found = self._edges.get(loop)
@@ -215,24 +224,24 @@ class Orders:
     def _lay_out(self, sync: Sync, loop: Op | None) -> Iterator[_Edge]:
         trips = (0,) if loop is None else (0, self.trip)
         if isinstance(sync, Barrier):
-            if loop is None or is_inside(sync.point.anchor, loop):
+            if loop is None or self._is_inside(sync.point.anchor, loop):
                 at, block = self.position(sync.point), sync.point.block
                 for trip in trips:
                     yield _Edge(at + trip, at + trip, sync.pipe, sync.pipe, block, block, None, sync)
         elif sync.loop is not None:
             yield from self._lay_out_returning(sync, loop)
-        elif loop is None or is_inside(sync.set_point.anchor, loop):
+        elif loop is None or self._is_inside(sync.set_point.anchor, loop):
             for trip in trips:
                 yield self._edge(sync, sync.set_point, trip, sync.wait_point, trip)
 
     def _lay_out_returning(self, flag: Flag, loop: Op | None) -> Iterator[_Edge]:
         assert flag.loop is not None
-        if loop is not None and loop is not flag.loop and not is_inside(flag.loop, loop):
-            if is_inside(flag.set_point.anchor, loop):
-                yield self._edge(flag, flag.set_point, 0, flag.wait_point, self.trip, keyed=True)
+        if loop is not None and loop is not flag.loop and not self._is_inside(flag.loop, loop):
+            if self._is_inside(flag.set_point.anchor, loop):
+                yield self._edge(flag, flag.set_point, 0, flag.wait_point, self.trip, loop)
             return
         if loop is flag.loop:
-            yield self._edge(flag, flag.set_point, 0, flag.wait_point, self.trip, keyed=True)
+            yield self._edge(flag, flag.set_point, 0, flag.wait_point, self.trip, loop)
             return
         prime, drain = prime_and_drain(flag)
         for trip in (0,) if loop is None else (0, self.trip):
@@ -241,8 +250,11 @@ class Orders:
             yield self._edge(flag, prime, trip, drain, trip)
 
     def _edge(
-        self, flag: Flag, start: Point, start_trip: int, end: Point, end_trip: int, *, keyed: bool = False
+        self, flag: Flag, start: Point, start_trip: int, end: Point, end_trip: int, between: Op | None = None
     ) -> _Edge:
+        """The edge between two points; ``between``: they are in two trips of this loop."""
+        # A flag with one id for each slot orders trips that name the same.
+        is_keyed = between is not None and flag.key is not None and flag.key.varies_in(between)
         return _Edge(
             self.position(start) + start_trip,
             self.position(end) + end_trip,
@@ -250,7 +262,7 @@ class Orders:
             flag.target,
             start.block,
             end.block,
-            flag.key if keyed else None,
+            flag.key if is_keyed else None,
             flag,
         )
 
@@ -259,27 +271,19 @@ def _when(edge: _Edge) -> tuple[int, int]:
     return edge.end, edge.start
 
 
+def _end(edge: _Edge) -> int:
+    return edge.end
+
+
 def prime_and_drain(flag: Flag) -> tuple[Point, Point]:
     """Where a returning flag is set first, and waited for last."""
     assert flag.loop is not None
     return Point(flag.loop, False, Rank.PRIME), Point(flag.loop, True, Rank.DRAIN)
 
 
-def is_inside(op: Op, holder: Op) -> bool:
-    """Whether ``op`` stands in a region of ``holder``, at any depth."""
-    return any(other is holder for other in holders(op))
-
-
 def outermost_loop(op: Op) -> Op:
     """The outermost loop around ``op``, which has one."""
     return loops_around(op)[-1]
-
-
-def _is_usable(flag_key: SlotKey, hazard_key: SlotKey | None, loop: Op | None) -> bool:
-    """Whether a flag with one id for each slot orders one trip of ``loop`` with a later one."""
-    if loop is None or not flag_key.varies_in(loop):
-        return True
-    return hazard_key is not None and flag_key.serves(hazard_key)
 
 
 def _unwind(via: Via | None) -> Iterator[Sync]:
