@@ -183,3 +183,17 @@ def test_combine_function_that_needs_more_than_its_arguments() -> None:
         "write choices with tl.where instead of control flow, and load before the reduction"
     )
     assert error.location is not None and error.location.line == inner.def_line + 1
+
+
+@tilejit.kernel
+def strided_kernel(x_ptr, n):
+    tl.store(x_ptr + n * x_ptr.stride(1), 1.0)
+
+
+def test_dimensions_of_a_pointer_are_asked_for() -> None:
+    with pytest.raises(
+        CompileError, match="dimension 1 of x_ptr does not exist: it came as a pointer"
+    ) as error:
+        tilejit.compile(strided_kernel, signature="x_ptr=*fp32, n=i32")
+    assert error.value.hint == "say how many it has where the signature is written: *fp32[2] has two"
+    assert tilejit.compile(strided_kernel, signature="x_ptr=*fp32[2], n=i32").ir("traced")

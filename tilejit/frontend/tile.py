@@ -304,7 +304,9 @@ class ArrayPointer(Tile):
     def _dimension(self, dimension: object) -> int:
         index, rank = operator.index(dimension), self.array_rank  # type: ignore[arg-type]
         if not -rank <= index < rank:
-            fail(f"dimension {index} of {self.name} does not exist: the array has {rank} dimensions")
+            given = f"the array has {rank} dimensions" if rank else "it came as a pointer without dimensions"
+            hint = "say how many it has where the signature is written: *fp32[2] has two"
+            fail(f"dimension {index} of {self.name} does not exist: {given}", None if rank else hint)
         return index % rank
 
     def _implicit(self, source: ArgumentSource, dimension: int) -> Tile:

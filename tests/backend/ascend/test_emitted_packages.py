@@ -31,9 +31,11 @@ def _spelled(value: Argument) -> str:
     if isinstance(value, np.ndarray):
         dtype = dtype_from_numpy(value.dtype)
         assert dtype is not None
-        return f"*{dtype.name}"
+        return f"*{dtype.name}[{value.ndim}]"
     if isinstance(value, float):
         return "fp32"
+    if value is None:
+        return "None"
     return "1" if value == 1 else "i32"  # as launches do: what is 1 is a constant
 
 
@@ -73,4 +75,7 @@ def test_emit(name: str, cann: str, tmp_path: Path, capsys: pytest.CaptureFixtur
             f" {parameter}" in files[f"{stem}_launch.asc"] or f"*{parameter}" in files[f"{stem}_launch.asc"]
         )
     more = {f"grid_{axis}" for axis in range(3)} | ({"workspace"} if case.name in MIXED_CASES else set())
-    assert set(arguments[2:]) <= set(case.named(case.arguments())) | more
+    given = case.named(case.arguments())
+    arrays = {key: value for key, value in given.items() if isinstance(value, np.ndarray)}
+    more |= {f"{key}_stride_{axis}" for key, value in arrays.items() for axis in range(value.ndim)}
+    assert set(arguments[2:]) <= set(given) | more
