@@ -10,7 +10,7 @@ import tilejit.language as tl
 from tilejit.target.cpu import CpuTarget, generic_avx2, generic_avx512, host, runs_here
 
 SIZES = (1, 7, 64, 100, 1024)
-ROUNDED_ULPS = 1.48 + 0.5
+ROUNDED_ULPS = 1.43 + 0.5
 """What the docstring of vector_math states of one power, and the rounding of the sum."""
 TARGETS = [host()] + ([generic_avx2()] if runs_here(generic_avx2()) else [])
 
@@ -45,7 +45,7 @@ def test_values(n: int, target: CpuTarget) -> None:
     np.testing.assert_allclose(out[0], np.exp2(x.astype(np.float64)).sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("first", [0.0, -100.0, 77.0, -1.0])
+@pytest.mark.parametrize("first", [0.0, -100.0, 77.0, -1.0, 127.0, -126.0, -127.0, -149.0])
 def test_each_power_is_right(first: float) -> None:
     """Of the two that are added one is 0."""
     size = 1 << 16
