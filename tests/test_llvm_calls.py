@@ -70,7 +70,7 @@ assert engine.compile_module(text, host()).symbols == ("outer", "second", "share
 assert "llvmlite.binding" not in sys.modules
 for target in (host(), generic_avx2(), aarch64_neon()):
     for pipeline in (engine.KERNEL_PIPELINE, engine.GLUE_PIPELINE):
-        direct = engine._compile_directly(text, target, pipeline)
+        direct = engine.compile_directly(text, target, pipeline)
         assert direct == engine._compile(text, target, pipeline), (target, pipeline)
         assert direct[1] == ("outer", "second", "shared")
 from llvmlite import binding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -37,3 +38,38 @@ def test_library_is_open_after_the_body_and_the_thread_gone(fails: bool) -> None
         [sys.executable, "-c", _BODY.format(fails=fails)], capture_output=True, text=True, check=False
     )
     assert finished.stdout.splitlines() == [f"False False {not fails} 1", "('f',)"], finished.stderr
+
+
+_REHEARSED = """
+import sys
+from tilejit.backend.cpu import engine, llvm_loading
+from tilejit.target.cpu import host
+
+images = []
+compile_directly = engine.compile_directly
+
+def counted(*arguments):
+    images.append(compile_directly(*arguments))
+    return images[-1]
+
+engine.compile_directly = counted
+with llvm_loading.llvm_loading():
+    pass
+with llvm_loading.llvm_loading():  # it is open
+    pass
+print([(names, len(image) > 500) for image, names in images])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the library is opened where it is used elsewhere")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_something_is_compiled_meanwhile_where_another_processor_can(threads: int) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", _REHEARSED],
+        env={**os.environ, "TILEJIT_NUM_THREADS": str(threads), "TILEJIT_CACHE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = "[]\n" if threads == 1 else "[(('rehearsal',), True)]\n"
+    assert finished.stdout == expected, finished.stderr

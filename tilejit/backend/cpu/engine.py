@@ -125,7 +125,7 @@ def compile_module(
     """
     source = str(module)
     with LOCK:
-        image, symbols = _compile_directly(source, target, pipeline) or _compile(source, target, pipeline)
+        image, symbols = compile_directly(source, target, pipeline) or _compile(source, target, pipeline)
     _refuse_compiler_routines(image)
     return CompiledObject(target, source, image, symbols, pipeline)
 
@@ -159,10 +159,13 @@ def _is_linked(compiled: CompiledObject) -> bool:
         return False
 
 
-def _compile_directly(
+def compile_directly(
     source: str, target: CpuTarget, pipeline: Pipeline
 ) -> tuple[bytes, tuple[str, ...]] | None:
-    """Object file and exported names; None where LLVM's functions are not called directly."""
+    """Object file and exported names; None where LLVM's functions are not called directly.
+
+    For those who hold ``LOCK``.
+    """
     calls = llvm_calls()
     if calls is None or pipeline.effort is Effort.FULL:
         return None

@@ -128,7 +128,7 @@ class _Threads:
 
     def count(self) -> int:
         if self.chosen is None:
-            self.chosen = options.NUM_THREADS.read() or _usable_cpus()
+            self.chosen = default_threads()
         return self.chosen
 
     def start(self) -> _NativePool:
@@ -179,8 +179,13 @@ def set_num_threads(threads: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that a launch may use: as set, else ``TILEJIT_NUM_THREADS``, else the CPUs that are ours."""
+    """Threads that a launch may use: as set, else ``TILEJIT_NUM_THREADS``, else our CPUs."""
     return _threads.count()
+
+
+def default_threads() -> int:
+    """Threads that a launch uses where none were set: ``TILEJIT_NUM_THREADS``, else our CPUs."""
+    return options.NUM_THREADS.read() or _usable_cpus()
 
 
 def launch_cell_address() -> int:
