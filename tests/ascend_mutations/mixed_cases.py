@@ -46,6 +46,7 @@ def _epilogue(kind: str) -> Case:
 
 
 _BYTE_SIZES = ("64x0x48", "1x16x16", "45x100x70")
+_WAYS = ("", "2", "0x1", "1x0x2x2x1")
 _RAGGED = "ragged_attention-50x17x0x1-50x40x9x130-64-1-float16"
 _PAGED = "paged_queries-16-64-4-0x1x15x16x17x70-float16"
 _FLASH = ("flash_attention-2x1x50x70x64-float16", "flash_attention-2x1x50x470x64-float16")
@@ -70,6 +71,13 @@ MIXED: tuple[Case, ...] = (
     _counted("running_sum", (0, 1, 2)),
     _counted("handed_on", (0, 1, 2)),
     _counted("while_crossing", (0, 1, 13)),
+    _counted("either_product", _WAYS),
+    _counted("sums_begun_anew", _WAYS),
+    _counted("exchanged_sums", _WAYS),
+    _counted("product_of_last_trip", _WAYS),
+    mixed_case("chosen_product", "chosen_product-2"),
+    mixed_case("product_for_all", "product_for_all"),
+    mixed_case("chosen_by_tiles_behind", "chosen_by_tiles_behind"),
     mixed_case("ragged attention", _RAGGED),
     mixed_case("ragged attention causal", f"{_RAGGED}-causal"),
     mixed_case("flash_attention", *_FLASH),

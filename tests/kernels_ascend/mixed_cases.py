@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 from flash_attention import choose_blocks, flash_attention_kernel
 
-from tests.kernels_ascend import mixed_kernels
+from tests.kernels_ascend import mixed_kernels, moved_kernels
 from tests.kernels_ascend.case import Argument, Case
 from tests.kernels_ascend.paged_cases import paged_cases
 from tests.kernels_ascend.vector_cases import Random, floats, programs, spell, untouched, whole
@@ -29,6 +29,7 @@ def mixed_cases() -> Iterator[Case]:
     yield from _layers()
     yield from _accumulators()
     yield from _control()
+    yield from _moved()
     yield from _attention()
     yield from _example_attention()
     # Sums over long contexts, which fp32 does not add exactly, are rounded twice more on their way.
@@ -212,6 +213,36 @@ def _control() -> Iterator[Case]:
 
         name = f"while_crossing-{count}"
         yield Case(name, mixed_kernels.while_crossing, halved, (1,), {"SIZE": 32}, True)
+
+
+def _moved() -> Iterator[Case]:
+    """Products that take the place of others."""
+    for kernel in (moved_kernels.either_product, moved_kernels.sums_begun_anew, moved_kernels.exchanged_sums,
+                   moved_kernels.product_of_last_trip):  # fmt: skip
+        for ways in ((1, 0, 2, 2, 1), (), (2,), (0, 1)):
+
+            def moved(random: Random, ways: Sequence[int] = ways) -> list[Argument]:
+                a, b = small(random, 5, 32, 32), small(random, 32, 32)
+                return [a, b, np.array([*ways, 0], np.int32), untouched(32, 32), len(ways)]
+
+            yield Case(f"{kernel.name}-{spell(ways)}", kernel, moved, (1,), {"SIZE": 32}, True)
+    for way in (2, 0):
+
+        def chosen(random: Random, way: int = way) -> list[Argument]:
+            return [small(random, 32, 32), small(random, 32, 32), untouched(2, 32, 32), way]
+
+        yield Case(f"chosen_product-{way}", moved_kernels.chosen_product, chosen, (1,), {"SIZE": 32}, True)
+
+    def same(random: Random) -> list[Argument]:
+        return [small(random, 3, 32, 32), small(random, 32, 32), untouched(3, 3, 32, 32)]
+
+    yield Case("product_for_all", moved_kernels.product_for_all, same, (3,), {"SIZE": 32}, True)
+
+    def behind(random: Random) -> list[Argument]:
+        return [small(random, 32, 32), small(random, 32, 32), untouched(2, 32, 32)]
+
+    kernel = moved_kernels.chosen_by_tiles_behind
+    yield Case("chosen_by_tiles_behind", kernel, behind, (1,), {"SIZE": 32}, True)
 
 
 def starts(lengths: Sequence[int]) -> np.ndarray:

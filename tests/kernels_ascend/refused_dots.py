@@ -81,31 +81,10 @@ def running_matrices(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def sum_needed_later(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
-    first = tl.dot(a, b)
-    second = tl.dot(b, a, first)  # here
-    tl.store(c_ptr + at, second)
-    tl.store(c_ptr + SIZE * SIZE + at, first)
-
-
-@tilejit.kernel
 def rows_left_out(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
     at = square(SIZE)
     a = tl.load(a_ptr + at, mask=tl.arange(0, SIZE)[:, None] < n, other=0.0)
     tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))  # here
-
-
-@tilejit.kernel
-def swapped_sums(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
-    at = square(SIZE)
-    left, right = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
-    for _ in range(n):  # here
-        a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
-        left, right = tl.dot(a, b, right), tl.dot(b, a, left)
-    tl.store(c_ptr + at, left)
-    tl.store(c_ptr + SIZE * SIZE + at, right)
 
 
 @tilejit.kernel

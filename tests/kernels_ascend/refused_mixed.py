@@ -166,17 +166,6 @@ def exchange_beside_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def handed_on_by_tiles(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
-    total, chosen = tl.dot(a, b), tl.zeros((SIZE, SIZE), tl.float32)
-    if tl.max(tl.max(a, 1), 0) > 1.0:  # here
-        chosen = total
-        tl.store(c_ptr + at, 1.0)
-    tl.store(c_ptr + at, chosen * 2.0)
-
-
-@tilejit.kernel
 def _multiply(a_ptr, b_ptr, c_ptr, i, SIZE: tl.constexpr):
     at = square(SIZE)
     tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)) * 2.0)

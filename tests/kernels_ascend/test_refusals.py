@@ -161,20 +161,10 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
         "the matrices that tl.dot multiplies depend on a tile that control flow hands on",
         "compute the tile where it is multiplied",
     ),
-    "sum_needed_later": (
-        _MATRICES,
-        "a sum of products is needed after more is added to it",
-        "store it before the next tl.dot adds to it",
-    ),
     "rows_left_out": (
         _MATRICES + ", n=i32",
         "the mask of a load leaves out rows or columns that are stored all the same",
         "put the comparison of the load's mask into the mask of the store",
-    ),
-    "swapped_sums": (
-        _MATRICES + ", n=i32",
-        "a sum of products must be added to in place: here another one takes its place",
-        "give each accumulator a variable of its own, and set it to zeros before the loop",
     ),
     "chequered": (
         _MATRICES,
@@ -187,7 +177,6 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
 _KNOWN = "compute it from arguments, program ids and memory that the kernel does not write"
 _INSTEAD = "go on with the tile itself instead of loading it, or split the kernel in two"
 _BOTH_RUN = "both kinds of core run this {}, which has tl.dot in it; what decides over it follows from {}"
-_HANDED_ON = _BOTH_RUN.replace("has tl.dot in it", "hands on what tl.dot made")
 MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "counted_by_tiles": (_MATRICES, _BOTH_RUN.format("loop", "tiles of the vector cores"), _KNOWN),
     "chosen_by_tiles": (_MATRICES, _BOTH_RUN.format("branch", "tiles of the vector cores"), _KNOWN),
@@ -196,7 +185,6 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "counted_by_own_store": (
         _MATRICES + ", count_ptr=*i32", _BOTH_RUN.format("loop", "memory that the kernel writes"), _KNOWN,
     ),
-    "handed_on_by_tiles": (_MATRICES, _HANDED_ON.format("branch", "tiles of the vector cores"), _KNOWN),
     "multiplied_to_decide": (
         _MATRICES, "what decides over a while loop has tl.dot in it",
         "call tl.dot in the loop, and test what is known before it",

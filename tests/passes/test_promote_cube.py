@@ -117,7 +117,7 @@ def test_an_accumulator_does_not_move_in_the_loop_that_adds_to_it() -> None:
     np.testing.assert_allclose(c, np.cumsum(a.astype(np.float32), axis=0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", ("relu", "scaled_operand", "start", "sum_of_all"))
+@pytest.mark.parametrize("case", ("relu", "scaled_operand", "start", "sum_of_all", "again", "swap"))
 def test_what_needs_the_vector_unit_as_well_is_split(case: str) -> None:
     text = compile_case(case)
     assert "func aic @products" in text and "func aiv @products" in text
@@ -126,8 +126,6 @@ def test_what_needs_the_vector_unit_as_well_is_split(case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "message", "line"),
     (
-        ("again", "a sum of products is needed after more is added to it", r"acc = tl.dot\(a, b, acc\)"),
-        ("swap", "a sum of products must be added to in place: here another one", r"for i in range"),
         ("lower_bound", "the mask of a tile that tl.dot multiplies must bound its dimensions", "a = tl.load"),
         ("other", "a tile that tl.dot multiplies is 0 where it is masked", "a = tl.load"),
         ("apart", "a tile that tl.dot multiplies needs contiguous elements", "a = tl.load"),
@@ -142,24 +140,6 @@ def test_what_needs_the_vector_unit_as_well_is_split(case: str) -> None:
 def test_what_the_cube_core_cannot_do_is_refused(case: str, message: str, line: str) -> None:
     with pytest.raises(CompileError, match=f"(?s)^Ascend: {message}.*{line}"):
         compile_case(case)
-
-
-@tilejit.kernel
-def exchanged(a_ptr, c_ptr, n, SIZE: tl.constexpr):
-    inner = tl.arange(0, SIZE)
-    square = inner[:, None] * SIZE + inner[None, :]
-    a = tl.load(a_ptr + square)
-    first, second = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
-    for _ in range(n):
-        first, second = tl.dot(a, a, second), first
-    tl.store(c_ptr + square, first)
-    tl.store(c_ptr + SIZE * SIZE + square, second)
-
-
-def test_accumulators_cannot_change_places() -> None:
-    a, c = np.zeros((16, 16), np.float16), np.zeros((2, 16, 16), np.float32)
-    with pytest.raises(CompileError, match="a sum of products must be added to in place"):
-        compiled(exchanged, a, c, 3, SIZE=16)
 
 
 @tilejit.kernel

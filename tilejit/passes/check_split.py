@@ -1,9 +1,9 @@
 """Refuses kernels whose work the two kinds of core cannot share out.
 
-Both run the loops and branches in which ``tl.dot`` stands, or that hand on its sums, each for itself: what
-decides over these, and where the cube core loads and stores, must be known to both. That is what follows from
-arguments, program ids and memory that the kernel does not write. Nor may one core read or overwrite what
-another one stores: nothing but the flags of crossings puts what they do in an order.
+Both run the loops and branches in which ``tl.dot`` stands, each for itself: what decides over these, and
+where the cube core loads and stores, must be known to both. That is what follows from arguments, program ids
+and memory that the kernel does not write. Nor may one core read or overwrite what another one stores: nothing
+but the flags of crossings puts what they do in an order.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def check_split(function: Function) -> None:
     known = _Known(function)
     for op in function.walk():
         if any(map(_has_dots, op.regions)):
-            _check_control(op, known, "has tl.dot in it")
-        elif op.regions and any(map(work.is_sum, op.results)):
-            _check_control(op, known, "hands on what tl.dot made")
+            _check_control(op, known)
     for op in _accesses_of_cube(function, work):
         for name in ("pointer", "mask"):
             value = op.optional_operand(name)
@@ -66,7 +64,7 @@ def _has_dots(block: Block) -> bool:
     return any(op.name == DOT.name for op in block.walk())
 
 
-def _check_control(op: Op, known: _Known, why: str) -> None:
+def _check_control(op: Op, known: _Known) -> None:
     """Check what decides over a loop or branch that both kinds of core run."""
     decisive: list[Value] = []
     if op.name == FOR.name:
@@ -82,7 +80,7 @@ def _check_control(op: Op, known: _Known, why: str) -> None:
         source = known.source_of(value)
         if source is not None:
             raise refusal(
-                f"both kinds of core run this {what}, which {why}; what decides over it follows "
+                f"both kinds of core run this {what}, which has tl.dot in it; what decides over it follows "
                 f"from {source}",
                 op.location,
                 _HINT,

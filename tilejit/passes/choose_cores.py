@@ -9,6 +9,7 @@ from tilejit.ops import DOT
 from tilejit.passes.cube_work import CubeWork, fuse_sums
 from tilejit.passes.drop_lower_bounds import drop_lower_bounds
 from tilejit.passes.manager import PassContext
+from tilejit.passes.moved_sums import moved_sums
 from tilejit.passes.program_loop import loop_over_programs
 from tilejit.passes.promote_cube import promote_cube
 from tilejit.passes.reload_tiles import reload_tiles
@@ -21,7 +22,8 @@ from tilejit.target.ascend import AscendTarget
 
 
 def buffer_kernel(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
-    """Lower a simplified function, which stays as it is: for cube cores where its tile work is dots.
+    """Lower a simplified function, which stays as it is: for cube cores where its tile work is dots whose
+    sums stay where they are.
 
     Raises: CompileError where the kernel does what cannot be lowered.
     """
@@ -38,7 +40,8 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
     """
     function = clone_function(function)
     fuse_sums(function)
-    if CubeWork(function).vector_op is not None:
+    work = CubeWork(function)
+    if work.vector_op is not None or moved_sums(function, work):
         return mixed_kernel(function, target, context)
     unroll_batches(function)
     if not context.options.enables_on_ascend("residency"):

@@ -43,10 +43,7 @@ def loop_over_programs(function: Function, at_once: int = 1, *, keep_resident: b
     ``at_once``: how many programs along the first axis ``function`` runs together, at most.
     ``keep_resident``: else tiles that are the same for all programs are computed by each of them.
     """
-    analysis = AccessAnalysis(function)
-    loads = [op for op in function.body.ops if op.name == LOAD.name]
-    changing = {op for op in loads if may_be_written(function, analysis, op.operand("pointer"))}
-    fixed = set(function.body.arguments)
+    fixed = same_for_all(function, keep_resident=keep_resident)
     outer, body = Block(), Block([TileType(INT32)], ["task"])
     outer.arguments, function.body.arguments = function.body.arguments, []
     for argument in outer.arguments:
@@ -64,10 +61,7 @@ def loop_over_programs(function: Function, at_once: int = 1, *, keep_resident: b
             assert isinstance(axis, int)
             replace_op(op, [ids[axis]])
     for op in list(function.body.ops[:-1]):
-        is_fixed = _is_same_for_all(op, fixed) and op not in changing and (keep_resident or _is_small(op))
-        if is_fixed:
-            fixed.update(op.results)
-        (outer if is_fixed else body).append(op)
+        (outer if op in fixed else body).append(op)
     body.append(Op(YIELD, location=function.location))
     outer.append(Op(FOR, bounds, regions=(body,), location=function.location))
     outer.append(Op(RETURN, location=function.location))
@@ -86,11 +80,22 @@ def _is_small(op: Op) -> bool:
     return is_view(op) or all(result.type.is_scalar for result in op.results)
 
 
-def _is_same_for_all(op: Op, fixed: Collection[Value]) -> bool:
-    """Whether an op gives the same results in all programs, if ``fixed`` are, and the memory it reads."""
-    if op.regions or not all(value in fixed for value in op.operands):
-        return False
-    return op.effects is Effects.NONE or (op.name == LOAD.name and op.effects is Effects.READ)
+def same_for_all(function: Function, *, keep_resident: bool = True) -> Collection[Op]:
+    """The ops of a function's body that give the same in all programs, and are run once for all of them."""
+    analysis = AccessAnalysis(function)
+    known, same = set(function.body.arguments), set[Op]()
+    for op in function.body.ops[:-1]:
+        if op.regions or op.name == PROGRAM_ID.name or not known.issuperset(op.operands):
+            continue
+        is_fixed = op.effects is Effects.NONE or (
+            op.name == LOAD.name
+            and op.effects is Effects.READ
+            and not may_be_written(function, analysis, op.operand("pointer"))
+        )
+        if is_fixed and (keep_resident or _is_small(op)):
+            known.update(op.results)
+            same.add(op)
+    return same
 
 
 def _decode(at: TileMaker, task: Value, sizes: list[Value]) -> list[Value]:

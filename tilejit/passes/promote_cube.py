@@ -1,9 +1,9 @@
 """From tile IR to the buffer level, for kernels that run on the cube cores alone.
 
 Before: a function of tile IR whose tile work is dots of loaded tiles, their sums and stores of them
-(``cube_work``), with the loop over the programs of a core (``program_loop``). After: a kernel with one AIC
-function: operands are buffers in L1, L0A and L0B, sums are accumulators in L0C; no addresses, no flags, one
-slot a buffer.
+(``cube_work``), with the loop over the programs of a core (``program_loop``); no sum changes places
+(``moved_sums``). After: a kernel with one AIC function: operands are buffers in L1, L0A and L0B, sums are
+accumulators in L0C; no addresses, no flags, one slot a buffer.
 
 A sum stays in one accumulator from its zeros to its stores. Which trip of which loop adds to it first may
 depend on the run: beside the values that the kernel carries, loops and branches carry for each accumulator
@@ -12,13 +12,14 @@ whether it still stands for zeros.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.machine import MachineKernel
 from tilejit.ir.types import INT1, UINT8, TileType
-from tilejit.ops import ATOMIC_RMW, CAST, DOT, FOR, IF, RESHAPE, STORE, TRANSPOSE
+from tilejit.ops import ATOMIC_RMW, DOT, FOR, STORE
 from tilejit.ops.machine.buffer import SLOT
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.passes.algebra import constant_value
@@ -29,6 +30,7 @@ from tilejit.passes.lower_l1 import L1Tile, load_l1
 from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.manager import PassContext
+from tilejit.passes.moved_sums import is_last_use, readers_of_sum
 from tilejit.passes.plan_cube import CubePlan, DotOperand, DotPlan, L1Layout, round_up
 from tilejit.passes.promote_memory import Carried, ProgramWalker
 from tilejit.passes.rotate_buffers import slots_of
@@ -37,8 +39,6 @@ from tilejit.passes.tile_reach import Reach, reach_of
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Core, Space
-
-_VIEWS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
 
 
 def promote_cube(function: Function, target: AscendTarget, context: PassContext) -> MachineKernel:
@@ -140,12 +140,8 @@ class _CubeWalker(ProgramWalker):
         """Where a sum's value is, for an op that changes it; new where the value is zeros."""
         if is_zero(value):
             return self._new_accumulator(of), True
-        if not self._is_last_use(value, user):
-            self._lowering.refuse(
-                "a sum of products is needed after more is added to it",
-                user,
-                "store it before the next tl.dot adds to it",
-            )
+        if not is_last_use(value, user, readers_of_sum(value)):
+            raise InternalError("a sum of products is needed after more is added to it", user.location)
         return self._accumulators[value], self._zero[value]
 
     def _dot(self, op: Op) -> None:
@@ -199,32 +195,6 @@ class _CubeWalker(ProgramWalker):
                         "put the comparison of the load's mask into the mask of the store",
                     )
 
-    def _is_last_use(self, value: Value, user: Op) -> bool:
-        """Whether nothing reads a sum after ``user``, which runs once for each time the sum is made."""
-        owner = value.owner
-        home = owner if isinstance(owner, Block) else owner.parent
-        holders: list[Op] = [user]
-        while holders[-1].parent is not home:
-            parent = holders[-1].parent
-            if parent is None or not isinstance(parent.parent, Op) or parent.parent.name != IF.name:
-                return False
-            holders.append(parent.parent)
-        assert home is not None
-        ours = {id(holder.parent) for holder in holders}
-        return all(other is user or self._is_before(other, holders, ours) for other in _readers(value))
-
-    def _is_before(self, other: Op, holders: Sequence[Op], ours: set[int]) -> bool:
-        """Whether ``other`` is done before the innermost of ``holders``, or in an arm that excludes it."""
-        while id(other.parent) not in ours:
-            assert other.parent is not None and isinstance(other.parent.parent, Op)
-            other = other.parent.parent
-        if other in holders:
-            return True
-        (holder,) = [holder for holder in holders if holder.parent is other.parent]
-        assert other.parent is not None
-        ops = other.parent.ops
-        return ops.index(other) < ops.index(holder)
-
     # Control flow
 
     def _carry(self, op: Op, arguments: Sequence[Value]) -> Carried:
@@ -266,10 +236,7 @@ class _CubeWalker(ProgramWalker):
             value, home = yielded[index], carried.sums.get(index)
             found = self._accumulators.get(value)
             if found is None or (home is not None and found.pointer is not home.pointer):
-                self._lowering.refuse(
-                    "a sum of products must be added to in place: here another one takes its place",
-                    hint="give each accumulator a variable of its own, and set it to zeros before the loop",
-                )
+                raise InternalError(f"%{value.name} takes the place of another sum", self._builder.location)
             carried.sums[index] = found
             zeros.append(self._bool(self._zero[value]))
         return zeros
@@ -287,15 +254,6 @@ class _CubeWalker(ProgramWalker):
 
     def _bool(self, zero: Zero) -> Value:
         return zero if isinstance(zero, Value) else self._builder.constant(zero, INT1)
-
-
-def _readers(value: Value) -> Iterator[Op]:
-    """The ops that read a sum, also cast or seen in another way."""
-    for user in value.users:
-        if user.name in _VIEWS:
-            yield from _readers(user.result)
-        else:
-            yield user
 
 
 def _surely_runs(loop: Op) -> bool:

@@ -3,8 +3,8 @@
 An accumulator that the kernel also scales, or starts from something else than zeros, is no sum of products
 that stays in L0C. Before: ``dot`` with any ``acc``. After: dots add to zeros or to other dots; all other sums
 are additions of tiles. What a loop only adds products to starts from zeros, and the tile that it started from
-is added once behind the loop. A product that a loop or branch hands on in the place of another tile is a tile
-of the vector unit from there on.
+is added once behind the loop. A product that a loop or branch hands on in the place of another tile, or of
+another product, is a tile of the vector unit from there on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tilejit.ir.rewrite import replace_op
 from tilejit.ir.types import DType
 from tilejit.ops import ADD, CONSTANT, DOT, FOR, SPLAT
 from tilejit.passes.cube_work import CubeWork, fuse_sums, is_zero
+from tilejit.passes.moved_sums import moved_sums
 
 
 def separate_sums(function: Function) -> None:
@@ -25,7 +26,8 @@ def separate_sums(function: Function) -> None:
             _start_from_zeros(op)
     while True:
         work = CubeWork(function)
-        mixed = [each for each in work.sums if any(not work.is_pure(value) for value in each.values)]
+        moved = frozenset(moved_sums(function, work))
+        mixed = [each for each in work.sums if each in moved or not all(map(work.is_pure, each.values))]
         dots = [dot for each in mixed for dot in each.dots if dot.optional_operand("acc") is not None]
         if not dots:
             for dot in {dot: None for each in mixed for dot in each.dots}:

@@ -1,0 +1,105 @@
+"""Kernels in which one product takes the place of another, so that the vector cores hand them on."""
+
+from __future__ import annotations
+
+import tilejit
+import tilejit.language as tl
+from tests.kernels_ascend.refused_dots import square
+
+
+@tilejit.kernel
+def either_product(a_ptr, b_ptr, way_ptr, out_ptr, n, SIZE: tl.constexpr):
+    """Each arm of a branch makes a product of its own; one of another branch comes before it."""
+    at = square(SIZE)
+    b, total = tl.load(b_ptr + at), tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        a, way = tl.load(a_ptr + i * SIZE * SIZE + at), tl.load(way_ptr + i)
+        if way == 1:
+            x = tl.dot(a, b)
+        else:
+            x = tl.dot(b, a)
+        y = tl.dot(a, a)
+        if way == 2:
+            y = tl.dot(tl.minimum(y, 2.0).to(tl.float16), b)
+        total += tl.abs(x) - y
+    tl.store(out_ptr + at, total)
+
+
+@tilejit.kernel
+def sums_begun_anew(a_ptr, b_ptr, way_ptr, out_ptr, n, SIZE: tl.constexpr):
+    """A sum is added up and begun anew where memory says so; another grows in some trips alone."""
+    at = square(SIZE)
+    b, total = tl.load(b_ptr + at), tl.zeros((SIZE, SIZE), tl.float32)
+    part, some = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        a, way = tl.load(a_ptr + i * SIZE * SIZE + at), tl.load(way_ptr + i)
+        part = tl.dot(a, b, part)
+        if way == 0:
+            some = tl.dot(b, a, some)
+        if way == 2:
+            total += tl.abs(part)
+            part = tl.zeros((SIZE, SIZE), tl.float32)
+    tl.store(out_ptr + at, total - part + tl.maximum(some, 0.0))
+
+
+@tilejit.kernel
+def exchanged_sums(a_ptr, b_ptr, way_ptr, out_ptr, n, SIZE: tl.constexpr):
+    """Two sums change places in each trip."""
+    at = square(SIZE)
+    b = tl.load(b_ptr + at)
+    x, y = tl.zeros((SIZE, SIZE), tl.float32), tl.zeros((SIZE, SIZE), tl.float32)
+    for i in range(n):
+        a = tl.load(a_ptr + tl.load(way_ptr + i) * SIZE * SIZE + at)
+        x, y = tl.dot(a, b, y), tl.dot(b, a, x)
+    tl.store(out_ptr + at, x - 2.0 * y)
+
+
+@tilejit.kernel
+def product_of_last_trip(a_ptr, b_ptr, way_ptr, out_ptr, n, SIZE: tl.constexpr):
+    """A product is multiplied in the trip behind the one that makes it."""
+    at = square(SIZE)
+    b, total = tl.load(b_ptr + at), tl.zeros((SIZE, SIZE), tl.float32)
+    scores = tl.dot(b, b)
+    for i in range(n):
+        following = tl.dot(tl.load(a_ptr + tl.load(way_ptr + i) * SIZE * SIZE + at), b)
+        total += tl.dot(tl.minimum(scores, 4.0).to(tl.float16), b)
+        scores = following
+    tl.store(out_ptr + at, total + scores)
+
+
+@tilejit.kernel
+def chosen_product(a_ptr, b_ptr, out_ptr, way, SIZE: tl.constexpr):
+    """Nothing but products, the same in all programs; one is stored that another one adds to."""
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    if way == 2:
+        x = tl.dot(a, b)
+    else:
+        x = tl.dot(b, a)
+    y = tl.dot(a, a)
+    tl.store(out_ptr + at, tl.dot(b, b, y) + x)
+    tl.store(out_ptr + SIZE * SIZE + at, y)
+
+
+@tilejit.kernel
+def product_for_all(a_ptr, b_ptr, out_ptr, SIZE: tl.constexpr):
+    """Products that are the same in all programs, to which each program adds another one, or the same one."""
+    at, program = square(SIZE), tl.program_id(0)
+    own, b = tl.load(a_ptr + program * SIZE * SIZE + at), tl.load(b_ptr + at)
+    x, y = tl.dot(b, b), tl.dot(tl.trans(b), b)
+    out_ptr += 3 * program * SIZE * SIZE
+    tl.store(out_ptr + at, tl.dot(own, b, x))
+    tl.store(out_ptr + SIZE * SIZE + at, tl.maximum(y, 0.0))
+    tl.store(out_ptr + 2 * SIZE * SIZE + at, tl.dot(b, tl.trans(b), y) * 2.0)
+
+
+@tilejit.kernel
+def chosen_by_tiles_behind(a_ptr, b_ptr, out_ptr, SIZE: tl.constexpr):
+    """A product that a branch hands on, which tiles decide over."""
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    total, chosen = tl.dot(a, b), tl.zeros((SIZE, SIZE), tl.float32)
+    if tl.max(tl.max(a, 1), 0) > 1.0:
+        chosen = total
+        tl.store(out_ptr + at, 1.0)
+    tl.store(out_ptr + SIZE * SIZE + at, chosen * 2.0)
