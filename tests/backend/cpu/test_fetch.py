@@ -34,23 +34,35 @@ _LOG = """
 @log = global [4096 x i64] zeroinitializer
 @fetched = global i64 0
 
-define void @"log.prefetch"(ptr %place, i32 %0, i32 %1, i32 %2) {
+define void @"log.prefetch"(ptr %place, i32 %0, i32 %locality, i32 %1) {
+  %noted = icmp eq i32 %locality, LOCALITY
+  br i1 %noted, label %note, label %end
+note:
   %number = load i64, ptr @fetched
   %slot = getelementptr i64, ptr @log, i64 %number
   %address = ptrtoint ptr %place to i64
   store i64 %address, ptr %slot
   %more = add i64 %number, 1
   store i64 %more, ptr @fetched
+  br label %end
+end:
   ret void
 }
 """
 
 
 def _fetched(
-    kernel: str, signature: str, first: int, last: int, slots: Sequence[int], scratch_bytes: int = 0
+    kernel: str,
+    signature: str,
+    first: int,
+    last: int,
+    slots: Sequence[int],
+    *,
+    scratch_bytes: int = 0,
+    locality: int = 2,
 ) -> np.ndarray:
     """The addresses that programs first to last - 1 of a kernel fetch, which are noted instead."""
-    logging = _logging(compiled(kernel, signature, host()).object.source)
+    logging = _logging(compiled(kernel, signature, host()).object.source, locality)
     programs = ctypes.CFUNCTYPE(
         None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int32] * 3, ctypes.c_void_p
     )(logging.address(f"{kernel.split('.')[1]}.programs"))
@@ -59,12 +71,12 @@ def _fetched(
     return _log_of(logging)
 
 
-def _logging(source: str) -> engine.CompiledObject:
-    """The code of a module that notes addresses instead of fetching."""
+def _logging(source: str, locality: int = 2) -> engine.CompiledObject:
+    """The code of a module that notes addresses instead of fetching, those of one locality."""
     lines = [line for line in source.splitlines() if not line.startswith('declare void @"llvm.prefetch')]
     text = "\n".join(lines).replace('@"llvm.prefetch.p0"', '@"log.prefetch"')
     assert "log.prefetch" in text
-    return engine.compile_module(text + _LOG, host())
+    return engine.compile_module(text + _LOG.replace("LOCALITY", str(locality)), host())
 
 
 def _log_of(logging: engine.CompiledObject) -> np.ndarray:
@@ -171,7 +183,7 @@ def test_rows_of_the_next_program(first: int, last: int, fetched: list[int], col
     x = np.random.default_rng(0).standard_normal((ROWS, COLUMNS)).astype(np.float32)
     out = np.zeros_like(x)
     slots = (x.ctypes.data, out.ctypes.data, COLUMNS, COLUMNS, columns)
-    log = _fetched("softmax.softmax_kernel", _SOFTMAX, first, last, slots, 8 * COLUMNS)
+    log = _fetched("softmax.softmax_kernel", _SOFTMAX, first, last, slots, scratch_bytes=8 * COLUMNS)
     lines = (log - x.ctypes.data) // LINE
     row = np.arange(4 * columns // LINE)
     expected = np.concatenate([4 * COLUMNS // LINE * number + row for number in fetched])
@@ -192,6 +204,34 @@ def test_blocks_of_the_next_trip_then_of_the_next_program(first: int, last: int,
         for begin in (x[row, COLUMNS:], x[row, 2 * COLUMNS :], x[other])
     ]
     np.testing.assert_array_equal(log, np.concatenate([begin.ctypes.data + block for begin in begins]))
+
+
+def test_a_row_that_one_nest_walks_comes_nearer_just_before() -> None:
+    """From the second-level cache into the first, 1 KB ahead."""
+    x = np.random.default_rng(0).standard_normal((2, 3 * COLUMNS)).astype(np.float32)
+    targets, loss = np.zeros(2, np.int64), np.zeros(2, np.float32)
+    slots = (x.ctypes.data, targets.ctypes.data, loss.ctypes.data, 3 * COLUMNS, 3 * COLUMNS, -100)
+    log = _fetched("cross_entropy.cross_entropy_kernel", _CROSS_ENTROPY, 0, 2, slots, locality=3)
+    np.testing.assert_array_equal(log, x.ctypes.data + 1024 + np.arange(0, x.nbytes, LINE))
+
+
+@tilejit.kernel
+def _sums_of_rows(x_ptr, out_ptr, ROWS: tl.constexpr, BLOCK: tl.constexpr, STRIDE: tl.constexpr):
+    rows = tl.arange(0, ROWS)
+    at = tl.program_id(0) * ROWS * STRIDE + rows[:, None] * STRIDE + tl.arange(0, BLOCK)[None, :]
+    tl.store(out_ptr + tl.program_id(0) * ROWS + rows, tl.sum(tl.load(x_ptr + at), axis=1))
+
+
+@pytest.mark.parametrize(("stride", "comes"), [(256, True), (512, True), (513, False), (4096, False)])
+def test_rows_far_apart_do_not_come_nearer(stride: int, comes: bool) -> None:
+    """What is 1 KB ahead of a place between them is of no use."""
+    rows, programs = 16, 3
+    x = np.random.default_rng(0).standard_normal((programs, rows, stride)).astype(np.float32)
+    out = np.zeros((programs, rows), np.float32)
+    compiled_kernel = _sums_of_rows[(programs,)](x, out, ROWS=rows, BLOCK=256, STRIDE=stride)
+    np.testing.assert_allclose(out, x[..., :256].sum(axis=-1), rtol=1e-4, atol=1e-4)
+    assert "prefetcht1" in compiled_kernel.asm["s"]
+    assert ("prefetcht0" in compiled_kernel.asm["s"]) == comes
 
 
 @tilejit.kernel

@@ -55,7 +55,7 @@ class NestEmitter:
         self.axis = self.reductions[0].axis if self.reductions else None
         self.combiners = [make_reducer(scope, root.op) for root in self.reductions]
         self.factors = [factors(scope, root.op) for root in self.reductions]
-        self.fetches = RowFetches(scope, nest)
+        self.fetches = RowFetches(scope, nest, self.values)
         self.leading: ir.Value = ir.Constant(I64, nest.shape[nest.vector_dim] if nest.shape else 1)
 
     def emit(self) -> None:
@@ -66,9 +66,9 @@ class NestEmitter:
         self.scope.past_caches = {}
 
     def _fetch(self, known: dict[int, Coordinate], dim: int, base: ir.Value, elements: int) -> None:
-        """Fetch what will be read next while ``elements`` indices from ``base`` on are computed."""
+        """Begin to fetch what will be read next while ``elements`` indices from ``base`` on are computed."""
         if self.nest.lanes > 1:
-            self.fetches.emit(
+            self.fetches.begin(
                 lambda index: self._point({**known, dim: self._here(index)}), base, elements, self.leading
             )
 
@@ -395,6 +395,7 @@ class NestEmitter:
         reads as it was before.
         """
         lanes = lanes_at(point)
+        self.fetches.emit_part()
         writes: list[Callable[[], None]] = []
         for root in self.nest.roots:
             if isinstance(root, Materialise):
