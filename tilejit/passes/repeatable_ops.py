@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from tilejit.ir.core import Op, Value
 from tilejit.ir.opdef import Effects
 from tilejit.ir.types import DType
-from tilejit.ops import BROADCAST, DOT, LOAD, RESHAPE, SPLAT, TRANSPOSE
+from tilejit.ops import DOT, LOAD
 from tilejit.ops.machine.cross import RECEIVE, SEND
+from tilejit.passes.access import VIEW_OPS
 from tilejit.passes.tile_homes import carried_groups
 from tilejit.target.spaces import Core
-
-VIEWS = frozenset(op.name for op in (SPLAT, BROADCAST, RESHAPE, TRANSPOSE))
 
 
 def free_ops(loop: Op) -> set[Op]:
@@ -38,7 +37,7 @@ def free_ops(loop: Op) -> set[Op]:
                 heavy.update(op.results)
         if len(heavy) == before:
             # Views cost nothing either, wherever what they show comes from.
-            return free | {op for op in body.ops if op.name in VIEWS}
+            return free | {op for op in body.ops if op.name in VIEW_OPS}
 
 
 def is_repeatable(op: Op) -> bool:
@@ -88,6 +87,6 @@ def is_multiplied(value: Value) -> bool:
     return any(
         value in (user.operand("a"), user.operand("b"))
         if user.name == DOT.name
-        else user.name in VIEWS and is_multiplied(user.result)
+        else user.name in VIEW_OPS and is_multiplied(user.result)
         for user in value.users
     )

@@ -45,15 +45,14 @@ from tilejit.ops import (
     YIELD,
     CmpPredicate,
 )
-from tilejit.ops.machine.buffer import BLOCK_COUNT
+from tilejit.ops.machine.buffer import is_program_loop
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.options import CompileOptions
-from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
+from tilejit.passes.access import VIEW_OPS, AccessAnalysis, may_alias, may_be_written
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.manager import PassContext
 from tilejit.passes.repeatable_ops import (
-    VIEWS,
     comes_back,
     free_ops,
     is_multiplied,
@@ -112,7 +111,7 @@ def skew(
     for op in reversed([op for op in function.walk() if op.name == FOR.name]):  # from the innermost
         if not _has_round_trips(op.regions[0]):
             continue
-        if thrifty and _is_over_programs(op):
+        if thrifty and is_program_loop(op):
             planned: _Skewer | str = "what waits from program to program does not fit"
         else:
             planned = _plan(function, op, context, most, lead, thrifty)
@@ -185,7 +184,7 @@ def _why_not(function: Function, loop: Op) -> str:
     """What keeps a loop as it is; "" for nothing."""
     ops = loop.regions[0].ops
     step = constant_value(loop.operand("step"))
-    if not _is_over_programs(loop) and (not isinstance(step, int) or step <= 0):
+    if not is_program_loop(loop) and (not isinstance(step, int) or step <= 0):
         return "its step is not known to be positive"
     analysis = AccessAnalysis(function)
     for op in ops:
@@ -193,11 +192,6 @@ def _why_not(function: Function, loop: Op) -> str:
             if inner.name == LOAD.name and may_be_written(function, analysis, inner.operand("pointer")):
                 return "a load may read what the kernel stores"
     return ""
-
-
-def _is_over_programs(loop: Op) -> bool:
-    step = loop.operand("step").defining_op
-    return step is not None and step.name == BLOCK_COUNT.name
 
 
 class _Stages:
@@ -221,7 +215,7 @@ class _Stages:
     def made_in(self, value: Value) -> int | None:
         """The stage that makes a value of the body; None for indices and what comes from outside."""
         op = value.defining_op
-        if op is not None and op in self.free and op.name in VIEWS:
+        if op is not None and op in self.free and op.name in VIEW_OPS:
             return self.made_in(op.operands[0])
         return self.arguments.get(value) if op is None else self.of.get(op)
 
@@ -298,14 +292,14 @@ class _Stages:
         return bound
 
     def _behind_views(self, value: Value) -> Value:
-        while (op := value.defining_op) is not None and op in self.free and op.name in VIEWS:
+        while (op := value.defining_op) is not None and op in self.free and op.name in VIEW_OPS:
             value = op.operands[0]
         return value
 
     def _readers(self, value: Value) -> Iterator[tuple[Op, Value]]:
         """The ops that read a value, also through views, and what they read."""
         for user in value.users:
-            if user in self.free and user.name in VIEWS:
+            if user in self.free and user.name in VIEW_OPS:
                 yield from self._readers(user.result)
             else:
                 yield user, value
@@ -384,7 +378,7 @@ class _Skewer:
 
         Programs may run in any order, but a program's own stages stay in theirs.
         """
-        if _is_over_programs(self._loop):
+        if is_program_loop(self._loop):
             return False
         writes = [
             (stage, inner.operand("pointer"))

@@ -19,9 +19,9 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import ValueMap, clone_op, replace_op
 from tilejit.ir.types import INT1, DType
 from tilejit.ops import IF, YIELD
+from tilejit.passes.access import VIEW_OPS
 from tilejit.passes.cube_work import CubeWork
 from tilejit.passes.repeatable_ops import (
-    VIEWS,
     comes_back,
     is_multiplied,
     is_repeatable,
@@ -82,7 +82,7 @@ class _Arm:
         heavy = set(outside)
         sent: dict[int, int] = {}
         for op in block.ops[:-1]:
-            views = op.name in VIEWS
+            views = op.name in VIEW_OPS
             if views or (is_repeatable(op) and not any(value in heavy for value in op.operands)):
                 self.free.add(op)
                 if views and op.operands[0] in heavy:
@@ -102,7 +102,7 @@ class _Arm:
     def made_in(self, value: Value) -> int:
         """The part that makes a value; 0 where it comes from outside or costs nothing."""
         op = value.defining_op
-        if op is not None and op in self.free and op.name in VIEWS:
+        if op is not None and op in self.free and op.name in VIEW_OPS:
             return self.made_in(op.operands[0])
         return self.of.get(op, 0) if op is not None else 0
 

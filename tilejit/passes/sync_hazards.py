@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from tilejit.ir.core import ArgumentSource, Block, Function, Op, Value
 from tilejit.ops import CONSTANT, FOR
-from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, UNPLACED
+from tilejit.ops.machine.buffer import UNPLACED, is_program_loop
 from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.passes.machine_accesses import Accesses, StaticAccess, slot_size
 from tilejit.passes.machine_pointers import Affine, ScalarFacts
@@ -216,7 +216,7 @@ class _Finder:
             return True, None
         argument = self.arguments.get(root)
         is_of_caller = argument is not None and argument.source is ArgumentSource.VALUE
-        if loop is not None and is_of_caller and _is_program_loop(loop):
+        if loop is not None and is_of_caller and is_program_loop(loop):
             return False, None
         slot, other = earlier.pointer.slot, later.pointer.slot
         if slot is None or other is None:
@@ -332,19 +332,6 @@ def _extents_meet(left: StaticAccess, right: StaticAccess) -> bool:
     if first is None or second is None:
         return True
     return first[0] < second[1] and second[0] < first[1]
-
-
-def _is_program_loop(loop: Op) -> bool:
-    """Whether the trips of a loop are different programs of the grid."""
-    if loop.name != FOR.name:
-        return False
-    lower, step = loop.operand("lower").defining_op, loop.operand("step").defining_op
-    return (
-        lower is not None
-        and step is not None
-        and lower.name == BLOCK_INDEX.name
-        and step.name == BLOCK_COUNT.name
-    )
 
 
 def _are_exclusive(left: Op, right: Op) -> bool:

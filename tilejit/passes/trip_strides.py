@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tilejit.ir.core import Block, Op, Value
 from tilejit.ir.loop_plan import Stride
 from tilejit.ops import ADD, ADDPTR, CAST, FOR, IF, LOAD, MUL
-from tilejit.ops.machine.buffer import BLOCK_COUNT
+from tilejit.ops.machine.buffer import is_program_loop
 from tilejit.passes.access import VIEW_OPS, ZERO, AccessAnalysis, scalar_source, stride_of_result
 from tilejit.passes.algebra import constant_value
 from tilejit.passes.program_order import holders, loops_around
@@ -29,7 +29,7 @@ def lanes_keep_apart(analysis: AccessAnalysis, access: Op, *, trust_unknown: boo
     pointer = access.operand("pointer")
     moves: list[tuple[Stride | None, int | None]] = []
     for loop in loops_around(access):
-        move = trip_stride(pointer, loop) if not _is_over_programs(loop) else ZERO
+        move = trip_stride(pointer, loop) if not is_program_loop(loop) else ZERO
         if move is None or not move.is_zero:
             moves.append((move, _trips(loop)))
     if not moves:
@@ -58,11 +58,6 @@ def _are_distinct(distances: list[tuple[int, int | None]]) -> bool:
             return False
         reach += distance * ((count or 1) - 1)
     return True
-
-
-def _is_over_programs(loop: Op) -> bool:
-    step = loop.operand("step").defining_op if loop.name == FOR.name else None
-    return step is not None and step.name == BLOCK_COUNT.name
 
 
 def _trips(loop: Op) -> int | None:

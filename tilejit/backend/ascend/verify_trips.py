@@ -16,7 +16,7 @@ from tilejit.ir.machine import MachineKernel
 from tilejit.ir.rewrite import clone_function, clone_op, replace_op
 from tilejit.ir.types import INT32, DType, PointerType, TileType
 from tilejit.ops import ADD, CAST, CONSTANT, FOR, IDIV, IF, LOAD, MAX, MIN, MUL, SELECT, SUB, WHILE, YIELD
-from tilejit.ops.machine.buffer import BLOCK_COUNT, BLOCK_INDEX, BUFFER
+from tilejit.ops.machine.buffer import BUFFER, is_program_loop
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.records import dataclass
 
@@ -196,13 +196,6 @@ def at_most(value: Value) -> int | None:
     if op.name == MUL.name and divisor is not None and divisor >= 0:
         return known[0] * divisor
     return None
-
-
-def is_program_loop(loop: Op) -> bool:
-    """Whether the trips of a for loop are different programs of the grid."""
-    lower, step = loop.operand("lower").defining_op, loop.operand("step").defining_op
-    names = (lower.name if lower else "", step.name if step else "")
-    return names == (BLOCK_INDEX.name, BLOCK_COUNT.name)
 
 
 def _insert(before: Op, record: object, attributes: dict[str, object], **operands: Value) -> Value:

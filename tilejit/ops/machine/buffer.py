@@ -5,8 +5,10 @@ These ops cost the scalar unit a cycle or nothing and touch no memory.
 
 from __future__ import annotations
 
+from tilejit.ir.core import Op
 from tilejit.ir.opdef import AttributeKind, AttributeSpec, Effects, OpDef, TypeQuery
 from tilejit.ir.types import INT32, DType, PointerType, TileType, Type
+from tilejit.ops.control import FOR
 from tilejit.ops.machine.rules import not_a_tile_op, require_integers
 from tilejit.ops.type_rules import operand_specs, require
 from tilejit.target.spaces import Space
@@ -86,5 +88,16 @@ def _place(name: str, summary: str) -> OpDef:
 BLOCK_INDEX = _place("block_index", "which block runs: an AI core, or one AIV where the kernel has no AIC")
 BLOCK_COUNT = _place("block_count", "how many blocks were launched")
 SUB_BLOCK_INDEX = _place("sub_block_index", "which of an AI core's two AIVs runs: 0 or 1")
+
+
+def is_program_loop(op: Op) -> bool:
+    """Whether an op is a loop whose trips are the programs of the grid that a core runs."""
+    if op.name != FOR.name:
+        return False
+    lower, step = (op.operand(name).defining_op for name in ("lower", "step"))
+    return lower is not None and step is not None and (lower.name, step.name) == _PROGRAMS
+
+
+_PROGRAMS = (BLOCK_INDEX.name, BLOCK_COUNT.name)
 
 BUFFER_OPS: tuple[OpDef, ...] = (BUFFER, SLOT, REINTERPRET, BLOCK_INDEX, BLOCK_COUNT, SUB_BLOCK_INDEX)
