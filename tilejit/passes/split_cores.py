@@ -19,7 +19,7 @@ from tilejit.ir.opdef import Effects
 from tilejit.ir.rewrite import clone_function
 from tilejit.ops import LOAD
 from tilejit.ops.machine.buffer import BUFFER
-from tilejit.options import CompileOptions
+from tilejit.options import DEFAULT_OPTIONS, CompileOptions
 from tilejit.passes.allocate import allocate, fits_apart
 from tilejit.passes.check_split import check_split
 from tilejit.passes.crossings import insert_crossings
@@ -70,12 +70,17 @@ def mixed_kernel(function: Function, target: AscendTarget, context: PassContext)
 def _attempts(options: CompileOptions) -> Iterator[tuple[int, bool]]:
     """Leads, and whether to be thrifty: the fastest first, what takes the least memory last."""
     most = lead_of(options)
-    leads = [most] if options.lead else range(most, 0, -1)
+    leads = (most, *_smaller(most, options))
     for thrifty in (False, True):
         for lead in leads:
             yield lead, thrifty
     if not options.lead:
         yield 0, True
+
+
+def _smaller(lead: int, options: CompileOptions) -> range:
+    """The leads to try where one does not fit, the largest first: none where the options name one."""
+    return range(0) if options.lead else range(lead - 1, 0, -1)
 
 
 def _has_stages(kernel: MachineKernel, options: CompileOptions) -> bool:
@@ -96,7 +101,7 @@ def _check_lead(
     if error is None:
         return
     message = f"with lead={lead}, {error.message}"
-    for less in range(lead - 1, 0, -1):
+    for less in _smaller(lead, DEFAULT_OPTIONS):
         if _misfit(_lower(function, target, context.attempt(), less, True), target) is None:
             raise CompileError(message, error.location, f"use lead={less} or less")
 
@@ -159,8 +164,8 @@ def _with_flags(
 ) -> tuple[Function, list[Line]]:
     """A skewed copy of a function, and the flags of its crossings: not skewed where there are too few."""
     reason: CompileError | None = None
-    smaller = () if context.options.lead else range(lead - 1, 0, -1)
-    for own_lead, own_branches in ((lead, False), *((each, True) for each in (lead, *smaller, 0))):
+    shared = (lead, *_smaller(lead, context.options), 0)
+    for own_lead, own_branches in ((lead, False), *((each, True) for each in shared)):
         trial, copy = context.attempt(), clone_function(function)
         slots = skew(copy, trial, target.flag_limit, own_lead, thrifty=thrifty)
         if own_branches:
