@@ -75,7 +75,7 @@ MIXED: tuple[Case, ...] = (
     _counted("sums_begun_anew", _WAYS),
     _counted("exchanged_sums", _WAYS),
     _counted("product_of_last_trip", _WAYS),
-    mixed_case("chosen_product", "chosen_product-2"),
+    _counted("chosen_product", (0, 2)),
     mixed_case("product_for_all", "product_for_all"),
     mixed_case("chosen_by_tiles_behind", "chosen_by_tiles_behind"),
     mixed_case("ragged attention", _RAGGED),
