@@ -16,7 +16,7 @@ from benchmarks.machine_programs.published import paged_attention
 from benchmarks.problems.record import example
 from tests.backend.ascend.explained_kernels import biased_matmul, doubled, product, returns
 from tests.backend.ascend.texts import RELAY, RELAY_WORKSPACE_BYTES, kernel
-from tests.kernels_ascend.mixed_kernels import ragged_attention
+from tests.kernels_ascend.mixed_kernels import ragged_attention, sums_of_products
 from tilejit.backend.ascend.result import SimulationResult
 from tilejit.backend.ascend.simulator import simulate
 from tilejit.diagnostics import LaunchError
@@ -193,6 +193,24 @@ def test_kernels_for_one_kind_of_core() -> None:
         assert "no tile goes from one kind of core to the other" in text
         assert "\ncrossings\n" not in text and "\ncross-core flags\n" not in text
         assert "bound by " in text and "\nbuffers\n" in text
+
+
+def test_a_launch_in_which_nothing_crosses() -> None:
+    tiles, out = np.zeros((1, 32, 32), np.float16), np.zeros(32, np.float32)
+    launch = sums_of_products.simulate[(1,)]
+    text = launch(tiles, tiles, out, 0, SIZE=32, AXIS=0, values=False, keep_spans=True).explain()
+    assert rows(text, "stages") == [["one: no tile goes from one kind of core to the other in this launch"]]
+
+
+def test_waits_are_shared_out_among_the_cores_that_wait() -> None:
+    tiles, out = np.zeros((5, 32, 32), np.float16), np.zeros(32, np.float32)
+    result = sums_of_products.simulate[(1,)](tiles, tiles, out, 5, SIZE=32, AXIS=0, values=False)
+    longest = re.fullmatch(r"(aic|aiv) (\w+) waits (\d+) cycles a core at .*", result.longest_waits()[0])
+    assert longest is not None
+    cores = {"aic": 1, "aiv": 2}[longest[1]]
+    of_pipe = [cycles for (pipe, _), cycles in result.waits.items() if pipe.value == longest[2]]
+    assert int(longest[3]) in [round(cycles / cores) for cycles in of_pipe]
+    assert result.cycles / 2 < int(longest[3]) < result.cycles, "the vector cores wait for products"
 
 
 def test_what_works_most_binds() -> None:

@@ -46,7 +46,7 @@ def explain(result: SimulationResult) -> str:
     channels = find_channels(result.kernel, streams, result.workspace)
     sections: list[tuple[str, list[str]]] = [
         ("cores", _cores(result)),
-        ("stages", _stages(find_stages(result.kernel, streams, channels))),
+        ("stages", _stages(result, find_stages(result.kernel, streams, channels))),
         ("crossings", _crossings(channels)),
         ("cross-core flags", _flags(result, find_flags(streams, channels))),
         ("event flags", _events(streams)),
@@ -83,13 +83,16 @@ def _number_of(kind: Core, result: SimulationResult) -> int:
     return result.target.cube_cores if kind is Core.AIC else result.target.vector_cores
 
 
-def _stages(stages: Sequence[Stage]) -> list[str]:
+def _stages(result: SimulationResult, stages: Sequence[Stage]) -> list[str]:
+    if not stages:
+        where = " in this launch" if result.kernel.is_mixed else ""
+        return [f"one: no tile goes from one kind of core to the other{where}"]
     rows = [["", "core", "takes", "gives", "lead", "runs"]]
     for number, stage in enumerate(stages, 1):
         names = [", ".join(channel.name for channel in ends) or "-" for ends in (stage.takes, stage.gives)]
         lead = "-" if stage.lead is None else str(stage.lead)
         rows.append([str(number), stage.core.value, *names, lead, str(stage.runs)])
-    return _table(rows) if stages else ["one: no tile goes from one kind of core to the other"]
+    return _table(rows)
 
 
 def _crossings(channels: Sequence[Channel]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from tilejit.backend.ascend.explain import binding, explain
@@ -135,11 +136,14 @@ class SimulationResult:
 
     def longest_waits(self) -> list[str]:
         """Where pipes and scalar units waited longest, in words."""
-        longest = sorted(self.waits.items(), key=lambda item: -item[1])[:_LONGEST_WAITS]
-        return [
-            f"{pipe.value} waits {cycles / len(self.core_names):.0f} cycles a core at {spell_op(op)}"
-            for (pipe, op), cycles in longest
-        ]
+        counts = Counter(core.kind for core in self.cores)
+        kinds = {op: kind for kind, function in self.kernel.functions.items() for op in function.walk()}
+        each = {key: cycles / counts[kinds[key[1]]] for key, cycles in self.waits.items()}
+        lines = []
+        for (pipe, op), cycles in sorted(each.items(), key=lambda item: -item[1])[:_LONGEST_WAITS]:
+            who = f"{kinds[op].value} {pipe.value}" if self.kernel.is_mixed else pipe.value
+            lines.append(f"{who} waits {cycles:.0f} cycles a core at {spell_op(op)}")
+        return lines
 
     def _need_spans(self) -> None:
         if not self.keeps_spans:
