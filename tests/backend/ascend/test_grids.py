@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tilejit.backend.ascend.grids import grid_of, overlap
+from tilejit.backend.ascend.grids import grid_of, meet, overlap
 from tilejit.ir.machine import Access
 from tilejit.target.spaces import Space
 
@@ -37,7 +37,7 @@ def test_random_grids_overlap_where_their_bytes_do(seed: int) -> None:
             continue
         common = bytes_of(first) & bytes_of(second)
         found = overlap(one, other)
-        assert (found is not None) == bool(common), (first, second)
+        assert (found is not None) == meet(one, other) == bool(common), (first, second)
         if found is not None:
             assert set(range(*found)) <= common, (first, second)
         if one.covers(other):

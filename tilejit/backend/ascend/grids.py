@@ -51,6 +51,22 @@ def grid_of(access: Access) -> Grid | None:
     return Grid(access.start, end, run, tuple(reversed(dims)))
 
 
+def meet(a: Grid, b: Grid) -> bool:
+    """Whether two grids have a common byte."""
+    if a.end <= b.start or b.end <= a.start:
+        return False
+    if len(a.dims) + len(b.dims) > 1:
+        return overlap(a, b) is not None
+    if b.dims:
+        a, b = b, a
+    if not a.dims:
+        return True
+    # The last of the runs of a that begin before b ends must reach it.
+    ((count, stride),) = a.dims
+    last = min(count - 1, (b.end - 1 - a.start) // stride)
+    return a.start + last * stride + a.run > b.start
+
+
 def overlap(a: Grid, b: Grid) -> tuple[int, int] | None:
     """The first common bytes found, as (start, end); None where the grids are disjoint."""
     if a.end <= b.start or b.end <= a.start:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 
-from tilejit.backend.ascend.grids import Grid, overlap
+from tilejit.backend.ascend.grids import Grid, meet, overlap
 from tilejit.backend.ascend.races import (
     LEVELS,
     Clock,
@@ -90,7 +90,7 @@ class SpotTable:
                 other = spot.record
                 if (is_write or other.is_write) and other.grid.start < end and start < other.grid.end:
                     found[spot] = None
-        return {spot: None for spot in found if overlap(grid, spot.record.grid) is not None}
+        return {spot: None for spot in found if meet(grid, spot.record.grid)}
 
     def forget(self) -> None:
         """Begin another walk."""

@@ -27,10 +27,6 @@ from tilejit.ir.core import Op
 from tilejit.target.ascend import AscendTarget
 from tilejit.target.spaces import Pipe, Space
 
-_OF_THE_SCALAR_UNIT = frozenset(
-    (SiteKind.STATE, SiteKind.LOAD, SiteKind.STORE, SiteKind.CROSS_WAIT, SiteKind.ASSERT, SiteKind.PRINT)
-)
-
 
 def run_abstractly(
     kernel: CheckedKernel,
@@ -65,6 +61,7 @@ class _Run:
         self.findings = findings
         self.cores: list[SimulatedCore] = []
         self.waiting: list[deque[tuple[Step, Clock]]] = []  # by component
+        self.queues: list[PipeQueue | None] = []  # by component, too; the scalar unit has none
         for core in kernel.cores:
             self._add_core(
                 core.number,
@@ -77,9 +74,11 @@ class _Run:
     def _add_core(self, number: int, core: SimulatedCore) -> None:
         for position, pipe in enumerate(COMPONENT_PIPES):
             self.waiting.append(deque())
+            self.queues.append(None)
             if position:
                 depth = self.target.timing.queue_depth[pipe]
-                core.pipes[pipe] = PipeQueue(pipe, core, core.scalar_component + position, depth)
+                queue = PipeQueue(pipe, core, core.scalar_component + position, depth)
+                core.pipes[pipe] = self.queues[-1] = queue
         core.state = self.walk.states[number]
         self.cores.append(core)
 
@@ -114,11 +113,10 @@ class _Run:
 
     def _issue(self, core: SimulatedCore, step: Step) -> bool:
         """Issue a step; False where it must wait."""
-        kind, pipe = step.kind, step.job.site.pipe
-        if kind in _OF_THE_SCALAR_UNIT or pipe is Pipe.S or pipe is Pipe.ALL:
+        if step.component < 0:
             return self._execute(core, step)
-        queue = core.pipes[pipe]
-        waiting = self.waiting[queue.component]
+        queue, waiting = self.queues[step.component], self.waiting[step.component]
+        assert queue is not None
         if waiting or not self._step(core, queue, step, core.clock):
             waiting.append((step, core.clock))
         return True

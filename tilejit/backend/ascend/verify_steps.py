@@ -25,7 +25,7 @@ from tilejit.ir.types import DType, PointerType
 from tilejit.ops.machine.buffer import BUFFER
 from tilejit.records import dataclass
 from tilejit.target.ascend import AscendTarget
-from tilejit.target.spaces import Core, Space
+from tilejit.target.spaces import Core, Pipe, Space
 
 MOST_ISSUES = 60_000
 """Where a walk is cut off."""
@@ -33,6 +33,9 @@ MOST_ISSUES = 60_000
 _ARGUMENT_BYTES = 1 << 44
 _WORKSPACE = 1 << 60
 _MOST_STEPS = 20_000  # that are remembered from walk to walk
+_OF_THE_SCALAR_UNIT = frozenset(
+    (SiteKind.STATE, SiteKind.LOAD, SiteKind.STORE, SiteKind.CROSS_WAIT, SiteKind.ASSERT, SiteKind.PRINT)
+)
 _COMPONENTS = {pipe: number for number, pipe in enumerate(COMPONENT_PIPES)}
 
 
@@ -40,11 +43,13 @@ _COMPONENTS = {pipe: number for number, pipe in enumerate(COMPONENT_PIPES)}
 class Step:
     """An instruction of a core with its operands: whenever it is issued, it does the same.
 
+    ``component``: that of the pipe whose queue it goes to; -1 for what the scalar unit does itself.
     ``number`` is the same for steps that no walk can tell apart. ``event`` is the flag of a set or a wait.
     """
 
     job: Job
     kind: SiteKind
+    component: int
     touched: tuple[Spot, ...]
     event: FlagKey | None
     number: int
@@ -168,6 +173,8 @@ class CheckedKernel:
         event = flag_key(job) if is_event else None
         flag = instruction.integer("flag") if kind in (SiteKind.CROSS_SET, SiteKind.CROSS_WAIT) else None
         touched: list[Spot] = []
+        is_queued = kind not in _OF_THE_SCALAR_UNIT and job.site.pipe not in (Pipe.S, Pipe.ALL)
+        queue = core.number * PIPES_PER_CORE + _COMPONENTS[job.site.pipe] if is_queued else -1
         if kind in (SiteKind.EXECUTE, SiteKind.LOAD, SiteKind.STORE):
             component = core.number * PIPES_PER_CORE + _COMPONENTS[job.site.pipe]
             for access, grid in _touched(job, core.program, compares_arguments):
@@ -178,7 +185,7 @@ class CheckedKernel:
                 touched.append(memory.spot(op, component, access.is_write, grid, atomic, chain))
         made_of = (op, instruction.state, event, flag, *touched)
         number = self._numbers.setdefault(made_of, len(self._numbers))
-        return Step(job, kind, tuple(touched), event, number)
+        return Step(job, kind, queue, tuple(touched), event, number)
 
     def _memory(self, number: int, space: Space) -> SpotTable:
         memory = self.memories.get((number, space))
