@@ -206,7 +206,11 @@ def check_allocation(function: Function, target: AscendTarget) -> None:
     ]
     for op in placed:
         _check_place(op, target)
-    sharers = {op: [other for other in placed if other is not op and _overlap(op, other)] for op in placed}
+    spans = {op: _span(op) for op in placed}
+    sharers = {
+        op: [other for other in placed if other is not op and _overlap(spans[op], spans[other])]
+        for op in placed
+    }
     accesses = Accesses()
     owner: dict[Op, Op] = {}  # who wrote last where a buffer lies; of buffers that were written
     for op in _unrolled(function.body):
@@ -249,8 +253,8 @@ def _span(buffer: Op) -> tuple[int, int, Space]:
     return address, address + slot_bytes * _slots(buffer), space
 
 
-def _overlap(left: Op, right: Op) -> bool:
-    (a, b, space), (c, d, other) = _span(left), _span(right)
+def _overlap(left: tuple[int, int, Space], right: tuple[int, int, Space]) -> bool:
+    (a, b, space), (c, d, other) = left, right
     return space is other and a < d and c < b
 
 

@@ -25,11 +25,11 @@ from tilejit.target.spaces import Space
 MEMORIES = (Space.UB, Space.L1, Space.L0A, Space.L0B, Space.L0C)
 
 
-def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> None:
-    """Take slots from buffers of a machine function, in place."""
+def drop_slots(machine: Function, target: AscendTarget, context: PassContext) -> LiveRanges:
+    """Take slots from buffers of a machine function, in place; returns when all of them live."""
     live = LiveRanges(machine)
     if fits_apart(live, target, MEMORIES, Sharing.OWN_LOOPS):
-        return
+        return live
     for space in MEMORIES:
         buffers = [
             op for op in machine.body.ops if op.definition is BUFFER and op.attributes["space"] is space
@@ -48,6 +48,7 @@ def drop_slots(machine: Function, target: AscendTarget, context: PassContext) ->
             name = op.result.name or f"an unnamed tile of {elements:,} {element}"
             slots = "one slot" if left == 1 else f"{left} slots"
             context.remark(f"{name} has {slots}, so that tiles in {space.value} lie apart", op.location)
+    return live
 
 
 def _steps(buffers: Sequence[Op]) -> Iterator[tuple[Op, int]]:

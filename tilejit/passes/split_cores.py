@@ -51,8 +51,8 @@ def mixed_kernel(function: Function, target: AscendTarget, context: PassContext)
     """
     for lead, thrifty in _attempts(context.options):
         trial = context.attempt()
-        kernel = _lower(function, target, trial, lead, thrifty)
-        fits = all(_fits(machine, target) for machine in kernel.functions.values())
+        kernel, ranges = _lower(function, target, trial, lead, thrifty)
+        fits = all(fits_apart(live, target, MEMORIES, Sharing.ANY) for live in ranges)
         if fits or not _has_stages(kernel, context.options):
             break
     if not fits and context.options.lead:
@@ -102,7 +102,8 @@ def _check_lead(
         return
     message = f"with lead={lead}, {error.message}"
     for less in _smaller(lead, DEFAULT_OPTIONS):
-        if _misfit(_lower(function, target, context.attempt(), less, True), target) is None:
+        smaller, _ = _lower(function, target, context.attempt(), less, True)
+        if _misfit(smaller, target) is None:
             raise CompileError(message, error.location, f"use lead={less} or less")
 
 
@@ -115,21 +116,17 @@ def _misfit(kernel: MachineKernel, target: AscendTarget) -> CompileError | None:
     return None
 
 
-def _fits(machine: Function, target: AscendTarget) -> bool:
-    return fits_apart(LiveRanges(machine), target, MEMORIES, Sharing.ANY)
-
-
 def _lower(
     function: Function, target: AscendTarget, context: PassContext, lead: int, thrifty: bool
-) -> MachineKernel:
+) -> tuple[MachineKernel, list[LiveRanges]]:
+    """A lowered kernel, and when the buffers of its functions live."""
     sides = split_cores(function, target, context, lead, thrifty=thrifty)
     cube = promote_cube(sides[Core.AIC], target, context).functions[Core.AIC]
     rotate_buffers(cube, context)
     simplify(cube)
     vector = lower_vector(sides[Core.AIV], context)
-    for machine in (cube, vector):
-        drop_slots(machine, target, context)
-    return MachineKernel(function.name, {Core.AIC: cube, Core.AIV: vector})
+    ranges = [drop_slots(machine, target, context) for machine in (cube, vector)]
+    return MachineKernel(function.name, {Core.AIC: cube, Core.AIV: vector}), ranges
 
 
 def split_cores(
