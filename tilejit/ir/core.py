@@ -66,6 +66,7 @@ class Op:
         "attributes",
         "definition",
         "location",
+        "name",
         "parent",
         "regions",
         "results",
@@ -82,6 +83,7 @@ class Op:
     ) -> None:
         """Make an op outside any block. Raises TypeRuleError where the operands do not fit the record."""
         self.definition = definition
+        self.name = definition.name
         self.location = location
         self.parent: Block | None = None
         self.attributes: dict[str, Attribute] = _complete_attributes(definition, attributes or {})
@@ -104,7 +106,8 @@ class Op:
     def copy(self, operands: Sequence[Value], regions: Sequence[Block]) -> Op:
         """A copy outside any block, with other operands, as many as this op has, and other regions."""
         made = Op.__new__(Op)
-        made.definition, made.location, made.parent = self.definition, self.location, None
+        made.definition, made.name = self.definition, self.name
+        made.location, made.parent = self.location, None
         made.attributes, made.regions = dict(self.attributes), tuple(regions)
         made._operands, made._segments = list(operands), self._segments
         types: Sequence[object] = [result.type for result in self.results]
@@ -117,10 +120,6 @@ class Op:
         ]
         made._hold()
         return made
-
-    @property
-    def name(self) -> str:
-        return self.definition.name
 
     @property
     def effects(self) -> Effects:
@@ -147,20 +146,25 @@ class Op:
 
     def operand(self, name: str) -> Value:
         """The operand of arity ONE called ``name``."""
-        value = self.optional_operand(name)
-        if value is None:
+        start, end = self._segment(name)
+        if start == end:
             raise InternalError(f"{self.name} has no operand {name}", self.location)
-        return value
+        return self._operands[start]
 
     def optional_operand(self, name: str) -> Value | None:
-        values = self.operand_list(name)
-        return values[0] if values else None
+        start, end = self._segment(name)
+        return self._operands[start] if start < end else None
 
     def operand_list(self, name: str) -> tuple[Value, ...]:
+        start, end = self._segment(name)
+        return tuple(self._operands[start:end])
+
+    def _segment(self, name: str) -> tuple[int, int]:
+        """Where the operands called ``name`` begin and end in the flat list."""
         start = 0
         for spec, length in zip(self.definition.operands, self._segments, strict=True):
             if spec.name == name:
-                return tuple(self._operands[start : start + length])
+                return start, start + length
             start += length
         raise InternalError(f"{self.name} has no operand called {name}", self.location)
 
@@ -252,7 +256,9 @@ class Block:
 
     def walk(self) -> Iterator[Op]:
         for op in list(self.ops):
-            yield from op.walk()
+            yield op
+            for region in op.regions:
+                yield from region.walk()
 
 
 class ArgumentSource(Enum):
