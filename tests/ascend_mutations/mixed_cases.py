@@ -58,6 +58,7 @@ MIXED: tuple[Case, ...] = (
     mixed_case("scaled_rows", "scaled_rows"),
     mixed_case("product_softmax", "product_softmax-7"),
     mixed_case("scores_and_weights", "scores_and_weights"),
+    mixed_case("stored_both_ways", "stored_both_ways"),
     _counted("sums_of_products-0", (0, 1, 5)),
     _counted("sums_of_products-1", (0, 1, 5)),
     mixed_case("perceptron", *(f"perceptron-{n}-20" for n in (0, 1, 40, 130)), grid=(2,)),

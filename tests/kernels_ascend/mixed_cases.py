@@ -121,6 +121,11 @@ def _rows() -> Iterator[Case]:
                  untouched(45, 20, dtype=np.int32), untouched(45, 20)]  # fmt: skip
         return [small(random, 45, 32), small(random, 32, 32), *found, 45, 20]
 
+    def both(random: Random) -> list[Argument]:
+        found = [untouched(32, 32), untouched(2, 32, 32), untouched(32, 32), untouched(32, 32)]
+        return [small(random, 32, 32), small(random, 32, 32), *found]
+
+    yield Case("stored_both_ways", moved_kernels.stored_both_ways, both, (1,), {"SIZE": 32}, True)
     yield Case("scores_and_weights", mixed_kernels.scores_and_weights, scores, (2,), {"SIZE": 32})
 
 

@@ -1,4 +1,4 @@
-"""Kernels in which one product takes the place of another, so that the vector cores hand them on."""
+"""Kernels in which products take the place of others, or leave by ways that only the vector cores have."""
 
 from __future__ import annotations
 
@@ -103,3 +103,17 @@ def chosen_by_tiles_behind(a_ptr, b_ptr, out_ptr, SIZE: tl.constexpr):
         chosen = total
         tl.store(out_ptr + at, 1.0)
     tl.store(out_ptr + SIZE * SIZE + at, chosen * 2.0)
+
+
+@tilejit.kernel
+def stored_both_ways(a_ptr, b_ptr, rows_ptr, columns_ptr, out_ptr, other_ptr, SIZE: tl.constexpr):
+    """Products stored by columns before anything else: one that is worked on, one that rows take as well."""
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    x, y = tl.dot(a, b), tl.dot(b, a)
+    tl.store(columns_ptr + at, tl.trans(x))
+    tl.store(columns_ptr + SIZE * SIZE + at, tl.trans(y))
+    tl.store(rows_ptr + at, y)
+    tl.store(out_ptr + at, tl.maximum(x, 0.0))
+    tl.store(other_ptr + at, tl.trans(tl.dot(b, b)))

@@ -12,13 +12,16 @@ from dataclasses import field
 
 from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ops import ADD, ATOMIC_RMW, CAST, DOT, LOAD, RESHAPE, STORE, TRANSPOSE
+from tilejit.ops import ADD, ATOMIC_RMW, CAST, DOT, FOR, IF, LOAD, RESHAPE, STORE, TRANSPOSE, WHILE, YIELD
 from tilejit.ops.shape import reshape_dims
 from tilejit.passes.access import constant_everywhere
 from tilejit.passes.tile_homes import CarriedGroup, carried_groups
 from tilejit.records import dataclass
 
 _OUTPUTS = (STORE.name, ATOMIC_RMW.name)
+_VIEWS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
+HANDS_ON = frozenset(op.name for op in (DOT, FOR, IF, WHILE, YIELD))
+"""Ops that read a sum and make more of it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def fuse_sums(function: Function) -> None:
             op.erase()
             dot.erase()
             break
+
+
+def readers_of_sum(value: Value) -> Iterator[Op]:
+    """The ops that read a sum, also cast or seen in another way."""
+    for user in value.users:
+        if user.name in _VIEWS:
+            yield from readers_of_sum(user.result)
+        else:
+            yield user
 
 
 def is_zero(value: Value) -> bool:

@@ -14,7 +14,7 @@ from tilejit.ir.types import BF16, FP16, FP32, INT32, DType, PointerType
 from tilejit.ops import ATOMIC_RMW, LOAD, STORE, AtomicKind
 from tilejit.ops.machine.cube import Quant
 from tilejit.passes.access import AccessAnalysis, may_alias
-from tilejit.passes.cube_work import CubeWork, Output, Sum, origin
+from tilejit.passes.cube_work import HANDS_ON, CubeWork, Output, Sum, origin, readers_of_sum
 from tilejit.passes.tile_lanes import bound_of, conjuncts, uniform
 from tilejit.passes.tile_reach import bound_key
 
@@ -53,10 +53,25 @@ class _Judge:
             return True  # and refused: what an atomic found would have to reach both kinds of core
         of, output = self._outputs[op]
         is_swapped = self._is_swapped(output)
-        if is_swapped is None or not can_convert(of, op) or not self._covers(of, output):
+        if not self._can_store(of, output) or (is_swapped and self._is_needed_by_rows(of)):
             return False
         # A sum that crosses as well is stored by rows.
         return op not in self._late or not (is_swapped or self._is_accessed(op))
+
+    def _can_store(self, of: Sum, output: Output) -> bool:
+        """Whether fixpipe can do a store, whatever else becomes of the sum."""
+        is_known = self._is_swapped(output) is not None
+        return is_known and can_convert(of, output.op) and self._covers(of, output)
+
+    def _is_needed_by_rows(self, of: Sum) -> bool:
+        """Whether a sum crosses, or is stored by rows: it is computed in one of the two ways."""
+        for reader in (op for value in of.values for op in readers_of_sum(value)):
+            known = self._outputs.get(reader)
+            if known is None and reader.name not in HANDS_ON:
+                return True
+            if known is not None and not (self._can_store(*known) and self._is_swapped(known[1])):
+                return True
+        return False
 
     def _is_swapped(self, output: Output) -> bool | None:
         """Whether columns of a sum are rows in memory; None where neither is contiguous."""

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from tilejit.ir.core import Block, Function, Op, Value
-from tilejit.ops import CAST, DOT, FOR, IF, RESHAPE, TRANSPOSE, WHILE, YIELD
-from tilejit.passes.cube_work import CubeWork, Sum, is_zero
+from tilejit.ops import DOT, FOR, IF, WHILE, YIELD
+from tilejit.passes.cube_work import HANDS_ON, CubeWork, Sum, is_zero, readers_of_sum
 from tilejit.passes.fixpipe_stores import stores_of_cube
 from tilejit.passes.program_loop import same_for_all
-
-_VIEWS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
-_HANDS_ON = frozenset(op.name for op in (DOT, FOR, IF, WHILE, YIELD))
 
 
 def moved_sums(function: Function, work: CubeWork) -> list[Sum]:
@@ -66,7 +63,7 @@ def _kept(function: Function, work: CubeWork) -> Iterator[Value]:
             is_kept = op not in same or len(readers) > 1
         else:
             if work.vector_op is not None:  # what crosses does so before
-                readers = [user for user in readers if user.name in _HANDS_ON or user in stores]
+                readers = [user for user in readers if user.name in HANDS_ON or user in stores]
             is_kept = not is_last_use(value, op, readers)
         if is_kept:
             yield value
@@ -77,15 +74,6 @@ def _added_to(op: Op) -> Sequence[Value]:
     if op.name == DOT.name:
         return op.operand_list("acc")
     return op.operand_list("inits") if op.name in (FOR.name, WHILE.name) else ()
-
-
-def readers_of_sum(value: Value) -> Iterator[Op]:
-    """The ops that read a sum, also cast or seen in another way."""
-    for user in value.users:
-        if user.name in _VIEWS:
-            yield from readers_of_sum(user.result)
-        else:
-            yield user
 
 
 def is_last_use(value: Value, user: Op, readers: Iterable[Op]) -> bool:

@@ -23,14 +23,14 @@ from tilejit.ops import ATOMIC_RMW, DOT, FOR, STORE
 from tilejit.ops.machine.buffer import SLOT
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.passes.algebra import constant_value
-from tilejit.passes.cube_work import CubeWork, Sum, is_zero
+from tilejit.passes.cube_work import CubeWork, Sum, is_zero, readers_of_sum
 from tilejit.passes.lower_dot import Accumulator, Zero, lower_dot
 from tilejit.passes.lower_fixpipe import lower_fixpipe
 from tilejit.passes.lower_l1 import L1Tile, load_l1
 from tilejit.passes.lowering import Lowering, turn_off_saturation
 from tilejit.passes.machine_builder import Index
 from tilejit.passes.manager import PassContext
-from tilejit.passes.moved_sums import is_last_use, readers_of_sum
+from tilejit.passes.moved_sums import is_last_use
 from tilejit.passes.plan_cube import CubePlan, DotOperand, DotPlan, L1Layout, round_up
 from tilejit.passes.promote_memory import Carried, ProgramWalker
 from tilejit.passes.rotate_buffers import slots_of
