@@ -25,15 +25,18 @@ _SIZES: tuple[tuple[int, int, int, int, int, int], ...] = (
     (4, 4, 2, 32, 128, 32),
     (4, 2, 4, 128, 256, 32),
 )
+_PROMPT = (2, 1, 4, 128, 16, 64)
+"""A prompt of whole blocks of queries over small pages: its loads want more flags than there are."""
 _CONTEXTS = (200, 0, 1, 64)
 
 
 def paged_cases() -> Iterator[Case]:
     """All cases: pages of bytes and of 16-bit floats, decode and short prompts."""
-    for kv_heads, heads, group, dim, page, block in _SIZES:
-        for dtype in _DTYPES:
-            for kv_dtype in (dtype, "int8"):
-                for queries in (1, 3) if (page, block) == (32, 32) else (1,):
+    for kv_heads, heads, group, dim, page, block in (*_SIZES, _PROMPT):
+        is_prompt = (kv_heads, heads, group, dim, page, block) == _PROMPT
+        for dtype in ("bfloat16",) if is_prompt else _DTYPES:
+            for kv_dtype in ("int8",) if is_prompt else (dtype, "int8"):
+                for queries in (20,) if is_prompt else (1, 3) if (page, block) == (32, 32) else (1,):
 
                     def attention(
                         random: Random,
@@ -63,13 +66,14 @@ def paged_cases() -> Iterator[Case]:
                         return [out, q, k, v, *parameters, None, None, table, starts, contexts,
                                 1 / math.sqrt(dim), 1, _WHOLE]  # fmt: skip
 
+                    block_q = 16 if is_prompt else min(queries, 2)
                     constants: dict[str, object] = {
-                        "GROUP": group, "HEADS": heads, "BLOCK_Q": min(queries, 2), "BLOCK_N": block,
+                        "GROUP": group, "HEADS": heads, "BLOCK_Q": block_q, "BLOCK_N": block,
                         "PAGE": page, "D": dim, "CAUSAL": True, "PRECISION": "int8x2",
                     }  # fmt: skip
                     sizes = (kv_heads, heads, group, dim, page, block)
                     name = f"paged_attention-{spell(sizes, dtype, kv_dtype, queries)}"
-                    grid = (kv_heads // heads, programs(queries, min(queries, 2)), len(_CONTEXTS))
+                    grid = (kv_heads // heads, programs(queries, block_q), len(_CONTEXTS))
                     yield Case(
                         name, paged_attention_kernel, attention, grid, constants, sums_in_any_order=True
                     )

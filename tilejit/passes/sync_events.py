@@ -145,8 +145,10 @@ def _relieve(placement: Placement, pair: PipePair, widest: tuple[Flag, SlotKey] 
             return Relief(text, orders_more=False)
         placement.limit_key(key, modulus)
         return Relief(f"one id for {key.modulus // modulus} slots", orders_more=True)
-    if not flags:
-        raise InternalError(f"no flag of {pair[0].value} -> {pair[1].value} can go")
+    if not flags:  # its ids are taken by credits of the flags in the other direction
+        if not _flags(placement, (pair[1], pair[0])):
+            raise InternalError(f"no flag of {pair[0].value} -> {pair[1].value} can go")
+        return _relieve(placement, (pair[1], pair[0]), None)
     victim = min(flags, key=lambda flag: len(blocks_around(flag.set_point.anchor)))
     placement.orders.keep([sync for sync in placement.orders.syncs if sync is not victim])
     placement.stop_all_pipes()
