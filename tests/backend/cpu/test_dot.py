@@ -247,6 +247,30 @@ def test_narrow_types_on_other_cpus(a: DType, b: DType, c: DType, target: CpuTar
     check(Case(DotShape(20, 33, 68), a, b, c, b_transposed=True), target)
 
 
+VNNI = replace(
+    generic_avx512(), name="vnni", features=(*generic_avx512().features, "avx512vnni"), absent_features=()
+)
+NARROW_VNNI = replace(VNNI, name="vnni by 32 bytes", vector_bytes=32, vector_registers=16)
+
+
+@pytest.mark.parametrize("target", [VNNI, NARROW_VNNI], ids=str)
+@pytest.mark.parametrize(("a", "b", "c"), NARROW[1:])
+@pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(1, 4, 4), (1, 150, 100), (4, 64, 260), (5, 7, 68), (13, 130, 832), (37, 65, 1088), (96, 200, 64)],
+)
+def test_mixed_quads(
+    m: int, n: int, k: int, a_transposed: bool, b_transposed: bool, a: DType, b: DType, c: DType,
+    target: CpuTarget,
+) -> None:  # fmt: skip
+    if not runs_here(target):
+        pytest.skip(f"this machine has no {target}")
+    case = Case(DotShape(m, n, k), a, b, c, a_transposed, b_transposed, padding=3)
+    check(case, target)
+    check(replace(case, zero_init=True, runtime_strides=not a_transposed, packs=False), target)
+
+
 NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx512bf16", "avx512vnni"))
 
 
@@ -257,8 +281,8 @@ NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx
         (INT8, sapphire_rapids(), "tdpbssd"),
         (UINT8, sapphire_rapids(), "tdpbuud"),
         (BF16, NO_TILES, r"vdpbf16ps\s.*zmm"),
-        (INT8, NO_TILES, r"vpdpwssd\s.*zmm"),
-        (INT8, alder_lake(), r"vpdpwssd\s.*ymm"),
+        (INT8, NO_TILES, r"vpdpbusd\s.*zmm"),
+        (INT8, alder_lake(), r"vpdpbusd\s.*ymm"),
         (INT8, generic_avx512(), r"vpmaddwd\s.*zmm"),
         (INT8, generic_avx2(), r"vpmaddwd\s.*ymm"),
         (BF16, aarch64_neon(), r"bfdot\s+v"),

@@ -8,8 +8,8 @@ import pytest
 import tilejit
 from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly
 from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
-from tilejit.ir.types import BF16, FP32, INT8, INT32, DType
-from tilejit.target.cpu import generic_avx2, generic_avx512, sapphire_rapids
+from tilejit.ir.types import BF16, FP32, INT8, INT32, UINT8, DType
+from tilejit.target.cpu import alder_lake, generic_avx2, generic_avx512, sapphire_rapids
 
 ROW_MAJOR, TRANSPOSED = False, True
 PLANS = [
@@ -164,8 +164,10 @@ def test_split_evenly(size: int, largest: int, expected: tuple[Blocks, ...]) -> 
             "bf16 tiles tiles: rows 1x16+1x4, columns 1x16+1x32+1x22 by 16, sets 1, k by 64, packs b",
         ),
         ("20x64x68", BF16, "bf16 pairs outer: rows 2x10, columns 2x32 by 16, sets 1, k by 68, packs b"),
-        ("4x64x64", INT8, "int16 pairs outer: rows 1x4, columns 1x64 by 16, sets 1, k by 64, packs ab"),
+        ("4x64x64", INT8, "mixed int8 quads outer: rows 1x4, columns 1x64 by 16, sets 1, k by 64, packs b"),
         ("1x64x64", BF16, "fp32 outer: rows 1x1, columns 1x64 by 16, sets 2, k by 64, packs a"),
+        ("1x64x68", INT8, "mixed int8 quads outer: rows 1x1, columns 1x64 by 16, sets 2, k by 68, packs b"),
+        ("4x64x66", INT8, "int16 pairs outer: rows 1x4, columns 1x64 by 16, sets 1, k by 66, packs ab"),
     ],
 )
 def test_units_for_narrow_types(shape: str, dtype: DType, expected: str) -> None:
@@ -179,9 +181,9 @@ def test_units_for_narrow_types(shape: str, dtype: DType, expected: str) -> None
     ("shape", "dtype", "reason"),
     [
         ((64, 64, 48), BF16, "bf16 pairs, not in bf16 tiles: k must be a multiple of 32"),
-        ((64, 64, 96), INT8, "int16 pairs, not in int8 tiles: k must be a multiple of 64"),
+        ((64, 64, 96), INT8, "mixed int8 quads, not in int8 tiles: k must be a multiple of 64"),
         ((64, 8, 64), BF16, "bf16 pairs, not in bf16 tiles: they need 16 columns"),
-        ((4, 64, 64), INT8, "int16 pairs, not in int8 tiles: they are slower below 5 rows"),
+        ((4, 64, 64), INT8, "mixed int8 quads, not in int8 tiles: they are slower below 5 rows"),
         ((1, 64, 64), BF16, "fp32, not in bf16 tiles: they are slower below 5 rows"),
     ],
 )
@@ -236,6 +238,19 @@ def test_a_matrix_that_is_used_little_is_read_in_place(shape: str, dtype: DType,
     text = str(plan_dot(size, unit, a, b, sapphire_rapids()))
     assert text.endswith(expected)
     assert "turned" not in str(plan_dot(size, unit, a, b, sapphire_rapids(), packs=False))
+
+
+def test_bytes_contiguous_along_k_are_read_in_place() -> None:
+    a, b = MatrixFacts(INT8, 512, 1), MatrixFacts(INT8, 1, 512)
+    plan = plan_dot(shape_of("4x256x512"), Unit.MIXED_QUADS, a, b, alder_lake())
+    assert str(plan) == (
+        "dot 4x256x512 mixed int8 quads inner: rows 1x4, columns 128x2 by 8, sets 1, k by 512, packs nothing"
+    )
+    assert plan.flips_b
+    assert plan.row_numbers_bytes == 64
+    assert not plan_dot(
+        shape_of("4x256x512"), Unit.MIXED_QUADS, MatrixFacts(UINT8, 512, 1), b, alder_lake()
+    ).flips_b
 
 
 @pytest.mark.parametrize(

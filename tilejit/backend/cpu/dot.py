@@ -28,9 +28,9 @@ from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, advance, is_unit, load_vector, scale, static
 from tilejit.backend.cpu.pack import emit_pack, power_of_two_below
 from tilejit.backend.cpu.pack_words import emit_pack_words
+from tilejit.backend.cpu.row_sums import emit_row_sums
 from tilejit.backend.cpu.values import I1, I64, POINTER, splat
 from tilejit.diagnostics import InternalError
-from tilejit.ir.types import Kind
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
 
@@ -254,6 +254,8 @@ class _Driver:
         if plan.pack_a:
             a = self._packed_rows(a, depth)
         b = self.b.at(builder, first, 0)
+        if plan.flips_b:
+            emit_row_sums(builder, a, self._row_numbers[0], plan.shape.m, depth, self.target)
         if plan.form is Form.INNER:
             self._inner_blocks(a, b, depth, accumulate, fetch)
             return
@@ -269,6 +271,16 @@ class _Driver:
             self._panels(a, b, column, panels, depth, accumulate, share)
             column += panels.size * panels.count
             done += panels.count
+
+    @property
+    def _row_numbers(self) -> list[ir.Value]:
+        """Where the numbers of C's rows lie, if they have any."""
+        if self.row_scale is not None:
+            return [self.row_scale]
+        if not self.plan.flips_b:
+            return []
+        skipped = self.plan.scratch_bytes - self.plan.row_numbers_bytes
+        return [advance(self.builder, self.scratch, skipped, 1)]
 
     def _packed_rows(self, a: Operand, depth: int) -> Operand:
         """The rows of A packed, or in place where they are near enough."""
@@ -376,7 +388,9 @@ class _Driver:
         if columns is None:
             raise InternalError("a panel of unknown width")
         if plan.unit.group > 1:
-            emit_pack_words(self.builder, b, packed, plan.b_element, depth, columns, self.target)
+            emit_pack_words(
+                self.builder, b, packed, plan.b_element, depth, columns, self.target, flips=plan.flips_b
+            )
         else:
             emit_pack(self.builder, b, packed, depth, columns, self.target)
         return packed
@@ -426,15 +440,15 @@ class _Driver:
                 static(b.row_stride),
                 static(c.row_stride),
                 self.target,
-                self.plan.a_element.is_int_signed() or self.plan.a_element.kind is Kind.FLOAT,
+                self.plan.is_a_signed,
                 copy.step(lanes, self.target.cache_line_bytes) if copy is not None and copying else None,
                 words >= _DEPTH_ADDED_LAST and columns % lanes == 0,
-                self.row_scale is not None,
+                scales_rows=self.row_scale is not None,
+                starts_rows=self.plan.flips_b,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
-            if self.row_scale is not None:
-                places.append(advance(self.builder, self.row_scale, row, c.dtype.itemsize))
+            places += [advance(self.builder, place, row, c.dtype.itemsize) for place in self._row_numbers]
             numbers = [index(blocks.count), index(words), accumulate]
             fetching = Fetching(fetch, words * blocks.count) if fetch is not None and row == 0 else None
             call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching, copying)
@@ -466,7 +480,11 @@ class _Driver:
                 step = builder.mul(i, index(size))
                 a_block, c_block = (x.at(builder, start, 0).at(builder, step, 0) for x in (a, self.c))
                 part = None if fetch is None or start > 0 else fetch.share(builder, i, count)
-                self._inner_row_block(a_block, b, c_block, size, depth, accumulate, part)
+                numbers = [
+                    advance(builder, place, builder.add(step, index(start)), self.c.dtype.itemsize)
+                    for place in self._row_numbers
+                ]
+                self._inner_row_block(a_block, b, c_block, numbers, size, depth, accumulate, part)
                 return []
 
             emit_loop(builder, rows.count, [], block)
@@ -477,30 +495,34 @@ class _Driver:
         a: Operand,
         b: Operand,
         c: Operand,
+        row_numbers: list[ir.Value],
         rows: int,
         depth: int,
         accumulate: ir.Value,
         fetch: FetchTile | None,
     ) -> None:
-        builder = self.builder
-        column = 0
-        for number, columns in enumerate(self.plan.column_blocks):
+        builder, plan = self.builder, self.plan
+        words, column = depth // plan.unit.group, 0
+        for number, columns in enumerate(plan.column_blocks):
             kernel = InnerKernel(
-                self.plan.unit,
+                plan.unit,
                 rows,
                 columns.size,
-                depth,
-                self.plan.lanes,
+                words,
+                plan.lanes,
                 b.dtype,
                 static(a.row_stride),
                 static(b.column_stride),
                 static(c.row_stride),
                 self.target,
+                is_signed=plan.is_a_signed,
+                flips_b=plan.flips_b,
             )
             strides = (a.row_stride, b.column_stride, c.row_stride)
             places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]
+            places += row_numbers
             numbers = [index(columns.count), accumulate]
-            steps = columns.count * (depth // self.plan.lanes)
+            steps = columns.count * (words // plan.lanes)
             fetching = Fetching(fetch, steps) if fetch is not None and number == 0 and steps else None
             call_inner_kernel(builder, kernel, places, numbers, strides, fetching)
             column += columns.size * columns.count

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.copy_ahead import STEPS, RowCopy
-from tilejit.backend.cpu.dot_units import Unit, add_values, multiply_add
+from tilejit.backend.cpu.dot_units import Unit, add_values, flip, multiply_add
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, scale
+from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, load_words, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
 from tilejit.backend.cpu.values import I32, intrinsic, number, splat
 from tilejit.ir.types import DType
@@ -46,7 +46,8 @@ class OuterKernel:
     different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
     words. With ``copy`` a panel is packed meanwhile. With ``adds_last`` C is asked for from memory before the
     first step of k and added after the last, else sums start from it. ``scales_rows``: each row of C is
-    multiplied by a number first. Units: strides in words, C's in elements; None where known only at run time.
+    multiplied by a number first; ``starts_rows``: a number is added to each row. Units: strides in words, C's
+    in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -64,6 +65,7 @@ class OuterKernel:
     copy: RowCopy | None = None
     adds_last: bool = False
     scales_rows: bool = False
+    starts_rows: bool = False
 
     @property
     def offsets(self) -> list[int]:
@@ -79,7 +81,7 @@ class OuterKernel:
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
             f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
             f"{'' if self.copy is None else self.copy.name}{'.last' if self.adds_last else ''}"
-            f"{'.scaled' if self.scales_rows else ''}"
+            f"{'.scaled' if self.scales_rows else ''}{'.started' if self.starts_rows else ''}"
         )
 
 
@@ -87,7 +89,8 @@ class OuterKernel:
 class InnerKernel:
     """What an inner-product micro-kernel is made for: blocks of ``columns`` columns next to each other.
 
-    Units: strides in elements; None where known only at run time.
+    ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, which a number that is added to each row takes off.
+    Units: ``depth`` and ``lanes`` in words, strides in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -100,14 +103,17 @@ class InnerKernel:
     b_column_stride: int | None
     c_stride: int | None
     target: CpuTarget
+    is_signed: bool = True
+    flips_b: bool = False
 
     @property
     def name(self) -> str:
         strides = (self.a_row_stride, self.b_column_stride, self.c_stride)
         text = "x".join("r" if stride is None else str(stride) for stride in strides)
         return (
-            f"tilejit.dot.inner.{self.unit.value}.{self.b_dtype}"
+            f"tilejit.dot.inner.{self.unit.value.replace(' ', '')}.{self.b_dtype}"
             f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"
+            f"{'' if self.is_signed else '.unsigned'}{'.flipped' if self.flips_b else ''}"
         )
 
 
@@ -121,14 +127,14 @@ def call_outer_kernel(
     copying: Sequence[ir.Value] = (),
 ) -> None:
     """Call the function ``(a, b, c; blocks, depth, accumulate; a_row_stride, a_depth_stride, b_stride,
-    c_stride)``; one that copies takes ``(stride, from, to, turns)`` after these, one that scales rows of C
-    their numbers after ``c``.
+    c_stride)``; one that copies takes ``(stride, from, to, turns)`` after these, one that has a number for
+    each row of C where these lie after ``c``.
 
     Units: ``depth`` in words. ``accumulate`` 0: C is not read, sums start from zero.
     """
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        (a, b, c, *row_scale), (blocks, depth, accumulate, *given) = (
+        (a, b, c, *row_numbers), (blocks, depth, accumulate, *given) = (
             arguments[: len(places)],
             arguments[len(places) :],
         )
@@ -144,19 +150,19 @@ def call_outer_kernel(
         def block(i: ir.Value, state: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(state[0], word, chosen[0], chosen[1])
             c_block = Operand(state[1], accumulator, chosen[3], 1)
-            scales, copies = state[2 : 2 + len(row_scale)], state[2 + len(row_scale) :]
+            own_numbers, copies = state[2 : 2 + len(row_numbers)], state[2 + len(row_numbers) :]
             first, moving = inner.mul(i, depth), _Copying(copy_stride, copies)
             moved = _outer_block(
-                inner, kernel, a_block, b_matrix, c_block, scales, depth, accumulate, own, first, moving
+                inner, kernel, a_block, b_matrix, c_block, own_numbers, depth, accumulate, own, first, moving
             )
             return [
                 advance(inner, state[0], a_step, word.itemsize),
                 advance(inner, state[1], c_step, accumulator.itemsize),
-                *(advance(inner, scale, kernel.rows, accumulator.itemsize) for scale in scales),
+                *(advance(inner, place, kernel.rows, accumulator.itemsize) for place in own_numbers),
                 *moved,
             ]
 
-        emit_loop(inner, blocks, [a, c, *row_scale, *copied], block)
+        emit_loop(inner, blocks, [a, c, *row_numbers, *copied], block)
 
     _call(builder, kernel.name, places, numbers, [*strides, *copying], fetching, build)
 
@@ -169,20 +175,25 @@ def call_inner_kernel(
     strides: Sequence[Stride],
     fetching: Fetching | None,
 ) -> None:
-    """Call the function ``(a, b, c; blocks, accumulate; a_row_stride, b_column_stride, c_stride)``."""
+    """Call the function ``(a, b, c; blocks, accumulate; a_row_stride, b_column_stride, c_stride)``; one that
+    has a number for each row of C takes where these lie after ``c``.
+    """
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        a, b, c, blocks, accumulate, *given = arguments
+        (a, b, c, *row_numbers), (blocks, accumulate, *given) = (
+            arguments[: len(places)],
+            arguments[len(places) :],
+        )
         chosen = _chosen((kernel.a_row_stride, kernel.b_column_stride, kernel.c_stride), given)
         word = kernel.unit.word
-        a_matrix = Operand(a, word, chosen[0], 1)
+        a_matrix = Operand(a, word if kernel.unit.group == 1 else kernel.b_dtype, chosen[0], 1)
         b_step = scale(inner, kernel.columns, chosen[1])
         own = _own(fetching, own_fetch)
 
         def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
             c_block = Operand(pointers[1], word, chosen[2], 1)
-            _inner_block(inner, kernel, a_matrix, b_block, c_block, accumulate, own, i)
+            _inner_block(inner, kernel, a_matrix, b_block, c_block, row_numbers, accumulate, own, i)
             return [
                 advance(inner, pointers[0], b_step, kernel.b_dtype.itemsize),
                 advance(inner, pointers[1], kernel.columns, word.itemsize),
@@ -238,15 +249,15 @@ def _outer_block(
     a: Operand,
     b: Operand,
     c: Operand,
-    row_scale: Sequence[ir.Value],
+    row_numbers: Sequence[ir.Value],
     depth: ir.Value,
     accumulate: ir.Value,
     fetching: Fetching | None,
     first: ir.Value,
     copying: _Copying,
 ) -> Sequence[ir.Value]:
-    """``first``: the number of the first step of k among those of all blocks. ``row_scale``: where the
-    number by which the first row of C is multiplied lies, if it is. Returns the copy's state.
+    """``first``: the number of the first step of k among those of all blocks. ``row_numbers``: where the
+    number for the first row of C lies, if rows have numbers. Returns the copy's state.
     """
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
     zero = number(lanes_type(kernel.unit.accumulator, kernel.lanes), 0)
@@ -255,7 +266,10 @@ def _outer_block(
         _ask_for(builder, kernel, c)
     else:
         started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
-        started = _scaled_rows(builder, kernel, started, row_scale)
+        if kernel.scales_rows:
+            started = _with_row_numbers(builder, kernel, started, row_numbers, builder.fmul)
+    if kernel.starts_rows:
+        started = _with_row_numbers(builder, kernel, started, row_numbers, builder.add)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     sums, state = _outer_depth(builder, kernel, a, b, depth, sums, fetching, first, copying)
     totals = [_tree_sum(builder, kernel.unit, sums[i :: len(places)]) for i in range(len(places))]
@@ -266,7 +280,8 @@ def _outer_block(
                     load_vector(builder, place, c.dtype, kernel.lanes, kernel.unit.accumulator)
                     for place in places
                 ]
-                before = _scaled_rows(builder, kernel, before, row_scale)
+                if kernel.scales_rows:
+                    before = _with_row_numbers(builder, kernel, before, row_numbers, builder.fmul)
                 sums = [add_values(builder, kernel.unit, *both) for both in zip(before, totals, strict=True)]
                 _store_block(builder, kernel, places, sums)
             with storing:
@@ -276,20 +291,28 @@ def _outer_block(
     return state
 
 
-def _scaled_rows(
-    builder: ir.IRBuilder, kernel: OuterKernel, values: Sequence[ir.Value], row_scale: Sequence[ir.Value]
+def _with_row_numbers(
+    builder: ir.IRBuilder,
+    kernel: OuterKernel,
+    values: Sequence[ir.Value],
+    row_numbers: Sequence[ir.Value],
+    combine: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> list[ir.Value]:
-    """The vectors of a block of C, row by row, times the numbers of their rows, if there are any."""
-    scaled = list(values)
-    for pointer in row_scale:
-        numbers = Operand(pointer, kernel.unit.accumulator, 1, 1)
+    """The vectors of a block of C, row by row, combined with the numbers of their rows."""
+    combined = list(values)
+    for pointer in row_numbers:
         for row in range(kernel.rows):
-            place = numbers.at(builder, row, 0).pointer
-            scalar = load_vector(builder, place, numbers.dtype, 1, numbers.dtype)
-            factor = splat(builder, scalar, kernel.lanes if kernel.lanes > 1 else None)
+            own = _row_number(builder, kernel.unit, pointer, row, kernel.lanes)
             for i in range(row * len(kernel.offsets), (row + 1) * len(kernel.offsets)):
-                scaled[i] = builder.fmul(scaled[i], factor)
-    return scaled
+                combined[i] = combine(combined[i], own)
+    return combined
+
+
+def _row_number(builder: ir.IRBuilder, unit: Unit, pointer: ir.Value, row: int, lanes: int) -> ir.Value:
+    """The number of a row of C in every lane."""
+    place = advance(builder, pointer, row, unit.accumulator.itemsize)
+    scalar = load_vector(builder, place, unit.accumulator, 1, unit.accumulator)
+    return splat(builder, scalar, lanes if lanes > 1 else None)
 
 
 def _ask_for(builder: ir.IRBuilder, kernel: OuterKernel, c: Operand) -> None:
@@ -411,18 +434,19 @@ def _inner_block(
     a: Operand,
     b: Operand,
     c: Operand,
+    row_numbers: Sequence[ir.Value],
     accumulate: ir.Value,
     fetching: Fetching | None,
     block: ir.Value,
 ) -> None:
-    """``block``: the number of this block of columns."""
+    """``block``: the number of this block of columns; ``row_numbers``: as for ``_outer_block``."""
     word = kernel.unit.word
     zero = number(lanes_type(word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
     whole, rest = divmod(kernel.depth, kernel.lanes)
 
     def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
-        position = builder.mul(i, index(kernel.lanes))
+        position = builder.mul(i, index(kernel.lanes * kernel.unit.group))
         _fetch(builder, fetching, builder.add(builder.mul(block, index(whole)), i))
         return _inner_step(
             builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
@@ -430,14 +454,14 @@ def _inner_block(
 
     sums = emit_loop(builder, whole, sums, body)
     if rest:
-        start = whole * kernel.lanes
+        start = whole * kernel.lanes * kernel.unit.group
         sums = _inner_step(builder, kernel, a.at(builder, 0, start), b.at(builder, start, 0), sums, rest)
 
     def add(x: ir.Value, y: ir.Value) -> ir.Value:
         return add_values(builder, kernel.unit, x, y)
 
     packed = sum_lanes(builder, sums, word.bits, add)
-    _store_sums(builder, kernel, packed, c, accumulate)
+    _store_sums(builder, kernel, packed, c, row_numbers, accumulate)
 
 
 def _inner_step(
@@ -448,21 +472,32 @@ def _inner_step(
     sums: Sequence[ir.Value],
     live_lanes: int | None,
 ) -> list[ir.Value]:
-    word = kernel.unit.word
-    rows = [
-        load_vector(builder, a.at(builder, row, 0).pointer, a.dtype, kernel.lanes, word, live_lanes)
-        for row in range(kernel.rows)
-    ]
+    rows = [_words(builder, kernel, a.at(builder, row, 0), live_lanes) for row in range(kernel.rows)]
     result = list(sums)
     for column in range(kernel.columns):
-        place = b.at(builder, 0, column).pointer
-        vector = load_vector(builder, place, b.dtype, kernel.lanes, word, live_lanes)
+        vector = _words(builder, kernel, b.at(builder, 0, column), live_lanes)
+        if kernel.flips_b:
+            vector = flip(builder, vector)
         for row in range(kernel.rows):
             target = row * kernel.columns + column
             result[target] = multiply_add(
-                builder, kernel.unit, rows[row], vector, result[target], kernel.target
+                builder,
+                kernel.unit,
+                rows[row],
+                vector,
+                result[target],
+                kernel.target,
+                is_signed=kernel.is_signed,
             )
     return result
+
+
+def _words(builder: ir.IRBuilder, kernel: InnerKernel, place: Operand, live_lanes: int | None) -> ir.Value:
+    """Words that lie next to each other, of elements at any address."""
+    word = kernel.unit.word
+    if kernel.unit.group == 1:
+        return load_vector(builder, place.pointer, place.dtype, kernel.lanes, word, live_lanes)
+    return load_words(builder, place, word, kernel.lanes, live_lanes or kernel.lanes)
 
 
 def _store_sums(
@@ -470,6 +505,7 @@ def _store_sums(
     kernel: InnerKernel,
     packed: Sequence[ir.Value],
     c: Operand,
+    row_numbers: Sequence[ir.Value],
     accumulate: ir.Value,
 ) -> None:
     """Cut the packed sums into runs that lie next to each other in C, and store or add those."""
@@ -485,9 +521,12 @@ def _store_sums(
             column += length
     places = [c.at(builder, *divmod(flat, kernel.columns)).pointer for _, _, flat, _ in runs]
     started = _load_or_zero(builder, kernel.unit, places, [length for *_, length in runs], accumulate)
-    for (vector, lane, _, length), place, start in zip(runs, places, started, strict=True):
+    for (vector, lane, flat, length), place, start in zip(runs, places, started, strict=True):
         part = extract_lanes(builder, vector, lane, length)
         total = add_values(builder, kernel.unit, start, part)
+        for pointer in row_numbers:
+            own = _row_number(builder, kernel.unit, pointer, flat // kernel.columns, length)
+            total = add_values(builder, kernel.unit, total, own)
         builder.store(total, place, align=kernel.unit.word.itemsize)
 
 

@@ -77,7 +77,8 @@ class DotPlan:
     each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
     sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
     ``far_bytes``: A is packed only where a multiple of so many bytes lies between its rows, which is seen at
-    run time; 0 where that is known.
+    run time; 0 where that is known. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and rows get
+    numbers that take off what this adds to their sums.
     """
 
     shape: DotShape
@@ -97,6 +98,7 @@ class DotPlan:
     ahead: bool = False
     has_packed_b: bool = False
     far_bytes: int = 0
+    flips_b: bool = False
 
     def __str__(self) -> str:
         rows = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.row_blocks)
@@ -111,10 +113,19 @@ class DotPlan:
         )
 
     @property
+    def is_a_signed(self) -> bool:
+        return not self.a_element.is_int_unsigned()
+
+    @property
     def scratch_bytes(self) -> int:
-        """Bytes that packing needs, A's part first, then those of sums that are turned round."""
+        """Bytes that packing needs, A's part first, then sums that are turned round, or numbers of rows."""
         sums = self.shape.m * self.shape.n * self.unit.accumulator.itemsize if self.turned else 0
-        return self.packed_a_bytes + self.packed_b_bytes + sums
+        return self.packed_a_bytes + self.packed_b_bytes + sums + self.row_numbers_bytes
+
+    @property
+    def row_numbers_bytes(self) -> int:
+        """Bytes of what is added to each row where B's bytes are shifted."""
+        return -(-self.shape.m * self.unit.accumulator.itemsize // 64) * 64 if self.flips_b else 0
 
     @property
     def packed_a_bytes(self) -> int:
@@ -136,6 +147,7 @@ class DotPlan:
         panels = "+".join(f"{blocks.count}x{blocks.size}" for blocks in self.column_blocks)
         return (
             f"{self.shape.n}x{self.shape.k} {self.unit.value} {self.b_element} {panels} by {self.depth_block}"
+            f"{' flipped' * self.flips_b}"
         )
 
     @property
@@ -221,8 +233,10 @@ def plan_dot(
         plan = _plan_tiles(shape.transposed, unit, b.transposed, a.transposed, target)
         return replace(plan, turned=True)
     plan = _choose_form(shape, unit, a, b, target)
+    if unit is Unit.MIXED_QUADS:
+        plan = replace(plan, flips_b=a.dtype.is_int_signed() == b.dtype.is_int_signed())
     if not packs:
-        needs_a = unit.group > 1 and not unit.is_tiles and not _has_words(unit, a)
+        needs_a = unit.group > 1 and plan.form is Form.OUTER and not _has_words(unit, a)
         needs_a |= a.dtype != plan.a_element or (plan.form is not Form.OUTER and a.column_stride != 1)
         needs_b = plan.pack_b and (unit.group > 1 or b.column_stride != 1)
         return replace(plan, pack_a=needs_a, pack_b=needs_b, ahead=False)
@@ -262,7 +276,9 @@ def _packs_whole(plan: DotPlan, b: MatrixFacts, target: CpuTarget) -> bool:
 def _choose_form(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
     if unit.is_tiles:
         return _plan_tiles(shape, unit, a, b, target)
-    if unit.group == 1 and _prefers_inner(shape, b, target.vector_lanes(unit.word.itemsize)):
+    words = DotShape(shape.m, shape.n, shape.k // unit.group)
+    takes_rows = unit.group == 1 or (b.dtype == unit.element(b.dtype) and unit in _INNER_UNITS)
+    if takes_rows and _prefers_inner(words, b, target.vector_lanes(unit.word.itemsize)):
         plan = _plan_inner(shape, unit, a, target)
         if plan.packed_a_bytes <= target.l2_bytes // 4:
             return plan
@@ -297,11 +313,15 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, target: CpuTarget) 
     whole, rest = divmod(shape.n, columns)
     column_blocks = (Blocks(columns, whole),) + ((Blocks(rest, 1),) if rest else ())
     lanes = target.vector_lanes(unit.word.itemsize)
-    pack_a = a.dtype != unit.word or a.column_stride != 1
+    pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
     return DotPlan(
         shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, shape.k, pack_a, False,
         unit.element(a.dtype), unit.word,
     )  # fmt: skip
+
+
+_INNER_UNITS = (Unit.INT8_QUADS, Unit.MIXED_QUADS)
+"""Units of words whose members are read in place where B is contiguous along k."""
 
 
 def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:

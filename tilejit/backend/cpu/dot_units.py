@@ -11,7 +11,7 @@ from enum import Enum
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.values import BFLOAT, I8, I16, intrinsic
+from tilejit.backend.cpu.values import BFLOAT, I8, I16, intrinsic, number
 from tilejit.diagnostics import InternalError
 from tilejit.ir.types import BF16, FP32, FP64, INT8, INT16, INT32, UINT8, DType, Kind
 from tilejit.target.cpu import CpuTarget
@@ -24,10 +24,11 @@ class Unit(Enum):
     """How a step of k is computed.
 
     Pairs of bf16 and of int16 and quads of int8 are summed in each lane, tiles in the matrix registers of
-    AMX. Products of int8 and int16 are exact, sums wrap as in int32. Products of bf16 are exact where the
-    unit does not round them (AMX; Arm rounds the sum of a pair once); ``vdpbf16ps`` adds each product with
-    one rounding. All of bf16's units take denormals for zero, operands and sums: an error of at most 2^-126
-    for each step.
+    AMX. Mixed quads multiply unsigned bytes by signed ones: where A and B are both signed or both unsigned, B
+    is shifted by ``MIXED_SHIFT``. Products of int8 and int16 are exact, sums wrap as in int32. Products of
+    bf16 are exact where the unit does not round them (AMX; Arm rounds the sum of a pair once); ``vdpbf16ps``
+    adds each product with one rounding. All of bf16's units take denormals for zero, operands and sums: an
+    error of at most 2^-126 for each step.
     """
 
     FP32 = "fp32"
@@ -36,6 +37,7 @@ class Unit(Enum):
     BF16_PAIRS = "bf16 pairs"
     INT16_PAIRS = "int16 pairs"
     INT8_QUADS = "int8 quads"
+    MIXED_QUADS = "mixed int8 quads"
     BF16_TILES = "bf16 tiles"
     INT8_TILES = "int8 tiles"
 
@@ -73,9 +75,14 @@ _GROUPS = {
     Unit.BF16_PAIRS: 2,
     Unit.INT16_PAIRS: 2,
     Unit.INT8_QUADS: 4,
+    Unit.MIXED_QUADS: 4,
     Unit.BF16_TILES: 2,
     Unit.INT8_TILES: 4,
 }
+MIXED_SHIFT = 128
+"""What makes unsigned bytes of signed ones when it is added, and signed ones of unsigned when subtracted: the
+uppermost bit changes. The sums of a row change by as many times the sum of A's row.
+"""
 _BYTES = (INT8, UINT8)
 _FEWEST_ROWS = 2
 """Rows of A from which on bringing B into words, one shuffle a vector, is paid back."""
@@ -123,6 +130,9 @@ def _narrow_unit(
         return Unit.BF16_PAIRS if has_pairs and is_wide and k % 2 == 0 else None
     if accumulator == INT32 and a in _BYTES and b in _BYTES:
         if target.is_x86:
+            has_quads = target.has("avx512vnni") or target.has("avxvnni")
+            if has_quads and n >= 4 and k % 4 == 0:
+                return Unit.MIXED_QUADS
             return Unit.INT16_PAIRS if target.has("avx2") and is_wide and k % 2 == 0 else None
         has_quads = target.has("dotprod") and a == b
         return Unit.INT8_QUADS if has_quads and is_wide and k % 4 == 0 else None
@@ -171,6 +181,11 @@ def add_values(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value) -> i
     return builder.fadd(x, y) if unit.accumulator in (FP32, FP64) else builder.add(x, y)
 
 
+def flip(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
+    """Words whose bytes are shifted by ``MIXED_SHIFT``."""
+    return builder.xor(words, number(words.type, 0x80808080))
+
+
 def multiply_add(
     builder: ir.IRBuilder,
     unit: Unit,
@@ -181,12 +196,18 @@ def multiply_add(
     *,
     is_signed: bool = True,
 ) -> ir.Value:
-    """total + x * y, as the unit does it; of words, the sum of the products of their members."""
+    """total + x * y, as the unit does it; of words, the sum of the products of their members.
+
+    ``is_signed``: whether the bytes of x are signed; those of y are as well, but not those of mixed quads.
+    """
     if unit in (Unit.FP32, Unit.FP64):
         return intrinsic(builder, "llvm.fma", total.type, [x, y, total], [total.type])
     if unit is Unit.INT32:
         return builder.add(total, builder.mul(x, y))
     bits = 32 * total.type.count
+    if unit is Unit.MIXED_QUADS:
+        bytes_ = (y, x) if is_signed else (x, y)
+        return intrinsic(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", total.type, [total, *bytes_])
     if unit is Unit.BF16_PAIRS:
         name = (
             f"llvm.x86.avx512bf16.dpbf16ps.{bits}"

@@ -100,11 +100,23 @@ def load_vector(
     live_lanes: int | None = None,
 ) -> ir.Value:
     """Load ``lanes`` adjacent elements as ``wanted``; lanes from ``live_lanes`` on are zero, not read."""
-    type_ = lanes_type(dtype, lanes)
-    if live_lanes is None or live_lanes == lanes:
-        value = builder.load(pointer, align=dtype.itemsize, typ=type_)
-    else:
-        mask = ir.Constant(ir.VectorType(I1, lanes), [lane < live_lanes for lane in range(lanes)])
-        operands = [pointer, ir.Constant(I32, dtype.itemsize), mask, number(type_, 0)]
-        value = intrinsic(builder, "llvm.masked.load", type_, operands, [type_, pointer.type])
+    value = _load_lanes(builder, pointer, lanes_type(dtype, lanes), dtype.itemsize, lanes, live_lanes)
     return convert(builder, value, dtype, wanted)
+
+
+def load_words(builder: ir.IRBuilder, place: Operand, word: DType, lanes: int, live_lanes: int) -> ir.Value:
+    """Load ``lanes`` words that each hold elements of ``place``, at any address of an element; lanes from
+    ``live_lanes`` on are zero, not read.
+    """
+    type_ = lanes_type(word, lanes)
+    return _load_lanes(builder, place.pointer, type_, place.dtype.itemsize, lanes, live_lanes)
+
+
+def _load_lanes(
+    builder: ir.IRBuilder, pointer: ir.Value, type_: ir.Type, align: int, lanes: int, live_lanes: int | None
+) -> ir.Value:
+    if live_lanes is None or live_lanes == lanes:
+        return builder.load(pointer, align=align, typ=type_)
+    mask = ir.Constant(ir.VectorType(I1, lanes), [lane < live_lanes for lane in range(lanes)])
+    operands = [pointer, ir.Constant(I32, align), mask, number(type_, 0)]
+    return intrinsic(builder, "llvm.masked.load", type_, operands, [type_, pointer.type])

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_units import flip
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, is_unit, load_vector, static
 from tilejit.backend.cpu.pack import covering_positions, power_of_two_below
-from tilejit.backend.cpu.shuffles import shuffle, transpose_square
-from tilejit.backend.cpu.values import I64, POINTER
+from tilejit.backend.cpu.shuffles import shuffle, transpose_square, unpack
+from tilejit.backend.cpu.values import I16, I32, I64, POINTER, vector_of
 from tilejit.ir.types import DType
 from tilejit.target.cpu import CpuTarget
 
@@ -28,21 +29,24 @@ def emit_pack_words(
     depth: int,
     columns: int,
     target: CpuTarget,
+    *,
+    flips: bool = False,
 ) -> None:
     """Emit code that copies depth x columns elements, as ``element``, into a matrix of words.
 
+    ``flips``: the uppermost bit of every byte is changed.
     Shapes: ``destination`` is row-major with depth / group rows, where a word holds group elements; depth is
             a multiple of the group.
     """
     strides = [source.row_stride, source.column_stride, destination.row_stride]
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    name = f"tilejit.pack.words.{source.dtype}.{element}.{depth}x{columns}.{text}"
+    name = f"tilejit.pack.words.{source.dtype}.{element}.{depth}x{columns}.{text}{'.flipped' * flips}"
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         known = [s if isinstance(s, int) else a for s, a in zip(strides, arguments[2:], strict=True)]
         matrix = Operand(arguments[0], source.dtype, known[0], known[1])
         words = Operand(arguments[1], destination.dtype, known[2], 1)
-        _emit(inner, matrix, words, element, depth, columns, target)
+        _emit(inner, matrix, words, element, depth, columns, target, flips)
 
     function = internal_function(builder.module, name, [POINTER, POINTER] + [I64] * 3, build)
     builder.call(function, [source.pointer, destination.pointer, *(index(s) for s in strides)])
@@ -56,6 +60,7 @@ def _emit(
     depth: int,
     columns: int,
     target: CpuTarget,
+    flips: bool,
 ) -> None:
     group = words.dtype.itemsize // element.itemsize
     rows = depth // group
@@ -65,14 +70,20 @@ def _emit(
         tile = (size, size)
     else:
         tile = (1, power_of_two_below(min(lanes, columns)))
+    quads = power_of_two_below(max(1, min(lanes, columns // group)))
+    are_bytes = group == _BYTES_A_WORD and is_unit(source.column_stride) and quads >= _WORDS_A_BLOCK
+    if tile[0] == 1 and are_bytes:
+        tile = (1, group * quads)
 
     def at(row: int | ir.Value, column: int | ir.Value) -> None:
         first = row * group if isinstance(row, int) else builder.mul(row, index(group))
         place, target_words = source.at(builder, first, column), words.at(builder, row, column)
         if tile[0] > 1 or (is_unit(source.row_stride) and source.dtype == element):
-            _transpose_words(builder, place, target_words, tile[0])
+            _transpose_words(builder, place, target_words, tile[0], flips)
+        elif are_bytes:
+            _interleave_bytes(builder, place, target_words, element, quads, flips)
         else:
-            _interleave_rows(builder, place, target_words, element, group, tile[1])
+            _interleave_rows(builder, place, target_words, element, group, tile[1], flips)
 
     def rows_at(row: int | ir.Value) -> None:
         _cover(builder, columns, tile[1], lambda column: at(row, column))
@@ -93,7 +104,16 @@ def _cover(builder: ir.IRBuilder, size: int, width: int, body: Callable[[int | i
         body(last)
 
 
-def _transpose_words(builder: ir.IRBuilder, source: Operand, words: Operand, size: int) -> None:
+_BYTES_A_WORD, _WORDS_A_BLOCK = 4, 4
+"""Blocks of 128 bits, within which most shuffles stay."""
+
+
+def _store_words(builder: ir.IRBuilder, vector: ir.Value, words: Operand, flips: bool) -> None:
+    stored = flip(builder, vector) if flips else vector
+    builder.store(stored, words.pointer, align=words.dtype.itemsize)
+
+
+def _transpose_words(builder: ir.IRBuilder, source: Operand, words: Operand, size: int, flips: bool) -> None:
     """A square of words from ``size`` columns that are contiguous along k."""
     columns = []
     for column in range(size):
@@ -101,12 +121,42 @@ def _transpose_words(builder: ir.IRBuilder, source: Operand, words: Operand, siz
         vector_type = ir.VectorType(ir.IntType(32), size) if size > 1 else ir.IntType(32)
         columns.append(builder.load(place, align=source.dtype.itemsize, typ=vector_type))
     for row, vector in enumerate(transpose_square(builder, columns, 32)):
-        builder.store(vector, words.at(builder, row, 0).pointer, align=words.dtype.itemsize)
+        _store_words(builder, vector, words.at(builder, row, 0), flips)
+
+
+def _interleave_bytes(
+    builder: ir.IRBuilder, source: Operand, words: Operand, element: DType, lanes: int, flips: bool
+) -> None:
+    """Four vectors of a row of words from four rows of bytes.
+
+    Words are moved first, so that bytes that end up in one vector lie in the same quarter of each block:
+    unpacking, first bytes and then pairs of them, brings the columns into their order.
+    """
+    blocks = lanes // _WORDS_A_BLOCK
+    gathered = [blocks * part + block for block in range(blocks) for part in range(_WORDS_A_BLOCK)]
+    rows = []
+    for row in range(_BYTES_A_WORD):
+        place = source.at(builder, row, 0).pointer
+        loaded = load_vector(builder, place, source.dtype, _BYTES_A_WORD * lanes, element)
+        moved = builder.bitcast(loaded, vector_of(I32, lanes))
+        if blocks > 1:
+            moved = shuffle(builder, moved, moved, gathered)
+        rows.append(builder.bitcast(moved, loaded.type))
+    pair_type, word_type = vector_of(I16, 2 * lanes), vector_of(I32, lanes)
+    pairs = [
+        [builder.bitcast(unpack(builder, x, y, 16, half), pair_type) for half in (0, 1)]
+        for x, y in (rows[:2], rows[2:])
+    ]
+    for half in (0, 1):
+        for part in (0, 1):
+            vector = builder.bitcast(unpack(builder, pairs[0][half], pairs[1][half], 8, part), word_type)
+            _store_words(builder, vector, words.at(builder, 0, (2 * half + part) * lanes), flips)
 
 
 def _interleave_rows(
-    builder: ir.IRBuilder, source: Operand, words: Operand, element: DType, group: int, lanes: int
-) -> None:
+    builder: ir.IRBuilder, source: Operand, words: Operand, element: DType, group: int, lanes: int,
+    flips: bool,
+) -> None:  # fmt: skip
     """A row of words from ``group`` rows under each other."""
     rows = []
     for row in range(group):
@@ -119,7 +169,7 @@ def _interleave_rows(
         half = len(rows) // 2
         rows = [_zip(builder, rows[i], rows[i + half]) for i in range(half)]
     stored = builder.bitcast(rows[0], ir.VectorType(ir.IntType(32), lanes))
-    builder.store(stored, words.pointer, align=words.dtype.itemsize)
+    _store_words(builder, stored, words, flips)
 
 
 def _zip(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:

@@ -55,6 +55,17 @@ def shuffle(builder: ir.IRBuilder, first: ir.Value, second: ir.Value, lanes: Seq
     return builder.shuffle_vector(first, second, lane_numbers(*lanes))
 
 
+def unpack(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, per_block: int, half: int) -> ir.Value:
+    """Interleave the low or high halves of the 128-bit blocks of two vectors."""
+    count = x.type.count
+    mask: list[int] = []
+    for block in range(0, count, per_block):
+        start = block + half * (per_block // 2)
+        for lane in range(start, start + per_block // 2):
+            mask += [lane, lane + count]
+    return shuffle(builder, x, y, mask)
+
+
 def extract_lanes(builder: ir.IRBuilder, vector: ir.Value, start: int, count: int) -> ir.Value:
     """Return ``count`` adjacent lanes of ``vector``; one lane comes as a scalar."""
     if _lane_count(vector) == count:

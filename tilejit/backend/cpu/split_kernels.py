@@ -15,7 +15,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
-from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks
+from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks, unpack
 from tilejit.backend.cpu.split_rows import DEEPEST, LANES, VECTOR_BYTES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import (
     F32,
@@ -409,7 +409,7 @@ def _interleaved(
         halves = []
         for group in groups:
             low, high = (
-                _unpack(
+                unpack(
                     builder, builder.bitcast(group[0], type_), builder.bitcast(group[-1], type_), per_block, h
                 )
                 for h in (0, 1)
@@ -421,7 +421,7 @@ def _interleaved(
             wide = vector_of(ir.IntType(16), lanes // 2)
             pairs = [[builder.bitcast(v, wide) for v in half] for half in halves]
             merged = [
-                _unpack(builder, pairs[0][half], pairs[1][half], per_block // 2, part)
+                unpack(builder, pairs[0][half], pairs[1][half], per_block // 2, part)
                 for half in (0, 1)
                 for part in (0, 1)
             ]
@@ -429,17 +429,6 @@ def _interleaved(
         vectors = [builder.bitcast(vector, _INTEGERS) for vector in merged]
         bits *= 2
     return [_as_unsigned(builder, vector) if unsigned else vector for vector in vectors]
-
-
-def _unpack(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, per_block: int, half: int) -> ir.Value:
-    """Interleave the low or high halves of the 128-bit blocks of two vectors."""
-    count = x.type.count
-    mask: list[int] = []
-    for block in range(0, count, per_block):
-        start = block + half * (per_block // 2)
-        for lane in range(start, start + per_block // 2):
-            mask += [lane, lane + count]
-    return shuffle(builder, x, y, mask)
 
 
 def natural_order(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> list[ir.Value]:
