@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 _FILL_PAGES = 64
 _SUBLAYER_BLOCK = 64
 _SUBLAYER_STRIDE = 8
+_REFUSAL = "expect kvcache type"
+"""What the plugin says of pages of a type that its code for this CPU does not read."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,18 @@ class OpenVinoAttention:
             self._request.set_tensor(name, self._openvino.Tensor(array))
         for name, tensor in self._caches.items():
             self._request.set_tensor(name, tensor)
+
+
+def accepted(shape: PagedShape, precisions: Iterable[Precision], threads: int) -> list[OpenVinoAttention]:
+    """A step for each precision that the plugin takes on this CPU; it tells in the first call."""
+    steps: list[OpenVinoAttention] = []
+    for precision in precisions:
+        try:
+            steps.append(OpenVinoAttention(shape, precision, threads))
+        except RuntimeError as error:
+            if _REFUSAL not in str(error):
+                raise
+    return steps
 
 
 def fastest(decodes: Iterable[OpenVinoAttention], rounds: int = 9) -> OpenVinoAttention:

@@ -15,7 +15,7 @@ Every record stands alone, so that files of several runs can be joined:
 | ``mix`` | arrays read and written by the stream that stands for ``memory`` |
 | ``errors`` | by arm: relative to float64 |
 | ``details`` | by arm: what its factory has chosen |
-| ``absent``, ``wrong`` | by arm: the package that is not installed; why the result is not right |
+| ``absent``, ``wrong`` | by arm: why it cannot be made here; why the result is not right |
 | ``bars`` | each with ``bar`` (text), ``against``, ``wanted``, ``got`` (null where not measured), ``state`` |
 | ``rounds``, ``restless_blocks`` | blocks of every arm; blocks before which other threads did not rest |
 | ``limits`` | what the machine did at most in this run |

@@ -35,9 +35,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         lines.append(
             f"{where} {time_text(outcome.comparison.seconds[TILEJIT], calls):>22}   {_rest(outcome)}"
         )
-    lines += [
-        f"{'':41} {name} left out: {package} is not installed" for name, package in outcome.absent.items()
-    ]
+    lines += [f"{'':41} {name} left out: {reason}" for name, reason in outcome.absent.items()]
     return lines
 
 

@@ -16,10 +16,10 @@ from benchmarks.problems.record import (
     ArmFactory,
     Bar,
     Limit,
-    NotInstalled,
     Problem,
     Setting,
     TimeBar,
+    Unavailable,
     Work,
 )
 from benchmarks.roof import fractions_of, memory_roof
@@ -164,8 +164,8 @@ def _check(factories: Mapping[str, ArmFactory]) -> _Checked:
             arm = factory()
             arm.run()
             error = arm.measured_error()
-        except NotInstalled as missing:
-            checked.absent[name] = missing.package
+        except Unavailable as reason:
+            checked.absent[name] = str(reason)
             continue
         except Exception as failure:
             checked.wrong[name] = f"{type(failure).__name__}: {failure}"

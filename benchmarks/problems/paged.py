@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.openvino_attention import OpenVinoAttention, PagedShape, Precision, fastest
+from benchmarks.openvino_attention import PagedShape, Precision, accepted, fastest
 from benchmarks.problems.record import (
     DTYPES,
     Arm,
@@ -17,6 +17,7 @@ from benchmarks.problems.record import (
     Problem,
     Setting,
     Shape,
+    Unavailable,
     Unit,
     Work,
     cached,
@@ -31,7 +32,8 @@ _PAGES = {"int8": "int8", "int8/f32": "int8", "bf16": "bf16", "f32": "f32"}
 _OUTPUT = {"int8": "bf16", "int8/f32": "f32", "bf16": "bf16", "f32": "f32"}
 _TOLERANCE = {"bf16": 5e-3, "f32": 2e-5}
 _SDPA_TOLERANCE = {"bfloat16": 1e-2, "float32": 1e-5}
-# All that OpenVINO's plugin accepts; of those listed for a dtype the fastest is the peer.
+# All that OpenVINO's plugin accepts, those of bf16 on CPUs that have it; of those listed for a dtype the
+# fastest is the peer.
 _BF16, _F32 = Precision("bf16", "bf16"), Precision("f32", "f32")
 _ALL = (Precision("u8", "f32"), Precision("u8", "bf16"), _BF16, _F32)
 _OPENVINO = {"int8": _ALL, "int8/f32": _ALL, "bf16": (_BF16,), "f32": (_F32,)}
@@ -71,8 +73,10 @@ def _attention(setting: Setting) -> Prepared:
     def openvino() -> Arm:
         require("openvino")
         shape = PagedShape(*(sizes[letter] for letter in ("B", "Hq", "Hkv", "D", "S", "Q")))
-        precisions = _OPENVINO[setting.dtype]
-        peer = fastest(OpenVinoAttention(shape, precision, setting.threads) for precision in precisions)
+        candidates = accepted(shape, _OPENVINO[setting.dtype], setting.threads)
+        if not candidates:
+            raise Unavailable(f"OpenVINO takes no {_PAGES[setting.dtype]} pages on this CPU")
+        peer = fastest(candidates)
         return Arm(peer, peer.output, peer.expected, _OPENVINO_TOLERANCE, detail=str(peer.precision))
 
     arms = {"tilejit": tilejit, "openvino": openvino}

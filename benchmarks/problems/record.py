@@ -1,7 +1,7 @@
 """What a problem is: shapes, dtypes, arms with their results and tolerances, work, bars.
 
 A problem prepares the data of one shape and dtype and returns factories of its arms, by name; ``tilejit`` is
-always among them. A factory raises ``NotInstalled`` where its package is missing, and the other arms run all
+always among them. A factory raises ``Unavailable`` where its package is missing, and the other arms run all
 the same. All arms write to memory that is mapped already: numpy through ``out=``, torch through ``out=`` or
 an allocator that keeps what is freed.
 """
@@ -38,12 +38,15 @@ _LINE_BYTES = 64
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-class NotInstalled(Exception):
-    """An arm needs a package that is not there; ``package`` names it."""
+class Unavailable(Exception):
+    """An arm cannot be made on this machine; the text says why."""
+
+
+class NotInstalled(Unavailable):
+    """An arm needs a package that is not there."""
 
     def __init__(self, package: str) -> None:
         super().__init__(f"{package} is not installed (pip install 'tilejit[bench]')")
-        self.package = package
 
 
 class Unit(enum.Enum):

@@ -13,11 +13,11 @@ from benchmarks.problems.record import (
     Arm,
     Bar,
     Limit,
-    NotInstalled,
     Prepared,
     Problem,
     Setting,
     Shape,
+    Unavailable,
     Unit,
     Work,
     aligned,
@@ -63,7 +63,7 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
             """Weights of int8 with a scale for each output: bf16 rows, and [N, K] only."""
             module = torch_for(setting.threads)
             if not by_output or not hasattr(module, "_weight_int8pack_mm"):
-                raise NotInstalled("a product of int8 weights in torch")
+                raise Unavailable("torch multiplies int8 weights of [N, K] only, in newer versions")
             ones = np.ones(_SIZE, dtype=ml_dtypes.bfloat16)
             operands = (x.astype(DTYPES["bf16"]), stored, ones)
             # The function reads its operands with aligned loads and crashes where they are not.

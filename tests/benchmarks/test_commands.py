@@ -13,7 +13,7 @@ import pytest
 from benchmarks import plots, problems, progress, records
 from benchmarks.__main__ import main
 from benchmarks.limits import Limits
-from benchmarks.openvino_attention import fastest
+from benchmarks.openvino_attention import PagedShape, Precision, accepted, fastest
 from benchmarks.problems.record import (
     Arm,
     Bar,
@@ -121,7 +121,7 @@ def test_json_has_a_record_for_each_setting(run: Callable[..., int], tmp_path: P
     first = found[0]
     assert set(first["seconds"]) == {"tilejit", "other"}
     assert first["ratios"]["other"]["low"] <= first["ratios"]["other"]["median"]
-    assert first["absent"] == {"missing": "no_such_package"}
+    assert first["absent"] == {"missing": "no_such_package is not installed (pip install 'tilejit[bench]')"}
     assert first["details"] == {"tilejit": "as it comes", "other": "as it comes"}
     assert [bar["state"] for bar in first["bars"]] == ["reached", "reached"]
     assert [bar["against"] for bar in first["bars"]] == ["other", "time"]
@@ -232,6 +232,22 @@ def test_the_fastest_setting_of_openvino_is_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("benchmarks.openvino_attention.time.perf_counter", lambda: clock[0])
     decodes = [Decode(clock, seconds) for seconds in (3.0, 1.0, 2.0)]
     assert fastest(decodes) is decodes[1]
+
+
+def test_settings_that_openvino_refuses_on_this_cpu_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(_shape: object, precision: Precision, _threads: int) -> str:
+        if precision.pages == "bf16":
+            raise RuntimeError("executor_pa.cpp: expect kvcache type f32, current: bf16 , bf16")
+        if precision.pages == "odd":
+            raise RuntimeError("out of memory")
+        return precision.pages
+
+    monkeypatch.setattr("benchmarks.openvino_attention.OpenVinoAttention", made)
+    shape = PagedShape(1, 1, 1, 64, 64)
+    pages = [Precision(name, "f32") for name in ("u8", "bf16", "f32")]
+    assert accepted(shape, pages, 1) == ["u8", "f32"]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        accepted(shape, [Precision("odd", "f32")], 1)
 
 
 def test_processor_names_itself(tmp_path: Path) -> None:

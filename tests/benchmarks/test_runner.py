@@ -83,7 +83,7 @@ def test_an_arm_that_raises_is_wrong() -> None:
 
 def test_an_absent_peer_leaves_its_bar_unmeasured() -> None:
     outcome = outcome_of(problem_of({"tilejit": right_arm, "other": absent_arm}, (Bar("other", 1.0),)))
-    assert outcome.absent == {"other": "no_such_package"}
+    assert outcome.absent == {"other": str(NotInstalled("no_such_package"))}
     assert [verdict.state for verdict in outcome.verdicts] == [State.UNMEASURED]
     assert outcome.is_good
 
