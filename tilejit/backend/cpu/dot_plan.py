@@ -348,7 +348,8 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     row_blocks, columns = _choose_block(shape.m, target)
     wide_blocks, wide_columns = _choose_wide_block(shape.m, target)
     are_full = shape.n >= _MANY_VECTORS * lanes or shape.n % (wide_columns * lanes) == 0
-    is_wide = unit.group == 1 and shape.m >= _MANY_ROWS and are_full
+    has_wide = unit.group == 1 or unit is Unit.MIXED_QUADS
+    is_wide = has_wide and shape.m >= _MANY_ROWS and are_full
     if is_wide:
         row_blocks, columns = wide_blocks, wide_columns
     column_blocks = _split_columns(shape.n, columns * lanes, lanes)
@@ -360,8 +361,10 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     ahead = pack_b and sets == 1 and _packs_ahead(shape, unit, b, row_blocks, column_blocks)
     # A panel of B stays in half of L1, what is packed of A in a quarter of L2. Where few rows use a panel at
     # once, or the next one is copied meanwhile, more of it may lie there: the longer sums stay in registers,
-    # the less they go to L2.
+    # the less they go to L2. Bytes are through with a panel so soon that sums pay more than the panel.
     l1_bytes = target.l1_bytes * 2 // 3 if ahead or is_wide else target.l1_bytes // 2
+    if is_wide and unit is Unit.MIXED_QUADS:
+        l1_bytes = _BYTE_PANELS_L1 * target.l1_bytes
     limit = max(64, l1_bytes // (widest * b_element.itemsize))
     if pack_a:
         limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * a_element.itemsize)))
@@ -394,6 +397,13 @@ cubed 0.93 and 0.95. Causal attention with 4 and 8 vectors in a tile, 6 x 4 over
 """
 
 
+_BYTE_PANELS_L1 = 2
+"""Panels of bytes, which come from L2, may be so many times as large as L1.
+
+Source: int8, 1024 cubed, one thread of a Cascade Lake, calls that alternate, quarters of 49 rounds: 6 x 4
+sums with panels of 2/3 of L1 over 12 x 2 sums 1.03 [1.02, 1.03]; panels of once, twice and four times L1 over
+those of 2/3 1.03 [1.01, 1.04], 1.05 [1.04, 1.07] and 1.05 [1.04, 1.07].
+"""
 _DEPTH_STEP = 16
 """Depth blocks are multiples of this where they can be: rows that are packed are whole cache lines then."""
 
