@@ -49,6 +49,44 @@ def test_bounded_and_wide_offsets_are_not_tested() -> None:
         assert nest(*lines) == "nest 64 order d0 vector d0x16"
 
 
+def test_lanes_that_count_on_from_a_multiple_of_their_number_are_not_tested() -> None:
+    start = "%s = splat(%first) {shape=[64]} : tile<64xint32>"
+    offset = "%o = add({}, {}) : tile<64xint32>"
+    for number, wraps in ((64, False), (192, False), (-64, False), (32, True), (96, True)):
+        lines = [
+            f"%n = constant() {{value={number}, dtype=int32}} : int32",
+            "%first = mul(%x, %n) : int32",
+            start,
+        ]
+        for sides in (("%s", "%i"), ("%i", "%s")):
+            assert ("wrap" in nest(*lines, offset.format(*sides))) == wraps
+    shifted = [*lines[:1], "%far = mul(%x, %n) : int32", "%first = add(%far, %x) : int32", start]
+    assert "wrap" in nest(*shifted, offset.format("%s", "%i"))
+
+
+def test_what_a_loop_counts_in_whole_tiles_is_not_tested() -> None:
+    for step, wraps in ((64, False), (32, True)):
+        body = STORE.format(offset="").replace(
+            """
+    %to = addptr(%base, %o) : tile<64xptr<fp32>>
+    store(%to, %ones)
+""",
+            f"""
+    %zero = constant() {{value=0, dtype=int32}} : int32
+    %step = constant() {{value={step}, dtype=int32}} : int32
+    for(%zero, %x, %step) {{
+      body(%k: int32):
+        %s = splat(%k) {{shape=[64]}} : tile<64xint32>
+        %o = add(%s, %i) : tile<64xint32>
+        %to = addptr(%base, %o) : tile<64xptr<fp32>>
+        store(%to, %ones)
+        yield()
+    }}
+""",
+        )
+        assert ("wrap" in "\n".join(plan_lines(body, "nest"))) == wraps
+
+
 def test_the_same_offset_is_tested_once() -> None:
     body = STORE.format(offset="%o = add(%start, %i) : tile<64xint32>").replace(
         "store(%to, %ones)",

@@ -30,6 +30,12 @@ def _copy(source, target, start, BLOCK: tl.constexpr):
 
 
 @tilejit.kernel
+def _copy_block(source, target, number, BLOCK: tl.constexpr):
+    offsets = number * BLOCK + tl.arange(0, BLOCK)
+    tl.store(target + tl.arange(0, BLOCK), tl.load(source + offsets))
+
+
+@tilejit.kernel
 def _total(source, target, start, BLOCK: tl.constexpr):
     values = tl.load(source + (start + tl.arange(0, BLOCK)))
     tl.store(target, tl.sum(values.to(tl.int32), axis=0))
@@ -72,6 +78,17 @@ def _alternate(source, target, start, times, BLOCK: tl.constexpr):
 def _wrapped(start: int, block: int) -> np.ndarray:
     """Where the lanes lie, counted from the middle of the memory."""
     return (np.int64(start) + np.arange(block)).astype(np.int32).astype(np.int64)
+
+
+@pytest.mark.parametrize("number", [HALF // 64 - 1, HALF // 64, HALF // 64 + 1, -1, 0])
+def test_blocks_wrap_as_a_whole(memory: np.ndarray, number: int) -> None:
+    """64 divides all at which offsets wrap: no nest tests for it."""
+    places = _wrapped(number * 64, 64) + HALF
+    memory[places] = np.arange(64, dtype=np.int8)
+    target = np.zeros(64, np.int8)
+    _copy_block[(1,)](memory[HALF:], target, number, BLOCK=64)
+    assert target.tolist() == list(range(64))
+    memory[places] = 0
 
 
 @pytest.mark.parametrize("start", [HALF - 5, HALF - 64, HALF - 65, -7, -HALF])
