@@ -98,3 +98,18 @@ def test_conversions(source_dtype: DType, destination_dtype: DType, transpose: b
 def test_other_targets_compile(target: CpuTarget) -> None:
     build = build_pack(FP32, FP32, 64, 64, (64, 1), (1, 64))
     assert assembly([POINTER, POINTER, ir.IntType(64)], build, target)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "row_stride", "asks"),
+    [
+        (64, 64, 1024, True),
+        (64, 64, 64, False),  # rows follow each other in a page
+        (4, 64, 1024, False),  # all rows are wanted at once
+        (4, 256, 1024, True),
+    ],
+)
+def test_asks_for_rows_on_other_pages(rows: int, columns: int, row_stride: int, asks: bool) -> None:
+    build = build_pack(FP32, FP32, rows, columns, (row_stride, 1), (columns, 1))
+    text = assembly([POINTER, POINTER, ir.IntType(64)], build, generic_avx2())
+    assert ("prefetch" in text) == asks

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.fetch import fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
 from tilejit.backend.cpu.operand import Operand, Stride, is_unit, load_vector, static
 from tilejit.backend.cpu.shuffles import transpose_square
@@ -70,7 +71,8 @@ def _emit_copy(
     lanes = target.vector_lanes(destination.dtype.itemsize)
     if is_unit(source.column_stride) and is_unit(destination.column_stride):
         width = power_of_two_below(min(lanes, columns))
-        _for_each_tile(builder, source, destination, (rows, columns), (1, width), _copy_vector)
+        copy = _copy_asking(_rows_ahead(rows, columns, source, target), target)
+        _for_each_tile(builder, source, destination, (rows, columns), (1, width), copy)
     elif is_unit(source.column_stride) and is_unit(destination.row_stride):
         width = power_of_two_below(min(lanes, rows, columns))
         _for_each_tile(builder, source, destination, (rows, columns), (width, width), _copy_square)
@@ -120,6 +122,40 @@ def _cover(builder: ir.IRBuilder, size: int, width: int, body: _AtPosition) -> N
 def _copy_vector(builder: ir.IRBuilder, source: Operand, destination: Operand, width: int) -> None:
     vector = load_vector(builder, source.pointer, source.dtype, width, destination.dtype)
     builder.store(vector, destination.pointer, align=destination.dtype.itemsize)
+
+
+def _rows_ahead(rows: int, columns: int, source: Operand, target: CpuTarget) -> int:
+    """How many rows further down the lines lie that a copy asks for; 0 where prefetchers do without, or
+    there are no such rows.
+    """
+    stride = static(source.row_stride)
+    if stride is not None and stride * source.dtype.itemsize < _PAGE_BYTES:
+        return 0
+    lines_a_row = -(-columns * source.dtype.itemsize // target.cache_line_bytes)
+    ahead = -(-_LINES_AHEAD // lines_a_row)
+    return ahead if rows > ahead else 0
+
+
+_LINES_AHEAD, _PAGE_BYTES = 16, 4096
+"""Prefetchers do not follow a matrix from page to page, on each of which lies a piece of a row: a copy that
+waits for every row asks for as many lines in advance as a core can have on their way.
+
+Source: products of 1024 cubed of fp32, one thread of a Cascade Lake (12 lines on their way), calls that
+alternate: 1.047 [1.021, 1.099] of the speed without.
+"""
+
+
+def _copy_asking(rows_ahead: int, target: CpuTarget) -> _CopyTile:
+    """Copy a vector and ask for the line so many rows below it."""
+    if rows_ahead == 0:
+        return _copy_vector
+
+    def copy(builder: ir.IRBuilder, source: Operand, destination: Operand, width: int) -> None:
+        place = source.at(builder, rows_ahead, 0).pointer
+        fetch_lines(builder, place, 1, target.cache_line_bytes, 3)
+        _copy_vector(builder, source, destination, width)
+
+    return copy
 
 
 def _copy_square(builder: ir.IRBuilder, source: Operand, destination: Operand, width: int) -> None:
