@@ -45,12 +45,12 @@ PLANS = [
         ROW_MAJOR,
         "outer: rows 12x12, columns 3x32 by 16, sets 1, k by 128, packs ab ahead",
     ),
-    # Panels of a large C are wide.
+    # Panels of a large C are wide, and deep even where L1 does not hold them.
     (
         "144x256x512",
         FP32,
         ROW_MAJOR,
-        "outer: rows 24x6, columns 4x64 by 16, sets 1, k by 80, packs b ahead",
+        "outer: rows 24x6, columns 4x64 by 16, sets 1, k by 128, packs b ahead",
     ),
     # A short chain of additions is cut in eight.
     ("1x16x64", FP32, ROW_MAJOR, "outer: rows 1x1, columns 1x16 by 16, sets 8, k by 64, packs nothing"),
@@ -91,6 +91,15 @@ def test_panels_leave_registers_for_a_row_and_a_broadcast() -> None:
     a = MatrixFacts(FP32, 512, 1)
     plan = plan_dot(shape_of("144x256x512"), Unit.FP32, a, a, generic_avx2())
     assert "rows 36x4, columns 1x16+10x24 by 8" in str(plan)
+
+
+def test_panels_that_fit_in_l1_fill_their_share_of_it() -> None:
+    a = MatrixFacts(FP32, 512, 1)
+    plans = [
+        plan_dot(shape_of("144x256x512"), Unit.FP32, a, a, target)
+        for target in (sapphire_rapids(), generic_avx2())
+    ]
+    assert [plan.depth_block for plan in plans] == [128, 176]
 
 
 @pytest.mark.parametrize(
