@@ -6,8 +6,8 @@ sequences are concatenated ("ragged"): one token each in decode, many in prefill
 
 Algorithm. The G query heads that share a KV head are packed into the rows of one query tile (row = token * G
 + head), so that each page is read once for all of them. A program walks the keys in tiles with the online
-softmax, in fp32. In decode it owns all KV heads of a sequence, or as many as have small enough tiles, so that
-pages are read as they lie in memory; in prefill it owns one KV head of one block of query tokens. Where
+softmax, in fp32. In decode it owns all KV heads of a sequence, or as many as lie in 4 KB of a token, so that
+pages are read in long pieces; in prefill it owns one KV head of one block of query tokens. Where
 sequences are too few, or too unlike in length, to keep all threads busy, the keys of a sequence are dealt out
 to several programs, and a second kernel puts their parts together.
 

@@ -12,6 +12,7 @@ from tilejit.runtime.config import Config, cdiv, heuristics, next_power_of_2
 from tilejit.runtime.kernel import Kernel, jit, kernel
 from tilejit.runtime.launcher import TARGETS
 from tilejit.target.cpu import CpuTarget
+from tilejit.target.cpu import host as host_cpu
 
 if TYPE_CHECKING:
     from tilejit.compiler import STAGES
@@ -39,6 +40,7 @@ __all__ = [
     "constexpr",
     "get_num_threads",
     "heuristics",
+    "host_cpu",
     "jit",
     "kernel",
     "language",
