@@ -125,7 +125,7 @@ def check(case: Case, target: CpuTarget) -> None:
     assert (np.abs(c - expected) <= 2 * (rounding + sums)).all()
 
 
-SIZES = [(4, 64, 128), (1, 17, 65), (8, 100, 3), (16, 130, 600), (5, 32, 1024)]
+SIZES = [(4, 64, 128), (1, 17, 65), (2, 33, 128), (8, 100, 3), (16, 130, 600), (5, 32, 1024)]
 WIDE = [(1, 1024, 96), (2, 1088, 528), (3, 1024, 16), (4, 1024, 208), (8, 1024, 80)]
 UNITS = [(INT8, NO_TILES), (INT8, sapphire_rapids()), (BF16, sapphire_rapids())]
 
@@ -237,7 +237,8 @@ def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> 
         return "floats"
     form = "inner" if plan.inner else "outer"
     spread = "" if plan.spread is None else " spread"
-    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}{spread}"
+    turned = " turned" if plan.turned else ""
+    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}{spread}{turned}"
 
 
 def test_plans() -> None:
@@ -245,7 +246,8 @@ def test_plans() -> None:
     values = Case(DotShape(4, 128, 64))
     assert _plan(decode, sapphire_rapids()) == "int8 inner tiles"
     assert _plan(values, sapphire_rapids()) == "int8 outer tiles"
-    assert _plan(decode, NO_TILES) == "int8 inner vectors"
+    assert _plan(decode, NO_TILES) == "int8 inner vectors turned"
+    assert _plan(replace(decode, shape=DotShape(2, 64, 128)), NO_TILES) == "int8 inner vectors"
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
@@ -268,8 +270,12 @@ def test_plans() -> None:
     assert _plan(Case(DotShape(1, 128, 64)), sapphire_rapids()) == "int8 outer vectors"
     assert _plan(Case(DotShape(1, 192, 64)), sapphire_rapids()) == "int8 outer tiles"
     # Columns that fill no tile, and depths that would be read past their end.
-    assert _plan(Case(DotShape(4, 24, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
-    assert _plan(Case(DotShape(4, 32, 80), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
+    assert (
+        _plan(Case(DotShape(4, 24, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors turned"
+    )
+    assert (
+        _plan(Case(DotShape(4, 32, 80), b_transposed=True), sapphire_rapids()) == "int8 inner vectors turned"
+    )
 
 
 @pytest.mark.parametrize("precision", [p for p in InputPrecision if p is not INT8X2])
@@ -305,6 +311,16 @@ def test_instructions(b: DType, target: CpuTarget, b_transposed: bool, instructi
     assert len(re.findall(instruction, text)) >= 2
 
 
+def test_turned_matrices_are_not_summed_across_lanes() -> None:
+    """Rows come as broadcasts from memory, and registers hold what is in use."""
+    case = Case(DotShape(4, 64, 128), b_transposed=True, zero_init=True)
+    text = assembly(ARGUMENTS, case.build(NO_TILES), NO_TILES)
+    (kernel,) = re.findall(r"^tilejit.dot.split.turned.*?:$.*?retq", text, re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"vpdpbusd\s.*1to16", kernel)) == 2 * 4 * 16
+    assert len(re.findall(r"vpunpck|vshuf", kernel)) == 4 * 16
+    assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
+
+
 @pytest.mark.parametrize(("b", "product"), [(INT8, "tdpbssd"), (BF16, "tdpbf16ps")])
 def test_tiles_of_wide_matrices_are_not_packed(b: DType, product: str) -> None:
     case = Case(DotShape(4, 1024, 64), b, a=BF16 if b == BF16 else FP32)
@@ -337,15 +353,16 @@ def test_rows_that_are_not_finite_become_nan(b_transposed: bool, odd: float, tar
 
 @pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
 @pytest.mark.parametrize("b_transposed", [False, True])
-def test_extremes_do_not_overflow(b_transposed: bool, target: CpuTarget) -> None:
+@pytest.mark.parametrize("rows", [2, 4])
+def test_extremes_do_not_overflow(rows: int, b_transposed: bool, target: CpuTarget) -> None:
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")
     depth = 1024
-    a, b = np.full((2, depth), -3.0, np.float32), np.full(depth * 16, -128, np.int8)
+    a, b = np.full((rows, depth), -3.0, np.float32), np.full(depth * 16, -128, np.int8)
     a[1] = 5.0
-    c = np.zeros((2, 16), np.float32)
-    case = Case(DotShape(2, 16, depth), b_transposed=b_transposed)
+    c = np.zeros((rows, 16), np.float32)
+    case = Case(DotShape(rows, 16, depth), b_transposed=b_transposed)
     compile_function(ARGUMENTS, case.build(target), target)(
         a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
     )
-    np.testing.assert_allclose(c, np.repeat([[384.0 * depth], [-640.0 * depth]], 16, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(c, np.outer(a[:, 0] * -128 * depth, np.ones(16)), rtol=1e-6)

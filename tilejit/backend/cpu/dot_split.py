@@ -32,6 +32,9 @@ from tilejit.backend.cpu.split_rows import (
     rows_in,
 )  # fmt: skip
 from tilejit.backend.cpu.split_spread import Spread, call_spread, call_spread_tiles
+from tilejit.backend.cpu.split_turned import FEWEST_ROWS as FEWEST_TURNED_ROWS
+from tilejit.backend.cpu.split_turned import MOST_ROWS as MOST_TURNED_ROWS
+from tilejit.backend.cpu.split_turned import call_turned
 from tilejit.backend.cpu.values import I8
 from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops import InputPrecision
@@ -62,13 +65,20 @@ _TILE_FEATURES = {SplitUnit.INT8: "amx-int8", SplitUnit.BF16: "amx-bf16"}
 class SplitPlan:
     """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k.
 
-    ``spread``: how the rows are, where tiles take the matrix as it lies.
+    ``spread``: how the rows are, where tiles take the matrix as it lies. ``turned``: whether vectors take the
+    matrix turned round, where it is ``inner``.
     """
 
     unit: SplitUnit
     inner: bool
     tiles: bool
     spread: Spread | None = None
+    turned: bool = False
+
+    @property
+    def for_columns(self) -> bool:
+        """Whether sums are kept in a lane for each column."""
+        return self.turned or not self.inner
 
 
 def plan_split_dot(
@@ -96,7 +106,7 @@ def plan_split_dot(
         return SplitPlan(unit, is_inner, tiles=True)
     # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
     return (
-        SplitPlan(unit, is_inner, tiles=False)
+        SplitPlan(unit, is_inner, tiles=False, turned=is_inner and shape.m >= FEWEST_TURNED_ROWS)
         if unit is SplitUnit.INT8 and target.has("avx512vnni")
         else None
     )
@@ -161,7 +171,7 @@ def emit_split_dot(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = ".tiles" * plan.tiles + ".spread" * (plan.spread is not None) + ".zero" * zero_init
-    flags += ".prepared" * (prepared is not None)
+    flags += ".turned" * plan.turned + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides), scratch]
     values += [] if prepared is None else [prepared]
@@ -206,7 +216,7 @@ def emit_prepared_rows(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
-    name += ".tiles" * plan.tiles + ".inner" * plan.inner + ".spread" * (plan.spread is not None)
+    name += ".tiles" * plan.tiles + ".inner" * (not plan.for_columns) + ".spread" * (plan.spread is not None)
     call_fetching(builder, name, [a.pointer, place, scratch, *(index(s) for s in strides)], None, build)
 
 
@@ -352,7 +362,7 @@ class _Driver:
         for number, group in enumerate(rows):
             top = number * self.together
             count = min(self.together, self.shape.m - top)
-            emit_split(builder, a.at(builder, top, 0), group, count, for_columns=not self.plan.inner)
+            emit_split(builder, a.at(builder, top, 0), group, count, for_columns=self.plan.for_columns)
             if self.plan.tiles and self.plan.inner:
                 split_tiles.call_turn(builder, group, self._place(self.turned, number, self.turned_bytes))
             if self.plan.spread is not None:
@@ -381,8 +391,9 @@ class _Driver:
                 self._place(self.turned, number, self.turned_bytes), self.sums, b, self.c.at(builder, top, 0),
                 n, accumulate=accumulate, fetch=fetch if number == 0 else None,
             )  # fmt: skip
-        for first, size in [] if self.plan.tiles else self._row_blocks(_INNER_ROWS):
-            call_inner(
+        call, together = (call_turned, MOST_TURNED_ROWS) if self.plan.turned else (call_inner, _INNER_ROWS)
+        for first, size in [] if self.plan.tiles else self._row_blocks(together):
+            call(
                 builder, rows[0].at(builder, first), size, b, self.c.at(builder, first, 0), n,
                 accumulate=accumulate, fetch=fetch if first == 0 else None,
             )  # fmt: skip

@@ -25,7 +25,7 @@ def transpose_square(builder: ir.IRBuilder, rows: Sequence[ir.Value], element_bi
         return list(rows)
     per_block = min(lanes, BLOCK_BITS // element_bits)
     # columns[c][g]: lane block b holds, of column b * per_block + c, the rows g * per_block and following.
-    groups = [_transpose_in_blocks(builder, rows[g : g + per_block]) for g in range(0, lanes, per_block)]
+    groups = [transpose_in_blocks(builder, rows[g : g + per_block]) for g in range(0, lanes, per_block)]
     result: list[ir.Value] = [None] * lanes
     for column in range(per_block):
         spread = transpose_blocks(builder, [group[column] for group in groups], per_block)
@@ -156,7 +156,7 @@ def _fold_copies(
     return vector
 
 
-def _transpose_in_blocks(builder: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
+def transpose_in_blocks(builder: ir.IRBuilder, rows: Sequence[ir.Value]) -> list[ir.Value]:
     """Transpose the squares that stand under each other in the blocks of ``rows``: log2(size) perfect
     shuffles.
     """

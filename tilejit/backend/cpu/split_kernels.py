@@ -160,18 +160,18 @@ def call_pack(
     call_fetching(builder, name, [b.pointer, into, index(b.row_stride)], fetch, build)
 
 
-def _multiply(builder: ir.IRBuilder, memory: ir.Value, row: ir.Value, total: ir.Value) -> ir.Value:
+def multiply(builder: ir.IRBuilder, memory: ir.Value, row: ir.Value, total: ir.Value) -> ir.Value:
     """total + the products of the unsigned bytes of ``memory`` and the signed ones of ``row``, by words."""
     return intrinsic(builder, "llvm.x86.avx512.vpdpbusd.512", _INTEGERS, [total, memory, row])
 
 
-def _load_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
+def load_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
     """A vector of the matrix as words; elements from ``live`` on are zero."""
     loaded = load_vector(builder, place, unit.element, unit.vector_elements, unit.element, live)
     return builder.bitcast(loaded, _INTEGERS)
 
 
-def _as_unsigned(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
+def as_unsigned(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
     """Bytes plus 128."""
     return builder.xor(words, number(_INTEGERS, 0x80808080))
 
@@ -235,24 +235,24 @@ def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: 
     """For each row the products with one column, summed down to a vector."""
     unit, size = kernel.unit, kernel.unit.vector_elements
     words = [
-        _as_unsigned(
-            builder, _load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start))
+        as_unsigned(
+            builder, load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start))
         )
         for start in range(0, kernel.k, size)
     ]
     result = []
     for row in range(kernel.rows):
-        sums = _starts(builder, rows.at(builder, row))
+        sums = starts_of(builder, rows.at(builder, row))
         for step, memory in enumerate(words):
             place = rows.at(builder, row, step * size)
             for part, pointer in enumerate((place.high, place.low)):
                 vector = builder.load(pointer, typ=_INTEGERS, align=4)
-                sums[part] = _multiply(builder, memory, vector, sums[part])
+                sums[part] = multiply(builder, memory, vector, sums[part])
         result.append(join(builder, unit, sums, kernel.k))
     return result
 
 
-def _starts(builder: ir.IRBuilder, rows: SplitRows) -> list[ir.Value]:
+def starts_of(builder: ir.IRBuilder, rows: SplitRows) -> list[ir.Value]:
     """What the sums of the high and of the low part of a row begin with."""
     return [number(_INTEGERS, 0), builder.load(rows.starts, typ=_INTEGERS, align=4)]
 
@@ -341,7 +341,7 @@ def _outer_products(
         start
         for row in range(kernel.rows)
         for _ in range(count)
-        for start in _starts(builder, rows.at(builder, row))
+        for start in starts_of(builder, rows.at(builder, row))
     ]
     whole, rest = divmod(kernel.k, unit.per_word)
 
@@ -362,7 +362,7 @@ def _outer_products(
             for number_, vector in enumerate(vectors[part.first : part.first + count]):
                 for side, factor in enumerate(parts):
                     at = 2 * (row * count + number_) + side
-                    result[at] = _multiply(builder, vector, factor, result[at])
+                    result[at] = multiply(builder, vector, factor, result[at])
         return result
 
     sums = emit_loop(builder, whole, starts, step)
@@ -397,7 +397,7 @@ def _interleaved(
     bits, lanes = unit.element.bits, unit.vector_elements
     zero = number(_INTEGERS, 0)
     vectors = [
-        _load_words(builder, unit, first.at(builder, row, 0).pointer, columns) if row < live else zero
+        load_words(builder, unit, first.at(builder, row, 0).pointer, columns) if row < live else zero
         for row in range(unit.per_word)
     ]
     while bits < 32:
@@ -428,7 +428,7 @@ def _interleaved(
             bits = 16
         vectors = [builder.bitcast(vector, _INTEGERS) for vector in merged]
         bits *= 2
-    return [_as_unsigned(builder, vector) if unsigned else vector for vector in vectors]
+    return [as_unsigned(builder, vector) if unsigned else vector for vector in vectors]
 
 
 def natural_order(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> list[ir.Value]:

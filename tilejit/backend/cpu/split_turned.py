@@ -1,0 +1,145 @@
+"""The micro-kernel of split rows (``split_rows``) for a matrix contiguous along k, turned in registers.
+
+Sixteen columns at a time: 64 bytes of each are a square of words, transposed so that a lane is a column and a
+vector holds the same four elements of all. Then the bytes of a row are a broadcast, and no sums across lanes
+are left. Turning a vector takes four shuffles, once for all rows; ``split_kernels.call_inner`` sums across
+lanes for every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.loops import emit_loop, index
+from tilejit.backend.cpu.operand import Operand, static
+from tilejit.backend.cpu.shuffles import transpose_blocks, transpose_in_blocks
+from tilejit.backend.cpu.split_kernels import (
+    Kernel,
+    as_unsigned,
+    finish_row,
+    join,
+    load_words,
+    multiply,
+    starts_of,
+)
+from tilejit.backend.cpu.split_rows import LANES, SplitRows, SplitUnit
+from tilejit.backend.cpu.values import I32, number, splat, vector_of
+from tilejit.ir.types import FP32
+
+FEWEST_ROWS = 3
+"""Rows from which on turning the matrix is worth it. In instructions it is from 2 rows on, but most of them
+are shuffles then, of which there is one a cycle.
+
+Source: 64 columns of 128 elements in the second-level cache, one thread of a Cascade Lake, time over that of
+sums across lanes, by rows: 0.9 (2), 0.77 (3), 0.69 (4), 0.67 (6), 0.55 (8), 0.59 (16).
+"""
+MOST_ROWS = 8
+"""Rows of a block: their sums, two vectors each, take half of 32 registers, a step of the matrix the rest."""
+_BLOCK_WORDS = 4  # words of 32 bits in 128
+_INTEGERS = vector_of(I32, LANES)
+
+
+def call_turned(
+    builder: ir.IRBuilder, rows: SplitRows, count: int, b: Operand, c: Operand, n: int, *,
+    accumulate: bool, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """Multiply ``count`` rows by n columns of ``b``, whose column stride is their distance.
+
+    What sums start with is the same in all lanes: rows are split ``for_columns``.
+    """
+    assert rows.unit is SplitUnit.INT8
+    kernel = Kernel(rows.unit, count, n, rows.k, static(b.column_stride), static(c.row_stride), accumulate)
+
+    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
+        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
+        own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
+        own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
+        _blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
+
+    values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
+    call_fetching(builder, kernel.name("turned"), values, fetch, build)
+
+
+def _blocks(
+    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None
+) -> None:
+    whole, rest = divmod(kernel.columns, LANES)
+
+    def block(i: ir.Value, _: Sequence[ir.Value], columns: int = LANES) -> list[ir.Value]:
+        first = builder.mul(i, index(LANES))
+        own, steps = b.at(builder, 0, first), -(-kernel.k // kernel.unit.vector_elements)
+
+        def ask(step: ir.Value) -> Callable[[int], None] | None:
+            if fetch is None:
+                return None
+            square = builder.add(builder.mul(i, index(steps)), step)
+            return fetch.parts_from(
+                builder, square, _BLOCK_WORDS, -(-kernel.columns // LANES) * steps * _BLOCK_WORDS
+            )
+
+        sums = _products(builder, kernel, rows, own, columns, ask)
+        for row in range(kernel.rows):
+            total = join(builder, kernel.unit, sums[2 * row : 2 * row + 2], kernel.k)
+            place = c.at(builder, row, first).pointer
+            finish_row(builder, rows, row, total, place, columns, kernel.accumulate)
+        return []
+
+    emit_loop(builder, whole, [], block)
+    if rest:
+        block(index(whole), [], rest)
+
+
+def _products(
+    builder: ir.IRBuilder,
+    kernel: Kernel,
+    rows: SplitRows,
+    b: Operand,
+    columns: int,
+    ask: Callable[[ir.Value], Callable[[int], None] | None],
+) -> list[ir.Value]:
+    """For each row the sums of its high and of its low part with up to sixteen columns, one a lane."""
+    size = kernel.unit.vector_elements
+    whole, rest = divmod(kernel.k, size)
+    starts = [start for row in range(kernel.rows) for start in starts_of(builder, rows.at(builder, row))]
+
+    def step(i: ir.Value, sums: Sequence[ir.Value], live: int = size) -> list[ir.Value]:
+        first, fetch = builder.mul(i, index(size)), ask(i)
+        squares = _loaded_squares(builder, kernel.unit, b.at(builder, first, 0), columns, live)
+        result = list(sums)
+        for block, square in enumerate(squares):
+            if fetch is not None:
+                fetch(block)
+            for word, vector in enumerate(transpose_in_blocks(builder, square)):
+                place = rows.at(
+                    builder,
+                    0,
+                    builder.add(first, index((block * _BLOCK_WORDS + word) * kernel.unit.per_word)),
+                )
+                for row in range(kernel.rows):
+                    own = place.at(builder, row)
+                    for side, pointer in enumerate((own.high, own.low)):
+                        factor = splat(builder, builder.load(pointer, typ=I32, align=4), LANES)
+                        at = 2 * row + side
+                        result[at] = multiply(builder, vector, factor, result[at])
+        return result
+
+    sums = emit_loop(builder, whole, starts, step)
+    return step(index(whole), sums, rest) if rest else sums
+
+
+def _loaded_squares(
+    builder: ir.IRBuilder, unit: SplitUnit, b: Operand, columns: int, live: int
+) -> list[list[ir.Value]]:
+    """Four squares of four words of sixteen columns: block i of vector j is of column 4 * i + j."""
+    vectors = [
+        as_unsigned(builder, load_words(builder, unit, b.at(builder, 0, column).pointer, live))
+        if column < columns
+        else number(_INTEGERS, 0)
+        for column in range(LANES)
+    ]
+    spread = [transpose_blocks(builder, vectors[j::_BLOCK_WORDS], _BLOCK_WORDS) for j in range(_BLOCK_WORDS)]
+    return [list(square) for square in zip(*spread, strict=True)]
