@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_units import flip
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
@@ -171,11 +172,6 @@ def load_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: in
     return builder.bitcast(loaded, _INTEGERS)
 
 
-def as_unsigned(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
-    """Bytes plus 128."""
-    return builder.xor(words, number(_INTEGERS, 0x80808080))
-
-
 # Inner form
 
 
@@ -235,9 +231,7 @@ def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: 
     """For each row the products with one column, summed down to a vector."""
     unit, size = kernel.unit, kernel.unit.vector_elements
     words = [
-        as_unsigned(
-            builder, load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start))
-        )
+        flip(builder, load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start)))
         for start in range(0, kernel.k, size)
     ]
     result = []
@@ -428,7 +422,7 @@ def _interleaved(
             bits = 16
         vectors = [builder.bitcast(vector, _INTEGERS) for vector in merged]
         bits *= 2
-    return [as_unsigned(builder, vector) if unsigned else vector for vector in vectors]
+    return [flip(builder, vector) if unsigned else vector for vector in vectors]
 
 
 def natural_order(builder: ir.IRBuilder, vectors: Sequence[ir.Value]) -> list[ir.Value]:

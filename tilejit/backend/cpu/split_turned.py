@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.dot_units import flip
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, static
 from tilejit.backend.cpu.shuffles import transpose_blocks, transpose_in_blocks
 from tilejit.backend.cpu.split_kernels import (
     Kernel,
-    as_unsigned,
     finish_row,
     join,
     load_words,
@@ -136,7 +136,7 @@ def _loaded_squares(
 ) -> list[list[ir.Value]]:
     """Four squares of four words of sixteen columns: block i of vector j is of column 4 * i + j."""
     vectors = [
-        as_unsigned(builder, load_words(builder, unit, b.at(builder, 0, column).pointer, live))
+        flip(builder, load_words(builder, unit, b.at(builder, 0, column).pointer, live))
         if column < columns
         else number(_INTEGERS, 0)
         for column in range(LANES)
