@@ -22,15 +22,16 @@ the size of a piece, each with the best number of keys. 32 heads: fp32 12.3 (1 K
 bf16 12.5 (2 KB), 17.5 (4 KB), int8 11.1 (1 KB), 13.5 (2 KB), 16.7 (4 KB); 8 heads: fp32 11.7 (1 KB), 14.9
 (2 KB), 19.8 (4 KB). A loop that only reads gets 16 in pieces of 1 KB, 21 in such of 4 KB.
 """
-TILES_IN_L2, MOST_TILES_IN_L2 = 8, 4
-"""Tiles of keys that a core's second-level cache has room for: those of keys and values and the next of both
-take half of it. They take all where so few keys were less than a vector of them.
+WANTED_IN_L2, FEWEST_IN_L2 = 8, 4
+"""How many tiles of keys a core's second-level cache is to have room for: those of keys and values and the
+next of both take half of it. They may take all of it where fewer keys were less than a vector.
 """
-VECTOR_BYTES = 64
 PARTS_A_THREAD = 4
 """Programs for each thread that are enough to keep all busy to the end."""
 FEWEST_TILES, FEWEST_BYTES = 8, 512 * 1024
-"""Tiles of keys that are worth a program of their own, or bytes of keys where tiles are large."""
+"""Tiles of keys that are worth a program of their own, or bytes of keys where tiles are large: eight of 64
+keys with 8 heads of 128 bytes make as much.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def choose_tiles(
     itemsize = k_pages.itemsize
     # 64 rows a tile fill the registers of the product; decode has G rows and no more. 0: chosen below.
     rows = max(1, min(survey.longest, 64 * n_kv_heads // q.shape[1]))
-    keys = _keys_per_tile(page_size, n_kv_heads, rows, head_dim, itemsize)
+    keys = _keys_per_tile(page_size, n_kv_heads, asked["block_q"] or rows, head_dim, itemsize)
     default = {"block_q": rows, "block_n": keys, "heads": 0, "split_keys": 0}
     key = _tuning_key(q, k_pages, survey)
     known = (tuple(key.items()), tuple(default.items()), tilejit.get_num_threads(), tilejit.tuned_version())
@@ -107,14 +108,16 @@ def _keys_per_tile(page_size: int, n_kv_heads: int, block_q: int, head_dim: int,
     In decode fewer keys leave room for more heads.
     """
     keys = page_size if page_size % 64 and 16 <= page_size <= 256 else 64
-    fewest, head_bytes = VECTOR_BYTES // itemsize, head_dim * itemsize
+    if block_q > 1:
+        return keys
+    choices, head_bytes, machine = [keys], head_dim * itemsize, tilejit.host_cpu()
+    while choices[-1] % 2 == 0 and choices[-1] // 2 * itemsize >= machine.vector_bytes:
+        choices.append(choices[-1] // 2)
+    pieces = {n: head_bytes * _heads_per_program(n_kv_heads, block_q, n, head_bytes) for n in choices}
+    fitting = [n for n in choices if pieces[n] * n * WANTED_IN_L2 <= machine.l2_bytes]
     whole = min(n_kv_heads * head_bytes, PIECE_BYTES)
-    while block_q == 1 and keys % 2 == 0 and keys // 2 >= fewest:
-        token_bytes = head_bytes * _heads_per_program(n_kv_heads, block_q, keys, head_bytes)
-        if token_bytes >= whole and token_bytes * keys * TILES_IN_L2 <= tilejit.host_cpu().l2_bytes:
-            break
-        keys //= 2
-    return keys
+    longest = next((n for n in fitting if pieces[n] >= whole), choices[-1])
+    return next((n for n in fitting if pieces[n] == pieces[longest]), longest)
 
 
 @functools.cache
@@ -126,7 +129,7 @@ def _heads_per_program(n_kv_heads: int, block_q: int, block_n: int, head_bytes: 
     """
     if block_q > 1:
         return 1
-    most = tilejit.host_cpu().l2_bytes // (MOST_TILES_IN_L2 * block_n * head_bytes)
+    most = tilejit.host_cpu().l2_bytes // (FEWEST_IN_L2 * block_n * head_bytes)
     fitting = [n for n in range(1, n_kv_heads + 1) if n_kv_heads % n == 0 and n <= max(most, 1)]
     return next((n for n in fitting if n * head_bytes >= PIECE_BYTES), fitting[-1])
 

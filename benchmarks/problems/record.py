@@ -1,7 +1,7 @@
 """What a problem is: shapes, dtypes, arms with their results and tolerances, work, bars.
 
 A problem prepares the data of one shape and dtype and returns factories of its arms, by name; ``tilejit`` is
-always among them. A factory raises ``Unavailable`` where its package is missing, and the other arms run all
+always among them. A factory raises ``Unavailable`` where its arm cannot run here, and the other arms run all
 the same. All arms write to memory that is mapped already: numpy through ``out=``, torch through ``out=`` or
 an allocator that keeps what is freed.
 """

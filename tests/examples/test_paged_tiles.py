@@ -24,14 +24,16 @@ def two_threads() -> Iterator[None]:
     tilejit.set_num_threads(threads)
 
 
-def chosen(patch: pytest.MonkeyPatch, machine: CpuTarget, batch: Batch) -> paged_tiles.Tiles:
+def chosen(
+    patch: pytest.MonkeyPatch, machine: CpuTarget, batch: Batch, block_q: int | None = None
+) -> paged_tiles.Tiles:
     """The tiles for a batch on a machine that has recorded none."""
     patch.setattr(tilejit, "host_cpu", lambda: machine)
     patch.setattr(tilejit, "tuned", lambda kernel, key, default: default)
     for function in (paged_tiles._keys_per_tile, paged_tiles._heads_per_program, paged_tiles._tuned):
         function.cache_clear()
     q, k_pages, _, _, contexts = batch.arguments
-    asked = dict.fromkeys(("block_q", "block_n", "heads", "split_keys"))
+    asked = {"block_q": block_q, "block_n": None, "heads": None, "split_keys": None}
     survey = survey_checked(contexts, batch.q_lens)
     kernel = paged_attention.paged_attention_kernel
     tiles = paged_tiles.choose_tiles(kernel, q, k_pages, survey, asked)
@@ -77,9 +79,24 @@ def test_a_program_reads_whole_pieces_of_tokens(
     assert (tiles.heads, tiles.block_n) == (heads, keys)
 
 
-@pytest.mark.parametrize(("page_size", "keys"), [(16, 16), (24, 24), (96, 24), (8, 32), (128, 32)])
+@pytest.mark.parametrize(("page_size", "keys"), [(16, 16), (24, 24), (96, 24), (128, 32)])
 def test_keys_of_a_tile_divide_a_page(monkeypatch: pytest.MonkeyPatch, page_size: int, keys: int) -> None:
+    assert page_size % keys == 0
     assert chosen(monkeypatch, generic_avx512(), batch_of(8, "float32", page_size=page_size)).block_n == keys
+
+
+def test_keys_of_tiny_pages_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch, generic_avx512(), batch_of(8, "float32", page_size=8)).block_n == 32
+
+
+def test_keys_are_no_fewer_where_that_lets_in_no_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = chosen(monkeypatch, replace(SMALL, l2_bytes=512 * 1024), batch_of(17, "float32"))
+    assert (tiles.heads, tiles.block_n) == (1, 64)
+
+
+def test_keys_suit_the_queries_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = chosen(monkeypatch, generic_avx512(), batch_of(8, "float32"), block_q=4)
+    assert (tiles.heads, tiles.block_q, tiles.block_n) == (1, 4, 64)
 
 
 def test_prefill_takes_one_head(monkeypatch: pytest.MonkeyPatch) -> None:

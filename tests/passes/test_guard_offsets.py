@@ -60,12 +60,22 @@ def test_lanes_that_count_on_from_a_multiple_of_their_number_are_not_tested() ->
         ]
         for sides in (("%s", "%i"), ("%i", "%s")):
             assert ("wrap" in nest(*lines, offset.format(*sides))) == wraps
-    shifted = [*lines[:1], "%far = mul(%x, %n) : int32", "%first = add(%far, %x) : int32", start]
-    assert "wrap" in nest(*shifted, offset.format("%s", "%i"))
+    for op, number, wraps in (("add", 128, False), ("sub", 64, False), ("add", 32, True), ("sub", 96, True)):
+        lines = [
+            "%n = constant() {value=64, dtype=int32} : int32", "%far = mul(%x, %n) : int32",
+            f"%other = constant() {{value={number}, dtype=int32}} : int32", "%near = mul(%y, %other) : int32",
+            f"%first = {op}(%far, %near) : int32", start,
+        ]  # fmt: skip
+        assert ("wrap" in nest(*lines, offset.format("%s", "%i"))) == wraps
 
 
 def test_what_a_loop_counts_in_whole_tiles_is_not_tested() -> None:
-    for step, wraps in ((64, False), (32, True)):
+    for lower, step, wraps in (
+        ("%zero", 64, False),
+        ("%zero", 32, True),
+        ("%x", 64, True),
+        ("%zero", -64, False),
+    ):
         body = STORE.format(offset="").replace(
             """
     %to = addptr(%base, %o) : tile<64xptr<fp32>>
@@ -74,7 +84,7 @@ def test_what_a_loop_counts_in_whole_tiles_is_not_tested() -> None:
             f"""
     %zero = constant() {{value=0, dtype=int32}} : int32
     %step = constant() {{value={step}, dtype=int32}} : int32
-    for(%zero, %x, %step) {{
+    for({lower}, %y, %step) {{
       body(%k: int32):
         %s = splat(%k) {{shape=[64]}} : tile<64xint32>
         %o = add(%s, %i) : tile<64xint32>

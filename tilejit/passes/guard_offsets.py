@@ -49,7 +49,7 @@ def find_guards(
 
 def _is_aligned_range(value: Value) -> bool:
     """Whether the lanes of an integer tile count on from a multiple of a power of two up to the next one at
-    most: it divides all at which integers wrap, so that these are not crossed.
+    most. Integers wrap at multiples of every such power, which lanes then do not cross.
     """
     while (op := value.defining_op) is not None and op.name in VIEW_OPS and not op.operands[0].type.is_scalar:
         value = op.operands[0]
@@ -65,7 +65,7 @@ def _is_aligned_range(value: Value) -> bool:
 
 
 _LARGEST = 1 << 31
-"""Half of the integers of 32 bits, the narrowest that offsets are."""
+"""Half of the integers of 32 bits, at whose multiples offsets of 32 bits and more wrap."""
 _DEEPEST = 6
 """Ops through which factors are followed: what programs and loops count with takes fewer."""
 

@@ -245,6 +245,7 @@ def test_narrow_types_on_other_cpus(a: DType, b: DType, c: DType, target: CpuTar
     if not runs_here(target):
         pytest.skip(f"this machine has no {target}")
     check(Case(DotShape(20, 33, 68), a, b, c, b_transposed=True), target)
+    check(Case(DotShape(16, 16, 528), a, b, c), target)  # rows of the last depth block lie further apart
 
 
 VNNI = replace(
@@ -258,7 +259,16 @@ NARROW_VNNI = replace(VNNI, name="vnni by 32 bytes", vector_bytes=32, vector_reg
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(
     ("m", "n", "k"),
-    [(1, 4, 4), (1, 150, 100), (4, 64, 260), (5, 7, 68), (13, 130, 832), (37, 65, 1088), (96, 200, 64)],
+    [
+        (1, 4, 4),
+        (1, 150, 100),
+        (4, 64, 260),
+        (5, 7, 68),
+        (5, 16, 1040),
+        (13, 130, 832),
+        (37, 65, 1088),
+        (96, 200, 64),
+    ],
 )
 def test_mixed_quads(
     m: int, n: int, k: int, a_transposed: bool, b_transposed: bool, a: DType, b: DType, c: DType,
@@ -269,6 +279,7 @@ def test_mixed_quads(
     case = Case(DotShape(m, n, k), a, b, c, a_transposed, b_transposed, padding=3)
     check(case, target)
     check(replace(case, zero_init=True, runtime_strides=not a_transposed, packs=False), target)
+    check(replace(case, runtime_strides=True), target)
 
 
 NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx512bf16", "avx512vnni"))
@@ -291,10 +302,13 @@ NO_TILES = replace(sapphire_rapids(), features=(*generic_avx512().features, "avx
     ],
     ids=str,
 )
-def test_narrow_instructions(a: DType, target: CpuTarget, instruction: str) -> None:
-    case = Case(DotShape(64, 64, 256), a, a, FP32 if a == BF16 else INT32)
+@pytest.mark.parametrize(("m", "b_transposed"), [(64, False), (8, True)])
+def test_narrow_instructions(
+    m: int, b_transposed: bool, a: DType, target: CpuTarget, instruction: str
+) -> None:
+    case = Case(DotShape(m, 64, 256), a, a, FP32 if a == BF16 else INT32, b_transposed=b_transposed)
     text = assembly(ARGUMENTS, case.build(target), target)
-    assert len(re.findall(instruction, text)) >= 4
+    assert len(re.findall(instruction, text)) >= 2
 
 
 @pytest.mark.parametrize("b_transposed", [False, True])

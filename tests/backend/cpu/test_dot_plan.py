@@ -9,7 +9,7 @@ import tilejit
 from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly
 from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
 from tilejit.ir.types import BF16, FP32, INT8, INT32, UINT8, DType
-from tilejit.target.cpu import alder_lake, generic_avx2, generic_avx512, sapphire_rapids
+from tilejit.target.cpu import CpuTarget, alder_lake, generic_avx2, generic_avx512, sapphire_rapids
 
 ROW_MAJOR, TRANSPOSED = False, True
 PLANS = [
@@ -256,10 +256,35 @@ def test_bytes_contiguous_along_k_are_read_in_place() -> None:
         "dot 4x256x512 mixed int8 quads inner: rows 1x4, columns 128x2 by 8, sets 1, k by 512, packs nothing"
     )
     assert plan.flips_b
-    assert plan.row_numbers_bytes == 64
+    assert plan.row_addends_bytes == 64
     assert not plan_dot(
         shape_of("4x256x512"), Unit.MIXED_QUADS, MatrixFacts(UINT8, 512, 1), b, alder_lake()
     ).flips_b
+
+
+def test_a_packed_matrix_of_shifted_bytes_is_another_one() -> None:
+    b = MatrixFacts(INT8, 256, 1)
+    layouts = {
+        plan_dot(
+            shape_of("16x256x512"), Unit.MIXED_QUADS, MatrixFacts(dtype, 512, 1), b, alder_lake()
+        ).packed_layout
+        for dtype in (INT8, UINT8)
+    }
+    assert len(layouts) == 2 and None not in layouts
+
+
+@pytest.mark.parametrize("unit", [Unit.MIXED_QUADS, Unit.INT16_PAIRS, Unit.BF16_PAIRS])
+@pytest.mark.parametrize("target", [generic_avx2(), generic_avx512(), sapphire_rapids()], ids=str)
+def test_packed_rows_of_every_depth_block_have_room(unit: Unit, target: CpuTarget) -> None:
+    dtype = BF16 if unit is Unit.BF16_PAIRS else INT8
+    for k in range(16, 3200, 16):
+        a, b = MatrixFacts(dtype, None, 1), MatrixFacts(dtype, 16, 1)
+        plan = plan_dot(DotShape(16, 16, k), unit, a, b, target)
+        assert plan.pack_a
+        for depth in (min(k, plan.depth_block), k % plan.depth_block):
+            assert plan.packed_a_bytes >= 16 * plan.a_row_stride(depth) * plan.a_element.itemsize * (
+                depth > 0
+            )
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def emit_dot(
         raise InternalError("the accumulator of a dot must be row-major")
     plan = plan_for(shape, a, b, c, target, packs=packs, packed_b=packed_b)
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
+    if row_scale is not None and plan.flips_b:
+        raise InternalError("only dots of floats scale rows")
     is_scaled = row_scale is not None and not zero_init
     adds_once = plan.form is Form.OUTER and not plan.turned and plan.depth_block == shape.k
     if row_scale is not None and is_scaled and not adds_once:
@@ -255,7 +257,7 @@ class _Driver:
             a = self._packed_rows(a, depth)
         b = self.b.at(builder, first, 0)
         if plan.flips_b:
-            emit_row_sums(builder, a, self._row_numbers[0], plan.shape.m, depth, self.target)
+            emit_row_sums(builder, a, self._row_values[0], plan.shape.m, depth, self.target)
         if plan.form is Form.INNER:
             self._inner_blocks(a, b, depth, accumulate, fetch)
             return
@@ -273,13 +275,13 @@ class _Driver:
             done += panels.count
 
     @property
-    def _row_numbers(self) -> list[ir.Value]:
-        """Where the numbers of C's rows lie, if they have any."""
+    def _row_values(self) -> list[ir.Value]:
+        """Where the numbers lie that rows of C are multiplied by, or that are added to them, if any are."""
         if self.row_scale is not None:
             return [self.row_scale]
         if not self.plan.flips_b:
             return []
-        skipped = self.plan.scratch_bytes - self.plan.row_numbers_bytes
+        skipped = self.plan.scratch_bytes - self.plan.row_addends_bytes
         return [advance(self.builder, self.scratch, skipped, 1)]
 
     def _packed_rows(self, a: Operand, depth: int) -> Operand:
@@ -444,11 +446,11 @@ class _Driver:
                 copy.step(lanes, self.target.cache_line_bytes) if copy is not None and copying else None,
                 words >= _DEPTH_ADDED_LAST and columns % lanes == 0,
                 scales_rows=self.row_scale is not None,
-                starts_rows=self.plan.flips_b,
+                adds_to_rows=self.plan.flips_b,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]
-            places += [advance(self.builder, place, row, c.dtype.itemsize) for place in self._row_numbers]
+            places += [advance(self.builder, place, row, c.dtype.itemsize) for place in self._row_values]
             numbers = [index(blocks.count), index(words), accumulate]
             fetching = Fetching(fetch, words * blocks.count) if fetch is not None and row == 0 else None
             call_outer_kernel(self.builder, kernel, places, numbers, strides, fetching, copying)
@@ -482,7 +484,7 @@ class _Driver:
                 part = None if fetch is None or start > 0 else fetch.share(builder, i, count)
                 numbers = [
                     advance(builder, place, builder.add(step, index(start)), self.c.dtype.itemsize)
-                    for place in self._row_numbers
+                    for place in self._row_values
                 ]
                 self._inner_row_block(a_block, b, c_block, numbers, size, depth, accumulate, part)
                 return []
@@ -495,7 +497,7 @@ class _Driver:
         a: Operand,
         b: Operand,
         c: Operand,
-        row_numbers: list[ir.Value],
+        row_values: list[ir.Value],
         rows: int,
         depth: int,
         accumulate: ir.Value,
@@ -520,7 +522,7 @@ class _Driver:
             )
             strides = (a.row_stride, b.column_stride, c.row_stride)
             places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]
-            places += row_numbers
+            places += row_values
             numbers = [index(columns.count), accumulate]
             steps = columns.count * (words // plan.lanes)
             fetching = Fetching(fetch, steps) if fetch is not None and number == 0 and steps else None

@@ -46,8 +46,8 @@ class OuterKernel:
     different ones, so that short chains of additions do not wait for each other. ``b_dtype`` is that of B's
     words. With ``copy`` a panel is packed meanwhile. With ``adds_last`` C is asked for from memory before the
     first step of k and added after the last, else sums start from it. ``scales_rows``: each row of C is
-    multiplied by a number first; ``starts_rows``: a number is added to each row. Units: strides in words, C's
-    in elements; None where known only at run time.
+    multiplied by a number first; ``adds_to_rows``: a number is added to each row. Units: strides in words,
+    C's in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -65,7 +65,7 @@ class OuterKernel:
     copy: RowCopy | None = None
     adds_last: bool = False
     scales_rows: bool = False
-    starts_rows: bool = False
+    adds_to_rows: bool = False
 
     @property
     def offsets(self) -> list[int]:
@@ -81,7 +81,7 @@ class OuterKernel:
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"
             f".sets{self.sets}.{text}{'' if self.is_signed else '.unsigned'}"
             f"{'' if self.copy is None else self.copy.name}{'.last' if self.adds_last else ''}"
-            f"{'.scaled' if self.scales_rows else ''}{'.started' if self.starts_rows else ''}"
+            f"{'.scaled' if self.scales_rows else ''}{'.added' if self.adds_to_rows else ''}"
         )
 
 
@@ -134,7 +134,7 @@ def call_outer_kernel(
     """
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        (a, b, c, *row_numbers), (blocks, depth, accumulate, *given) = (
+        (a, b, c, *row_values), (blocks, depth, accumulate, *given) = (
             arguments[: len(places)],
             arguments[len(places) :],
         )
@@ -150,7 +150,7 @@ def call_outer_kernel(
         def block(i: ir.Value, state: Sequence[ir.Value]) -> list[ir.Value]:
             a_block = Operand(state[0], word, chosen[0], chosen[1])
             c_block = Operand(state[1], accumulator, chosen[3], 1)
-            own_numbers, copies = state[2 : 2 + len(row_numbers)], state[2 + len(row_numbers) :]
+            own_numbers, copies = state[2 : 2 + len(row_values)], state[2 + len(row_values) :]
             first, moving = inner.mul(i, depth), _Copying(copy_stride, copies)
             moved = _outer_block(
                 inner, kernel, a_block, b_matrix, c_block, own_numbers, depth, accumulate, own, first, moving
@@ -162,7 +162,7 @@ def call_outer_kernel(
                 *moved,
             ]
 
-        emit_loop(inner, blocks, [a, c, *row_numbers, *copied], block)
+        emit_loop(inner, blocks, [a, c, *row_values, *copied], block)
 
     _call(builder, kernel.name, places, numbers, [*strides, *copying], fetching, build)
 
@@ -180,7 +180,7 @@ def call_inner_kernel(
     """
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        (a, b, c, *row_numbers), (blocks, accumulate, *given) = (
+        (a, b, c, *row_values), (blocks, accumulate, *given) = (
             arguments[: len(places)],
             arguments[len(places) :],
         )
@@ -193,7 +193,7 @@ def call_inner_kernel(
         def block(i: ir.Value, pointers: Sequence[ir.Value]) -> list[ir.Value]:
             b_block = Operand(pointers[0], kernel.b_dtype, 1, chosen[1])
             c_block = Operand(pointers[1], word, chosen[2], 1)
-            _inner_block(inner, kernel, a_matrix, b_block, c_block, row_numbers, accumulate, own, i)
+            _inner_block(inner, kernel, a_matrix, b_block, c_block, row_values, accumulate, own, i)
             return [
                 advance(inner, pointers[0], b_step, kernel.b_dtype.itemsize),
                 advance(inner, pointers[1], kernel.columns, word.itemsize),
@@ -249,14 +249,14 @@ def _outer_block(
     a: Operand,
     b: Operand,
     c: Operand,
-    row_numbers: Sequence[ir.Value],
+    row_values: Sequence[ir.Value],
     depth: ir.Value,
     accumulate: ir.Value,
     fetching: Fetching | None,
     first: ir.Value,
     copying: _Copying,
 ) -> Sequence[ir.Value]:
-    """``first``: the number of the first step of k among those of all blocks. ``row_numbers``: where the
+    """``first``: the number of the first step of k among those of all blocks. ``row_values``: where the
     number for the first row of C lies, if rows have numbers. Returns the copy's state.
     """
     places = [c.at(builder, row, offset).pointer for row in range(kernel.rows) for offset in kernel.offsets]
@@ -267,9 +267,9 @@ def _outer_block(
     else:
         started = _load_or_zero(builder, kernel.unit, places, [kernel.lanes] * len(places), accumulate)
         if kernel.scales_rows:
-            started = _with_row_numbers(builder, kernel, started, row_numbers, builder.fmul)
-    if kernel.starts_rows:
-        started = _with_row_numbers(builder, kernel, started, row_numbers, builder.add)
+            started = _with_row_values(builder, kernel, started, row_values, builder.fmul)
+    if kernel.adds_to_rows:
+        started = _with_row_values(builder, kernel, started, row_values, builder.add)
     sums = started + [zero] * (len(started) * (kernel.sets - 1))
     sums, state = _outer_depth(builder, kernel, a, b, depth, sums, fetching, first, copying)
     totals = [_tree_sum(builder, kernel.unit, sums[i :: len(places)]) for i in range(len(places))]
@@ -281,7 +281,7 @@ def _outer_block(
                     for place in places
                 ]
                 if kernel.scales_rows:
-                    before = _with_row_numbers(builder, kernel, before, row_numbers, builder.fmul)
+                    before = _with_row_values(builder, kernel, before, row_values, builder.fmul)
                 sums = [add_values(builder, kernel.unit, *both) for both in zip(before, totals, strict=True)]
                 _store_block(builder, kernel, places, sums)
             with storing:
@@ -291,24 +291,24 @@ def _outer_block(
     return state
 
 
-def _with_row_numbers(
+def _with_row_values(
     builder: ir.IRBuilder,
     kernel: OuterKernel,
     values: Sequence[ir.Value],
-    row_numbers: Sequence[ir.Value],
+    row_values: Sequence[ir.Value],
     combine: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> list[ir.Value]:
     """The vectors of a block of C, row by row, combined with the numbers of their rows."""
     combined = list(values)
-    for pointer in row_numbers:
+    for pointer in row_values:
         for row in range(kernel.rows):
-            own = _row_number(builder, kernel.unit, pointer, row, kernel.lanes)
+            own = _row_value(builder, kernel.unit, pointer, row, kernel.lanes)
             for i in range(row * len(kernel.offsets), (row + 1) * len(kernel.offsets)):
                 combined[i] = combine(combined[i], own)
     return combined
 
 
-def _row_number(builder: ir.IRBuilder, unit: Unit, pointer: ir.Value, row: int, lanes: int) -> ir.Value:
+def _row_value(builder: ir.IRBuilder, unit: Unit, pointer: ir.Value, row: int, lanes: int) -> ir.Value:
     """The number of a row of C in every lane."""
     place = advance(builder, pointer, row, unit.accumulator.itemsize)
     scalar = load_vector(builder, place, unit.accumulator, 1, unit.accumulator)
@@ -434,12 +434,12 @@ def _inner_block(
     a: Operand,
     b: Operand,
     c: Operand,
-    row_numbers: Sequence[ir.Value],
+    row_values: Sequence[ir.Value],
     accumulate: ir.Value,
     fetching: Fetching | None,
     block: ir.Value,
 ) -> None:
-    """``block``: the number of this block of columns; ``row_numbers``: as for ``_outer_block``."""
+    """``block``: the number of this block of columns; ``row_values``: as for ``_outer_block``."""
     word = kernel.unit.word
     zero = number(lanes_type(word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
@@ -461,7 +461,7 @@ def _inner_block(
         return add_values(builder, kernel.unit, x, y)
 
     packed = sum_lanes(builder, sums, word.bits, add)
-    _store_sums(builder, kernel, packed, c, row_numbers, accumulate)
+    _store_sums(builder, kernel, packed, c, row_values, accumulate)
 
 
 def _inner_step(
@@ -505,7 +505,7 @@ def _store_sums(
     kernel: InnerKernel,
     packed: Sequence[ir.Value],
     c: Operand,
-    row_numbers: Sequence[ir.Value],
+    row_values: Sequence[ir.Value],
     accumulate: ir.Value,
 ) -> None:
     """Cut the packed sums into runs that lie next to each other in C, and store or add those."""
@@ -524,8 +524,8 @@ def _store_sums(
     for (vector, lane, flat, length), place, start in zip(runs, places, started, strict=True):
         part = extract_lanes(builder, vector, lane, length)
         total = add_values(builder, kernel.unit, start, part)
-        for pointer in row_numbers:
-            own = _row_number(builder, kernel.unit, pointer, flat // kernel.columns, length)
+        for pointer in row_values:
+            own = _row_value(builder, kernel.unit, pointer, flat // kernel.columns, length)
             total = add_values(builder, kernel.unit, total, own)
         builder.store(total, place, align=kernel.unit.word.itemsize)
 

@@ -77,8 +77,8 @@ class DotPlan:
     each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
     sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
     ``far_bytes``: A is packed only where a multiple of so many bytes lies between its rows, which is seen at
-    run time; 0 where that is known. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and rows get
-    numbers that take off what this adds to their sums.
+    run time; 0 where that is known. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and to each row of
+    C a number is added that takes off what this adds to its sums.
     """
 
     shape: DotShape
@@ -118,18 +118,20 @@ class DotPlan:
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes that packing needs, A's part first, then sums that are turned round, or numbers of rows."""
+        """Bytes that packing needs, A's part first, then sums that are turned round, or addends of rows."""
         sums = self.shape.m * self.shape.n * self.unit.accumulator.itemsize if self.turned else 0
-        return self.packed_a_bytes + self.packed_b_bytes + sums + self.row_numbers_bytes
+        return self.packed_a_bytes + self.packed_b_bytes + sums + self.row_addends_bytes
 
     @property
-    def row_numbers_bytes(self) -> int:
+    def row_addends_bytes(self) -> int:
         """Bytes of what is added to each row where B's bytes are shifted."""
         return -(-self.shape.m * self.unit.accumulator.itemsize // 64) * 64 if self.flips_b else 0
 
     @property
     def packed_a_bytes(self) -> int:
-        size = self.shape.m * self.a_row_stride(self.depth_block) * self.a_element.itemsize
+        """Bytes of the rows of a depth block; those of the last one may lie further apart than the others."""
+        depths = {min(self.depth_block, self.shape.k), self.shape.k % self.depth_block} - {0}
+        size = self.shape.m * max(map(self.a_row_stride, depths)) * self.a_element.itemsize
         return -(-size // 64) * 64 if self.pack_a else 0
 
     def a_row_stride(self, depth: int) -> int:

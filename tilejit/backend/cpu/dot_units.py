@@ -84,6 +84,8 @@ MIXED_SHIFT = 128
 uppermost bit changes. The sums of a row change by as many times the sum of A's row.
 """
 _BYTES = (INT8, UINT8)
+_FEWEST_QUAD_COLUMNS = 4
+"""The instructions for mixed quads have vectors of 128 bits at least."""
 _FEWEST_ROWS = 2
 """Rows of A from which on bringing B into words, one shuffle a vector, is paid back."""
 _FEWEST_TILE_ROWS = 5
@@ -131,7 +133,8 @@ def _narrow_unit(
     if accumulator == INT32 and a in _BYTES and b in _BYTES:
         if target.is_x86:
             has_quads = target.has("avx512vnni") or target.has("avxvnni")
-            if has_quads and n >= 4 and k % 4 == 0:
+            # Also for one row: multiplying words of int32 takes longer than bringing bytes of B into words.
+            if has_quads and n >= _FEWEST_QUAD_COLUMNS and k % Unit.MIXED_QUADS.group == 0:
                 return Unit.MIXED_QUADS
             return Unit.INT16_PAIRS if target.has("avx2") and is_wide and k % 2 == 0 else None
         has_quads = target.has("dotprod") and a == b
@@ -198,7 +201,7 @@ def multiply_add(
 ) -> ir.Value:
     """total + x * y, as the unit does it; of words, the sum of the products of their members.
 
-    ``is_signed``: whether the bytes of x are signed; those of y are as well, but not those of mixed quads.
+    ``is_signed``: whether the bytes of x are signed. Those of y are the same, of mixed quads the opposite.
     """
     if unit in (Unit.FP32, Unit.FP64):
         return intrinsic(builder, "llvm.fma", total.type, [x, y, total], [total.type])

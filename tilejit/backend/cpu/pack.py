@@ -138,7 +138,7 @@ def _rows_ahead(rows: int, columns: int, source: Operand, target: CpuTarget) -> 
 
 _LINES_AHEAD, _PAGE_BYTES = 16, 4096
 """Prefetchers do not follow a matrix from page to page, on each of which lies a piece of a row: a copy that
-waits for every row asks for as many lines in advance as a core can have on their way.
+waits for every row asks for so many lines in advance, a few more than a core can have on their way.
 
 Source: products of 1024 cubed of fp32, one thread of a Cascade Lake (12 lines on their way), calls that
 alternate: 1.047 [1.021, 1.099] of the speed without.

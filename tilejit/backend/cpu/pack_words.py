@@ -65,20 +65,21 @@ def _emit(
     group = words.dtype.itemsize // element.itemsize
     rows = depth // group
     lanes = target.vector_lanes(words.dtype.itemsize)
-    if is_unit(source.row_stride) and source.dtype == element:
+    quads = power_of_two_below(max(1, min(lanes, columns // group)))
+    has_words = is_unit(source.row_stride) and source.dtype == element
+    are_bytes = group == _BYTES_A_WORD and is_unit(source.column_stride) and quads >= _WORDS_A_BLOCK
+    if has_words:
         size = power_of_two_below(min(lanes, rows, columns))
         tile = (size, size)
+    elif are_bytes:
+        tile = (1, group * quads)
     else:
         tile = (1, power_of_two_below(min(lanes, columns)))
-    quads = power_of_two_below(max(1, min(lanes, columns // group)))
-    are_bytes = group == _BYTES_A_WORD and is_unit(source.column_stride) and quads >= _WORDS_A_BLOCK
-    if tile[0] == 1 and are_bytes:
-        tile = (1, group * quads)
 
     def at(row: int | ir.Value, column: int | ir.Value) -> None:
         first = row * group if isinstance(row, int) else builder.mul(row, index(group))
         place, target_words = source.at(builder, first, column), words.at(builder, row, column)
-        if tile[0] > 1 or (is_unit(source.row_stride) and source.dtype == element):
+        if has_words:
             _transpose_words(builder, place, target_words, tile[0], flips)
         elif are_bytes:
             _interleave_bytes(builder, place, target_words, element, quads, flips)

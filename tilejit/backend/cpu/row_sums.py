@@ -1,4 +1,9 @@
-"""What takes off from a dot's sums that bytes of B were shifted: see ``MIXED_SHIFT``."""
+"""What takes off from a dot's sums that bytes of B were shifted (``MIXED_SHIFT``): a row of them is
+
+    sum of a * (b + s) = sum of a * b + s * sum of a
+
+so that -s times the sum of A's row is added to it, where s is 128, or -128 for unsigned bytes.
+"""
 
 from __future__ import annotations
 

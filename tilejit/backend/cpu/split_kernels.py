@@ -166,7 +166,7 @@ def multiply(builder: ir.IRBuilder, memory: ir.Value, row: ir.Value, total: ir.V
     return intrinsic(builder, "llvm.x86.avx512.vpdpbusd.512", _INTEGERS, [total, memory, row])
 
 
-def load_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
+def load_padded_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
     """A vector of the matrix as words; elements from ``live`` on are zero."""
     loaded = load_vector(builder, place, unit.element, unit.vector_elements, unit.element, live)
     return builder.bitcast(loaded, _INTEGERS)
@@ -231,7 +231,10 @@ def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: 
     """For each row the products with one column, summed down to a vector."""
     unit, size = kernel.unit, kernel.unit.vector_elements
     words = [
-        flip(builder, load_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start)))
+        flip(
+            builder,
+            load_padded_words(builder, unit, b.at(builder, start, 0).pointer, min(size, kernel.k - start)),
+        )
         for start in range(0, kernel.k, size)
     ]
     result = []
@@ -391,7 +394,7 @@ def _interleaved(
     bits, lanes = unit.element.bits, unit.vector_elements
     zero = number(_INTEGERS, 0)
     vectors = [
-        load_words(builder, unit, first.at(builder, row, 0).pointer, columns) if row < live else zero
+        load_padded_words(builder, unit, first.at(builder, row, 0).pointer, columns) if row < live else zero
         for row in range(unit.per_word)
     ]
     while bits < 32:

@@ -21,7 +21,7 @@ from tilejit.backend.cpu.split_kernels import (
     Kernel,
     finish_row,
     join,
-    load_words,
+    load_padded_words,
     multiply,
     starts_of,
 )
@@ -136,7 +136,7 @@ def _loaded_squares(
 ) -> list[list[ir.Value]]:
     """Four squares of four words of sixteen columns: block i of vector j is of column 4 * i + j."""
     vectors = [
-        flip(builder, load_words(builder, unit, b.at(builder, 0, column).pointer, live))
+        flip(builder, load_padded_words(builder, unit, b.at(builder, 0, column).pointer, live))
         if column < columns
         else number(_INTEGERS, 0)
         for column in range(LANES)
