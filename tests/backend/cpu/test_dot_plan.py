@@ -281,10 +281,8 @@ def test_packed_rows_of_every_depth_block_have_room(unit: Unit, target: CpuTarge
         a, b = MatrixFacts(dtype, None, 1), MatrixFacts(dtype, 16, 1)
         plan = plan_dot(DotShape(16, 16, k), unit, a, b, target)
         assert plan.pack_a
-        for depth in (min(k, plan.depth_block), k % plan.depth_block):
-            assert plan.packed_a_bytes >= 16 * plan.a_row_stride(depth) * plan.a_element.itemsize * (
-                depth > 0
-            )
+        for depth in {min(k, plan.depth_block), k % plan.depth_block} - {0}:
+            assert plan.packed_a_bytes >= 16 * plan.a_row_stride(depth) * plan.a_element.itemsize
 
 
 @pytest.mark.parametrize(
