@@ -125,7 +125,7 @@ def check(case: Case, target: CpuTarget) -> None:
     assert (np.abs(c - expected) <= 2 * (rounding + sums)).all()
 
 
-SIZES = [(4, 64, 128), (1, 17, 65), (2, 33, 128), (8, 100, 3), (16, 130, 600), (5, 32, 1024)]
+SIZES = [(4, 64, 128), (1, 17, 65), (2, 33, 128), (8, 100, 3), (16, 130, 600), (5, 32, 1024), (9, 32, 1024)]
 WIDE = [(1, 1024, 96), (2, 1088, 528), (3, 1024, 16), (4, 1024, 208), (8, 1024, 80)]
 UNITS = [(INT8, NO_TILES), (INT8, sapphire_rapids()), (BF16, sapphire_rapids())]
 
@@ -248,6 +248,8 @@ def test_plans() -> None:
     assert _plan(values, sapphire_rapids()) == "int8 outer tiles"
     assert _plan(decode, NO_TILES) == "int8 inner vectors turned"
     assert _plan(replace(decode, shape=DotShape(2, 64, 128)), NO_TILES) == "int8 inner vectors"
+    assert _plan(replace(decode, shape=DotShape(4, 64, 1024)), NO_TILES) == "int8 inner vectors"
+    assert _plan(replace(decode, shape=DotShape(8, 64, 1024)), NO_TILES) == "int8 inner vectors turned"
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
@@ -353,7 +355,7 @@ def test_rows_that_are_not_finite_become_nan(b_transposed: bool, odd: float, tar
 
 @pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
 @pytest.mark.parametrize("b_transposed", [False, True])
-@pytest.mark.parametrize("rows", [2, 4])
+@pytest.mark.parametrize("rows", [2, 8])
 def test_extremes_do_not_overflow(rows: int, b_transposed: bool, target: CpuTarget) -> None:
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")

@@ -32,9 +32,8 @@ from tilejit.backend.cpu.split_rows import (
     rows_in,
 )  # fmt: skip
 from tilejit.backend.cpu.split_spread import Spread, call_spread, call_spread_tiles
-from tilejit.backend.cpu.split_turned import FEWEST_ROWS as FEWEST_TURNED_ROWS
 from tilejit.backend.cpu.split_turned import MOST_ROWS as MOST_TURNED_ROWS
-from tilejit.backend.cpu.split_turned import call_turned
+from tilejit.backend.cpu.split_turned import call_turned, is_turned
 from tilejit.backend.cpu.values import I8
 from tilejit.ir.types import BF16, FP16, FP32, INT8
 from tilejit.ops import InputPrecision
@@ -106,7 +105,7 @@ def plan_split_dot(
         return SplitPlan(unit, is_inner, tiles=True)
     # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
     return (
-        SplitPlan(unit, is_inner, tiles=False, turned=is_inner and shape.m >= FEWEST_TURNED_ROWS)
+        SplitPlan(unit, is_inner, tiles=False, turned=is_inner and is_turned(shape.m, shape.k))
         if unit is SplitUnit.INT8 and target.has("avx512vnni")
         else None
     )
