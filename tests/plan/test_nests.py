@@ -203,3 +203,40 @@ def test_lanes_follow_the_contiguous_dimension() -> None:
         }
         """,
     )
+
+
+def test_what_a_combine_function_needs_is_computed_before_it() -> None:
+    """The reduction to a scalar may not sink past the one whose combine function yields it."""
+    check_plan(
+        """
+        func @outer_scalar(%p: ptr<int32>) {
+          %seven = constant() {value=7, dtype=int32} : int32
+          %x = splat(%seven) {shape=[16, 16]} : tile<16x16xint32>
+          %y = splat(%seven) {shape=[16]} : tile<16xint32>
+          %lane = arange() {start=0, end=16} : tile<16xint32>
+          %any = reduce(%y) {axis=0, kind=or} : int32
+          %found = reduce_custom(x=[%x]) {axis=0} : tile<16xint32> {
+          combine(%a: int32, %b: int32):
+            yield(values=[%any])
+          }
+          %base = splat(%p) {shape=[16]} : tile<16xptr<int32>>
+          %to = addptr(%base, %lane) : tile<16xptr<int32>>
+          store(%to, %found)
+          return()
+        }
+        """,
+        """
+        plan @outer_scalar scratch=64 {
+          buffer b0: 16xint32 at 0
+          nest 16 order d0 vector d0x16 {
+            %any = reduce(%y) over d0
+          }
+          nest 16x16 order d1,d0 vector d1x16 {
+            b0 = reduce_custom(%x) over d0
+          }
+          nest 16 order d0 vector d0x16 {
+            store(%to, %found)
+          }
+        }
+        """,
+    )

@@ -169,6 +169,8 @@ class _Fuser:
                 found.writes.add(root.buffer)
             else:
                 found.writes |= set(root.op.results) | {b for b in root.buffers if b is not None}
+                for combine in root.op.regions:
+                    found.reads.update(value for op in combine.walk() for value in op.operands)
         return found
 
     def _agree(self, earlier: Nest, later: Nest, results: set[Value]) -> bool:
