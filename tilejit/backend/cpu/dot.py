@@ -91,13 +91,10 @@ def emit_dot(
         raise InternalError("the accumulator of a dot must be row-major")
     plan = plan_for(shape, a, b, c, target, packs=packs, packed_b=packed_b)
     strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride]
-    if row_scale is not None and plan.flips_b:
-        raise InternalError("only dots of floats scale rows")
-    is_scaled = row_scale is not None and not zero_init
-    adds_once = plan.form is Form.OUTER and not plan.turned and plan.depth_block == shape.k
-    if row_scale is not None and is_scaled and not adds_once:
-        emit_scaled_rows(builder, c, row_scale, shape.m, shape.n, target)
-        is_scaled = False
+    if row_scale is not None and (zero_init or not _scales_on_the_way(plan)):
+        if not zero_init:
+            emit_scaled_rows(builder, c, row_scale, shape.m, shape.n, target)
+        row_scale = None
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         values = zip(strides, arguments[5:10], strict=True)
@@ -113,7 +110,7 @@ def emit_dot(
             zero_init,
             own_fetch,
             arguments[4] if plan.has_packed_b else None,
-            arguments[-1] if is_scaled else None,
+            None if row_scale is None else arguments[-1],
         )
         if plan.turned:
             driver.emit_turned()
@@ -121,12 +118,19 @@ def emit_dot(
             driver.emit()
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
-    flags = ".zero" * zero_init + ".packed" * plan.has_packed_b + ".scaled" * is_scaled
+    flags = ".zero" * zero_init + ".packed" * plan.has_packed_b + ".scaled" * (row_scale is not None)
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
     packed = packed_b.place if packed_b is not None and plan.has_packed_b else ir.Constant(POINTER, None)
     places = [a.pointer, b.pointer, c.pointer, scratch, packed]
-    values = [*places, *(index(s) for s in strides), *([row_scale] if is_scaled else [])]
+    values = [*places, *(index(s) for s in strides), *([] if row_scale is None else [row_scale])]
     call_fetching(builder, name, values, fetch, build, may_fetch=True)
+
+
+def _scales_on_the_way(plan: DotPlan) -> bool:
+    """Whether the kernels multiply rows of C when they read them: once, and of floats."""
+    if plan.flips_b:
+        raise InternalError("only dots of floats scale rows")
+    return plan.form is Form.OUTER and not plan.turned and plan.depth_block == plan.shape.k
 
 
 def emit_scaled_rows(

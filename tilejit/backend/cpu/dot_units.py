@@ -184,6 +184,14 @@ def add_values(builder: ir.IRBuilder, unit: Unit, x: ir.Value, y: ir.Value) -> i
     return builder.fadd(x, y) if unit.accumulator in (FP32, FP64) else builder.add(x, y)
 
 
+def add_byte_products(
+    builder: ir.IRBuilder, unsigned: ir.Value, signed: ir.Value, total: ir.Value
+) -> ir.Value:
+    """total + the products of the unsigned bytes of one vector and the signed ones of another, by words."""
+    name = f"llvm.x86.avx512.vpdpbusd.{32 * total.type.count}"
+    return intrinsic(builder, name, total.type, [total, unsigned, signed])
+
+
 def flip(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
     """Words whose bytes are shifted by ``MIXED_SHIFT``."""
     return builder.xor(words, number(words.type, 0x80808080))
@@ -209,8 +217,7 @@ def multiply_add(
         return builder.add(total, builder.mul(x, y))
     bits = 32 * total.type.count
     if unit is Unit.MIXED_QUADS:
-        bytes_ = (y, x) if is_signed else (x, y)
-        return intrinsic(builder, f"llvm.x86.avx512.vpdpbusd.{bits}", total.type, [total, *bytes_])
+        return add_byte_products(builder, *((y, x) if is_signed else (x, y)), total)
     if unit is Unit.BF16_PAIRS:
         name = (
             f"llvm.x86.avx512bf16.dpbf16ps.{bits}"

@@ -8,11 +8,11 @@ comes in an order of its own, which the sums are put back from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_units import flip
+from tilejit.backend.cpu.dot_units import add_byte_products, flip
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
@@ -78,6 +78,17 @@ def call_inner(
     accumulate: bool, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
     """Call the inner form on ``count`` rows and n columns of ``b``, whose column stride is their distance."""
+    call_by_columns(builder, "inner", _inner_blocks, rows, count, b, c, n, accumulate=accumulate, fetch=fetch)
+
+
+EmitBlocks = Callable[[ir.IRBuilder, Kernel, SplitRows, Operand, Operand, FetchTile | None], None]
+
+
+def call_by_columns(
+    builder: ir.IRBuilder, form: str, emit_blocks: EmitBlocks, rows: SplitRows, count: int, b: Operand,
+    c: Operand, n: int, *, accumulate: bool, fetch: FetchTile | None,
+) -> None:  # fmt: skip
+    """Call a function whose blocks of columns, each contiguous along k, ``emit_blocks`` emits."""
     kernel = Kernel(rows.unit, count, n, rows.k, static(b.column_stride), static(c.row_stride), accumulate)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
@@ -85,10 +96,10 @@ def call_inner(
         own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
         own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        _inner_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
+        emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
 
     values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
-    call_fetching(builder, kernel.name("inner"), values, fetch, build)
+    call_fetching(builder, kernel.name(form), values, fetch, build)
 
 
 def call_outer(
@@ -159,11 +170,6 @@ def call_pack(
     name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{groups}.{fixed or 'r'}"
     name += ".unsigned" * unsigned
     call_fetching(builder, name, [b.pointer, into, index(b.row_stride)], fetch, build)
-
-
-def multiply(builder: ir.IRBuilder, memory: ir.Value, row: ir.Value, total: ir.Value) -> ir.Value:
-    """total + the products of the unsigned bytes of ``memory`` and the signed ones of ``row``, by words."""
-    return intrinsic(builder, "llvm.x86.avx512.vpdpbusd.512", _INTEGERS, [total, memory, row])
 
 
 def load_padded_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, live: int) -> ir.Value:
@@ -244,7 +250,7 @@ def _column_products(builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: 
             place = rows.at(builder, row, step * size)
             for part, pointer in enumerate((place.high, place.low)):
                 vector = builder.load(pointer, typ=_INTEGERS, align=4)
-                sums[part] = multiply(builder, memory, vector, sums[part])
+                sums[part] = add_byte_products(builder, memory, vector, sums[part])
         result.append(join(builder, unit, sums, kernel.k))
     return result
 
@@ -359,7 +365,7 @@ def _outer_products(
             for number_, vector in enumerate(vectors[part.first : part.first + count]):
                 for side, factor in enumerate(parts):
                     at = 2 * (row * count + number_) + side
-                    result[at] = multiply(builder, vector, factor, result[at])
+                    result[at] = add_byte_products(builder, vector, factor, result[at])
         return result
 
     sums = emit_loop(builder, whole, starts, step)

@@ -12,22 +12,21 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_units import flip
-from tilejit.backend.cpu.fetch import FetchTile, call_fetching
+from tilejit.backend.cpu.dot_units import add_byte_products, flip
+from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, static
+from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.shuffles import transpose_blocks, transpose_in_blocks
 from tilejit.backend.cpu.split_kernels import (
     Kernel,
+    call_by_columns,
     finish_row,
     join,
     load_padded_words,
-    multiply,
     starts_of,
 )
 from tilejit.backend.cpu.split_rows import LANES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import I32, number, splat, vector_of
-from tilejit.ir.types import FP32
 
 _FEWEST_ROWS = 3
 """Rows from which on turning the matrix is worth it. In instructions it is from 2 rows on, but most of them
@@ -63,17 +62,7 @@ def call_turned(
     What sums start with is the same in all lanes: rows are split ``for_columns``.
     """
     assert rows.unit is SplitUnit.INT8
-    kernel = Kernel(rows.unit, count, n, rows.k, static(b.column_stride), static(c.row_stride), accumulate)
-
-    def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
-        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
-        own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
-        own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        _blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
-
-    values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
-    call_fetching(builder, kernel.name("turned"), values, fetch, build)
+    call_by_columns(builder, "turned", _blocks, rows, count, b, c, n, accumulate=accumulate, fetch=fetch)
 
 
 def _blocks(
@@ -136,7 +125,7 @@ def _products(
                     for side, pointer in enumerate((own.high, own.low)):
                         factor = splat(builder, builder.load(pointer, typ=I32, align=4), LANES)
                         at = 2 * row + side
-                        result[at] = multiply(builder, vector, factor, result[at])
+                        result[at] = add_byte_products(builder, vector, factor, result[at])
         return result
 
     sums = emit_loop(builder, whole, starts, step)
