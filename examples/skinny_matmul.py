@@ -153,7 +153,7 @@ def skinny_matmul(
     by_output = weights.strides[0] == weights.itemsize
     stride_k, stride_n = (stride // weights.itemsize for stride in weights.strides)
     direct = m > 4 and x.dtype == weights.dtype == ml_dtypes.bfloat16
-    block_n, block_k = blocks or _blocks(m, n, weights.itemsize, by_output, direct)
+    block_n, block_k = blocks or _blocks(m, n, k, weights.itemsize, by_output, direct)
     columns = tilejit.cdiv(n, block_n)
     part_k = _part_k(k, block_k, columns) if _has_wide_rows(m, by_output, direct) else k
     n_parts = tilejit.cdiv(k, part_k)
@@ -177,7 +177,7 @@ def _has_wide_rows(m: int, by_output: bool, direct: bool) -> bool:
     return not (by_output or direct or m > 8)
 
 
-def _blocks(m: int, n: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
+def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
     """Tile sizes: long pieces of memory, and several programs for each thread."""
     if _has_wide_rows(m, by_output, direct):
         return min(_PIECE_BYTES // itemsize, tilejit.next_power_of_2(n)), 32 if itemsize == 4 else 64
@@ -185,7 +185,8 @@ def _blocks(m: int, n: int, itemsize: int, by_output: bool, direct: bool) -> tup
     if m > 8 or direct:
         chosen = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
     else:
-        chosen = (64, 2048 // itemsize) if m <= 2 else (128, 4096 // itemsize)
+        longest = tilejit.next_power_of_2(k + 1) // 2  # a tile longer than k would be masked
+        chosen = (64, min(8192 // itemsize, longest)) if m <= 2 else (128, 4096 // itemsize)
     return min(chosen[0], largest), chosen[1]
 
 

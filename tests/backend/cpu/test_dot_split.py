@@ -162,6 +162,40 @@ def test_few_rows_of_wide_matrices(m: int, n: int, k: int, b: DType) -> None:
     check(replace(case, a_transposed=m % 2 == 0, a=BF16), sapphire_rapids())
 
 
+DEEP = [(1, 17, 600), (2, 35, 1000), (3, 16, 4096), (4, 33, 2112), (4, 1, 513), (7, 18, 1250), (8, 48, 4200)]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), DEEP)
+def test_columns_pass_by_to_their_ends(m: int, n: int, k: int) -> None:
+    """Columns, elements and blocks of k left over, rows of two blocks."""
+    case = Case(DotShape(m, n, k), b_transposed=True, padding=5)
+    assert _plan(case, NO_TILES).endswith("deep")
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    check(case, NO_TILES)
+    check(replace(case, zero_init=True, fetch=True, a=BF16, prepared=k <= 1024), NO_TILES)
+    check(replace(case, runtime_strides=True, a_transposed=True), NO_TILES)
+
+
+def test_a_long_column_meets_all_rows_at_once() -> None:
+    """Every vector of it is loaded once, and registers hold all sums."""
+    case = Case(DotShape(4, 64, 1024), b_transposed=True, zero_init=True)
+    text = assembly(ARGUMENTS, case.build(NO_TILES), NO_TILES)
+    (kernel,) = re.findall(r"^tilejit.dot.split.deep.*?:$.*?retq", text, re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"vpdpbusd\s", kernel)) == 4 * 2 * 2
+    assert len(re.findall(r"vpxor\w\s.*\(", kernel)) == 2
+    assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 32), (1, 500), (3, 66), (4, 35), (6, 300), (7, 100)])
+def test_wide_rows_pass_by_a_few_at_a_time(m: int, k: int) -> None:
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    case = Case(DotShape(m, 1090, k), padding=3)
+    check(case, NO_TILES)
+    check(replace(case, zero_init=True, runtime_strides=True, a_transposed=True, fetch=True), NO_TILES)
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_an_odd_element_stays_in_its_column(odd: float) -> None:
     """Its neighbours meet it with zeros."""
@@ -237,8 +271,8 @@ def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> 
         return "floats"
     form = "inner" if plan.inner else "outer"
     spread = "" if plan.spread is None else " spread"
-    turned = " turned" if plan.turned else ""
-    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}{spread}{turned}"
+    columns = "" if plan.tiles or not plan.inner else f" {plan.columns.value}"
+    return f"{plan.unit.value} {form} {'tiles' if plan.tiles else 'vectors'}{spread}{columns}"
 
 
 def test_plans() -> None:
@@ -247,9 +281,11 @@ def test_plans() -> None:
     assert _plan(decode, sapphire_rapids()) == "int8 inner tiles"
     assert _plan(values, sapphire_rapids()) == "int8 outer tiles"
     assert _plan(decode, NO_TILES) == "int8 inner vectors turned"
-    assert _plan(replace(decode, shape=DotShape(2, 64, 128)), NO_TILES) == "int8 inner vectors"
-    assert _plan(replace(decode, shape=DotShape(4, 64, 1024)), NO_TILES) == "int8 inner vectors"
-    assert _plan(replace(decode, shape=DotShape(8, 64, 1024)), NO_TILES) == "int8 inner vectors turned"
+    assert _plan(replace(decode, shape=DotShape(2, 64, 128)), NO_TILES) == "int8 inner vectors short"
+    assert _plan(replace(decode, shape=DotShape(4, 64, 512)), NO_TILES) == "int8 inner vectors turned"
+    assert _plan(replace(decode, shape=DotShape(2, 64, 576)), NO_TILES) == "int8 inner vectors deep"
+    assert _plan(replace(decode, shape=DotShape(8, 64, 576)), NO_TILES) == "int8 inner vectors deep"
+    assert _plan(replace(decode, shape=DotShape(9, 64, 576)), NO_TILES) == "int8 inner vectors turned"
     assert _plan(values, NO_TILES) == "int8 outer vectors"
     assert _plan(replace(decode, b=BF16), sapphire_rapids()) == "bf16 inner tiles"
     assert _plan(replace(values, b=BF16), sapphire_rapids(), InputPrecision.BF16X3) == "bf16 outer tiles"
@@ -268,7 +304,9 @@ def test_plans() -> None:
     assert _plan(Case(DotShape(3, 1024, 72)), sapphire_rapids()) == "int8 outer vectors"
     assert _plan(Case(DotShape(4, 1024, 72)), sapphire_rapids()) == "int8 outer tiles"
     assert _plan(Case(DotShape(1, 64, 128), BF16, b_transposed=True), sapphire_rapids()) == "floats"
-    assert _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors"
+    assert (
+        _plan(Case(DotShape(1, 64, 128), b_transposed=True), sapphire_rapids()) == "int8 inner vectors short"
+    )
     assert _plan(Case(DotShape(1, 128, 64)), sapphire_rapids()) == "int8 outer vectors"
     assert _plan(Case(DotShape(1, 192, 64)), sapphire_rapids()) == "int8 outer tiles"
     # Columns that fill no tile, and depths that would be read past their end.
@@ -355,11 +393,10 @@ def test_rows_that_are_not_finite_become_nan(b_transposed: bool, odd: float, tar
 
 @pytest.mark.parametrize("target", [NO_TILES, sapphire_rapids()])
 @pytest.mark.parametrize("b_transposed", [False, True])
-@pytest.mark.parametrize("rows", [2, 8])
-def test_extremes_do_not_overflow(rows: int, b_transposed: bool, target: CpuTarget) -> None:
+@pytest.mark.parametrize(("rows", "depth"), [(2, 1024), (2, 8192), (8, 1024)])
+def test_extremes_do_not_overflow(rows: int, depth: int, b_transposed: bool, target: CpuTarget) -> None:
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")
-    depth = 1024
     a, b = np.full((rows, depth), -3.0, np.float32), np.full(depth * 16, -128, np.int8)
     a[1] = 5.0
     c = np.zeros((rows, 16), np.float32)

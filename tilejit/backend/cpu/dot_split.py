@@ -8,6 +8,7 @@ the largest element of a row, which ``input_precision`` must allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from itertools import accumulate
 
 from llvmlite import ir
@@ -18,6 +19,8 @@ from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, is_unit, static
 from tilejit.backend.cpu.pack import emit_pack
+from tilejit.backend.cpu.split_deep import MOST_ROWS as MOST_DEEP_ROWS
+from tilejit.backend.cpu.split_deep import call_deep, sums_bytes
 from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
 from tilejit.backend.cpu.split_rows import (
     DEEPEST,
@@ -42,7 +45,7 @@ from tilejit.target.cpu import CpuTarget
 
 MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
-_INNER_ROWS, _OUTER_ROWS = 1, 6
+_OUTER_ROWS = 6
 _INNER_SPARSE, _OUTER_SPARSE = 2, 1
 """Rows that leave tiles so empty that vectors are faster."""
 _SPARSE_STRIPS = 2
@@ -52,6 +55,14 @@ _WIDE_SPARSE = {SplitUnit.INT8: 3, SplitUnit.BF16: 4}
 """The same rows for matrices of wide rows, which prefetchers follow."""
 _PANELS_BYTES = 16 * 1024
 """Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
+_DEEP_ROWS_BYTES = 16 * 1024
+"""What split rows may take of L1 where columns pass by to their ends."""
+_WIDE_DEPTH = 32
+"""Depth of a block where wide rows of a matrix pass by vectors: hardware prefetchers follow so many.
+
+Source: 4096 x 4096 bytes in wide rows, two threads of a Cascade Lake, time over that of blocks of 64 along k:
+1 row 0.5, 4 rows 0.48; blocks of 16 are no faster.
+"""
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
     (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
@@ -60,24 +71,35 @@ _UNITS = {
 _TILE_FEATURES = {SplitUnit.INT8: "amx-int8", SplitUnit.BF16: "amx-bf16"}
 
 
+class Columns(Enum):
+    """How vectors take a matrix that is contiguous along k."""
+
+    SHORT = "short"
+    """One after the other; the products of each are summed across lanes."""
+    TURNED = "turned"
+    """Sixteen at a time, turned round."""
+    DEEP = "deep"
+    """A few side by side, to their ends."""
+
+
 @dataclass(frozen=True)
 class SplitPlan:
     """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k.
 
-    ``spread``: how the rows are, where tiles take the matrix as it lies. ``turned``: whether vectors take the
-    matrix turned round, where it is ``inner``.
+    ``spread``: how the rows are, where tiles take the matrix as it lies. ``columns``: what vectors do, where
+    the matrix is ``inner``.
     """
 
     unit: SplitUnit
     inner: bool
     tiles: bool
     spread: Spread | None = None
-    turned: bool = False
+    columns: Columns = Columns.SHORT
 
     @property
     def for_columns(self) -> bool:
         """Whether sums are kept in a lane for each column."""
-        return self.turned or not self.inner
+        return self.columns is Columns.TURNED or not self.inner
 
 
 def plan_split_dot(
@@ -99,16 +121,21 @@ def plan_split_dot(
         return None
     # Vectors read a column, or a strip of columns, to its end before the next.
     is_sparse &= unit is SplitUnit.INT8 and target.has("avx512vnni")
-    depth = _depth(shape, is_inner, tiles=True)
+    plan = SplitPlan(unit, is_inner, tiles=True)
+    depth = _depth(shape, plan)
     is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
     if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner) and not is_sparse:
-        return SplitPlan(unit, is_inner, tiles=True)
+        return plan
     # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
-    return (
-        SplitPlan(unit, is_inner, tiles=False, turned=is_inner and is_turned(shape.m, shape.k))
-        if unit is SplitUnit.INT8 and target.has("avx512vnni")
-        else None
-    )
+    if unit is not SplitUnit.INT8 or not target.has("avx512vnni"):
+        return None
+    return SplitPlan(unit, is_inner, tiles=False, columns=_columns_for(shape) if is_inner else Columns.SHORT)
+
+
+def _columns_for(shape: DotShape) -> Columns:
+    if is_turned(shape.m, shape.k):
+        return Columns.TURNED
+    return Columns.DEEP if shape.k > DEEPEST else Columns.SHORT
 
 
 def _spread_for(unit: SplitUnit, shape: DotShape, a: Operand, b: Operand, target: CpuTarget) -> Spread | None:
@@ -170,7 +197,7 @@ def emit_split_dot(
 
     text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
     flags = ".tiles" * plan.tiles + ".spread" * (plan.spread is not None) + ".zero" * zero_init
-    flags += ".turned" * plan.turned + ".prepared" * (prepared is not None)
+    flags += f".{plan.columns.value}" + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
     values = [a.pointer, b.pointer, c.pointer, *(index(s) for s in strides), scratch]
     values += [] if prepared is None else [prepared]
@@ -179,7 +206,7 @@ def emit_split_dot(
 
 def prepared_bytes(shape: DotShape, plan: SplitPlan) -> int:
     """What ``emit_prepared_rows`` needs; 0 where k is cut into blocks, which are split one by one."""
-    if _depth(shape, plan.inner, plan.tiles) < shape.k:
+    if _depth(shape, plan) < shape.k:
         return 0
     return _rows_bytes(shape, plan)
 
@@ -221,7 +248,7 @@ def emit_prepared_rows(
 
 def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
     """What the rows take that are split at a time, with those that are turned round or spread."""
-    depth = _depth(shape, plan.inner, plan.tiles)
+    depth = _depth(shape, plan)
     if plan.spread is not None:
         return rows_bytes(plan.unit, shape.m, depth) + plan.spread.size_bytes(depth)
     if not plan.tiles:
@@ -236,7 +263,7 @@ class _WorkSpace:
     """What a dot works with, one after the other, each at a multiple of 64. Units: bytes.
 
     ``floats``: a block of k of rows that are no floats yet, or not next to each other; ``panel``: of columns
-    that are packed together; ``sums``: tiles of sums.
+    that are packed together; ``sums``: tiles of sums, or vectors that are to be summed across lanes.
     """
 
     rows: int
@@ -269,16 +296,22 @@ def _work_space(
     needs_panel &= plan.spread is None
     sizes = (
         _rows_bytes(shape, plan) if splits and multiplies else 0,
-        4 * shape.m * _depth(shape, plan.inner, plan.tiles) if splits and not is_ready else 0,
+        4 * shape.m * _depth(shape, plan) if splits and not is_ready else 0,
         _panels_together(shape, plan) * _panel_bytes(shape, plan) if needs_panel else 0,
-        plan.unit.per_word * split_tiles.TILE_BYTES if multiplies and plan.tiles else 0,
+        _sums_bytes(shape, plan) if multiplies else 0,
     )
     return _WorkSpace(*(-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes))
 
 
+def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
+    if plan.tiles:
+        return plan.unit.per_word * split_tiles.TILE_BYTES
+    return sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
+
+
 def _panel_bytes(shape: DotShape, plan: SplitPlan) -> int:
     """A group of columns, packed."""
-    depth = padded_depth(plan.unit, _depth(shape, plan.inner, plan.tiles))
+    depth = padded_depth(plan.unit, _depth(shape, plan))
     return depth * group_columns(plan.unit) * plan.unit.element.itemsize
 
 
@@ -288,10 +321,17 @@ def _panels_together(shape: DotShape, plan: SplitPlan) -> int:
     return max((n for n in range(1, blocks + 1) if blocks % n == 0 and n * size <= _PANELS_BYTES), default=1)
 
 
-def _depth(shape: DotShape, inner: bool, tiles: bool) -> int:
+def _depth(shape: DotShape, plan: SplitPlan) -> int:
     """How much of k is done at a time."""
-    groups = -(-shape.m // split_tiles.ROWS)
-    return min(shape.k, max(DEEPEST, DEEPEST_TILES // groups) if inner and tiles else DEEPEST)
+    most = DEEPEST
+    if plan.inner and plan.tiles:
+        most = max(DEEPEST, DEEPEST_TILES // -(-shape.m // split_tiles.ROWS))
+    elif plan.columns is Columns.DEEP:
+        fitting = _DEEP_ROWS_BYTES // (2 * shape.m * plan.unit.element.itemsize)
+        most = min(DEEPEST_TILES, max(DEEPEST, fitting // VECTOR_BYTES * VECTOR_BYTES))
+    elif not plan.tiles and not plan.inner and shape.m <= _OUTER_ROWS and shape.n >= _WIDE_BYTES:
+        most = _WIDE_DEPTH
+    return min(shape.k, most)
 
 
 class _Driver:
@@ -314,7 +354,7 @@ class _Driver:
         self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
         self.a, self.b, self.c = a, b, c
         self.zero_init, self.fetch = zero_init, fetch
-        unit, self.depth = plan.unit, _depth(shape, plan.inner, plan.tiles)
+        unit, self.depth = plan.unit, _depth(shape, plan)
         together = split_tiles.ROWS if plan.tiles and plan.spread is None else shape.m
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
@@ -329,22 +369,34 @@ class _Driver:
 
     def emit(self) -> None:
         """Blocks of k one after the other, each split anew: a block has a scale of its own."""
-        for first in range(0, self.shape.k, self.depth):
-            rows = self._rows(min(self.depth, self.shape.k - first))
-            if not self.is_prepared:
-                self._split(rows, first)
-            accumulate = first > 0 or not self.zero_init
-            b, fetch = self.b.at(self.builder, first, 0), self.fetch if first == 0 else None
-            if self.plan.spread is not None:
-                a = self.a.at(self.builder, 0, first)
-                self._spread(self.plan.spread, rows[0], a, b, accumulate, fetch)
-            else:
-                multiply = self._inner if self.plan.inner else self._outer
-                multiply(rows, b, accumulate, fetch)
+        whole, rest = divmod(self.shape.k, self.depth)
+
+        def following(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+            self._block(self.builder.add(i, index(1)), self.depth, True)
+            return []
+
+        self._block(index(0), self.depth, not self.zero_init)
+        emit_loop(self.builder, whole - 1, [], following)
+        if rest:
+            self._block(index(whole), rest, True)
+
+    def _block(self, number: ir.Value, depth: int, accumulate: bool) -> None:
+        builder = self.builder
+        rows, first = self._rows(depth), builder.mul(number, index(self.depth))
+        if not self.is_prepared:
+            self._split(rows, first)
+        blocks = -(-self.shape.k // self.depth)
+        fetch = None if self.fetch is None else self.fetch.share(builder, number, blocks)
+        b = self.b.at(builder, first, 0)
+        if self.plan.spread is not None:
+            self._spread(self.plan.spread, rows[0], self.a.at(builder, 0, first), b, accumulate, fetch)
+        else:
+            multiply = self._inner if self.plan.inner else self._outer
+            multiply(rows, b, accumulate, fetch)
 
     def prepare(self) -> None:
         """Split all rows and do no more."""
-        self._split(self._rows(self.shape.k), 0)
+        self._split(self._rows(self.shape.k), index(0))
 
     def _rows(self, k: int) -> list[SplitRows]:
         """Where the rows are that are split together."""
@@ -356,7 +408,7 @@ class _Driver:
             for number in range(self.groups)
         ]  # fmt: skip
 
-    def _split(self, rows: Sequence[SplitRows], first: int) -> None:
+    def _split(self, rows: Sequence[SplitRows], first: ir.Value) -> None:
         builder, a = self.builder, self._rows_of_floats(first, rows[0].k)
         for number, group in enumerate(rows):
             top = number * self.together
@@ -370,7 +422,7 @@ class _Driver:
     def _place(self, start: ir.Value, number: int, size_bytes: int) -> ir.Value:
         return self.builder.gep(start, [index(number * size_bytes)], source_etype=I8)
 
-    def _rows_of_floats(self, first: int, k: int) -> Operand:
+    def _rows_of_floats(self, first: ir.Value, k: int) -> Operand:
         """A block of k of A in fp32, with elements side by side."""
         block = self.a.at(self.builder, 0, first)
         if self.floats is None:
@@ -390,12 +442,26 @@ class _Driver:
                 self._place(self.turned, number, self.turned_bytes), self.sums, b, self.c.at(builder, top, 0),
                 n, accumulate=accumulate, fetch=fetch if number == 0 else None,
             )  # fmt: skip
-        call, together = (call_turned, MOST_TURNED_ROWS) if self.plan.turned else (call_inner, _INNER_ROWS)
-        for first, size in [] if self.plan.tiles else self._row_blocks(together):
-            call(
-                builder, rows[0].at(builder, first), size, b, self.c.at(builder, first, 0), n,
-                accumulate=accumulate, fetch=fetch if first == 0 else None,
-            )  # fmt: skip
+        if not self.plan.tiles:
+            self._inner_vectors(rows[0], b, accumulate, fetch)
+
+    def _inner_vectors(self, rows: SplitRows, b: Operand, accumulate: bool, fetch: FetchTile | None) -> None:
+        builder, columns, n = self.builder, self.plan.columns, self.shape.n
+        # A last block of k may be short.
+        if columns is Columns.DEEP and rows.k <= DEEPEST:
+            columns = Columns.SHORT
+        together = {Columns.SHORT: 1, Columns.TURNED: MOST_TURNED_ROWS, Columns.DEEP: MOST_DEEP_ROWS}[columns]
+        for first, size in self._row_blocks(together):
+            own, c, part = (
+                rows.at(builder, first),
+                self.c.at(builder, first, 0),
+                fetch if first == 0 else None,
+            )
+            if columns is Columns.DEEP:
+                call_deep(builder, own, size, b, c, n, self.sums, accumulate=accumulate, fetch=part)
+            else:
+                call = call_turned if columns is Columns.TURNED else call_inner
+                call(builder, own, size, b, c, n, accumulate=accumulate, fetch=part)
 
     def _spread(
         self,

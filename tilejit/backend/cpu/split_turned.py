@@ -25,7 +25,7 @@ from tilejit.backend.cpu.split_kernels import (
     load_padded_words,
     starts_of,
 )
-from tilejit.backend.cpu.split_rows import LANES, SplitRows, SplitUnit
+from tilejit.backend.cpu.split_rows import DEEPEST, LANES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import I32, number, splat, vector_of
 
 _FEWEST_ROWS = 3
@@ -35,12 +35,11 @@ are shuffles then, of which there is one a cycle.
 Source: 64 columns of 128 elements in the second-level cache, one thread of a Cascade Lake, time over that of
 sums across lanes, by rows: 0.9 (2), 0.77 (3), 0.69 (4), 0.67 (6), 0.55 (8), 0.59 (16).
 """
-_DEEP, _FEWEST_ROWS_DEEP = 512, 8
-"""Columns longer than this pass by one after the other where there are few rows: sums across lanes are seldom
-then, and memory is read in longer pieces.
+_FEWEST_ROWS_DEEP = 9
+"""The same for columns that may pass by in one long piece (``split_deep``).
 
-Source: 4096 x 4096 bytes in blocks of 1024 along k, two threads of a Cascade Lake, time over that of sums
-across lanes: 4 rows 1.3 (the matrix begins with a cache line) and 0.8 (it does not), 16 rows 0.5 and 0.5.
+Source: 4096 x 4096 bytes in blocks of 1024 along k, two threads of a Cascade Lake, time over that of columns
+to their ends: 8 rows 1.3, 10 rows 0.97, 12 rows 0.7.
 """
 MOST_ROWS = 8
 """Rows of a block: their sums, two vectors each, take half of 32 registers, a step of the matrix the rest."""
@@ -50,7 +49,7 @@ _INTEGERS = vector_of(I32, LANES)
 
 def is_turned(rows: int, k: int) -> bool:
     """Whether turning columns of ``k`` elements is worth it for so many rows."""
-    return rows >= (_FEWEST_ROWS if k <= _DEEP else _FEWEST_ROWS_DEEP)
+    return rows >= (_FEWEST_ROWS if k <= DEEPEST else _FEWEST_ROWS_DEEP)
 
 
 def call_turned(
