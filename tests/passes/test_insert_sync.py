@@ -16,7 +16,9 @@ from tests.random_machine.mutations import spell_sync, survivors
 from tests.random_machine.trace import trace
 from tilejit.diagnostics import Location
 from tilejit.ir.core import Function
+from tilejit.ir.printer import print_function
 from tilejit.ir.verifier import verify
+from tilejit.passes import sync_placement
 from tilejit.passes.allocate import allocate
 from tilejit.passes.insert_sync import Inserted, insert_sync
 from tilejit.passes.manager import PassContext
@@ -261,6 +263,16 @@ def test_named_programs_are_ordered_with_few_ids(name: str, ids: int) -> None:
         run = trace(function, arguments)
         assert first_problem(run) is None, arguments
         assert all(event.flag is None or 0 <= event.flag[2] < ids for event in run.events)
+
+
+@pytest.mark.parametrize("ids", [1, 2])
+def test_proofs_that_are_kept_still_hold(ids: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Barriers in place of flags stand where they would if every hazard were proved anew."""
+    target = dataclasses.replace(ASCEND_910B2, emitted_event_ids=ids)
+    cases = [*CASES.values(), Case(rings(7, 1))]
+    kept = [print_function(synchronised(case, target)[0]) for case in cases]
+    monkeypatch.setattr(sync_placement, "_key_of", lambda sync: object())
+    assert [print_function(synchronised(case, target)[0]) for case in cases] == kept
 
 
 def test_ops_take_the_locations_of_what_they_order() -> None:

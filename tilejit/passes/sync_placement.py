@@ -49,6 +49,7 @@ class Placement:
         self.hazards = find_hazards(function, self.order, target, shared)
         self.hazards.sort(key=self._urgency)
         self.keys = list(_distinct_keys(self.hazards))
+        self._proofs: list[list[tuple[Sync, SlotKey | None]] | None] = [None] * len(self.hazards)
 
     def _urgency(self, hazard: Hazard) -> tuple[bool, int, int]:
         distance = abs(self.order.enter[hazard.later] - self.order.enter[hazard.earlier])
@@ -71,12 +72,23 @@ class Placement:
                 self.orders.add(self._sync_for(hazard))
 
     def stop_all_pipes(self) -> list[Hazard]:
-        """Order what is not ordered by barriers of all pipes; return what that was."""
-        unordered = []
-        for hazard in self.hazards:
-            if self.proof(hazard) is None:
+        """Order what is not ordered by barriers of all pipes; return what that was.
+
+        A proof holds as long as its syncs are there with the keys they had, whatever else comes or goes.
+        """
+        unordered, present = [], set(self.orders.syncs)
+        for index, hazard in enumerate(self.hazards):
+            known = self._proofs[index]
+            if known is not None and all(sync in present and _key_of(sync) is key for sync, key in known):
+                continue
+            found = self.proof(hazard)
+            if found is None:
                 unordered.append(hazard)
-                self.orders.add(Barrier(Pipe.ALL, Point(self._later_holder(hazard), False, Rank.BARRIER)))
+                barrier = Barrier(Pipe.ALL, Point(self._later_holder(hazard), False, Rank.BARRIER))
+                self.orders.add(barrier)
+                present.add(barrier)
+                found = [barrier]
+            self._proofs[index] = [(sync, _key_of(sync)) for sync in found]
         return unordered
 
     def prune(self) -> None:
@@ -238,6 +250,10 @@ def _distinct_keys(hazards: list[Hazard]) -> Iterator[SlotKey]:
         if key is not None and not any(_is_same(key, other) for other in found):
             found.append(key)
             yield key
+
+
+def _key_of(sync: Sync) -> SlotKey | None:
+    return sync.key if isinstance(sync, Flag) else None
 
 
 def _is_same(key: SlotKey, other: SlotKey) -> bool:
