@@ -177,6 +177,22 @@ def test_columns_pass_by_to_their_ends(m: int, n: int, k: int) -> None:
     check(replace(case, runtime_strides=True, a_transposed=True), NO_TILES)
 
 
+@pytest.mark.parametrize(("m", "k"), [(1, 4096), (2, 8192), (3, 2688), (4, 2048)])
+def test_lanes_that_do_not_cancel_themselves(m: int, k: int) -> None:
+    """Elements that a lane multiplies are all large, those whose sum corrects it all negative."""
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    e = np.arange(k)
+    row = np.where(e % 64 < 4, 1.0, np.where(e % 16 < 4, -1.0, 0.0)).astype(np.float32)
+    a, b = np.stack([row] * m), np.stack([np.where(e % 64 < 4, 127, 0).astype(np.int8)] * 16)
+    c = np.zeros((m, 16), np.float32)
+    case = Case(DotShape(m, 16, k), b_transposed=True, zero_init=True)
+    compile_function(ARGUMENTS, case.build(NO_TILES), NO_TILES)(
+        a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
+    )
+    np.testing.assert_allclose(c, np.full((m, 16), 127 * 4 * k / 64), rtol=1e-3)
+
+
 def test_a_long_column_meets_all_rows_at_once() -> None:
     """Every vector of it is loaded once, and registers hold all sums."""
     case = Case(DotShape(4, 64, 1024), b_transposed=True, zero_init=True)

@@ -20,7 +20,7 @@ from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, is_unit, static
 from tilejit.backend.cpu.pack import emit_pack
 from tilejit.backend.cpu.split_deep import MOST_ROWS as MOST_DEEP_ROWS
-from tilejit.backend.cpu.split_deep import call_deep, sums_bytes
+from tilejit.backend.cpu.split_deep import call_deep, deep_sums_bytes
 from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
 from tilejit.backend.cpu.split_rows import (
     DEEPEST,
@@ -56,7 +56,7 @@ _WIDE_SPARSE = {SplitUnit.INT8: 3, SplitUnit.BF16: 4}
 _PANELS_BYTES = 16 * 1024
 """Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
 _DEEP_ROWS_BYTES = 16 * 1024
-"""What split rows may take of L1 where columns pass by to their ends."""
+"""What split rows may take of L1 where columns pass by to their ends: half of 32 KB, the smallest in use."""
 _WIDE_DEPTH = 32
 """Depth of a block where wide rows of a matrix pass by vectors: hardware prefetchers follow so many.
 
@@ -306,7 +306,7 @@ def _work_space(
 def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
     if plan.tiles:
         return plan.unit.per_word * split_tiles.TILE_BYTES
-    return sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
+    return deep_sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
 
 
 def _panel_bytes(shape: DotShape, plan: SplitPlan) -> int:
@@ -327,8 +327,8 @@ def _depth(shape: DotShape, plan: SplitPlan) -> int:
     if plan.inner and plan.tiles:
         most = max(DEEPEST, DEEPEST_TILES // -(-shape.m // split_tiles.ROWS))
     elif plan.columns is Columns.DEEP:
-        fitting = _DEEP_ROWS_BYTES // (2 * shape.m * plan.unit.element.itemsize)
-        most = min(DEEPEST_TILES, max(DEEPEST, fitting // VECTOR_BYTES * VECTOR_BYTES))
+        vectors = _DEEP_ROWS_BYTES // (2 * shape.m * VECTOR_BYTES)
+        most = min(DEEPEST_TILES, max(DEEPEST, vectors * plan.unit.vector_elements))
     elif not plan.tiles and not plan.inner and shape.m <= _OUTER_ROWS and shape.n >= _WIDE_BYTES:
         most = _WIDE_DEPTH
     return min(shape.k, most)

@@ -81,24 +81,25 @@ def call_inner(
     call_by_columns(builder, "inner", _inner_blocks, rows, count, b, c, n, accumulate=accumulate, fetch=fetch)
 
 
-EmitBlocks = Callable[[ir.IRBuilder, Kernel, SplitRows, Operand, Operand, FetchTile | None], None]
+EmitBlocks = Callable[..., None]
+"""Takes a builder, the ``Kernel``, the rows, B, C, what to fetch, then pointers of the form's own."""
 
 
 def call_by_columns(
     builder: ir.IRBuilder, form: str, emit_blocks: EmitBlocks, rows: SplitRows, count: int, b: Operand,
-    c: Operand, n: int, *, accumulate: bool, fetch: FetchTile | None,
+    c: Operand, n: int, *pointers: ir.Value, accumulate: bool, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
     """Call a function whose blocks of columns, each contiguous along k, ``emit_blocks`` emits."""
     kernel = Kernel(rows.unit, count, n, rows.k, static(b.column_stride), static(c.row_stride), accumulate)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
+        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride, *own = arguments
         own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
         own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch)
+        emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch, *own)
 
-    values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
+    values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride), *pointers]
     call_fetching(builder, kernel.name(form), values, fetch, build)
 
 

@@ -28,7 +28,7 @@ VECTOR_BYTES = 64
 DEEPEST = 512
 """Longest rows whose sums of products stay within 32 bits: 32512 * 128 * 512 < 2 ** 31."""
 DEEPEST_TILES = 4096
-"""The same for tiles, which sum high and low parts apart; limited by what rows take on the stack."""
+"""The same where high and low parts are summed apart; limited by what rows take on the stack."""
 _STEPS = 127 * 256
 _SMALLEST = 1e-34
 """Rows with no larger magnitude count as zero: the reciprocal of their scale is no fp32 number."""
