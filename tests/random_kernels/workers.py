@@ -56,7 +56,7 @@ def run_seed(seed: int) -> Outcome:
 def run_seeds(seeds: Sequence[int], processes: int) -> Iterator[Outcome]:
     """Check kernels in child processes; outcomes come as they are done."""
     pending = list(reversed(seeds))
-    busy = [_Worker() for _ in range(max(1, processes))]
+    busy = [_Worker() for _ in range(min(max(1, processes), len(pending)))]
     for worker in busy:
         worker.give(pending)
     while busy:

@@ -48,7 +48,7 @@ def simulation_settings(kernel: str, given: Mapping[str, object]) -> SimulationS
     blocks, seed = given.get("blocks"), given.get("seed", 0)
     if blocks is not None and (not isinstance(blocks, int) or isinstance(blocks, bool) or blocks < 1):
         raise LaunchError(
-            f"kernel {kernel}: blocks is {blocks!r}", f"use an int from 1 to {target.vector_cores}"
+            f"kernel {kernel}: blocks is {blocks!r}", "use an int from 1 to the cores that run the kernel"
         )
     if not isinstance(seed, int) or seed < 0:
         raise LaunchError(f"kernel {kernel}: seed is {seed!r}", "use an int from 0")
