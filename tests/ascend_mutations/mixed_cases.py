@@ -50,6 +50,11 @@ _WAYS = ("", "2", "0x1", "1x0x2x2x1")
 _RAGGED = "ragged_attention-50x17x0x1-50x40x9x130-64-1-float16"
 _PAGED = "paged_queries-16-64-4-0x1x15x16x17x70-float16"
 _FLASH = ("flash_attention-2x1x50x70x64-float16", "flash_attention-2x1x50x470x64-float16")
+_STORED_ELSEWHERE = (
+    "narrow_sum", "largest_sum", "scattered_sum", "sum_both_ways", "rows_left_out", "stored_by_both",
+    "chequered_sum", "read_where_stored", "shared_cast", "shared_view", "scalar_beside_sum",
+    "scattered_additions",
+)  # fmt: skip
 MIXED: tuple[Case, ...] = (
     _epilogue("residual"),
     _epilogue("gelu"),
@@ -79,6 +84,7 @@ MIXED: tuple[Case, ...] = (
     _counted("chosen_product", (0, 2)),
     mixed_case("product_for_all", "product_for_all"),
     mixed_case("chosen_by_tiles_behind", "chosen_by_tiles_behind"),
+    *(mixed_case(name, name) for name in _STORED_ELSEWHERE),
     mixed_case("ragged attention", _RAGGED),
     mixed_case("ragged attention causal", f"{_RAGGED}-causal"),
     mixed_case("flash_attention", *_FLASH),

@@ -30,6 +30,7 @@ def mixed_cases() -> Iterator[Case]:
     yield from _accumulators()
     yield from _control()
     yield from _moved()
+    yield from _stored_elsewhere()
     yield from _attention()
     yield from _example_attention()
     # Sums over long contexts, which fp32 does not add exactly, are rounded twice more on their way.
@@ -248,6 +249,33 @@ def _moved() -> Iterator[Case]:
 
     kernel = moved_kernels.chosen_by_tiles_behind
     yield Case("chosen_by_tiles_behind", kernel, behind, (1,), {"SIZE": 32}, True)
+
+
+def _stored_elsewhere() -> Iterator[Case]:
+    """Products alone, which leave by ways that only the vector cores have."""
+    kernels = moved_kernels
+    for kernel, dtype, size, others in (
+        (kernels.narrow_sum, np.int8, 1024, ()), (kernels.largest_sum, np.float32, 1024, ()),
+        (kernels.scattered_sum, np.float32, 4096, (3, 101)), (kernels.sum_both_ways, np.float32, 2048, ()),
+        (kernels.rows_left_out, np.float32, 1024, (20,)), (kernels.stored_by_both, np.float32, 1025, ()),
+        (kernels.scattered_additions, np.float32, 4096, (3, 101, 3)),
+        (kernels.chequered_sum, np.float16, 1024, ()), (kernels.read_where_stored, np.float32, 1024, ()),
+    ):  # fmt: skip
+
+        def stored(
+            random: Random, dtype: type = dtype, size: int = size, others: Sequence[int] = others
+        ) -> list[Argument]:
+            operands = [whole(random, 1, 32, 32, dtype=np.float16) for _ in range(2)]
+            return [*operands, np.zeros(size, dtype), *others]
+
+        yield Case(kernel.name, kernel, stored, (1,), {"SIZE": 32}, True)
+    for kernel in (kernels.shared_cast, kernels.shared_view, kernels.scalar_beside_sum):
+
+        def shared(random: Random) -> list[Argument]:
+            operands = [whole(random, 1, 32, 32, dtype=np.float16) for _ in range(2)]
+            return [*operands, np.zeros(1024, np.float16), np.zeros(1024, np.float16)]
+
+        yield Case(kernel.name, kernel, shared, (1,), {"SIZE": 32}, True)
 
 
 def starts(lengths: Sequence[int]) -> np.ndarray:

@@ -117,3 +117,112 @@ def stored_both_ways(a_ptr, b_ptr, rows_ptr, columns_ptr, out_ptr, other_ptr, SI
     tl.store(rows_ptr + at, y)
     tl.store(out_ptr + at, tl.maximum(x, 0.0))
     tl.store(other_ptr + at, tl.trans(tl.dot(b, b)))
+
+
+@tilejit.kernel
+def narrow_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """A type that fixpipe does not convert to."""
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, acc.to(tl.int8))
+
+
+@tilejit.kernel
+def largest_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """An atomic that fixpipe does not have."""
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.atomic_max(c_ptr + at, acc)
+
+
+@tilejit.kernel
+def scattered_sum(a_ptr, b_ptr, c_ptr, row, column, SIZE: tl.constexpr):
+    """Neither rows nor columns are contiguous."""
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + lanes[:, None] * row + lanes[None, :] * column, acc)
+
+
+@tilejit.kernel
+def sum_both_ways(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """One sum by rows and by columns."""
+    at = square(SIZE)
+    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
+    tl.store(c_ptr + at, acc)
+    tl.store(c_ptr + SIZE * SIZE + at, tl.trans(acc))
+
+
+@tilejit.kernel
+def rows_left_out(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    """Rows that the mask of a load leaves out are stored all the same."""
+    at = square(SIZE)
+    a = tl.load(a_ptr + at, mask=tl.arange(0, SIZE)[:, None] < n, other=0.0)
+    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))
+
+
+@tilejit.kernel
+def stored_by_both(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """The vector cores store to the array, too."""
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    tl.store(c_ptr + at, tl.dot(a, b))
+    tl.store(c_ptr + 1 + at, a.to(tl.float32) * 2.0)
+
+
+@tilejit.kernel
+def chequered_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """A mask that bounds neither rows nor columns."""
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    is_white = (lanes[:, None] + lanes[None, :]) % 2 == 0
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)), mask=is_white)
+
+
+@tilejit.kernel
+def read_where_stored(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    """The vector cores load what they then store to, behind the sum."""
+    at = square(SIZE)
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
+    again = tl.load(c_ptr + at)
+    tl.store(c_ptr + at, again + 1.0)
+
+
+@tilejit.kernel
+def shared_cast(a_ptr, b_ptr, c_ptr, d_ptr, SIZE: tl.constexpr):
+    """A cast that stores of both kinds of core share, before another plain store to the array."""
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    y = tl.dot(a, b).to(tl.float16)
+    tl.store(c_ptr + at, y)
+    tl.store(d_ptr + at, y, mask=(lanes[:, None] + lanes[None, :]) % 2 == 0)
+    tl.store(c_ptr + at, tl.dot(b, a).to(tl.float16))
+
+
+@tilejit.kernel
+def shared_view(a_ptr, b_ptr, c_ptr, d_ptr, SIZE: tl.constexpr):
+    """The same of a cast that the vector cores compute with."""
+    at = square(SIZE)
+    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
+    y = tl.dot(a, b).to(tl.float16)
+    tl.store(c_ptr + at, y)
+    tl.store(d_ptr + at, tl.trans(y) + 1.0)
+    tl.store(c_ptr + at, tl.dot(b, a).to(tl.float16))
+
+
+@tilejit.kernel
+def scalar_beside_sum(a_ptr, b_ptr, c_ptr, d_ptr, SIZE: tl.constexpr):
+    """A scalar, which the cube core does not store."""
+    at = square(SIZE)
+    tl.store(d_ptr, 5.0)
+    tl.store(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)).to(tl.float16))
+
+
+@tilejit.kernel
+def scattered_additions(a_ptr, b_ptr, c_ptr, row, column, n, SIZE: tl.constexpr):
+    """In a loop and a branch, atomics that fixpipe lacks: neither rows nor columns are contiguous."""
+    at, lanes = square(SIZE), tl.arange(0, SIZE)
+    places = c_ptr + lanes[:, None] * row + lanes[None, :] * column
+    b = tl.load(b_ptr + at)
+    for i in range(n):
+        product = tl.dot(tl.load(a_ptr + at), b)
+        if i % 2 == 0:
+            tl.atomic_add(places, product)

@@ -14,39 +14,10 @@ def square(SIZE: tl.constexpr):
 
 
 @tilejit.kernel
-def narrow_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
-    tl.store(c_ptr + at, acc.to(tl.int8))  # here
-
-
-@tilejit.kernel
-def largest_sum(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
-    tl.atomic_max(c_ptr + at, acc)  # here
-
-
-@tilejit.kernel
 def masked_ones(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
     at, is_row = square(SIZE), tl.arange(0, SIZE)[:, None] < n
     a = tl.load(a_ptr + at, mask=is_row, other=1.0)  # here
     tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)), mask=is_row)
-
-
-@tilejit.kernel
-def scattered_sum(a_ptr, b_ptr, c_ptr, row, column, SIZE: tl.constexpr):
-    at, lanes = square(SIZE), tl.arange(0, SIZE)
-    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
-    tl.store(c_ptr + lanes[:, None] * row + lanes[None, :] * column, acc)  # here
-
-
-@tilejit.kernel
-def sum_both_ways(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    acc = tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at))
-    tl.store(c_ptr + at, acc)
-    tl.store(c_ptr + SIZE * SIZE + at, tl.trans(acc))  # here
 
 
 @tilejit.kernel
@@ -78,13 +49,6 @@ def running_matrices(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
         sums = tl.dot(tl.load(a_ptr + places), tl.load(b_ptr + places), sums)
         matrix = 1 - matrix
     tl.store(c_ptr + tl.arange(0, 2)[:, None, None] * SIZE * SIZE + at[None, :, :], sums)
-
-
-@tilejit.kernel
-def rows_left_out(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
-    at = square(SIZE)
-    a = tl.load(a_ptr + at, mask=tl.arange(0, SIZE)[:, None] < n, other=0.0)
-    tl.store(c_ptr + at, tl.dot(a, tl.load(b_ptr + at)))  # here
 
 
 @tilejit.kernel

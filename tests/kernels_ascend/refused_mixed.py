@@ -70,15 +70,7 @@ def read_after_product(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
     tl.store(c_ptr + at, tl.dot(a, b))
     again = tl.load(c_ptr + at)  # here
-    tl.store(c_ptr + at, again + 1.0)
-
-
-@tilejit.kernel
-def stored_by_both(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
-    at = square(SIZE)
-    a, b = tl.load(a_ptr + at), tl.load(b_ptr + at)
-    tl.store(c_ptr + at, tl.dot(a, b))
-    tl.store(c_ptr + 1 + at, a.to(tl.float32) * 2.0)  # here
+    tl.store(b_ptr + at, again + 1.0)
 
 
 @tilejit.kernel
@@ -177,3 +169,14 @@ def multiplied_to_decide(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
     i = 0
     while _multiply(a_ptr, b_ptr, c_ptr, i, SIZE):  # here
         i += 1
+
+
+@tilejit.kernel
+def rows_left_out_beside(a_ptr, b_ptr, c_ptr, n, SIZE: tl.constexpr):
+    """One of two products that are added up has fewer rows than the other."""
+    at = square(SIZE)
+    b = tl.load(b_ptr + at)
+    acc = tl.dot(tl.minimum(tl.load(a_ptr + at), 1.0), b)
+    few = tl.load(a_ptr + at, mask=tl.arange(0, SIZE)[:, None] < n, other=0.0)
+    acc = tl.dot(few, b, acc)  # here
+    tl.store(c_ptr + at, tl.maximum(acc, 0.0))

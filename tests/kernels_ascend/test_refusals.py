@@ -114,36 +114,15 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
 _STRIDES = "pass a stride of 1 for one dimension, or make it a tl.constexpr"
 _MATRICES = "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp32, SIZE=32"
 DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
-    "narrow_sum": (
-        "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*i8, SIZE=32",
-        "the cube core stores fp32 sums as fp32, fp16 or bf16, int32 sums as they are; got fp32 to int8",
-        "store the sum as it is, and convert in another kernel",
-    ),
-    "largest_sum": (
-        _MATRICES,
-        "the cube core adds fp32, fp16, bf16 and int32 to memory, and does not tell what was there; got "
-        "atomic max of fp32",
-        "use tl.atomic_add and leave its result unused",
-    ),
     "masked_ones": (
         _MATRICES + ", n=i32",
         "a tile that tl.dot multiplies is 0 where it is masked",
         "load with other=0",
     ),
-    "scattered_sum": (
-        _MATRICES + ", row=i32, column=i32",
-        "stores need contiguous elements along one dimension of a tile",
-        _STRIDES,
-    ),
     "scattered_factor": (
         _MATRICES + ", row=i32, column=i32",
         "a tile that tl.dot multiplies needs contiguous elements along one dimension",
         _STRIDES,
-    ),
-    "sum_both_ways": (
-        _MATRICES,
-        "one sum is stored by rows and by columns",
-        "store it in one of the two ways",
     ),
     "narrow_accumulator": (
         "a_ptr=*fp16, b_ptr=*fp16, c_ptr=*fp16, SIZE=32",
@@ -160,11 +139,6 @@ DOT_REFUSALS: dict[str, tuple[str, str, str]] = {
         _MATRICES + ", n=i32",
         "the matrices that tl.dot multiplies depend on a tile that control flow hands on",
         "compute the tile where it is multiplied",
-    ),
-    "rows_left_out": (
-        _MATRICES + ", n=i32",
-        "the mask of a load leaves out rows or columns that are stored all the same",
-        "put the comparison of the load's mask into the mask of the store",
     ),
     "chequered": (
         _MATRICES,
@@ -203,10 +177,9 @@ MIXED_REFUSALS: dict[str, tuple[str, str, str]] = {
     "read_by_halves": (
         _MATRICES, "the two vector cores share tiles: one may load here what the other stores", _INSTEAD,
     ),
-    "stored_by_both": (
-        _MATRICES,
-        "the cube core and the vector cores store to one array",
-        "store to different arrays, or split the kernel in two",
+    "rows_left_out_beside": (
+        _MATRICES + ", n=i32", "products that are added up leave out different rows or columns",
+        "give the loads of what they multiply the same mask",
     ),
     "regrouped_epilogue": DOT_REFUSALS["regrouped_matrices"],
     "masked_ones_epilogue": DOT_REFUSALS["masked_ones"],

@@ -92,3 +92,17 @@ def test_a_loop_that_ends_by_what_one_core_has_loaded_is_run_by_that_core() -> N
     counts = np.array([7], np.int32)
     compare(doubled_count, *factors(), np.zeros((SIZE, SIZE), np.float32), counts, grid=(1,), SIZE=SIZE)
     assert counts[0] == 112
+
+
+@tilejit.kernel
+def largest_products(a_ptr, b_ptr, c_ptr, SIZE: tl.constexpr):
+    lanes = tl.arange(0, SIZE)
+    at = lanes[:, None] * SIZE + lanes[None, :]
+    tl.atomic_max(c_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at)))
+
+
+def test_an_atomic_is_not_shared() -> None:
+    sums = np.zeros((SIZE, SIZE), np.float32)
+    code = tilejit.compile(largest_products, *factors(), sums, target="ascend910b", SIZE=SIZE)
+    assert "the first vector core stores alone: atomic is not shared" in {r.message for r in code.remarks}
+    compare(largest_products, *factors(), sums, grid=(2,), SIZE=SIZE)

@@ -25,7 +25,6 @@ _TILES = "tiles of the vector cores"
 _MEMORY = "memory that the kernel writes"
 _HINT = "compute it from arguments, program ids and memory that the kernel does not write"
 _BEFORE = "call tl.dot in the loop, and test what is known before it"
-_APART = "store to different arrays, or split the kernel in two"
 _INSTEAD = "go on with the tile itself instead of loading it, or split the kernel in two"
 _NAMES = {Core.AIC: "the cube core loads", Core.AIV: "the vector cores load"}
 _STORES = {Core.AIC: "the cube core stores", Core.AIV: "the vector cores store"}
@@ -161,18 +160,12 @@ def _check_memory(function: Function, work: CubeWork) -> None:
     of_cube = set(_accesses_of_cube(function, work))
     writes = [op for op in function.walk() if op.name in _WRITES]
     loads = [op for op in function.walk() if op.name == LOAD.name]
-    for number, write in enumerate(writes):
+    for write in writes:
         pointer = write.operand("pointer")
         by = Core.AIC if write in of_cube else Core.AIV
-        for other in (*loads, *writes[:number]):
+        for other in loads:
             place = other.operand("pointer")
             if not may_alias(function, analysis.root(pointer), analysis.root(place)):
-                continue
-            if other.name != LOAD.name:
-                if (other in of_cube) is not (write in of_cube):
-                    raise refusal(
-                        "the cube core and the vector cores store to one array", write.location, _APART
-                    )
                 continue
             is_own = place is pointer and lanes_are_distinct(
                 analysis.strides(pointer), pointer.type.shape, trust_scalars=True

@@ -8,6 +8,7 @@ from tilejit.ir.rewrite import clone_function
 from tilejit.ops import DOT
 from tilejit.passes.cube_work import CubeWork, fuse_sums
 from tilejit.passes.drop_lower_bounds import drop_lower_bounds
+from tilejit.passes.fixpipe_stores import stores_of_vector
 from tilejit.passes.manager import PassContext
 from tilejit.passes.moved_sums import moved_sums
 from tilejit.passes.program_loop import loop_over_programs
@@ -17,6 +18,7 @@ from tilejit.passes.rotate_buffers import rotate_buffers
 from tilejit.passes.simplify import simplify
 from tilejit.passes.split_cores import mixed_kernel
 from tilejit.passes.unroll_batches import unroll_batches
+from tilejit.passes.unsupported import spell_kind
 from tilejit.passes.vector_kernel import vector_kernel
 from tilejit.target.ascend import AscendTarget
 
@@ -41,9 +43,15 @@ def cube_kernel(function: Function, target: AscendTarget, context: PassContext) 
     function = clone_function(function)
     fuse_sums(function)
     work = CubeWork(function)
-    if work.vector_op is not None or moved_sums(function, work):
+    is_mixed = work.vector_op is not None or moved_sums(function, work)
+    if not is_mixed:
+        unroll_batches(function)
+        work = CubeWork(function)
+    others = stores_of_vector(function, work)
+    for op, reason in others.items():
+        context.remark(f"the vector cores do this {spell_kind(op)}: {reason}", op.location)
+    if is_mixed or others:
         return mixed_kernel(function, target, context)
-    unroll_batches(function)
     if not context.options.enables_on_ascend("residency"):
         reload_tiles(function)
     kernel = promote_cube(loop_over_programs(function), target, context)

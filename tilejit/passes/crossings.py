@@ -15,27 +15,23 @@ from tilejit.ir.core import Block, Function, Op, Value
 from tilejit.ir.opdef import Attribute
 from tilejit.ops import (
     AND,
-    CAST,
     DOT,
     FOR,
     IF,
     LOAD,
-    RESHAPE,
     SPLAT,
-    TRANSPOSE,
     WHILE,
     YIELD,
 )
 from tilejit.ops.machine.cross import RECEIVE, SEND
 from tilejit.passes.cube_work import CubeWork, origin
-from tilejit.passes.fixpipe_stores import stores_of_cube
+from tilejit.passes.fixpipe_stores import is_only_stored, stores_of_cube
 from tilejit.passes.program_order import blocks_around
 from tilejit.passes.tile_lanes import behind_views, conjuncts
 from tilejit.passes.tile_maker import TileMaker
 from tilejit.records import dataclass
 from tilejit.target.spaces import Core
 
-_CHANGES_LOOKS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
 _HANDS_ON = frozenset(op.name for op in (FOR, IF, WHILE, YIELD))
 
 
@@ -81,17 +77,11 @@ def _sums_to_vectors(
 ) -> Iterator[tuple[Value, Op]]:
     """The sums that the vector unit reads, each with an op of that kind."""
     for op in function.walk():
-        if op.name == DOT.name or op.name in _HANDS_ON or op in stores or _is_stored(op, stores):
+        if op.name == DOT.name or op.name in _HANDS_ON or op in stores or is_only_stored(op, stores):
             continue
         for value in dict.fromkeys(op.operands):
             if work.is_sum(value):
                 yield value, op
-
-
-def _is_stored(op: Op, stores: Collection[Op]) -> bool:
-    """Whether an op only changes how a sum looks on its way to the cube's own stores."""
-    users = op.result.users if op.name in _CHANGES_LOOKS else []
-    return bool(users) and all(user in stores or _is_stored(user, stores) for user in users)
 
 
 def _tiles_to_cube(function: Function) -> Iterator[tuple[Value, Op]]:

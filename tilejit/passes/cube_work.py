@@ -19,7 +19,8 @@ from tilejit.passes.tile_homes import CarriedGroup, carried_groups
 from tilejit.records import dataclass
 
 _OUTPUTS = (STORE.name, ATOMIC_RMW.name)
-_VIEWS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
+VIEWS = frozenset(op.name for op in (CAST, RESHAPE, TRANSPOSE))
+"""Ops that change how a sum looks."""
 HANDS_ON = frozenset(op.name for op in (DOT, FOR, IF, WHILE, YIELD))
 """Ops that read a sum and make more of it."""
 
@@ -82,7 +83,7 @@ def fuse_sums(function: Function) -> None:
 def readers_of_sum(value: Value) -> Iterator[Op]:
     """The ops that read a sum, also cast or seen in another way."""
     for user in value.users:
-        if user.name in _VIEWS:
+        if user.name in VIEWS:
             yield from readers_of_sum(user.result)
         else:
             yield user

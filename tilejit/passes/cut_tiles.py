@@ -172,18 +172,23 @@ class Dimensions:
             self._join((x, dim if dim < axis else dim + 1), (op.result, dim))
 
 
+def other_effects(function: Function, allowed: Collection[str] = ()) -> Iterator[Op]:
+    """Ops that do more than load and store, of which each part would do all; but those named in
+    ``allowed``.
+    """
+    for op in function.walk():
+        is_known = op.name == STORE.name or (op.name == LOAD.name and op.effects is Effects.READ)
+        if not (is_known or op.regions or op.effects is Effects.NONE or op.name in allowed):
+            yield op
+
+
 def parts_are_independent(function: Function, allowed: Collection[str] = ()) -> bool:
     """Whether no part reads or overwrites what another one stores; ops named in ``allowed`` do not count."""
     analysis = AccessAnalysis(function)
-    stores: list[Op] = []
-    loads: list[Op] = []
-    for op in function.walk():
-        if op.name == STORE.name:
-            stores.append(op)
-        elif op.name == LOAD.name and op.effects is Effects.READ:
-            loads.append(op)
-        elif not op.regions and op.effects is not Effects.NONE and op.name not in allowed:
-            return False
+    if any(other_effects(function, allowed)):
+        return False
+    stores = [op for op in function.walk() if op.name == STORE.name]
+    loads = [op for op in function.walk() if op.name == LOAD.name]
     for number, store in enumerate(stores):
         pointer = store.operand("pointer")
         root = analysis.root(pointer)

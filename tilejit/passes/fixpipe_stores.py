@@ -1,20 +1,21 @@
 """Tells which stores of sums the cube core does itself, in a kernel for both kinds of core.
 
 It stores as fixpipe can: in rows or columns of contiguous elements, in few types, under masks that bound the
-dimensions. Other stores go through the vector cores, which the sum crosses to. So do those behind work of
-the vector cores whose array these access, too: nothing would put the two kinds of core in an order.
+dimensions. Other stores go through the vector cores, which the sum crosses to. So do those to an array that
+these store to, and those behind work of the vector cores whose array these load: nothing would put the two
+kinds of core in an order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from tilejit.ir.core import Function, Op
 from tilejit.ir.types import BF16, FP16, FP32, INT32, DType, PointerType
 from tilejit.ops import ATOMIC_RMW, LOAD, STORE, AtomicKind
 from tilejit.ops.machine.cube import Quant
 from tilejit.passes.access import AccessAnalysis, may_alias
-from tilejit.passes.cube_work import HANDS_ON, CubeWork, Output, Sum, origin, readers_of_sum
+from tilejit.passes.cube_work import HANDS_ON, VIEWS, CubeWork, Output, Sum, origin, readers_of_sum
 from tilejit.passes.tile_lanes import bound_of, conjuncts, uniform
 from tilejit.passes.tile_reach import bound_key
 
@@ -30,8 +31,18 @@ ADDED = (FP32, FP16, BF16, INT32)
 
 def stores_of_cube(function: Function, work: CubeWork) -> list[Op]:
     """The stores and atomics of sums that the cube core does, in program order."""
-    judge = _Judge(function, work)
-    return [op for op in work.outputs if judge.is_of_cube(op)]
+    return list(_Judge(function, work).of_cube)
+
+
+def stores_of_vector(function: Function, work: CubeWork) -> dict[Op, str]:
+    """The stores and atomics of sums and of scalars that the vector cores do, in program order, and why."""
+    return _Judge(function, work).reasons
+
+
+def is_only_stored(op: Op, stores: Collection[Op]) -> bool:
+    """Whether an op only changes how a sum looks on its way to ``stores``."""
+    users = op.result.users if op.name in VIEWS else []
+    return bool(users) and all(user in stores or is_only_stored(user, stores) for user in users)
 
 
 class _Judge:
@@ -46,17 +57,53 @@ class _Judge:
         self._late = {op for op in work.outputs if order[op] > first}
         """The stores behind work of the vector cores."""
         self._accesses = [op for op in order if op.name in _ACCESSES and op not in self._outputs]
+        self._stores = [op for op in order if op.name in (STORE.name, ATOMIC_RMW.name)]
+        self.reasons: dict[Op, str] = {}
+        """Why the vector cores do stores of sums and scalars, in program order."""
+        for op in self._stores:
+            is_scalar = op.operand("value").type.is_scalar
+            reason = "a scalar is stored" if is_scalar else self._misfit(op) if op in self._outputs else None
+            if reason is not None:
+                self.reasons[op] = reason
+        while followers := {op: why for op in self.of_cube if (why := self._follows(op)) is not None}:
+            self.reasons |= followers
+        self.reasons = {op: self.reasons[op] for op in self._stores if op in self.reasons}
 
-    def is_of_cube(self, op: Op) -> bool:
-        """Whether the cube core does a store of a sum."""
+    @property
+    def of_cube(self) -> dict[Op, None]:
+        """The stores that the cube core does, in program order."""
+        return dict.fromkeys(op for op in self._stores if op in self._outputs and op not in self.reasons)
+
+    def _follows(self, op: Op) -> str | None:
+        """Why the vector cores do a store that suits the cube core: they do others."""
+        of, output = self._outputs[op]
+        stores = self.of_cube
+        if any(not is_only_stored(view, stores) for view in _views_behind(op)):
+            return "what is stored is needed elsewhere, too"
+        if self._is_swapped(output) and any(other.op not in stores for other in of.outputs):
+            return "other stores of the sum are by rows"
+        if self._meets(op, [store for store in self._stores if store not in stores]):
+            return "the vector cores store to the array, too"
+        return None
+
+    def _misfit(self, op: Op) -> str | None:
+        """What keeps the cube core from a store of a sum; None where nothing does."""
         if op.results and op.result.use_count:
-            return True  # and refused: what an atomic found would have to reach both kinds of core
+            return "what an atomic found is used"
         of, output = self._outputs[op]
         is_swapped = self._is_swapped(output)
-        if not self._can_store(of, output) or (is_swapped and self._is_needed_by_rows(of)):
-            return False
+        if is_swapped is None:
+            return "neither rows nor columns are contiguous"
+        if not can_convert(of, op):
+            return "the cube core has no such conversion or atomic"
+        if not self._covers(of, output):
+            return "its mask does not bound rows and columns, or not those that loads leave out"
+        if is_swapped and self._is_needed_by_rows(of):
+            return "the sum is needed by rows"
         # A sum that crosses as well is stored by rows.
-        return op not in self._late or not (is_swapped or self._is_accessed(op))
+        if op in self._late and (is_swapped or self._meets(op, self._accesses)):
+            return "it follows work of the vector cores"
+        return None
 
     def _can_store(self, of: Sum, output: Output) -> bool:
         """Whether fixpipe can do a store, whatever else becomes of the sum."""
@@ -105,13 +152,20 @@ class _Judge:
             if bound is not None and bound.dim == dim:
                 yield bound_key(bound)
 
-    def _is_accessed(self, store: Op) -> bool:
-        """Whether anything else than stores of sums accesses what ``store`` may write."""
+    def _meets(self, store: Op, accesses: Iterable[Op]) -> bool:
+        """Whether one of ``accesses`` may be to what ``store`` writes."""
         root = self._analysis.root(store.operand("pointer"))
         return any(
-            may_alias(self._function, root, self._analysis.root(op.operand("pointer")))
-            for op in self._accesses
+            may_alias(self._function, root, self._analysis.root(op.operand("pointer"))) for op in accesses
         )
+
+
+def _views_behind(store: Op) -> Iterator[Op]:
+    """The ops that change how a sum looks before it is stored, the last one first."""
+    op = store.operand("value").defining_op
+    while op is not None and op.name in VIEWS:
+        yield op
+        op = op.operands[0].defining_op
 
 
 def can_convert(of: Sum, store: Op) -> bool:

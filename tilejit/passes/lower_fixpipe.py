@@ -6,15 +6,15 @@ are zeros of any type: fixpipe scales them to bytes.
 
 from __future__ import annotations
 
-from tilejit.ir.core import Op, Value
+from tilejit.ir.core import Value
 from tilejit.ir.types import FP32, INT8, INT32, INT64, PointerType
-from tilejit.ops import ATOMIC_RMW, AtomicKind, CmpPredicate
+from tilejit.ops import ATOMIC_RMW, CmpPredicate
 from tilejit.ops.machine.cube import FIXPIPE, Quant
 from tilejit.ops.machine.rules import FRACTAL_ROWS
 from tilejit.ops.machine.sync import SET_ATOMIC, StoreAtomic
 from tilejit.passes.access_walk import run_time_stride
 from tilejit.passes.cube_work import Output
-from tilejit.passes.fixpipe_stores import ADDED, QUANTS
+from tilejit.passes.fixpipe_stores import QUANTS
 from tilejit.passes.lower_dot import Accumulator, Zero
 from tilejit.passes.lowering import Lowering
 from tilejit.passes.machine_builder import Index
@@ -53,32 +53,13 @@ class _Store:
             builder.when(zero, self._store_zeros, self._store_sum)
 
     def _store_sum(self) -> None:
-        op, builder, element = self._output.op, self._builder, self._element
-        quant = QUANTS.get((self._source.element, element))
-        if quant is None:
-            self._lowering.refuse(
-                f"the cube core stores fp32 sums as fp32, fp16 or bf16, int32 sums as they are; "
-                f"got {self._source.element} to {element}",
-                op,
-                "store the sum as it is, and convert in another kernel",
-            )
+        builder, element = self._builder, self._element
+        quant = QUANTS[self._source.element, element]
         if self._is_atomic:
-            self._check_atomic(op)
             builder.op(SET_ATOMIC, {"kind": StoreAtomic.ADD, "element": element})
         self._by_rows(self._source.pointer, self._pointer_to(0), quant)
         if self._is_atomic:
             builder.op(SET_ATOMIC, {"kind": StoreAtomic.NONE, "element": element})
-
-    def _check_atomic(self, op: Op) -> None:
-        kind = op.attributes["kind"]
-        assert isinstance(kind, AtomicKind)
-        if kind is not AtomicKind.ADD or op.result.use_count or self._element not in ADDED:
-            self._lowering.refuse(
-                f"the cube core adds fp32, fp16, bf16 and int32 to memory, and does not tell what was there; "
-                f"got atomic {kind.value} of {self._element}",
-                op,
-                "use tl.atomic_add and leave its result unused",
-            )
 
     def _store_zeros(self) -> None:
         if not self._is_atomic:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import Stride
 from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType
@@ -190,14 +191,12 @@ class CubePlan:
         return L1Layout(row_dim, column_dim, rows, columns, pitch)
 
     def _plan_sum(self, each: Sum) -> SumPlan:
-        lowering, element = self._lowering, each.values[0].type.element
+        element = each.values[0].type.element
         assert isinstance(element, DType)
         outputs = list(each.outputs)
         swapped = {self._is_swapped(output) for output in outputs}
         if len(swapped) > 1:
-            lowering.refuse(
-                "one sum is stored by rows and by columns", outputs[-1].op, "store it in one of the two ways"
-            )
+            raise InternalError("one sum is stored by rows and by columns", outputs[-1].op.location)
         rows, columns = each.shape
         if True in swapped:
             rows, columns = columns, rows
@@ -207,17 +206,13 @@ class CubePlan:
         return SumPlan(rows, columns, element, n_unit, dots, tuple(outputs))
 
     def _is_swapped(self, output: Output) -> bool:
-        lowering, pointer = self._lowering, output.op.operand("pointer")
+        pointer = output.op.operand("pointer")
         strides = self._lowering.analysis.strides(pointer)
         if self._is_contiguous(pointer.type.shape, strides, output.column_dim):
             return False
         if self._is_contiguous(pointer.type.shape, strides, output.row_dim):
             return True
-        return lowering.refuse(
-            "stores need contiguous elements along one dimension of a tile",
-            output.op,
-            "pass a stride of 1 for one dimension, or make it a tl.constexpr",
-        )
+        raise InternalError("a store of the cube core needs contiguous elements", output.op.location)
 
     @staticmethod
     def _is_contiguous(shape: Sequence[int], strides: Sequence[Stride | None], dim: int | None) -> bool:

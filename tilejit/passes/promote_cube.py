@@ -190,9 +190,9 @@ class _CubeWalker(ProgramWalker):
                 missing = self._plan.reach(operand.load).keys(operand.outer) - reach.keys(dim)
                 if missing:
                     self._lowering.refuse(
-                        "the mask of a load leaves out rows or columns that are stored all the same",
+                        "products that are added up leave out different rows or columns",
                         store,
-                        "put the comparison of the load's mask into the mask of the store",
+                        "give the loads of what they multiply the same mask",
                     )
 
     # Control flow

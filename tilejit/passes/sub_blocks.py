@@ -16,10 +16,17 @@ from tilejit.ops import CMP, IF, LOAD, STORE, YIELD, CmpPredicate
 from tilejit.ops.machine.buffer import BUFFER, SUB_BLOCK_INDEX
 from tilejit.ops.machine.sync import CROSS_SET, CROSS_WAIT
 from tilejit.passes.access import AccessAnalysis, may_alias, may_be_written
-from tilejit.passes.cut_tiles import Cutter, Dimensions, parts_are_independent, with_own_indices
+from tilejit.passes.cut_tiles import (
+    Cutter,
+    Dimensions,
+    other_effects,
+    parts_are_independent,
+    with_own_indices,
+)
 from tilejit.passes.manager import PassContext
 from tilejit.passes.program_order import LOOPS
 from tilejit.passes.tile_maker import TileMaker
+from tilejit.passes.unsupported import spell_kind
 
 SUB_BLOCKS = 2
 _RUN_BY_BOTH = frozenset(op.name for op in (BUFFER, CROSS_SET, CROSS_WAIT))
@@ -44,6 +51,12 @@ def _what_to_cut(function: Function, context: PassContext) -> Mapping[Value, int
     for op in function.walk():
         if op.name == STORE.name and not _cut_along(op.operand("value"), dimensions, cut):
             whole.append(op)
+    other = next(other_effects(function, _RUN_BY_BOTH), None)
+    if other is not None:
+        context.remark(
+            f"the first vector core stores alone: {spell_kind(other)} is not shared", other.location
+        )
+        return {}
     if not parts_are_independent(function, _RUN_BY_BOTH) or _are_loaded(function, whole):
         context.remark("the first vector core stores alone: loads may read what is stored", function.location)
         return {}

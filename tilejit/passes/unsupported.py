@@ -8,6 +8,7 @@ from tilejit.diagnostics import CompileError, Location
 from tilejit.ir.core import Op
 from tilejit.ops import (
     ATOMIC_CAS,
+    ATOMIC_RMW,
     COS,
     DEVICE_PRINT,
     FOR,
@@ -35,6 +36,7 @@ _NAMES: Mapping[str, str] = {
     SCAN_CUSTOM.name: "tl.associative_scan",
     REDUCE_CUSTOM.name: "tl.reduce with a function",
     ATOMIC_CAS.name: "tl.atomic_cas",
+    ATOMIC_RMW.name: "atomic",
     DEVICE_PRINT.name: "tl.device_print",
     IF.name: "a tile that an if chooses",
     FOR.name: "a tile that a loop leaves",
