@@ -30,9 +30,11 @@ from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, DType, PointerType, 
 from tilejit.ops import (
     ADD,
     ADDPTR,
+    AND,
     ARANGE,
     CAST,
     CMP,
+    CONSTANT,
     DOT,
     FOR,
     IDIV,
@@ -53,6 +55,8 @@ from tilejit.passes.tile_maker import TileMaker
 
 _ARRAYS = {"t": "x", "s": "w", "r": "v", "c": "v"}
 """Where variables start, by their letters."""
+_APART = 2
+"""Elements from one that is stored with gaps to the next, along either dimension."""
 _SCALARS = ("n0", "n1", "valid_rows")
 
 
@@ -87,7 +91,8 @@ def memory_of(plan: Plan) -> dict[str, np.ndarray | int]:
         "n0": plan.counts[0], "n1": plan.counts[1], "valid_rows": plan.valid_rows,
     }  # fmt: skip
     for output, store in sorted(stores_of(plan).items()):
-        shape = (plan.programs, BLOCKS, *shape_of(plan, store.source))
+        gaps = (_APART,) if store.way == "apart" else ()
+        shape = (plan.programs, BLOCKS, *gaps, *shape_of(plan, store.source))
         made[f"out{output}"] = np.full(shape, 7, np.float32)
     return made
 
@@ -211,10 +216,47 @@ class _Builder:
         self._values.update(zip(names, made.results, strict=True))
 
     def _store(self, store: Store) -> None:
-        shape = shape_of(self._plan, store.source)
-        pointer = self._block(f"out{store.output}", store.index, shape)
+        shape, value = shape_of(self._plan, store.source), self._values[store.source]
+        pointer = self._output_block(store, shape)
         mask = self._mask(shape) if store.source[0] in "tr" else None
-        self._at.put(STORE, pointer=pointer, value=self._values[store.source], mask=mask)
+        if store.way == "halves":
+            value = self._make(CAST, {"dtype": FP32}, x=self._make(CAST, {"dtype": FP16}, x=value))
+        if store.way != "chequered":
+            self._at.put(STORE, pointer=pointer, value=value, mask=mask)
+        if store.way in ("chequered", "twice", "halves"):
+            larger = self._make(ADD, lhs=value, rhs=self._ones(shape)) if store.way != "chequered" else value
+            white = self._chequered(shape)
+            both = white if mask is None else self._make(AND, lhs=mask, rhs=white)
+            self._at.put(STORE, pointer=pointer, value=larger, mask=both)
+
+    def _output_block(self, store: Store, shape: tuple[int, ...]) -> Value:
+        """Where the elements of what is stored go."""
+        array = f"out{store.output}"
+        if store.way not in ("columns", "apart"):
+            return self._block(array, store.index, shape)
+        size = int(np.prod(shape)) * (_APART if store.way == "apart" else 1)
+        start = self._block_start(array, store.index, size)
+        rows, columns = shape
+        strides = (1, rows) if store.way == "columns" else (_APART * columns, _APART)
+        pointer = self._make(SPLAT, {"shape": shape}, x=start)
+        for dim, stride in enumerate(strides):
+            lanes = self._make(ARANGE, {"start": 0, "end": shape[dim]})
+            places = self._make(MUL, lhs=lanes, rhs=self._splat(self._number(stride), (shape[dim],)))
+            pointer = self._make(ADDPTR, pointer=pointer, offset=self._at.along(places, dim, shape))
+        return pointer
+
+    def _chequered(self, shape: tuple[int, ...]) -> Value:
+        """Which elements are in an even place, counted along both dimensions."""
+        lanes = [
+            self._at.along(self._make(ARANGE, {"start": 0, "end": size}), dim, shape)
+            for dim, size in enumerate(shape)
+        ]
+        two, zero = (self._splat(self._number(number), shape) for number in (2, 0))
+        rest = self._make(IREM, lhs=self._make(ADD, lhs=lanes[0], rhs=lanes[1]), rhs=two)
+        return self._make(CMP, {"predicate": CmpPredicate.EQ}, lhs=rest, rhs=zero)
+
+    def _ones(self, shape: tuple[int, ...]) -> Value:
+        return self._splat(self._make(CONSTANT, {"value": 1.0, "dtype": FP32}), shape)
 
     # Scalars.
 
@@ -249,6 +291,11 @@ class _Builder:
 
     def _block(self, array: str, index: Index, shape: tuple[int, ...]) -> Value:
         """The addresses of a block of an array."""
+        size = max(self._plan.rows, WIDTH) if array == "v" else int(np.prod(shape))
+        return self._at.addresses(self._block_start(array, index, size), shape)
+
+    def _block_start(self, array: str, index: Index, size: int) -> Value:
+        """Where a block of ``size`` elements begins."""
         number = self._number(index.offset)
         if index.loop is not None and index.loop < len(self._loops):
             number = self._make(ADD, lhs=number, rhs=self._loops[index.loop])
@@ -258,10 +305,8 @@ class _Builder:
         if array.startswith("out"):  # each program has blocks of its own there
             first = self._make(MUL, lhs=self._program, rhs=self._number(BLOCKS))
             number = self._make(ADD, lhs=number, rhs=first)
-        length = max(self._plan.rows, WIDTH) if array == "v" else int(np.prod(shape))
-        offset = self._make(MUL, lhs=number, rhs=self._number(length))
-        start = self._make(ADDPTR, pointer=self._arguments[array], offset=offset)
-        return self._at.addresses(start, shape)
+        offset = self._make(MUL, lhs=number, rhs=self._number(size))
+        return self._make(ADDPTR, pointer=self._arguments[array], offset=offset)
 
     def _mask(self, shape: tuple[int, ...]) -> Value | None:
         """Which rows count."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.random_mixed.kinds import KINDS
 from tests.random_mixed.plan import (
     VARIABLES,
+    WAYS,
     Branch,
     Compute,
     Dot,
@@ -148,8 +149,15 @@ class _Generator:
         ending += self._compute(scope)
         sources = [*self._random.sample(VARIABLES[:4], 2), self._random.choice(VARIABLES)]
         for source in dict.fromkeys((*scope.sums, *sources)):
-            ending.append(Store(source, 10 + len(ending), Index(0, None, True)))
+            output = 10 + len(ending)
+            ending.append(Store(source, output, Index(0, None, True), self._way(source, output)))
         return ending
+
+    def _way(self, source: str, output: int) -> str:
+        """How something is stored; what else a plan does is not chosen by it."""
+        if source[0] not in "ts":
+            return "rows"
+        return random.Random(100 * self._seed + output).choice(("rows",) * len(WAYS) + WAYS)
 
     # Statements.
 
@@ -252,4 +260,5 @@ class _Generator:
         if not scope.readable:
             return self._load(scope)
         self._outputs += 1
-        return Store(self._random.choice(scope.readable), self._outputs - 1, self._index(scope))
+        source, output = self._random.choice(scope.readable), self._outputs - 1
+        return Store(source, output, self._index(scope), self._way(source, output))

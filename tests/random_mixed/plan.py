@@ -81,16 +81,23 @@ class Compute:
         return f"{self.target} = {self.kind}({', '.join((*self.sources, str(self.number)))})"
 
 
+WAYS = ("rows", "columns", "apart", "chequered", "twice", "halves")
+"""How a tile of two dimensions is stored: as rows next to each other; as columns; with gaps everywhere; half
+of its elements; as it is and then half of it larger by one; both of that rounded, from one cast.
+"""
+
+
 @dataclass(frozen=True)
 class Store:
-    """A variable to a block of an output of its own, which is number ``output``."""
+    """A variable to a block of an output of its own, which is number ``output``, in one of ``WAYS``."""
 
     source: str
     output: int
     index: Index
+    way: str = "rows"
 
     def __str__(self) -> str:
-        return f"store(out{self.output}, {self.index}, {self.source})"
+        return f"store(out{self.output}, {self.index}, {self.source}, {self.way})"
 
 
 @dataclass(frozen=True)
