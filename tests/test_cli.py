@@ -157,7 +157,7 @@ _ARGUMENT = "fix: give an array as fp32[64x1024], a number, a quoted string, a t
             "an array fp32[999999999999] has no room in memory\nfix: use a smaller shape",
         ),
         ([*_CALL, "--seed", "-1"], "seed is -1\nfix: use an int from 0"),
-        ([*_CALL, "--blocks", "-1"], "blocks is -1\nfix: use an int from 1 to the cores"),
+        ([*_CALL, "--blocks", "-1"], "blocks is -1\nfix: use an int from 1 to the cores that run the kernel"),
         (
             [*_CALL, "--trace", "/no/such/trace.json"],
             "cannot write to /no/such/trace.json\nfix: name a file in a folder that can be written",

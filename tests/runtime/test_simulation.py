@@ -109,7 +109,10 @@ def test_options_choose_the_chip_and_its_cores() -> None:
             "kernel _add: blocks is 49; ascend910b2 has 48 vector cores\nfix: use an int from 1 to 48",
         ),
         ({"blocks": 0}, "kernel _add: blocks is 0"),
-        ({"blocks": True}, "kernel _add: blocks is True\nfix: use an int from 1 to the cores"),
+        (
+            {"blocks": True},
+            "kernel _add: blocks is True\nfix: use an int from 1 to the cores that run the kernel",
+        ),
         ({"blocks": 2.0}, "kernel _add: blocks is 2.0"),
         (
             {"target": "ascend910"},
