@@ -78,8 +78,11 @@ def _simpler(statement: Statement) -> Iterator[Body]:
                 yield (_with(statement, name, Operand("", "xw"[operand.variable[0] == "s"])),)
             if operand.is_transposed:
                 yield (_with(statement, name, replace(operand, is_transposed=False)),)
-    elif isinstance(statement, Load | Store) and statement.index != Index(0):
-        yield (replace(statement, index=Index(0)),)
+    elif isinstance(statement, Load | Store):
+        if statement.index != Index(0):
+            yield (replace(statement, index=Index(0)),)
+        if isinstance(statement, Store) and statement.way != "rows":
+            yield (replace(statement, way="rows"),)
     elif isinstance(statement, Compute) and len(statement.sources) > 1:
         yield (Compute(statement.target, "relu", (statement.target,)),)
 
