@@ -1,9 +1,16 @@
-"""The examples at small sizes, for one fixed CPU: what golden texts are made of."""
+"""The examples at small sizes, for one fixed CPU and for Ascend: what golden texts are made of."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from tests.example_kernels import compiled
+from tests.kernels_ascend.cases import MIXED_CASES
+from tests.kernels_ascend.harness import lower
 from tilejit import CompiledKernel
+from tilejit.backend.ascend.emit_ascendc import emit_ascendc
+from tilejit.ir.machine import MachineKernel
+from tilejit.ir.machine_text import print_machine_kernel
 from tilejit.target.cpu import generic_avx512
 
 _SIGNATURES: dict[str, str] = {
@@ -41,3 +48,15 @@ def stage_text(name: str, stage: str) -> str:
     """The text of a kernel at a stage; ``emitted`` is the LLVM IR before LLVM has changed it."""
     kernel = golden_kernel(name)
     return kernel.object.source if stage == "emitted" else kernel.ir(stage)
+
+
+@cache
+def _machine_kernel(case: str) -> MachineKernel:
+    made = MIXED_CASES[case]
+    return lower(made.kernel, *made.arguments(), **made.constants)
+
+
+def ascend_text(case: str, stage: str) -> str:
+    """The text of a case for both kinds of core at stage ``machine`` or ``ascendc``."""
+    kernel = _machine_kernel(case)
+    return print_machine_kernel(kernel) if stage == "machine" else emit_ascendc(kernel).kernel

@@ -8,11 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.golden.kernels import NAMES, golden_kernel, stage_text
-from tests.kernels_ascend.cases import MIXED_CASES
-from tests.kernels_ascend.harness import lower
-from tilejit.backend.ascend.emit_ascendc import emit_ascendc
-from tilejit.ir.machine_text import print_machine_kernel
+from tests.golden.kernels import NAMES, ascend_text, golden_kernel, stage_text
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("traced", "tile", "plan", "emitted", "llvm", "s")
@@ -38,14 +34,11 @@ def digests() -> list[str]:
 
 def ascend_digests() -> list[str]:
     """A line for every kernel for Ascend and each of its two last stages."""
-    lines = []
-    for name in MIXED:
-        case = MIXED_CASES[name]
-        kernel = lower(case.kernel, *case.arguments(), **case.constants)
-        texts = {"machine": print_machine_kernel(kernel), "ascendc": emit_ascendc(kernel).kernel}
-        for stage, text in texts.items():
-            lines.append(f"{name} {stage} {hashlib.sha256(text.encode()).hexdigest()}")
-    return lines
+    return [
+        f"{name} {stage} {hashlib.sha256(ascend_text(name, stage).encode()).hexdigest()}"
+        for name in MIXED
+        for stage in ("machine", "ascendc")
+    ]
 
 
 def test_processes_agree() -> None:
