@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
@@ -16,64 +17,76 @@ from tests.kernels_ascend.vector_cases import Random, programs, spell, untouched
 _WHOLE = 1 << 20
 """Keys of a sequence that one program takes, where they are not dealt out."""
 _DTYPES: dict[str, type] = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-_SIZES: tuple[tuple[int, int, int, int, int, int], ...] = (
-    # KV heads, those of a program, query heads of each, D, page, keys a tile (of several pages, or a part)
-    (2, 2, 4, 64, 64, 64),
-    (3, 3, 1, 64, 16, 16),
-    (2, 2, 2, 64, 16, 64),
-    (2, 2, 3, 64, 32, 32),
-    (4, 4, 2, 32, 128, 32),
-    (4, 2, 4, 128, 256, 32),
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """``heads`` KV heads a program, ``group`` query heads of each, ``block`` keys a tile (of several pages or
+    a part of one); ``queries`` of each sequence that are tried, ``block_q`` of them a program.
+    """
+
+    kv_heads: int
+    heads: int
+    group: int
+    dim: int
+    page: int
+    block: int
+    queries: tuple[int, ...] = (1,)
+    block_q: int = 2
+    dtypes: tuple[str, ...] = tuple(_DTYPES)
+    has_float_pages: bool = True
+
+    def __str__(self) -> str:
+        return spell((self.kv_heads, self.heads, self.group, self.dim, self.page, self.block))
+
+
+_SIZES = (
+    _Sizes(2, 2, 4, 64, 64, 64),
+    _Sizes(3, 3, 1, 64, 16, 16),
+    _Sizes(2, 2, 2, 64, 16, 64),
+    _Sizes(2, 2, 3, 64, 32, 32, queries=(1, 3)),
+    _Sizes(4, 4, 2, 32, 128, 32),
+    _Sizes(4, 2, 4, 128, 256, 32),
+    # A prompt of whole blocks of queries over small pages: its loads want more flags than there are.
+    _Sizes(2, 1, 4, 128, 16, 64, (20,), block_q=16, dtypes=("bfloat16",), has_float_pages=False),
 )
-_PROMPT = (2, 1, 4, 128, 16, 64)
-"""A prompt of whole blocks of queries over small pages: its loads want more flags than there are."""
 _CONTEXTS = (200, 0, 1, 64)
 
 
 def paged_cases() -> Iterator[Case]:
     """All cases: pages of bytes and of 16-bit floats, decode and short prompts."""
-    for kv_heads, heads, group, dim, page, block in (*_SIZES, _PROMPT):
-        is_prompt = (kv_heads, heads, group, dim, page, block) == _PROMPT
-        for dtype in ("bfloat16",) if is_prompt else _DTYPES:
-            for kv_dtype in ("int8",) if is_prompt else (dtype, "int8"):
-                for queries in (20,) if is_prompt else (1, 3) if (page, block) == (32, 32) else (1,):
+    for sizes in _SIZES:
+        for dtype in sizes.dtypes:
+            for kv_dtype in (dtype, "int8") if sizes.has_float_pages else ("int8",):
+                for queries in sizes.queries:
+                    yield _case(sizes, dtype, kv_dtype, queries)
 
-                    def attention(
-                        random: Random,
-                        kv_heads: int = kv_heads,
-                        group: int = group,
-                        dim: int = dim,
-                        page: int = page,
-                        dtype: str = dtype,
-                        kv_dtype: str = kv_dtype,
-                        queries: int = queries,
-                    ) -> list[Argument]:
-                        batch = make_batch(
-                            [max(context, queries) for context in _CONTEXTS], [queries] * len(_CONTEXTS),
-                            heads=kv_heads * group, kv_heads=kv_heads, head_dim=dim, block_size=page,
-                            dtype=dtype, kv_dtype=kv_dtype, seed=int(random.integers(1 << 30)),
-                        )  # fmt: skip
-                        q, k, v, table, _ = batch.arguments
-                        for pages in (k, v):
-                            pages[np.isnan(pages.astype(np.float32))] = 0  # behind the contexts
-                        parameters: list[Argument] = [None, None, None]
-                        if batch.quantisation is not None:
-                            of = batch.quantisation
-                            parameters = [of.k_scale, of.v_scale, of.v_offset]
-                        starts = np.arange(len(_CONTEXTS) + 1, dtype=np.int32) * queries
-                        contexts = np.array(_CONTEXTS, np.int32)
-                        out = untouched(*q.shape, dtype=_DTYPES[dtype])
-                        return [out, q, k, v, *parameters, None, None, table, starts, contexts,
-                                1 / math.sqrt(dim), 1, _WHOLE]  # fmt: skip
 
-                    block_q = 16 if is_prompt else min(queries, 2)
-                    constants: dict[str, object] = {
-                        "GROUP": group, "HEADS": heads, "BLOCK_Q": block_q, "BLOCK_N": block,
-                        "PAGE": page, "D": dim, "CAUSAL": True, "PRECISION": "int8x2",
-                    }  # fmt: skip
-                    sizes = (kv_heads, heads, group, dim, page, block)
-                    name = f"paged_attention-{spell(sizes, dtype, kv_dtype, queries)}"
-                    grid = (kv_heads // heads, programs(queries, block_q), len(_CONTEXTS))
-                    yield Case(
-                        name, paged_attention_kernel, attention, grid, constants, sums_in_any_order=True
-                    )
+def _case(sizes: _Sizes, dtype: str, kv_dtype: str, queries: int) -> Case:
+    def attention(random: Random) -> list[Argument]:
+        batch = make_batch(
+            [max(context, queries) for context in _CONTEXTS], [queries] * len(_CONTEXTS),
+            heads=sizes.kv_heads * sizes.group, kv_heads=sizes.kv_heads, head_dim=sizes.dim,
+            block_size=sizes.page, dtype=dtype, kv_dtype=kv_dtype, seed=int(random.integers(1 << 30)),
+        )  # fmt: skip
+        q, k, v, table, _ = batch.arguments
+        for pages in (k, v):
+            pages[np.isnan(pages.astype(np.float32))] = 0  # behind the contexts
+        parameters: list[Argument] = [None, None, None]
+        if batch.quantisation is not None:
+            of = batch.quantisation
+            parameters = [of.k_scale, of.v_scale, of.v_offset]
+        starts = np.arange(len(_CONTEXTS) + 1, dtype=np.int32) * queries
+        contexts = np.array(_CONTEXTS, np.int32)
+        out = untouched(*q.shape, dtype=_DTYPES[dtype])
+        return [out, q, k, v, *parameters, None, None, table, starts, contexts,
+                1 / math.sqrt(sizes.dim), 1, _WHOLE]  # fmt: skip
+
+    block_q = min(queries, sizes.block_q)
+    constants: dict[str, object] = {
+        "GROUP": sizes.group, "HEADS": sizes.heads, "BLOCK_Q": block_q, "BLOCK_N": sizes.block,
+        "PAGE": sizes.page, "D": sizes.dim, "CAUSAL": True, "PRECISION": "int8x2",
+    }  # fmt: skip
+    name = f"paged_attention-{sizes}-{spell(dtype, kv_dtype, queries)}"
+    grid = (sizes.kv_heads // sizes.heads, programs(queries, block_q), len(_CONTEXTS))
+    return Case(name, paged_attention_kernel, attention, grid, constants, sums_in_any_order=True)

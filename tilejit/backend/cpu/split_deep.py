@@ -61,8 +61,9 @@ def call_deep(
 
 def _emit_blocks(
     builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None,
-    scratch: ir.Value,
+    pointers: Sequence[ir.Value],
 ) -> None:  # fmt: skip
+    (scratch,) = pointers
     _Blocks(builder, kernel, rows, b, c, scratch, fetch).emit()
 
 

@@ -81,8 +81,10 @@ def call_inner(
     call_by_columns(builder, "inner", _inner_blocks, rows, count, b, c, n, accumulate=accumulate, fetch=fetch)
 
 
-EmitBlocks = Callable[..., None]
-"""Takes a builder, the ``Kernel``, the rows, B, C, what to fetch, then pointers of the form's own."""
+EmitBlocks = Callable[
+    [ir.IRBuilder, Kernel, SplitRows, Operand, Operand, FetchTile | None, Sequence[ir.Value]], None
+]
+"""Takes a builder, the kernel, the rows, B, C, what to fetch, and pointers of the form's own."""
 
 
 def call_by_columns(
@@ -97,7 +99,7 @@ def call_by_columns(
         own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
         own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch, *own)
+        emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch, own)
 
     values = [*rows.values, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride), *pointers]
     call_fetching(builder, kernel.name(form), values, fetch, build)
@@ -183,8 +185,9 @@ def load_padded_words(builder: ir.IRBuilder, unit: SplitUnit, place: ir.Value, l
 
 
 def _inner_blocks(
-    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None
-) -> None:
+    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None,
+    _pointers: Sequence[ir.Value],
+) -> None:  # fmt: skip
     whole, rest = divmod(kernel.columns, COLUMNS)
 
     def block(i: ir.Value, _: Sequence[ir.Value], count: int = COLUMNS) -> list[ir.Value]:

@@ -65,8 +65,9 @@ def call_turned(
 
 
 def _blocks(
-    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None
-) -> None:
+    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, c: Operand, fetch: FetchTile | None,
+    _pointers: Sequence[ir.Value],
+) -> None:  # fmt: skip
     whole, rest = divmod(kernel.columns, LANES)
 
     def block(i: ir.Value, _: Sequence[ir.Value], columns: int = LANES) -> list[ir.Value]:
