@@ -7,12 +7,15 @@ there are few such programs, so K is divided as well, and a second kernel adds u
 a scale for each output, which goes into the epilogue.
 
 Weights of 16 and 8 bits are multiplied as they are: ``int8x2`` lets the rows of x be rounded to 16 bits of
-fixed point instead of converting the weights. Five rows of bf16 and more keep units of bf16 busy as they are.
+fixed point instead of converting the weights. Five rows of bf16 and more keep units of bf16 busy as they are,
+on machines that have them.
 
     python examples/skinny_matmul.py
 """
 
 from __future__ import annotations
+
+import functools
 
 import ml_dtypes
 import numpy as np
@@ -152,10 +155,10 @@ def skinny_matmul(
         out = np.empty((m, n), dtype=x.dtype)
     by_output = weights.strides[0] == weights.itemsize
     stride_k, stride_n = (stride // weights.itemsize for stride in weights.strides)
-    direct = m > 4 and x.dtype == weights.dtype == ml_dtypes.bfloat16
+    direct = m > 4 and x.dtype == weights.dtype == ml_dtypes.bfloat16 and _has_bf16_units()
     block_n, block_k = blocks or _blocks(m, n, k, weights.itemsize, by_output, direct)
     columns = tilejit.cdiv(n, block_n)
-    part_k = _part_k(k, block_k, columns) if _has_wide_rows(m, by_output, direct) else k
+    part_k = _part_k(k, block_k, columns) if _has_wide_rows(m, weights.itemsize, by_output, direct) else k
     n_parts = tilejit.cdiv(k, part_k)
     parts = np.empty((n_parts, m, n), dtype=np.float32) if n_parts > 1 else None
     stride_out = out.strides[0] // out.itemsize
@@ -172,22 +175,37 @@ def skinny_matmul(
     return out
 
 
-def _has_wide_rows(m: int, by_output: bool, direct: bool) -> bool:
+@functools.cache
+def _has_bf16_units() -> bool:
+    cpu = tilejit.host_cpu()
+    return cpu.has("avx512bf16") or cpu.has("amx-bf16")
+
+
+def _has_wide_rows(m: int, itemsize: int, by_output: bool, direct: bool) -> bool:
     """Whether programs read wide pieces of rows of weights, so wide that K is divided among them, too."""
-    return not (by_output or direct or m > 8)
+    return not (by_output or direct or m > (8 if itemsize == 1 else 16))
 
 
 def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
     """Tile sizes: long pieces of memory, and several programs for each thread."""
-    if _has_wide_rows(m, by_output, direct):
-        return min(_PIECE_BYTES // itemsize, tilejit.next_power_of_2(n)), 32 if itemsize == 4 else 64
-    largest = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
+    if _has_wide_rows(m, itemsize, by_output, direct):
+        return _dividing(n, _PIECE_BYTES // itemsize, 64 // itemsize), 32 if itemsize == 4 else 64
+    most_n = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
     if m > 8 or direct:
-        chosen = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
+        block_n, block_k = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
     else:
-        longest = tilejit.next_power_of_2(k + 1) // 2  # a tile longer than k would be masked
-        chosen = (64, min(8192 // itemsize, longest)) if m <= 2 else (128, 4096 // itemsize)
-    return min(chosen[0], largest), chosen[1]
+        block_n, block_k = (64, 8192 // itemsize) if m <= 2 else (128, 4096 // itemsize)
+    return _dividing(n, min(block_n, most_n), 16), _dividing(k, block_k, 64 // itemsize)
+
+
+def _dividing(size: int, largest: int, multiple: int) -> int:
+    """A tile size up to ``largest`` that leaves no masked rest of ``size``, which would take several times as
+    long: all of it, or the largest part that is such a multiple; ``largest`` where these are small.
+    """
+    if size <= largest:
+        return size
+    parts = range(largest // multiple * multiple, largest // 4, -multiple)
+    return next((part for part in parts if size % part == 0), largest)
 
 
 def _part_k(k: int, block_k: int, columns: int) -> int:
@@ -206,10 +224,10 @@ def main() -> None:
         (ml_dtypes.bfloat16, 2e-5),
         (np.int8, 1e-4),
     ):
-        for m in (1, 5):
-            x = generator.standard_normal((m, 700), dtype=np.float32)
-            weights = generator.integers(-128, 128, (530, 700)).astype(kind)
-            scale = generator.uniform(0.5, 2.0, 530).astype(np.float32)
+        for m, n, k in ((1, 530, 700), (5, 530, 700), (4, 70, 9001)):
+            x = generator.standard_normal((m, k), dtype=np.float32)
+            weights = generator.integers(-128, 128, (n, k)).astype(kind)
+            scale = generator.uniform(0.5, 2.0, n).astype(np.float32)
             for stored in (weights.T, np.ascontiguousarray(weights.T)):
                 expected = x.astype(np.float64) @ weights.T.astype(np.float64) * scale
                 difference = skinny_matmul(x, stored, scale=scale) - expected
@@ -224,7 +242,7 @@ def main() -> None:
         difference = skinny_matmul(x, weights.T).astype(np.float64) - expected
         if not np.linalg.norm(difference) <= 5e-3 * np.linalg.norm(expected):
             raise AssertionError(f"{m} rows of bf16: relative error exceeds 5e-3")
-    print(f"skinny_matmul: 1 and 5 rows of 700 x 530 weights of four types, relative error {worst:.1e}")
+    print(f"skinny_matmul: 1 to 5 rows times weights of four types, relative error {worst:.1e}")
 
 
 if __name__ == "__main__":

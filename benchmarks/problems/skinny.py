@@ -25,11 +25,15 @@ from benchmarks.problems.record import (
     example,
     normal,
     rounding,
+    sizes_name,
     torch_for,
 )
 from benchmarks.problems.torch_views import tensor_of
 
 _SIZE = 4096
+_SHAPES = [(rows, _SIZE, _SIZE) for rows in (1, 4, 16)]
+# Not powers of two, and larger than the caches of most machines.
+_SHAPES += [(rows, *sizes) for sizes in ((_SIZE, 11008), (11008, _SIZE)) for rows in (1, 4)]
 # Relative to the norm: roundings of sums of K products; bf16 rounds the result; int8 weights meet rows of 16
 # bits.
 _TOLERANCE = {"f32": math.sqrt(_SIZE) * rounding("f32"), "bf16": 5e-3, "int8": 1e-4}
@@ -40,20 +44,20 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
     """Weights are [N, K] in memory, as linear layers keep them, or [K, N]."""
 
     def prepare(setting: Setting) -> Prepared:
-        rows, dtype = setting.shape["M"], setting.dtype
-        x = normal((rows, _SIZE), _ROWS[dtype], 0)
-        stored = normal((_SIZE, _SIZE), dtype, 1)
+        (rows, n, k), dtype = (setting.shape[name] for name in "MNK"), setting.dtype
+        x = normal((rows, k), _ROWS[dtype], 0)
+        stored = normal((n, k) if by_output else (k, n), dtype, 1)
         weights = stored.T if by_output else stored
         expected = cached(lambda: x.astype(np.float64) @ weights.astype(np.float64))
 
         def tilejit() -> Arm:
-            out = np.zeros((rows, _SIZE), x.dtype)
+            out = np.zeros((rows, n), x.dtype)
             skinny_matmul = example("skinny_matmul").skinny_matmul
             return Arm(lambda: skinny_matmul(x, weights, out), lambda: out, expected, _TOLERANCE[dtype])
 
         def torch() -> Arm:
             module = torch_for(setting.threads)
-            out = np.zeros((rows, _SIZE), x.dtype)
+            out = np.zeros((rows, n), x.dtype)
             left, right, result = (tensor_of(module, array) for array in (x, stored, out))
             matrix = module.transpose(right, 0, 1) if by_output else right
             run = lambda: module.matmul(left, matrix, out=result)  # noqa: E731
@@ -64,7 +68,7 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
             module = torch_for(setting.threads)
             if not by_output or not hasattr(module, "_weight_int8pack_mm"):
                 raise Unavailable("torch multiplies int8 weights of [N, K] only, in newer versions")
-            ones = np.ones(_SIZE, dtype=ml_dtypes.bfloat16)
+            ones = np.ones(n, dtype=ml_dtypes.bfloat16)
             operands = (x.astype(DTYPES["bf16"]), stored, ones)
             # The function reads its operands with aligned loads and crashes where they are not.
             left, right, scales = (tensor_of(module, aligned(operand)) for operand in operands)
@@ -75,7 +79,7 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
 
             return Arm(run, lambda: results[0].float().numpy(), expected, 2e-2)  # type: ignore[attr-defined]
 
-        work = Work(float(stored.nbytes), 0.0, 2.0 * rows * _SIZE**2, Unit.FMA)
+        work = Work(float(stored.nbytes), 0.0, 2.0 * rows * n * k, Unit.FMA)
         return Prepared({"tilejit": tilejit, "torch": torch_int8 if dtype == "int8" else torch}, work)
 
     return prepare
@@ -84,13 +88,16 @@ def _prepare(by_output: bool) -> Callable[[Setting], Prepared]:
 def _problem(name: str, summary: str, by_output: bool) -> Problem:
     return Problem(
         name, "skinny", summary,
-        shapes=tuple(Shape(f"{rows}x{_SIZE}x{_SIZE}", {"M": rows}, quick=rows == 1) for rows in (1, 4, 16)),
+        shapes=tuple(
+            Shape(sizes_name(m, n, k), {"M": m, "N": n, "K": k}, quick=(m, n, k) == (1, _SIZE, _SIZE))
+            for m, n, k in _SHAPES
+        ),
         dtypes=("f32", "bf16", "int8"),
         peers=("torch",),
         prepare=_prepare(by_output),
         bars=(
-            Bar(Limit.MEMORY, 0.75, shapes=tuple(f"{rows}x{_SIZE}x{_SIZE}" for rows in (1, 4))),
-            Bar("torch", 1.0, shapes=(f"16x{_SIZE}x{_SIZE}",)),
+            Bar(Limit.MEMORY, 0.75, shapes=tuple(sizes_name(m, n, k) for m, n, k in _SHAPES if m < 16)),
+            Bar("torch", 1.0, shapes=(sizes_name(16, _SIZE, _SIZE),)),
         ),
     )  # fmt: skip
 

@@ -174,6 +174,34 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
+@pytest.mark.parametrize(("n", "ahead"), [(1024, 256), (960, None)])
+def test_wide_rows_are_asked_for_ahead(n: int, ahead: int | None) -> None:
+    """Each line of the matrix once; the last block of k is shorter than the others."""
+    shape = DotShape(2, n, 35)
+    nowhere = ir.Constant(POINTER, None)
+    places = [Operand(nowhere, FP32, 35, 1), Operand(nowhere, INT8, n, 1), Operand(nowhere, FP32, n, 1)]
+    plan = plan_split_dot(shape, *places, InputPrecision.INT8X2, host())
+    if plan is None:
+        pytest.skip("this machine has no dot unit for it")
+    assert not plan.tiles
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        own = [replace(place, pointer=pointer) for place, pointer in zip(places, arguments, strict=True)]
+        scratch = stack(builder, split_scratch_bytes(shape, plan, own[0]))
+        emit_split_dot(builder, shape, plan, *own, host(), scratch=scratch)
+
+    source = str(build_module([POINTER] * 3, build, host().triple))
+    if ahead is None:
+        assert "prefetch" not in source
+        return
+    logging = _logging(source, locality=3)
+    left, right, c = np.ones((2, 35), np.float32), np.ones((35, n), np.int8), np.ones((2, n), np.float32)
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(logging.address("test"))
+    test(left.ctypes.data, right.ctypes.data, c.ctypes.data)
+    np.testing.assert_allclose(c, 36, rtol=1e-4)
+    assert sorted(_log_of(logging) - right.ctypes.data) == list(range(ahead, right.size + ahead, LINE))
+
+
 @pytest.mark.parametrize(
     ("first", "last", "fetched", "columns"),
     [(0, 3, [1, 2, 2], COLUMNS), (1, 2, [1], COLUMNS), (0, 2, [1, 1], COLUMNS), (0, 2, [1, 1], COLUMNS // 2)],

@@ -57,11 +57,12 @@ _PANELS_BYTES = 16 * 1024
 """Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
 _DEEP_ROWS_BYTES = 16 * 1024
 """What split rows may take of L1 where columns pass by to their ends: half of 32 KB, the smallest in use."""
-_WIDE_DEPTH = 32
+_WIDE_DEPTH = 16
 """Depth of a block where wide rows of a matrix pass by vectors: hardware prefetchers follow so many.
 
-Source: 4096 x 4096 bytes in wide rows, two threads of a Cascade Lake, time over that of blocks of 64 along k:
-1 row 0.5, 4 rows 0.48; blocks of 16 are no faster.
+Source: int8, two threads of a Cascade Lake, calls that alternate. 4096 x 4096 bytes in wide rows, time over
+that of blocks of 64 along k: 1 row 0.5, 4 rows 0.48, of blocks of 32 the same; 4096 x 11008 bytes, which L3
+does not hold, rate over that of blocks of 32: 2.0 and 1.7; blocks of 8 are as fast, but slower for 4 rows.
 """
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
@@ -329,9 +330,14 @@ def _depth(shape: DotShape, plan: SplitPlan) -> int:
     elif plan.columns is Columns.DEEP:
         vectors = _DEEP_ROWS_BYTES // (2 * shape.m * VECTOR_BYTES)
         most = min(DEEPEST_TILES, max(DEEPEST, vectors * plan.unit.vector_elements))
-    elif not plan.tiles and not plan.inner and shape.m <= _OUTER_ROWS and shape.n >= _WIDE_BYTES:
+    elif _has_wide_rows(shape, plan):
         most = _WIDE_DEPTH
     return min(shape.k, most)
+
+
+def _has_wide_rows(shape: DotShape, plan: SplitPlan) -> bool:
+    """Whether wide rows of the matrix pass by vectors, read in place."""
+    return not plan.tiles and not plan.inner and shape.m <= _OUTER_ROWS and shape.n >= _WIDE_BYTES
 
 
 class _Driver:
@@ -574,4 +580,5 @@ class _Driver:
             call_outer(
                 builder, rows[0].at(builder, row), size, source, c.at(builder, row, 0), columns,
                 packed=self.panel is not None, accumulate=accumulate, fetch=fetch if row == 0 else None,
+                asks_ahead=_has_wide_rows(self.shape, plan),
             )  # fmt: skip
