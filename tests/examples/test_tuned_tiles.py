@@ -107,6 +107,6 @@ def test_several_threads_get_several_tiles_each() -> None:
         assert matmul.choose_blocks(512, 512, 512, 2) == (256, 512, 512)
         assert matmul.choose_blocks(1024, 1024, 1024, 4) == (256, 512, 512)
         assert matmul.choose_blocks(64, 64, 64, 4) == (64, 64, 64)
-        assert matmul.choose_blocks(1, 512, 512, 4) == (16, 256, 512)
+        assert matmul.choose_blocks(1, 512, 512, 4) == (8, 256, 512)
     finally:
         tilejit.set_num_threads(threads)

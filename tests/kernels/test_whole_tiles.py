@@ -35,20 +35,22 @@ def masked_kernel(
     tl.store(c_ptrs, sums, mask=(rows[:, None] < m) & (columns[None, :] < n))
 
 
+@pytest.mark.parametrize("blocks", [(32, 64, 32), (4, 64, 32), (32, 4, 16)], ids=str)
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn"])
 @pytest.mark.parametrize("other", [0, 3])
 @pytest.mark.parametrize("first_row", [0, 5])
 def test_masks_leave_out_parts_of_some_tiles(
-    rng: np.random.Generator, layout: str, other: int, first_row: int
+    rng: np.random.Generator, layout: str, other: int, first_row: int, blocks: tuple[int, int, int]
 ) -> None:
+    """Of tiles of like sizes, and of a small one times a large one, which is asked about by itself."""
     a, b = (rng.integers(-9, 9, shape, dtype=np.int8) for shape in ((M, K), (K, N)))
     a, b = (np.asfortranarray(x) if side == "t" else x for x, side in zip((a, b), layout, strict=True))
     results = []
     for interpret in (False, True):
         c = np.zeros((M, N), np.int32)
-        masked_kernel[(3, 3)](
-            a, b, c, M, N, K, first_row, *a.strides, *b.strides, BLOCK_M=32, BLOCK_N=64, BLOCK_K=32,
-            OTHER=other, interpret=interpret,
+        masked_kernel[(tilejit.cdiv(M, blocks[0]), tilejit.cdiv(N, blocks[1]))](
+            a, b, c, M, N, K, first_row, *a.strides, *b.strides,
+            BLOCK_M=blocks[0], BLOCK_N=blocks[1], BLOCK_K=blocks[2], OTHER=other, interpret=interpret,
         )  # fmt: skip
         results.append(c)
     np.testing.assert_array_equal(*results)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pytest
+
+from tests.example_kernels import compiled
 
 from .text import plan_of
 
@@ -97,3 +100,20 @@ def test_tiles_that_are_asked_about(pointer: str, mask: str) -> None:
 )
 def test_tiles_that_each_lane_would_have_to_be_asked_about(pointer: str, mask: str) -> None:
     assert _dot_lines(pointer, mask) == BUFFERED
+
+
+def _matmul_lines(block_m: int) -> list[str]:
+    """The steps around the dot of the example, whose tiles have masks."""
+    signature = "a_ptr=*fp32, b_ptr=*fp32, c_ptr=*fp32, M=i32, N=i32, K=i32, stride_am=i32, stride_bk=i32, "
+    signature += f"stride_cm=i32, BLOCK_M={block_m}, BLOCK_N=64, BLOCK_K=16"
+    lines = [line.strip() for line in compiled("matmul.matmul_kernel", signature).ir("plan").splitlines()]
+    return [re.sub(r"b\d+|%\w+\.?\d*", "_", x) for x in lines if x.startswith(("dot", "where", "} else"))]
+
+
+def test_a_large_tile_is_asked_about_by_itself_where_the_other_is_small() -> None:
+    """Few rows some of which are missing: the rows are copied, the matrix is not."""
+    dot = "dot _ += memory(_) * memory(_) fetching _ of the next trip"
+    whole = ["where _, _ whole {", dot, "} else {"]
+    assert _matmul_lines(16) == [*whole, "dot _ += _ * _"]
+    large = ["where _ whole {", "dot _ += _ * memory(_)", "} else {", "dot _ += _ * _"]
+    assert _matmul_lines(8) == [*whole, *large]

@@ -84,6 +84,14 @@ def plan_loops(
     return plan
 
 
+_MUCH_SMALLER = 8
+"""A tile with so many times fewer elements than the other one of a dot is copied at next to no cost.
+
+Source: 20 rows in tiles of 24 times 4096 x 4096, two threads of a Cascade Lake, calls that alternate, time of
+copying both tiles over that of copying the rows alone: fp32 1.3 to 1.7, bf16 1.3, int8 1.25 to 1.55.
+"""
+
+
 class _StepPlanner:
     def __init__(self, values: ValuePlan) -> None:
         self.values = values
@@ -160,11 +168,19 @@ class _StepPlanner:
                 cut.append(DotOperand(buffer, transposed, filled_by=load))
             else:
                 cut.append(replace(whole[-1]))
-        dots = [DotStep(op, a, b, accumulator, starts_at_zero, row_scale) for a, b in (whole, cut)]
-        if not fills:
-            return [*steps, dots[0]]
+
+        def multiply(a: DotOperand, b: DotOperand) -> DotStep:
+            return DotStep(op, a, b, accumulator, starts_at_zero, row_scale)
+
         tiles = {load: self.values.in_place[load] for load in fills}
-        return [*steps, MaskedStep(tiles, [dots[0]], [*fills.values(), dots[1]])]
+        in_buffers: list[Step] = [*fills.values(), multiply(*cut)]
+        small = _much_smaller(*fills) if len(fills) == 2 else None
+        if small is not None:
+            large = {load: tile for load, tile in tiles.items() if load is not small}
+            mixed = [copy if own.load is small else own for own, copy in zip(whole, cut, strict=True)]
+            fill = fills.pop(small)
+            in_buffers = [fill, MaskedStep(large, [multiply(*mixed)], [*fills.values(), multiply(*cut)])]
+        return [*steps, MaskedStep(tiles, [multiply(*whole)], in_buffers) if tiles else multiply(*whole)]
 
     def _row_scale(self, dot: Op, addend: Value) -> tuple[Value, Buffer | None]:
         """A tile in a buffer whose rows, each times an element of another buffer, are what a dot adds to.
@@ -269,6 +285,15 @@ _PLANNERS = {
     control.DEVICE_ASSERT.name: _StepPlanner.print,
     control.DEVICE_PRINT.name: _StepPlanner.print,
 }
+
+
+def _much_smaller(left: Op, right: Op) -> Op | None:
+    """The one of two loads whose tile costs next to nothing to copy beside the other.
+
+    Where it is not whole the other may be: few rows of which some are missing, times a large matrix.
+    """
+    small, large = sorted((left, right), key=lambda load: load.result.type.size)
+    return small if _MUCH_SMALLER * small.result.type.size <= large.result.type.size else None
 
 
 def _check_combine(op: Op) -> None:

@@ -335,6 +335,17 @@ def test_rows_are_packed_or_read_in_place_as_is_seen_at_run_time(distance: int) 
     check(Case(DotShape(130, 210, 272), padding=distance - 272, runtime_strides=True))
 
 
+@pytest.mark.parametrize("padding", [3, 300])
+@pytest.mark.parametrize(("m", "n", "k"), [(30, 64, 50), (16, 200, 40), (7, 200, 40), (66, 90, 300)])
+def test_panels_are_packed_or_read_in_place_as_is_seen_at_run_time(
+    m: int, n: int, k: int, padding: int
+) -> None:
+    """Of B, whose rows are near each other or 1024 bytes apart and more."""
+    case = Case(DotShape(m, n, k), padding=padding, runtime_strides=True)
+    check(case)
+    check(replace(case, zero_init=True))
+
+
 def test_int8_extremes_are_exact() -> None:
     rows, columns, depth = 3, 20, 64
     a = np.full((rows, depth), -128, np.int8)

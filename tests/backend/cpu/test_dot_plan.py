@@ -132,6 +132,23 @@ def test_rows_at_an_unknown_distance_are_packed_where_they_turn_out_to_share_pla
     assert not few.pack_a
 
 
+def test_panels_are_packed_for_few_uses_where_rows_are_far_apart() -> None:
+    a = MatrixFacts(FP32, 64, 1)
+
+    def packs(shape: str, stride: int | None) -> tuple[bool, int, bool]:
+        plan = plan_dot(shape_of(shape), Unit.FP32, a, MatrixFacts(FP32, stride, 1), generic_avx512())
+        return plan.pack_b, plan.b_far_bytes, plan.ahead
+
+    assert packs("32x512x64", None) == (True, 1024, False)
+    assert packs("32x512x64", 255) == (False, 0, False)
+    assert packs("32x512x64", 256) == (True, 0, False)
+    assert packs("12x512x64", None)[0] is packs("12x512x64", 1024)[0] is False  # a panel is used once
+    assert packs("144x512x64", None) == packs("144x512x64", 255) == (True, 0, True)  # and 24 times
+    plan = plan_dot(shape_of("32x512x64"), Unit.FP32, a, MatrixFacts(FP32, None, 1), generic_avx512())
+    assert str(plan).endswith("packs b whole, b if far by 1024")
+    assert plan.packed_layout is None
+
+
 def test_packing_space_is_bounded() -> None:
     target = generic_avx512()
     matrix = MatrixFacts(BF16, 4096, 1)

@@ -266,7 +266,7 @@ class _Driver:
             self._inner_blocks(a, b, depth, accumulate, fetch)
             return
         if plan.whole_b:
-            self._pack_whole(b, depth)
+            self._where_far(lambda: self._pack_whole(b, depth))
         column, done, count = 0, 0, sum(panels.count for panels in plan.column_blocks)
         for panels in plan.column_blocks:
 
@@ -329,14 +329,39 @@ class _Driver:
                 b_panel = self._panel_place(builder.mul(odd, index(panels.size)), panels.size, depth)
             elif plan.whole_b or self.packed_b is not None:
                 start = builder.add(step, index(column))
-                b_panel = self._panel_place(start, panels.size, depth)
+                b_panel = self._unless_near(b_panel, self._panel_place(start, panels.size, depth))
             elif plan.pack_b:
-                b_panel = self._pack_panel(b_panel, self._panel_place(0, panels.size, depth), depth)
+                packed, source = self._panel_place(0, panels.size, depth), b_panel
+                self._where_far(lambda: self._pack_panel(source, packed, depth))
+                b_panel = self._unless_near(b_panel, packed)
             c_panel = self.c.at(builder, 0, column).at(builder, 0, step)
             self._row_blocks(a, b_panel, c_panel, panels, depth, accumulate, share(i), copy)
             return []
 
         emit_loop(builder, panels.count, [], panel)
+
+    @property
+    def _is_far(self) -> ir.Value:
+        """Whether so many bytes lie between the rows of B that it is packed."""
+        least = self.plan.b_far_bytes // self.b.dtype.itemsize
+        return self.builder.icmp_signed(">=", index(self.b.row_stride), index(least))
+
+    def _where_far(self, pack: Callable[[], object]) -> None:
+        """Emit what packs B, to run only where the plan wants that."""
+        if not self.plan.b_far_bytes:
+            pack()
+            return
+        with self.builder.if_then(self._is_far):
+            pack()
+
+    def _unless_near(self, in_place: Operand, packed: Operand) -> Operand:
+        """A panel packed, or in place where the plan leaves it there."""
+        if not self.plan.b_far_bytes:
+            return packed
+        builder, is_far = self.builder, self._is_far
+        place = builder.select(is_far, packed.pointer, in_place.pointer)
+        stride = builder.select(is_far, index(packed.row_stride), index(in_place.row_stride))
+        return Operand(place, packed.dtype, stride, 1)
 
     def _copy_of_next(self, panel: Operand, number: ir.Value, panels: Blocks, depth: int) -> PanelCopy:
         """Panel ``number + 1`` of B goes where panel ``number - 1`` was."""
