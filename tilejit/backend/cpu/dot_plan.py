@@ -499,8 +499,8 @@ def _packs_b(unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...]) -> tupl
 
 
 _FAR_BYTES = 1024
-"""Between rows of B from which on they are brought together for three blocks of rows and more: a row of a panel
-is a few lines, which are read again from where the whole rows are, for each block.
+"""Between rows of B from which on they are brought together for three blocks of rows and more: a row of a
+panel is a few lines, which are read again from where the whole rows are, for each block.
 
 Source: fp32 by 4096 x 4096, 2048 x 2048, 4096 x 1024 and 3000 x 1000, two threads of a Cascade Lake, calls
 that alternate, time in place over that of packed panels: 32 rows 1.25 to 2.4, 64 rows 1.15 to 1.6; 16 rows,
