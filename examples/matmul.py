@@ -50,15 +50,17 @@ def matmul_kernel(
 def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]:
     """Tile sizes (M, N, K): 256 x 512 sums, K by 2 KB of a row, smaller where much of the last tile were past
     the end, and until each thread has a tile, of fp32 several, since threads are seldom equally fast. Up to
-    256 rows are one tile, of a multiple of 8.
+    256 rows are one tile, of a multiple of 8. Tiles divide the sizes where some do.
 
     Source: 512 to 2048 cubed, two cores with 2 MB of L2, of which others used a part; 512 cubed of bf16 and
     int8 loses a tenth by tiles of half the size.
     """
     threads = tilejit.get_num_threads()
     wanted = threads if threads == 1 or itemsize < 4 else _TILES_A_THREAD * threads
-    limits = ((256, m), (512, n), (2048 // itemsize, k))
-    block_m, block_n, block_k = (_tile_size(largest, size) for largest, size in limits)
+    # Units of bf16 and int8 take blocks of 32 columns, and of 64 bytes along k.
+    columns, depth = (1, 1) if itemsize == 4 else (32, 64 // itemsize)
+    limits = ((256, m, 1), (512, n, columns), (2048 // itemsize, k, depth))
+    block_m, block_n, block_k = (_tile_size(*limit) for limit in limits)
     if m <= block_m:
         block_m = tilejit.cdiv(m, 8) * 8
     while (programs := tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n)) < wanted:
@@ -75,8 +77,14 @@ _TILES_A_THREAD, _FEWEST_SHARED, _FEWEST_SUMS = 4, 128 * 256, 64 * 64
 """Tiles of half the size cost a few per cent, a thread that waits for another up to half of the time."""
 
 
-def _tile_size(largest: int, size: int) -> int:
-    """The largest power of two whose multiples do not go far past the end, else least far."""
+def _tile_size(largest: int, size: int, multiple: int) -> int:
+    """The largest of those multiples that divide the size and are more than half of ``largest``; else the
+    largest power of two whose multiples do not go far past the end, else least far.
+    """
+    dividing = range(largest - largest % multiple, largest // 2, -multiple)
+    for block in dividing:
+        if size % block == 0:
+            return block
     block = min(largest, _power_of_two_from(size))
     sizes = [block, *(block >> i for i in range(1, 4) if block >> i >= 128)]
     past = {block: tilejit.cdiv(size, block) * block - size for block in sizes}

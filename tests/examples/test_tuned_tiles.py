@@ -99,9 +99,12 @@ def test_several_threads_get_several_tiles_each() -> None:
     try:
         tilejit.set_num_threads(1)
         assert matmul.choose_blocks(512, 512, 512, 4) == (256, 512, 512)
-        assert matmul.choose_blocks(768, 768, 768, 4) == (256, 256, 256)  # nothing past the end
-        assert matmul.choose_blocks(900, 900, 900, 4) == (256, 512, 512)  # as far past it as smaller ones
-        assert matmul.choose_blocks(300, 70, 1000, 4) == (128, 128, 512)
+        assert matmul.choose_blocks(768, 768, 768, 4) == (256, 384, 384)  # nothing past the end
+        assert matmul.choose_blocks(900, 900, 900, 4) == (225, 450, 450)
+        assert matmul.choose_blocks(900, 900, 900, 2) == (225, 512, 1024)  # no multiple of 32 divides
+        assert matmul.choose_blocks(907, 907, 907, 4) == (256, 512, 512)  # as far past it as smaller ones
+        assert matmul.choose_blocks(300, 70, 1000, 4) == (150, 128, 500)
+        assert matmul.choose_blocks(20, 4096, 13824, 2) == (24, 512, 864)
         tilejit.set_num_threads(2)
         assert matmul.choose_blocks(512, 512, 512, 4) == (128, 256, 512)
         assert matmul.choose_blocks(512, 512, 512, 2) == (256, 512, 512)
