@@ -149,6 +149,19 @@ def test_panels_are_packed_for_few_uses_where_rows_are_far_apart() -> None:
     assert plan.packed_layout is None
 
 
+def test_wide_rows_pass_few_rows_of_a_side_by_side() -> None:
+    a, far, buffered = MatrixFacts(FP32, 4096, 1), MatrixFacts(FP32, None, 1), MatrixFacts(FP32, 1024, 1)
+
+    def streams(shape: str, b: MatrixFacts) -> tuple[bool, bool]:
+        plan = plan_dot(shape_of(shape), Unit.FP32, a, b, generic_avx512())
+        return plan.depth_block == 16, plan.asks_ahead
+
+    assert streams("1x1024x64", far) == streams("2x1024x64", far) == (True, False)
+    assert streams("3x1024x64", far) == streams("16x1024x64", far) == (True, True)
+    assert streams("16x1024x64", buffered) == (True, False)
+    assert streams("17x1024x64", far) == streams("16x128x64", far) == (False, False)
+
+
 def test_packing_space_is_bounded() -> None:
     target = generic_avx512()
     matrix = MatrixFacts(BF16, 4096, 1)

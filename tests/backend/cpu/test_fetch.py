@@ -202,6 +202,32 @@ def test_wide_rows_are_asked_for_ahead(n: int, ahead: int | None) -> None:
     assert sorted(_log_of(logging) - right.ctypes.data) == list(range(ahead, right.size + ahead, LINE))
 
 
+@pytest.mark.parametrize(("m", "n"), [(4, 1024), (9, 1000), (2, 1024)])
+def test_a_dot_of_few_rows_asks_for_wide_rows_ahead(m: int, n: int) -> None:
+    """For every line of the matrix, and at most one past its end; two rows leave that to the hardware."""
+    shape = DotShape(m, n, 33)
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        places, (stride,) = arguments[:3], arguments[3:]
+        left, right = Operand(places[0], FP32, 33, 1), Operand(places[1], FP32, stride, 1)
+        result = Operand(places[2], FP32, n, 1)
+        scratch = stack(builder, plan_for(shape, left, right, result, host()).scratch_bytes)
+        emit_dot(builder, shape, left, right, result, host(), scratch=scratch)
+
+    source = str(build_module([POINTER] * 3 + [I64], build, host().triple))
+    if m < 3:
+        assert "prefetch" not in source
+        return
+    logging = _logging(source, locality=3)
+    left, right, c = np.ones((m, 33), np.float32), np.ones((33, n), np.float32), np.ones((m, n), np.float32)
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(logging.address("test"))
+    test(left.ctypes.data, right.ctypes.data, c.ctypes.data, n)
+    np.testing.assert_allclose(c, 34, rtol=1e-6)
+    ahead = _log_of(logging) - right.ctypes.data - 256
+    lines = set(range(33 * n * 4 // LINE))
+    assert lines <= set((ahead // LINE).tolist()) <= lines | {len(lines)}
+
+
 @pytest.mark.parametrize(
     ("first", "last", "fetched", "columns"),
     [(0, 3, [1, 2, 2], COLUMNS), (1, 2, [1], COLUMNS), (0, 2, [1, 1], COLUMNS), (0, 2, [1, 1], COLUMNS // 2)],

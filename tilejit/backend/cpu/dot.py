@@ -476,6 +476,7 @@ class _Driver:
                 words >= _DEPTH_ADDED_LAST and columns % lanes == 0,
                 scales_rows=self.row_scale is not None,
                 adds_to_rows=self.plan.flips_b,
+                asks_ahead=self.plan.asks_ahead,
             )
             strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
             places = [a.at(self.builder, row, 0).pointer, b.pointer, c.at(self.builder, row, 0).pointer]

@@ -71,15 +71,16 @@ class DotPlan:
     """The way a dot is computed.
 
     ``lanes`` are those of the vectors of the micro-kernel, ``sets`` its accumulator sets, ``depth_block`` the
-    k that are done before the next panel of B is taken. ``a_element`` and ``b_element`` are what operands
-    are packed as. What is packed of B for a unit of words is a matrix of words. ``whole_b``: all panels of a
+    k that are done before the next panel of B is taken. ``a_element`` and ``b_element`` are what operands are
+    packed as. What is packed of B for a unit of words is a matrix of words. ``whole_b``: all panels of a
     depth block are packed before the first is used, row by row, which reads B's rows in long pieces; else
     each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
     sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
     ``far_bytes``: A is packed only where a multiple of so many bytes lies between its rows, which is seen at
     run time; 0 where that is known. ``b_far_bytes``: the same for B, where so many or more bytes lie between
-    its rows. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and to each row of
-    C a number is added that takes off what this adds to its sums.
+    its rows. ``asks_ahead``: lines of B's rows are asked for before a panel comes to them. ``flips_b``: B's
+    bytes are shifted by ``MIXED_SHIFT``, and to each row of C a number is added that takes off what this adds
+    to its sums.
     """
 
     shape: DotShape
@@ -100,6 +101,7 @@ class DotPlan:
     has_packed_b: bool = False
     far_bytes: int = 0
     b_far_bytes: int = 0
+    asks_ahead: bool = False
     flips_b: bool = False
 
     def __str__(self) -> str:
@@ -109,6 +111,7 @@ class DotPlan:
         packed += " whole" if self.whole_b else " ahead" if self.ahead else ""
         packed += f", a if far by {self.far_bytes}" if self.pack_a and self.far_bytes else ""
         packed += f", b if far by {self.b_far_bytes}" if self.pack_b and self.b_far_bytes else ""
+        packed += ", asks ahead" if self.asks_ahead else ""
         return (
             f"dot {self.shape} {self.unit.value} {self.form.value}{' turned' if self.turned else ''}: "
             f"rows {rows}, columns {columns} by"
@@ -379,21 +382,26 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     depth_block = -(-words // -(-words // (limit // unit.group))) * unit.group
     rounded = -(-depth_block // _DEPTH_STEP) * _DEPTH_STEP
     depth_block = rounded if rounded <= min(limit, shape.k) else depth_block
-    if not pack_b and b.column_stride == 1 and shape.m <= _FEW_ROWS and shape.n >= _MANY_PANELS * widest:
+    streams = not pack_b and b.column_stride == 1 and shape.n >= _MANY_PANELS * widest
+    if streams and shape.m <= _FEW_ROWS:
         depth_block = min(depth_block, _STREAMS)
+    # What is in a buffer has been in the cache before.
+    asks_ahead = streams and b.row_stride is None and _FEWEST_ASKING <= shape.m <= _FEW_ROWS
     return DotPlan(
         shape, unit, Form.OUTER, row_blocks, column_blocks, lanes, sets, depth_block, pack_a, pack_b,
         a_element, b_element, ahead=ahead and depth_block % STEPS == 0, far_bytes=far_bytes,
-        b_far_bytes=b_far_bytes,
+        b_far_bytes=b_far_bytes, asks_ahead=asks_ahead,
     )  # fmt: skip
 
 
-_FEW_ROWS, _MANY_PANELS, _STREAMS = 16, 4, 16
+_FEW_ROWS, _MANY_PANELS, _STREAMS, _FEWEST_ASKING = 16, 4, 16, 3
 """A wide matrix for few rows comes from memory, and is read faster the longer the pieces are: this many of
 its rows pass by side by side, all panels of them, before the next: ``benchmarks run skinny_matmul_kn``.
 
 Source: fp32, 4096 x 4096 and 4096 x 11008, two threads of a Cascade Lake, calls that alternate, rate over
-that of deep blocks: 5 to 8 rows 1.4 to 1.9, 12 and 16 rows 1.05 to 1.4.
+that of deep blocks: 5 to 8 rows 1.4 to 1.9, 12 and 16 rows 1.05 to 1.4. Some rows take so long with a line
+that prefetchers forget the others: with lines asked for ahead 1.02 to 1.06 of fp32 and 1.12 to 1.25 of bf16
+for 4 rows, 1.1 to 1.2 for 8, but 0.95 of fp32 for 1.
 """
 
 
