@@ -341,6 +341,30 @@ def test_a_count_may_decide_that_a_loop_carries_beside_one_that_differs_between_
     assert "which of the two AIVs runs decides" in faults(differing)[0]
 
 
+OPEN_COUNT = """%left, %own = while(inits=[%bound, %zero]) : int32, int32 {
+  condition(%n: int32, %m: int32):
+    %is_left = cmp(%n, %zero) {predicate=gt} : int1
+    yield(values=[%is_left])
+  body(%k: int32, %j: int32):
+    cross_set(%one) {pipe=mte3}
+    %next = add(%k, %bound) : int32
+    %later = add(%j, %sub) : int32
+    yield(values=[%next, %later])
+  }
+  return()"""
+
+
+def test_what_a_while_loop_carries_beside_what_it_tests_may_differ_between_cores() -> None:
+    beside = UNEVEN[: UNEVEN.rindex("for(")] + OPEN_COUNT + "\n}\n"
+    assert faults(beside) == []
+    for differing in (
+        beside.replace("cmp(%n, %zero)", "cmp(%m, %zero)"),
+        beside.replace("add(%k, %bound)", "add(%j, %bound)"),
+        beside.replace("inits=[%bound, %zero]", "inits=[%sub, %zero]"),
+    ):
+        assert "which of the two AIVs runs decides" in faults(differing)[0]
+
+
 OPEN_LOOPS = """
 func aiv @k(%limits: ptr<int32>) {
   %one = constant() {value=1, dtype=int32} : int32

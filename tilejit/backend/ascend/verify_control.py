@@ -96,7 +96,7 @@ def _deciders(op: Op) -> Iterator[Op]:
 
 
 def _made_from(value: Value) -> list[Value]:
-    """What a value depends on; of branches and counted loops, what this one of their values is made of."""
+    """What a value depends on; of branches and loops, what this one of their values is made of."""
     source = value.defining_op
     if source is None:
         holder = value.owner.parent if isinstance(value.owner, Block) else None
@@ -112,5 +112,7 @@ def _made_from(value: Value) -> list[Value]:
         if index < 0:
             return bounds
         return [*bounds, source.operand_list("inits")[index], source.regions[0].terminator.operands[index]]
-    ends = [value for region in source.regions for value in region.terminator.operands]
-    return [*source.operands, *ends]
+    if source.name == WHILE.name:
+        condition, body = (region.terminator.operands for region in source.regions)
+        return [*condition, source.operand_list("inits")[index], body[index]]
+    return list(source.operands)
