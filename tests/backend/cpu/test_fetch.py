@@ -18,7 +18,7 @@ from tilejit.backend.cpu import engine
 from tilejit.backend.cpu.dot import emit_dot, plan_for
 from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot, split_scratch_bytes
-from tilejit.backend.cpu.fetch import FetchTile
+from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP32, INT8, DType
@@ -174,7 +174,7 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
-@pytest.mark.parametrize(("n", "ahead"), [(1024, 256), (960, None)])
+@pytest.mark.parametrize(("n", "ahead"), [(1024, AHEAD_BYTES), (960, None)])
 def test_wide_rows_are_asked_for_ahead(n: int, ahead: int | None) -> None:
     """Each line of the matrix once; the last block of k is shorter than the others."""
     shape = DotShape(2, n, 35)
@@ -223,7 +223,7 @@ def test_a_dot_of_few_rows_asks_for_wide_rows_ahead(m: int, n: int) -> None:
     test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(logging.address("test"))
     test(left.ctypes.data, right.ctypes.data, c.ctypes.data, n)
     np.testing.assert_allclose(c, 34, rtol=1e-6)
-    ahead = _log_of(logging) - right.ctypes.data - 256
+    ahead = _log_of(logging) - right.ctypes.data - AHEAD_BYTES
     lines = set(range(33 * n * 4 // LINE))
     assert lines <= set((ahead // LINE).tolist()) <= lines | {len(lines)}
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.copy_ahead import STEPS, RowCopy
 from tilejit.backend.cpu.dot_units import Unit, add_values, flip, multiply_add
-from tilejit.backend.cpu.fetch import FetchTile, call_fetching, fetch_lines
+from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, load_words, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
@@ -32,8 +32,6 @@ class Fetching:
 
 
 _UNROLLED = 4
-_AHEAD_BYTES = 256
-"""How far ahead in a row of B lines are asked for; 512 bytes are up to a tenth slower, 1024 a fifth."""
 """Steps of k a turn of the innermost loop: counting takes instructions as well, four a turn."""
 
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
@@ -49,7 +47,7 @@ class OuterKernel:
     words. With ``copy`` a panel is packed meanwhile. With ``adds_last`` C is asked for from memory before the
     first step of k and added after the last, else sums start from it. ``scales_rows``: each row of C is
     multiplied by a number first; ``adds_to_rows``: a number is added to each row; ``asks_ahead``: lines that
-    lie ``_AHEAD_BYTES`` further on in rows of B are brought into the cache. Units: strides in words, C's in
+    lie ``AHEAD_BYTES`` further on in rows of B are brought into the cache. Units: strides in words, C's in
     elements; None where known only at run time.
     """
 
@@ -438,7 +436,7 @@ def _outer_steps(
 def _ask_ahead(builder: ir.IRBuilder, kernel: OuterKernel, b: Operand) -> None:
     """Ask for the lines that lie further on in a row of B, as many as the panel has."""
     line_bytes = kernel.target.cache_line_bytes
-    first = b.at(builder, 0, _AHEAD_BYTES // b.dtype.itemsize).pointer
+    first = b.at(builder, 0, AHEAD_BYTES // b.dtype.itemsize).pointer
     fetch_lines(builder, first, -(-kernel.columns * b.dtype.itemsize // line_bytes), line_bytes, locality=3)
 
 

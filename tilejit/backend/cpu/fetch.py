@@ -13,6 +13,13 @@ from tilejit.backend.cpu.values import I8, I32, I64, POINTER, intrinsic
 from tilejit.records import dataclass
 
 _SUFFIX = ".fetch"  # in the names of functions that fetch
+AHEAD_BYTES = 256
+"""How far ahead in wide rows of a matrix a dot asks for lines, where rows pass by side by side: hardware
+prefetchers begin anew at every page.
+
+Source: two threads of a Cascade Lake, calls that alternate. 4096 x 11264 bytes, rate over that without: 1 and
+4 rows 1.5 to 1.8; 128 and 512 bytes are up to a tenth slower, of bf16 and fp32 1024 bytes a fifth.
+"""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_units import add_byte_products, flip
-from tilejit.backend.cpu.fetch import FetchTile, call_fetching, fetch_lines
+from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
 from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks, unpack
@@ -36,12 +36,6 @@ from tilejit.records import dataclass
 COLUMNS = 16
 _MOST_SUMS = 24
 """Registers of 32 that hold sums in the outer form, beside a few vectors of the matrix."""
-_AHEAD_BYTES = 256
-"""How far ahead in wide rows of a matrix lines are asked for: hardware prefetchers begin anew at every page.
-
-Source: 4096 x 11264 bytes in wide rows, two threads of a Cascade Lake, calls that alternate, rate over that
-without: 1 row 1.5 to 1.8, 4 rows 1.5 to 1.8; 128 and 512 bytes ahead are up to a tenth slower.
-"""
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 
@@ -50,7 +44,7 @@ class Kernel:
     """What a micro-kernel is made for: ``rows`` rows at a time, ``columns`` columns.
 
     Units: strides in elements; None where known only at run time. ``asks_ahead``: lines of the matrix's rows
-    that lie ``_AHEAD_BYTES`` further on are brought into the cache.
+    that lie ``AHEAD_BYTES`` further on are brought into the cache.
     """
 
     unit: SplitUnit
@@ -391,7 +385,7 @@ def _outer_products(
 
 def _ask_ahead(builder: ir.IRBuilder, unit: SplitUnit, b: Operand, word: ir.Value, rows: int) -> None:
     """Ask for a line of each of the rows of one step along k."""
-    first = b.at(builder, builder.mul(word, index(unit.per_word)), _AHEAD_BYTES // b.dtype.itemsize)
+    first = b.at(builder, builder.mul(word, index(unit.per_word)), AHEAD_BYTES // b.dtype.itemsize)
     for row in range(rows):
         fetch_lines(builder, first.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)
 
