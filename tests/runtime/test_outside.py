@@ -419,6 +419,21 @@ def test_kernels_that_read_functions_alone_notice_others(
     assert launched(kernel, target) == 301
 
 
+def test_an_object_that_holds_its_own_bound_method(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What puts a method back, as patches do at their end, may leave it bound in the object itself."""
+    kernel = fresh(calls_functions)
+    assert launched(kernel, target) == 301
+    monkeypatch.setitem(vars(METHODS), "tripled", METHODS.tripled)
+    assert [launched(kernel, target) for _ in range(4)] == [301] * 4
+    monkeypatch.setitem(vars(METHODS), "tripled", Methods().tripled)
+    check_refusal(
+        kernel,
+        target,
+        "kernel calls_functions: the attribute METHODS.tripled was the function tripled when the kernel "
+        "was compiled and is another one now",
+    )
+
+
 @pytest.mark.parametrize(
     ("holder", "key", "name"),
     [

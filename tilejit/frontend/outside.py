@@ -14,7 +14,7 @@ import gc
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 from tilejit.frontend.bytecode import all_names, outside_reads
 from tilejit.frontend.constexpr import unwrap
@@ -67,9 +67,10 @@ class Step:
     is_item: bool = False
 
     def follow(self, holder: object) -> object:
-        """What is there; GONE for nothing."""
+        """What is there; GONE for nothing. A method bound to the holder counts as its function."""
         places = _places_of(holder) if not self.is_item else [holder] if type(holder) is dict else []
-        return next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
+        found = next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
+        return found.__func__ if isinstance(found, MethodType) and found.__self__ is holder else found
 
     def lookups(self, holder: object) -> Iterator[Lookup]:
         """The places that ``follow`` looks at."""
