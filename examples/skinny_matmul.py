@@ -33,9 +33,13 @@ _BLOCKS_OF_MANY_ROWS = {
 """Tile sizes (N, K) by layout and size of an element, for nine rows and more, bound by arithmetic."""
 
 _PIECE_BYTES = 4096
-"""What a program reads of each row of weights [K, N]: hardware prefetchers work page by page, and are late at
-the start of each piece.
+_LONG_PIECE_BYTES = 48 * 1024
+_LONG_ROWS = 4
+"""What a program reads of each row of weights [K, N]: prefetchers are late where a piece starts. With up to
+four rows of x the caches hold the sums of long pieces, too.
 """
+_PACKED_PIECE_BYTES = 2816
+"""The same for rows of int8 that a dot interleaves: what it makes of a tile stays in caches."""
 _FEWEST_STEPS = 4
 """Tiles of a program along K at least: its sums are written and read once more."""
 _SUMS = 512
@@ -181,15 +185,32 @@ def _has_bf16_units() -> bool:
     return cpu.has("avx512bf16") or cpu.has("amx-bf16")
 
 
+@functools.cache
+def _has_int8_tiles() -> bool:
+    return tilejit.host_cpu().has("amx-int8")
+
+
 def _has_wide_rows(m: int, itemsize: int, by_output: bool, direct: bool) -> bool:
     """Whether programs read wide pieces of rows of weights, so wide that K is divided among them, too."""
-    return not (by_output or direct or m > (8 if itemsize == 1 else 16))
+    most = 16 if itemsize > 1 else 8 if _has_int8_tiles() else 64
+    return not (by_output or direct or m > most)
+
+
+def _wide_piece(m: int, n: int, itemsize: int) -> int:
+    """How many weights of a row a program reads, of wide rows."""
+    multiple = 64 // itemsize
+    if m <= _LONG_ROWS:
+        piece = _dividing(n, _LONG_PIECE_BYTES // itemsize, multiple)
+        if n % piece == 0:
+            return piece
+    is_packed = itemsize == 1 and m > _LONG_ROWS and not _has_int8_tiles()
+    return _dividing(n, _PACKED_PIECE_BYTES if is_packed else _PIECE_BYTES // itemsize, multiple)
 
 
 def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool) -> tuple[int, int]:
     """Tile sizes: long pieces of memory, and several programs for each thread."""
     if _has_wide_rows(m, itemsize, by_output, direct):
-        return _dividing(n, _PIECE_BYTES // itemsize, 64 // itemsize), 32 if itemsize == 4 else 64
+        return _wide_piece(m, n, itemsize), 32 if itemsize == 4 else 64
     most_n = tilejit.next_power_of_2(tilejit.cdiv(n, 4 * tilejit.get_num_threads()))
     if m > 8 or direct:
         block_n, block_k = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]

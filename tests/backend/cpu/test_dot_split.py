@@ -203,11 +203,18 @@ def test_a_long_column_meets_all_rows_at_once() -> None:
     assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
 
 
-@pytest.mark.parametrize(("m", "k"), [(1, 32), (1, 500), (3, 66), (4, 35), (6, 300), (7, 100)])
-def test_wide_rows_pass_by_a_few_at_a_time(m: int, k: int) -> None:
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [
+        (1, 1090, 32), (1, 1090, 500), (3, 1090, 66), (4, 1090, 35), (5, 1090, 300), (7, 1090, 100),
+        (9, 64 * 67 + 5, 130), (16, 64 * 130, 20),
+    ],
+)  # fmt: skip
+def test_wide_rows_pass_by_a_few_at_a_time(m: int, n: int, k: int) -> None:
+    """In place or from scratch, which does not hold the widest of them whole."""
     if not runs_here(NO_TILES):
         pytest.skip("this machine has no such dot unit")
-    case = Case(DotShape(m, 1090, k), padding=3)
+    case = Case(DotShape(m, n, k), padding=3)
     check(case, NO_TILES)
     check(replace(case, zero_init=True, runtime_strides=True, a_transposed=True, fetch=True), NO_TILES)
 

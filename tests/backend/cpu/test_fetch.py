@@ -174,10 +174,12 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
-@pytest.mark.parametrize(("n", "ahead"), [(1024, AHEAD_BYTES), (960, None)])
-def test_wide_rows_are_asked_for_ahead(n: int, ahead: int | None) -> None:
-    """Each line of the matrix once; the last block of k is shorter than the others."""
-    shape = DotShape(2, n, 35)
+@pytest.mark.parametrize(("m", "n", "ahead"), [(2, 1024, AHEAD_BYTES), (2, 960, None), (5, 1024, 4 * 1024)])
+def test_wide_rows_are_asked_for_ahead(m: int, n: int, ahead: int | None) -> None:
+    """Each line of the matrix once; the last block of k is shorter than the others. Five rows have the matrix
+    interleaved, and the next four of its rows asked for.
+    """
+    shape = DotShape(m, n, 35)
     nowhere = ir.Constant(POINTER, None)
     places = [Operand(nowhere, FP32, 35, 1), Operand(nowhere, INT8, n, 1), Operand(nowhere, FP32, n, 1)]
     plan = plan_split_dot(shape, *places, InputPrecision.INT8X2, host())
@@ -194,7 +196,7 @@ def test_wide_rows_are_asked_for_ahead(n: int, ahead: int | None) -> None:
         assert "prefetch" not in source
         return
     logging = _logging(source, locality=3)
-    left, right, c = np.ones((2, 35), np.float32), np.ones((35, n), np.int8), np.ones((2, n), np.float32)
+    left, right, c = np.ones((m, 35), np.float32), np.ones((35, n), np.int8), np.ones((m, n), np.float32)
     test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(logging.address("test"))
     test(left.ctypes.data, right.ctypes.data, c.ctypes.data)
     np.testing.assert_allclose(c, 36, rtol=1e-4)

@@ -129,13 +129,13 @@ def call_outer(
 
 def call_pack(
     builder: ir.IRBuilder, unit: SplitUnit, b: Operand, k: int, columns: int, into: ir.Value, *,
-    unsigned: bool, words: int, groups: int, fetch: FetchTile | None,
+    unsigned: bool, words: int, groups: int, fetch: FetchTile | None, asks_ahead: bool = False,
 ) -> None:  # fmt: skip
     """Interleave k rows of blocks of columns into scratch, as ``packed`` outer kernels read them.
 
     ``groups`` blocks next to each other become panels one after the other; the rows are read to their ends
     before the next. ``words``: down to how many words along k; those past the end are zero. ``unsigned``:
-    bytes plus 128.
+    bytes plus 128. ``asks_ahead``: lines of the rows that come next are brought into the cache.
     """
     fixed = static(b.row_stride)
 
@@ -159,6 +159,10 @@ def call_pack(
                     position = inner.add(inner.mul(word, index(groups)), group)
                     own_fetch.emit_part(inner, position, -(-k // unit.per_word) * groups)
                 columns_ = source.at(inner, 0, inner.mul(group, index(group_columns(unit))))
+                if asks_ahead:
+                    _ask_for(
+                        inner, columns_, inner.mul(inner.add(word, index(1)), index(unit.per_word)), 0, live
+                    )
                 store(word, group, _interleaved(inner, unit, columns_, word, columns, live, unsigned))
                 return []
 
@@ -173,7 +177,7 @@ def call_pack(
                 store(index(word), index(group), [number(_INTEGERS, 0)] * unit.per_word)
 
     name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{groups}.{fixed or 'r'}"
-    name += ".unsigned" * unsigned
+    name += ".unsigned" * unsigned + ".ahead" * asks_ahead
     call_fetching(builder, name, [b.pointer, into, index(b.row_stride)], fetch, build)
 
 
@@ -362,7 +366,8 @@ def _outer_products(
         else:
             vectors = _interleaved(builder, unit, b, word, kernel.columns, live, unsigned=True)
             if kernel.asks_ahead and part.first == 0:
-                _ask_ahead(builder, unit, b, word, live)
+                first = builder.mul(word, index(unit.per_word))
+                _ask_for(builder, b, first, AHEAD_BYTES // b.dtype.itemsize, live)
         result = list(sums)
         for row in range(kernel.rows):
             place = rows.at(builder, row, builder.mul(word, index(unit.per_word)))
@@ -383,11 +388,13 @@ def _outer_products(
     return [joined[row * count : (row + 1) * count] for row in range(kernel.rows)]
 
 
-def _ask_ahead(builder: ir.IRBuilder, unit: SplitUnit, b: Operand, word: ir.Value, rows: int) -> None:
-    """Ask for a line of each of the rows of one step along k."""
-    first = b.at(builder, builder.mul(word, index(unit.per_word)), AHEAD_BYTES // b.dtype.itemsize)
+def _ask_for(
+    builder: ir.IRBuilder, b: Operand, first: ir.Value, column: int, rows: int
+) -> None:  # fmt: skip
+    """Ask for a line of each of some rows of the matrix."""
+    place = b.at(builder, first, column)
     for row in range(rows):
-        fetch_lines(builder, first.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)
+        fetch_lines(builder, place.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)
 
 
 def _packed_words(
