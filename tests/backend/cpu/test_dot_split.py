@@ -16,13 +16,13 @@ from tilejit.backend.cpu.dot_plan import DotShape
 from tilejit.backend.cpu.dot_split import (
     emit_prepared_rows,
     emit_split_dot,
-    plan_split_dot,
     prepared_bytes,
     preparing_scratch_bytes,
     split_scratch_bytes,
 )
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.split_plan import plan_split_dot
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP16, FP32, INT8, INT32, UINT8, DType
 from tilejit.ops import InputPrecision

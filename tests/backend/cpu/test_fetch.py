@@ -17,9 +17,10 @@ from tests.example_kernels import compiled
 from tilejit.backend.cpu import engine
 from tilejit.backend.cpu.dot import emit_dot, plan_for
 from tilejit.backend.cpu.dot_plan import DotShape
-from tilejit.backend.cpu.dot_split import emit_split_dot, plan_split_dot, split_scratch_bytes
+from tilejit.backend.cpu.dot_split import emit_split_dot, split_scratch_bytes
 from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile
 from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.split_plan import plan_split_dot
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP32, INT8, DType
 from tilejit.ops import InputPrecision

@@ -8,7 +8,6 @@ the largest element of a row, which ``input_precision`` must allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from itertools import accumulate
 
 from llvmlite import ir
@@ -22,13 +21,20 @@ from tilejit.backend.cpu.pack import emit_pack
 from tilejit.backend.cpu.split_deep import MOST_ROWS as MOST_DEEP_ROWS
 from tilejit.backend.cpu.split_deep import call_deep, deep_sums_bytes
 from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
+from tilejit.backend.cpu.split_plan import (
+    OUTER_ROWS,
+    Columns,
+    SplitPlan,
+    block_depth,
+    has_wide_rows,
+    packs,
+    panel_bytes,
+    panels_together,
+)
 from tilejit.backend.cpu.split_rows import (
     DEEPEST,
-    DEEPEST_TILES,
-    LANES,
     VECTOR_BYTES,
     SplitRows,
-    SplitUnit,
     emit_split,
     padded_depth,
     rows_bytes,
@@ -36,136 +42,11 @@ from tilejit.backend.cpu.split_rows import (
 )  # fmt: skip
 from tilejit.backend.cpu.split_spread import Spread, call_spread, call_spread_tiles
 from tilejit.backend.cpu.split_turned import MOST_ROWS as MOST_TURNED_ROWS
-from tilejit.backend.cpu.split_turned import call_turned, is_turned
+from tilejit.backend.cpu.split_turned import call_turned
 from tilejit.backend.cpu.values import I8
-from tilejit.ir.types import BF16, FP16, FP32, INT8
-from tilejit.ops import InputPrecision
+from tilejit.ir.types import FP32
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
-
-MOST_ROWS = 64
-"""More rows are worth converting the matrix for."""
-_OUTER_ROWS = 6
-_IN_PLACE_ROWS = 4
-"""Rows for which vectors take a matrix of wide rows as it lies; for more it is interleaved in scratch first.
-
-Source: int8, two threads of a Cascade Lake, calls that alternate; time in place over that of packing: 4 rows
-0.82 and 1.15, 5 rows 0.94 and 1.19, 6 rows 1.0 and 1.3, for 11008 columns and for 4096, whose rows share sets
-of L1.
-"""
-_INNER_SPARSE, _OUTER_SPARSE = 2, 1
-"""Rows that leave tiles so empty that vectors are faster."""
-_SPARSE_STRIPS = 2
-"""Vectors to a row of the matrix that is read in strips: more strips would be read far apart."""
-_WIDE_BYTES = 1024
-_WIDE_SPARSE = {SplitUnit.INT8: 3, SplitUnit.BF16: 4}
-"""The same rows for matrices of wide rows, which prefetchers follow."""
-_PANELS_BYTES = 16 * 1024
-"""Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
-_WIDE_PANELS_BYTES = 256 * 1024
-_WIDE_PANELS_DEPTH = 64
-"""The same for wide rows that vectors read from scratch: rows pass by to their ends, a few at a time, and L2
-holds what they become. Source: as above, 8 rows 1.45 to 1.55 times as fast as with 16 KB, 16 rows 1.2 to 1.4.
-"""
-_DEEP_ROWS_BYTES = 16 * 1024
-"""What split rows may take of L1 where columns pass by to their ends: half of 32 KB, the smallest in use."""
-_WIDE_DEPTH = 16
-"""Depth of a block where wide rows of a matrix pass by vectors: hardware prefetchers follow so many.
-
-Source: int8, two threads of a Cascade Lake, calls that alternate. 4096 x 4096 bytes in wide rows, time over
-that of blocks of 64 along k: 1 row 0.5, 4 rows 0.48, of blocks of 32 the same; 4096 x 11008 bytes, which L3
-does not hold, rate over that of blocks of 32: 2.0 and 1.7; blocks of 8 are as fast, but slower for 4 rows.
-"""
-_UNITS = {
-    (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
-    (BF16, InputPrecision.INT8X2): SplitUnit.BF16,
-    (BF16, InputPrecision.BF16X3): SplitUnit.BF16,
-}
-_TILE_FEATURES = {SplitUnit.INT8: "amx-int8", SplitUnit.BF16: "amx-bf16"}
-
-
-class Columns(Enum):
-    """How vectors take a matrix that is contiguous along k."""
-
-    SHORT = "short"
-    """One after the other; the products of each are summed across lanes."""
-    TURNED = "turned"
-    """Sixteen at a time, turned round."""
-    DEEP = "deep"
-    """A few side by side, to their ends."""
-
-
-@dataclass(frozen=True)
-class SplitPlan:
-    """How a dot of split rows is computed: ``inner`` where the matrix is contiguous along k.
-
-    ``spread``: how the rows are, where tiles take the matrix as it lies. ``columns``: what vectors do, where
-    the matrix is ``inner``.
-    """
-
-    unit: SplitUnit
-    inner: bool
-    tiles: bool
-    spread: Spread | None = None
-    columns: Columns = Columns.SHORT
-
-    @property
-    def for_columns(self) -> bool:
-        """Whether sums are kept in a lane for each column."""
-        return self.columns is Columns.TURNED or not self.inner
-
-
-def plan_split_dot(
-    shape: DotShape, a: Operand, b: Operand, c: Operand, precision: InputPrecision, target: CpuTarget
-) -> SplitPlan | None:
-    """The plan that ``emit_split_dot`` may follow for a dot, None where it is to be computed as floats."""
-    unit = _UNITS.get((b.dtype, precision))
-    is_float = a.dtype in (FP32, BF16, FP16) and c.dtype == FP32
-    if unit is None or not is_float or shape.m > MOST_ROWS or not is_unit(c.column_stride):
-        return None
-    is_inner = is_unit(b.row_stride)
-    spread = _spread_for(unit, shape, a, b, target)
-    if spread is not None:
-        return SplitPlan(unit, inner=False, tiles=True, spread=spread)
-    is_sparse = shape.m <= _sparse_rows(unit, shape.n, is_inner)
-    if unit is SplitUnit.BF16 and is_sparse:
-        return None  # shifting bf16 up to fp32 costs less than tiles that are nearly empty
-    if not target.is_x86 or target.vector_bytes != VECTOR_BYTES or not (is_inner or is_unit(b.column_stride)):
-        return None
-    # Vectors read a column, or a strip of columns, to its end before the next.
-    is_sparse &= unit is SplitUnit.INT8 and target.has("avx512vnni")
-    plan = SplitPlan(unit, is_inner, tiles=True)
-    depth = _depth(shape, plan)
-    is_whole = shape.n % LANES == 0 and depth % unit.vector_elements == 0 and shape.k % depth == 0
-    if target.has(_TILE_FEATURES[unit]) and (is_whole or not is_inner) and not is_sparse:
-        return plan
-    # vdpbf16ps takes as long for two products as two fp32 multiply-adds, and the rows come twice.
-    if unit is not SplitUnit.INT8 or not target.has("avx512vnni"):
-        return None
-    return SplitPlan(unit, is_inner, tiles=False, columns=_columns_for(shape) if is_inner else Columns.SHORT)
-
-
-def _columns_for(shape: DotShape) -> Columns:
-    if is_turned(shape.m, shape.k):
-        return Columns.TURNED
-    return Columns.DEEP if shape.k > DEEPEST else Columns.SHORT
-
-
-def _spread_for(unit: SplitUnit, shape: DotShape, a: Operand, b: Operand, target: CpuTarget) -> Spread | None:
-    """How rows are spread: where there are few, and the matrix has wide ones."""
-    spread, is_apt = Spread(unit, shape.m), unit is SplitUnit.INT8 or a.dtype == BF16
-    is_wide = is_unit(b.column_stride) and shape.n * unit.element.itemsize >= _WIDE_BYTES
-    has_tiles = target.is_x86 and target.vector_bytes == VECTOR_BYTES and target.has(_TILE_FEATURES[unit])
-    return spread if is_apt and is_wide and has_tiles and spread.fits(shape.n, shape.k) else None
-
-
-def _sparse_rows(unit: SplitUnit, columns: int, inner: bool) -> int:
-    """How many rows vectors take sooner than tiles."""
-    if not inner and columns * unit.element.itemsize >= _WIDE_BYTES:
-        return _WIDE_SPARSE[unit]
-    if inner or unit is SplitUnit.BF16:
-        return _INNER_SPARSE
-    return _OUTER_SPARSE if columns <= _SPARSE_STRIPS * group_columns(unit) else 0
 
 
 def emit_split_dot(
@@ -219,7 +100,7 @@ def emit_split_dot(
 
 def prepared_bytes(shape: DotShape, plan: SplitPlan) -> int:
     """What ``emit_prepared_rows`` needs; 0 where k is cut into blocks, which are split one by one."""
-    if _depth(shape, plan) < shape.k:
+    if block_depth(shape, plan) < shape.k:
         return 0
     return _rows_bytes(shape, plan)
 
@@ -261,7 +142,7 @@ def emit_prepared_rows(
 
 def _rows_bytes(shape: DotShape, plan: SplitPlan) -> int:
     """What the rows take that are split at a time, with those that are turned round or spread."""
-    depth = _depth(shape, plan)
+    depth = block_depth(shape, plan)
     if plan.spread is not None:
         return rows_bytes(plan.unit, shape.m, depth) + plan.spread.size_bytes(depth)
     if not plan.tiles:
@@ -305,11 +186,11 @@ def _work_space(
     shape: DotShape, plan: SplitPlan, a: Operand, *, splits: bool, multiplies: bool
 ) -> _WorkSpace:
     is_ready = is_unit(a.column_stride) and a.dtype == FP32
-    needs_panel = multiplies and plan.spread is None and _packs(shape, plan)
+    needs_panel = multiplies and plan.spread is None and packs(shape, plan)
     sizes = (
         _rows_bytes(shape, plan) if splits and multiplies else 0,
-        4 * shape.m * _depth(shape, plan) if splits and not is_ready else 0,
-        _panels_together(shape, plan) * _panel_bytes(shape, plan) if needs_panel else 0,
+        4 * shape.m * block_depth(shape, plan) if splits and not is_ready else 0,
+        panels_together(shape, plan) * panel_bytes(shape, plan) if needs_panel else 0,
         _sums_bytes(shape, plan) if multiplies else 0,
     )
     return _WorkSpace(*(-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes))
@@ -319,44 +200,6 @@ def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
     if plan.tiles:
         return plan.unit.per_word * split_tiles.TILE_BYTES
     return deep_sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
-
-
-def _panel_bytes(shape: DotShape, plan: SplitPlan) -> int:
-    """A group of columns, packed."""
-    depth = padded_depth(plan.unit, _depth(shape, plan))
-    return depth * group_columns(plan.unit) * plan.unit.element.itemsize
-
-
-def _panels_together(shape: DotShape, plan: SplitPlan) -> int:
-    """How many groups of columns are packed together."""
-    blocks, size = shape.n // group_columns(plan.unit), _panel_bytes(shape, plan)
-    is_wide = _has_wide_rows(shape, plan) and _packs(shape, plan)
-    most = _WIDE_PANELS_BYTES if is_wide else _PANELS_BYTES
-    return max(1, min(blocks, most // size))
-
-
-def _depth(shape: DotShape, plan: SplitPlan) -> int:
-    """How much of k is done at a time."""
-    most = DEEPEST
-    if plan.inner and plan.tiles:
-        most = max(DEEPEST, DEEPEST_TILES // -(-shape.m // split_tiles.ROWS))
-    elif plan.columns is Columns.DEEP:
-        vectors = _DEEP_ROWS_BYTES // (2 * shape.m * VECTOR_BYTES)
-        most = min(DEEPEST_TILES, max(DEEPEST, vectors * plan.unit.vector_elements))
-    elif _has_wide_rows(shape, plan):
-        most = _WIDE_PANELS_DEPTH if _packs(shape, plan) else _WIDE_DEPTH
-    return min(shape.k, most)
-
-
-def _has_wide_rows(shape: DotShape, plan: SplitPlan) -> bool:
-    """Whether wide rows of the matrix pass by vectors."""
-    return not plan.tiles and not plan.inner and shape.n >= _WIDE_BYTES
-
-
-def _packs(shape: DotShape, plan: SplitPlan) -> bool:
-    """Whether a row-major matrix is interleaved into scratch before it is used."""
-    most = _IN_PLACE_ROWS if _has_wide_rows(shape, plan) else _OUTER_ROWS
-    return not plan.inner and (plan.tiles or shape.m > most)
 
 
 class _Driver:
@@ -379,7 +222,7 @@ class _Driver:
         self.builder, self.shape, self.plan, self.target = builder, shape, plan, target
         self.a, self.b, self.c = a, b, c
         self.zero_init, self.fetch = zero_init, fetch
-        unit, self.depth = plan.unit, _depth(shape, plan)
+        unit, self.depth = plan.unit, block_depth(shape, plan)
         together = split_tiles.ROWS if plan.tiles and plan.spread is None else shape.m
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
@@ -387,7 +230,7 @@ class _Driver:
         self.is_prepared = prepared is not None
         self.rows_scratch = places.rows if prepared is None else prepared
         self.floats, self.panel, self.sums = places.floats, places.panel, places.sums
-        self.panel_bytes, self.panels = _panel_bytes(shape, plan), _panels_together(shape, plan)
+        self.panel_bytes, self.panels = panel_bytes(shape, plan), panels_together(shape, plan)
         self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
         # Behind the split rows are those that are turned round, or the copies of spread ones.
         self.turned = self._place(self.rows_scratch, self.groups, self.group_bytes)
@@ -576,7 +419,7 @@ class _Driver:
         words = padded_depth(plan.unit, self.depth) // plan.unit.per_word
         call_pack(
             self.builder, plan.unit, b, rows.k, columns, self.panel, unsigned=not plan.tiles,
-            words=words, groups=blocks, fetch=fetch, asks_ahead=_has_wide_rows(self.shape, plan),
+            words=words, groups=blocks, fetch=fetch, asks_ahead=has_wide_rows(self.shape, plan),
         )  # fmt: skip
 
     def _outer_block(
@@ -595,9 +438,9 @@ class _Driver:
                 builder, group, min(self.together, self.shape.m - top), source.pointer, self.sums,
                 c.at(builder, top, 0), columns, accumulate=accumulate, fetch=fetch if number == 0 else None,
             )  # fmt: skip
-        for row, size in [] if plan.tiles else self._row_blocks(_OUTER_ROWS):
+        for row, size in [] if plan.tiles else self._row_blocks(OUTER_ROWS):
             call_outer(
                 builder, rows[0].at(builder, row), size, source, c.at(builder, row, 0), columns,
                 packed=self.panel is not None, accumulate=accumulate, fetch=fetch if row == 0 else None,
-                asks_ahead=self.panel is None and _has_wide_rows(self.shape, plan),
+                asks_ahead=self.panel is None and has_wide_rows(self.shape, plan),
             )  # fmt: skip

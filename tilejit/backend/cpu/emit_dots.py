@@ -10,20 +10,19 @@ from tilejit.backend.cpu.dot import PackedMatrix, emit_dot, emit_packed_matrix, 
 from tilejit.backend.cpu.dot_amx import enclose_tiles
 from tilejit.backend.cpu.dot_plan import DotPlan, DotShape, casts_for_dots
 from tilejit.backend.cpu.dot_split import (
-    SplitPlan,
     emit_prepared_rows,
     emit_split_dot,
-    plan_split_dot,
     prepared_bytes,
     preparing_scratch_bytes,
     split_scratch_bytes,
-)  # fmt: skip
+)
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
 from tilejit.backend.cpu.fetch import FetchTile
 from tilejit.backend.cpu.loops import index
 from tilejit.backend.cpu.nest_loops import loop
 from tilejit.backend.cpu.operand import Operand, advance
 from tilejit.backend.cpu.scope import START, Scope
+from tilejit.backend.cpu.split_plan import SplitPlan, plan_split_dot
 from tilejit.backend.cpu.values import I8, I64
 from tilejit.backend.cpu.whole_tiles import emit_stride
 from tilejit.backend.cpu.work_space import WorkSpace
