@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -242,14 +243,17 @@ def _register_text(function: FunctionType, text: str) -> str:
 def _find_text(function: FunctionType) -> tuple[str, int, str]:
     try:
         lines, first_line = inspect.getsourcelines(function)
+        file = inspect.getsourcefile(function) or function.__code__.co_filename
+        if file == "<string>" and not _defines(lines, function.__code__.co_name):
+            raise OSError("the text of a program given by -c, in which the function is not")
     except (OSError, TypeError):
         raise CompileError(
             f"the source of {function.__qualname__} cannot be read",
             None,
             "define the kernel in a file, or give its text: function.src = '...' before decorating it",
         ) from None
-    return (
-        "".join(lines),
-        max(1, first_line),
-        inspect.getsourcefile(function) or function.__code__.co_filename,
-    )
+    return "".join(lines), max(1, first_line), file
+
+
+def _defines(lines: Sequence[str], name: str) -> bool:
+    return any(re.match(rf"\s*def\s+{re.escape(name)}\b", line) for line in lines)
