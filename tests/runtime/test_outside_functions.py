@@ -59,6 +59,18 @@ def calls_functions(out_ptr):
     tl.store(out_ptr, value)
 
 
+def second(_: object, value: int = 7) -> int:
+    return value
+
+
+HOLDER = types.SimpleNamespace(held=second)
+
+
+@tilejit.kernel
+def calls_held(out_ptr):
+    tl.store(out_ptr, HOLDER.held(1))
+
+
 def _five(*_: object) -> int:
     return 5
 
@@ -121,6 +133,16 @@ def test_an_object_that_holds_its_own_bound_method(target: str, monkeypatch: pyt
         "kernel calls_functions: the attribute METHODS.tripled was the function tripled when the kernel "
         "was compiled and is another one now",
     )
+
+
+def test_a_function_that_becomes_a_bound_method(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same function, called with another first argument."""
+    kernel = fresh(calls_held)
+    assert launched(kernel, target) == 7
+    monkeypatch.setattr(HOLDER, "held", types.MethodType(HOLDER.held, HOLDER))
+    with pytest.raises(LaunchError, match=r"the attribute HOLDER\.held was the function second"):
+        launched(kernel, target)
+    assert launched(fresh(calls_held), target) == 1
 
 
 @pytest.mark.parametrize(

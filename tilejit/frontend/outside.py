@@ -12,7 +12,7 @@ import builtins
 import functools
 import gc
 import sys
-from collections.abc import Callable, Hashable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import field
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
@@ -67,10 +67,16 @@ class Step:
     is_item: bool = False
 
     def follow(self, holder: object) -> object:
-        """What is there; GONE for nothing. A method bound to the holder counts as its function."""
+        """What is there; GONE for nothing. A method of its class that the holder has bound counts as that."""
         places = _places_of(holder) if not self.is_item else [holder] if type(holder) is dict else []
-        found = next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
-        return found.__func__ if isinstance(found, MethodType) and found.__self__ is holder else found
+        found = self._first(places)
+        if isinstance(found, MethodType) and found.__self__ is holder:
+            inherited = self._first(places[1:])
+            return inherited if inherited is found.__func__ else found
+        return found
+
+    def _first(self, places: Sequence[Mapping[str, object]]) -> object:
+        return next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
 
     def lookups(self, holder: object) -> Iterator[Lookup]:
         """The places that ``follow`` looks at."""

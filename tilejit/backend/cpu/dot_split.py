@@ -186,7 +186,7 @@ def _work_space(
     shape: DotShape, plan: SplitPlan, a: Operand, *, splits: bool, multiplies: bool
 ) -> _WorkSpace:
     is_ready = is_unit(a.column_stride) and a.dtype == FP32
-    needs_panel = multiplies and plan.spread is None and packs(shape, plan)
+    needs_panel = multiplies and packs(shape, plan)
     sizes = (
         _rows_bytes(shape, plan) if splits and multiplies else 0,
         4 * shape.m * block_depth(shape, plan) if splits and not is_ready else 0,

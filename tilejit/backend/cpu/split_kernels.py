@@ -134,8 +134,9 @@ def call_pack(
     """Interleave k rows of blocks of columns into scratch, as ``packed`` outer kernels read them.
 
     ``groups`` blocks next to each other become panels one after the other; the rows are read to their ends
-    before the next. ``words``: down to how many words along k; those past the end are zero. ``unsigned``:
-    bytes plus 128. ``asks_ahead``: lines of the rows that come next are brought into the cache.
+    before the next. ``words``: the words along k that a panel has room for; those past the end are zero.
+    ``unsigned``: bytes plus 128, and nothing past the end, which vectors do not read. ``asks_ahead``: lines
+    of the rows that come next are brought into the cache.
     """
     fixed = static(b.row_stride)
 
@@ -172,9 +173,15 @@ def call_pack(
         emit_loop(inner, whole, [], step)
         if rest:
             step(index(whole), [], rest)
-        for word in range(whole + bool(rest), words):
-            for group in range(groups):
-                store(index(word), index(group), [number(_INTEGERS, 0)] * unit.per_word)
+        filled = whole + bool(rest)
+        if not unsigned and filled < words:  # tiles read whole panels
+
+            def clear(group: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
+                for word in range(filled, words):
+                    store(index(word), group, [number(_INTEGERS, 0)] * unit.per_word)
+                return []
+
+            emit_loop(inner, groups, [], clear)
 
     name = f"tilejit.dot.split.pack.{unit.value}.{k}x{columns}x{words}.{groups}.{fixed or 'r'}"
     name += ".unsigned" * unsigned + ".ahead" * asks_ahead
@@ -388,10 +395,8 @@ def _outer_products(
     return [joined[row * count : (row + 1) * count] for row in range(kernel.rows)]
 
 
-def _ask_for(
-    builder: ir.IRBuilder, b: Operand, first: ir.Value, column: int, rows: int
-) -> None:  # fmt: skip
-    """Ask for a line of each of some rows of the matrix."""
+def _ask_for(builder: ir.IRBuilder, b: Operand, first: ir.Value, column: int, rows: int) -> None:
+    """Ask for the line of a column in each of ``rows`` rows of the matrix from ``first`` on."""
     place = b.at(builder, first, column)
     for row in range(rows):
         fetch_lines(builder, place.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)

@@ -26,28 +26,35 @@ from tilejit.target.cpu import CpuTarget
 MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
 OUTER_ROWS = 6
-"""Rows of a block of vectors that read a row-major matrix: their sums fill the registers."""
+"""Rows of a block of vectors that read a row-major matrix, whose sums fill the registers: where its rows are
+not wide, a second block is worth interleaving them for.
+"""
 _IN_PLACE_ROWS = 4
 """Rows for which vectors take a matrix of wide rows as it lies; for more it is interleaved in scratch first.
 
 Source: int8, two threads of a Cascade Lake, calls that alternate; time in place over that of packing: 4 rows
 0.82 and 1.15, 5 rows 0.94 and 1.19, 6 rows 1.0 and 1.3, for 11008 columns and for 4096, whose rows share sets
-of L1.
+of L1: none is best for both, since the stride is known at run time only.
 """
 _INNER_SPARSE, _OUTER_SPARSE = 2, 1
 """Rows that leave tiles so empty that vectors are faster."""
 _SPARSE_STRIPS = 2
 """Vectors to a row of the matrix that is read in strips: more strips would be read far apart."""
 _WIDE_BYTES = 1024
+"""Rows of a matrix from which on prefetchers follow them well."""
 _WIDE_SPARSE = {SplitUnit.INT8: 3, SplitUnit.BF16: 4}
-"""The same rows for matrices of wide rows, which prefetchers follow."""
+"""Rows that leave tiles so empty that vectors are faster, for matrices of wide rows."""
 _PANELS_BYTES = 16 * 1024
 """Columns that are packed together: what tiles read at once finds room in L1, next to what is packed."""
 _WIDE_PANELS_BYTES = 256 * 1024
-_WIDE_PANELS_DEPTH = 64
 """The same for wide rows that vectors read from scratch: rows pass by to their ends, a few at a time, and L2
-holds what they become. Source: as above, 8 rows 1.45 to 1.55 times as fast as with 16 KB, 16 rows 1.2 to 1.4.
+holds what they become.
+
+Source: int8, two threads of a Cascade Lake with 1 MB of L2, calls that alternate: 4096 x 4096, 4096 x 11008
+and 11008 x 4096 bytes, 8 rows 1.45 to 1.55 times as fast as with 16 KB; 16 rows 1.2 to 1.4.
 """
+_WIDE_PANELS_DEPTH = 64
+"""Depth of a block then, so that panels have room for 4096 columns. Source: as above, 128 is within 5 %."""
 _DEEP_ROWS_BYTES = 16 * 1024
 """What split rows may take of L1 where columns pass by to their ends: half of 32 KB, the smallest in use."""
 _WIDE_DEPTH = 16
@@ -135,14 +142,14 @@ def _columns_for(shape: DotShape) -> Columns:
 def _spread_for(unit: SplitUnit, shape: DotShape, a: Operand, b: Operand, target: CpuTarget) -> Spread | None:
     """How rows are spread: where there are few, and the matrix has wide ones."""
     spread, is_apt = Spread(unit, shape.m), unit is SplitUnit.INT8 or a.dtype == BF16
-    is_wide = is_unit(b.column_stride) and shape.n * unit.element.itemsize >= _WIDE_BYTES
+    is_wide = is_unit(b.column_stride) and _is_wide(unit, shape.n)
     has_tiles = target.is_x86 and target.vector_bytes == VECTOR_BYTES and target.has(_TILE_FEATURES[unit])
     return spread if is_apt and is_wide and has_tiles and spread.fits(shape.n, shape.k) else None
 
 
 def _sparse_rows(unit: SplitUnit, columns: int, inner: bool) -> int:
     """How many rows vectors take sooner than tiles."""
-    if not inner and columns * unit.element.itemsize >= _WIDE_BYTES:
+    if not inner and _is_wide(unit, columns):
         return _WIDE_SPARSE[unit]
     if inner or unit is SplitUnit.BF16:
         return _INNER_SPARSE
@@ -178,10 +185,14 @@ def block_depth(shape: DotShape, plan: SplitPlan) -> int:
 
 def has_wide_rows(shape: DotShape, plan: SplitPlan) -> bool:
     """Whether wide rows of the matrix pass by vectors."""
-    return not plan.tiles and not plan.inner and shape.n >= _WIDE_BYTES
+    return not plan.tiles and not plan.inner and _is_wide(plan.unit, shape.n)
+
+
+def _is_wide(unit: SplitUnit, columns: int) -> bool:
+    return columns * unit.element.itemsize >= _WIDE_BYTES
 
 
 def packs(shape: DotShape, plan: SplitPlan) -> bool:
     """Whether a row-major matrix is interleaved into scratch before it is used."""
     most = _IN_PLACE_ROWS if has_wide_rows(shape, plan) else OUTER_ROWS
-    return not plan.inner and (plan.tiles or shape.m > most)
+    return not plan.inner and plan.spread is None and (plan.tiles or shape.m > most)

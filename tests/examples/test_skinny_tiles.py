@@ -1,0 +1,78 @@
+"""Tiles that skinny_matmul chooses: wide pieces, no masked rest where that can be, work for all threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skinny_matmul as example
+
+import tilejit
+
+
+@pytest.fixture
+def threads() -> object:
+    """Set the number of threads for a test."""
+    before = tilejit.get_num_threads()
+    yield tilejit.set_num_threads
+    tilejit.set_num_threads(before)
+
+
+@pytest.fixture(params=[True, False], ids=["vnni", "other"])
+def interleaves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether dots interleave wide rows of int8."""
+    monkeypatch.setattr(example, "_interleaves_int8", lambda: request.param)
+    return bool(request.param)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "itemsize", "piece"),
+    [
+        (1, 11008, 4, 11008), (4, 11008, 2, 11008), (4, 11008, 1, 11008),  # whole rows
+        (1, 13824, 4, 6912), (4, 49152, 1, 12288), (1, 98304, 1, 49152),  # as long as caches and limits allow
+        (1, 50021, 1, 4096), (4, 50021, 4, 1024),  # no part of a prime number
+        (16, 11008, 4, 688),
+    ],
+)  # fmt: skip
+def test_long_pieces(threads: object, m: int, n: int, itemsize: int, piece: int) -> None:
+    threads(2)  # type: ignore[operator]
+    assert example._blocks(m, n, 4096, itemsize, False, False)[0] == piece
+
+
+@pytest.mark.parametrize(("n", "piece"), [(4096, 2048), (11008, 2752), (128256, 2816), (1000, 1000)])
+def test_pieces_that_are_interleaved_stay_wide(
+    threads: object, interleaves: bool, n: int, piece: int
+) -> None:
+    threads(2)  # type: ignore[operator]
+    found = example._blocks(8, n, 4096, 1, False, False)[0]
+    assert found == (piece if interleaves else min(n, 2752 if n == 11008 else 4096))
+
+
+@pytest.mark.parametrize("m", [1, 4, 16])
+@pytest.mark.parametrize("itemsize", [1, 2, 4])
+@pytest.mark.parametrize(("n", "k"), [(49152, 256), (11008, 1024), (11008, 4096), (4096, 4096), (8192, 64)])
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_every_thread_has_work(
+    threads: object, interleaves: bool, m: int, itemsize: int, n: int, k: int, count: int
+) -> None:
+    """Several programs each, but where pieces of 4 KB and steps along k are all used up."""
+    threads(count)  # type: ignore[operator]
+    if not example._has_wide_rows(m, itemsize, False, False):
+        pytest.skip("bound by arithmetic")
+    block_n, block_k = example._blocks(m, n, k, itemsize, False, False)
+    columns = tilejit.cdiv(n, block_n)
+    programs = columns * tilejit.cdiv(k, example._part_k(k, block_k, columns))
+    shortest = tilejit.cdiv(n * itemsize, 4096) * max(1, k // (4 * block_k))
+    assert programs >= min(2 * count, shortest // 2)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1021, 70), (4, 2100, 65), (5, 4160, 130), (16, 2816, 20)])
+@pytest.mark.parametrize("count", [1, 3])
+def test_wide_weights(threads: object, m: int, n: int, k: int, count: int) -> None:
+    threads(count)  # type: ignore[operator]
+    generator = np.random.default_rng(m)
+    x = generator.standard_normal((m, k), dtype=np.float32)
+    weights = generator.integers(-128, 128, (k, n)).astype(np.int8)
+    scale = generator.uniform(0.5, 2.0, n).astype(np.float32)
+    expected = x.astype(np.float64) @ weights.astype(np.float64) * scale
+    difference = example.skinny_matmul(x, weights, scale=scale) - expected
+    assert np.linalg.norm(difference) <= 1e-4 * np.linalg.norm(expected)
