@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import skinny_matmul as example
@@ -10,7 +12,7 @@ import tilejit
 
 
 @pytest.fixture
-def threads() -> object:
+def threads() -> Iterator[Callable[[int], None]]:
     """Set the number of threads for a test."""
     before = tilejit.get_num_threads()
     yield tilejit.set_num_threads
@@ -33,18 +35,20 @@ def interleaves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         (16, 11008, 4, 688),
     ],
 )  # fmt: skip
-def test_long_pieces(threads: object, m: int, n: int, itemsize: int, piece: int) -> None:
-    threads(2)  # type: ignore[operator]
+def test_long_pieces(threads: Callable[[int], None], m: int, n: int, itemsize: int, piece: int) -> None:
+    threads(2)
     assert example._blocks(m, n, 4096, itemsize, False, False)[0] == piece
 
 
-@pytest.mark.parametrize(("n", "piece"), [(4096, 2048), (11008, 2752), (128256, 2816), (1000, 1000)])
+@pytest.mark.parametrize(
+    ("n", "interleaved", "piece"),
+    [(4096, 2048, 4096), (11008, 2752, 2752), (128256, 2816, 4096), (1000, 1000, 1000)],
+)
 def test_pieces_that_are_interleaved_stay_wide(
-    threads: object, interleaves: bool, n: int, piece: int
+    threads: Callable[[int], None], interleaves: bool, n: int, interleaved: int, piece: int
 ) -> None:
-    threads(2)  # type: ignore[operator]
-    found = example._blocks(8, n, 4096, 1, False, False)[0]
-    assert found == (piece if interleaves else min(n, 2752 if n == 11008 else 4096))
+    threads(2)
+    assert example._blocks(8, n, 4096, 1, False, False)[0] == (interleaved if interleaves else piece)
 
 
 @pytest.mark.parametrize("m", [1, 4, 16])
@@ -52,10 +56,10 @@ def test_pieces_that_are_interleaved_stay_wide(
 @pytest.mark.parametrize(("n", "k"), [(49152, 256), (11008, 1024), (11008, 4096), (4096, 4096), (8192, 64)])
 @pytest.mark.parametrize("count", [1, 2, 16])
 def test_every_thread_has_work(
-    threads: object, interleaves: bool, m: int, itemsize: int, n: int, k: int, count: int
+    threads: Callable[[int], None], interleaves: bool, m: int, itemsize: int, n: int, k: int, count: int
 ) -> None:
     """Several programs each, but where pieces of 4 KB and steps along k are all used up."""
-    threads(count)  # type: ignore[operator]
+    threads(count)
     if not example._has_wide_rows(m, itemsize, False, False):
         pytest.skip("bound by arithmetic")
     block_n, block_k = example._blocks(m, n, k, itemsize, False, False)
@@ -67,8 +71,8 @@ def test_every_thread_has_work(
 
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 1021, 70), (4, 2100, 65), (5, 4160, 130), (16, 2816, 20)])
 @pytest.mark.parametrize("count", [1, 3])
-def test_wide_weights(threads: object, m: int, n: int, k: int, count: int) -> None:
-    threads(count)  # type: ignore[operator]
+def test_wide_weights(threads: Callable[[int], None], m: int, n: int, k: int, count: int) -> None:
+    threads(count)
     generator = np.random.default_rng(m)
     x = generator.standard_normal((m, k), dtype=np.float32)
     weights = generator.integers(-128, 128, (k, n)).astype(np.int8)

@@ -20,3 +20,9 @@ def slow_launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(kernel_module.Kernel, "launch", counted)
     return seen
+
+
+@pytest.fixture(params=["cpu", "interpreter"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Where launches run."""
+    return str(request.param)

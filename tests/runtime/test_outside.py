@@ -29,12 +29,6 @@ def reads_globals(out_ptr):
     tl.store(out_ptr, add_step(PLAIN) * SHAPE[1] + SCALES["a"])
 
 
-@pytest.fixture(params=["cpu", "interpreter"])
-def target(request: pytest.FixtureRequest) -> str:
-    """Where launches run."""
-    return str(request.param)
-
-
 T = 1
 
 

@@ -11,13 +11,6 @@ import tilejit.language as tl
 from tests.runtime.outside import check_refusal, fresh, launched
 from tilejit.diagnostics import LaunchError
 
-
-@pytest.fixture(params=["cpu", "interpreter"])
-def target(request: pytest.FixtureRequest) -> str:
-    """Where launches run."""
-    return str(request.param)
-
-
 HELPERS = types.ModuleType("helpers")
 
 
