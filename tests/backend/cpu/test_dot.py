@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.dot import emit_dot, plan_for
 from tilejit.backend.cpu.dot_amx import enclose_tiles
-from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.diagnostics import InternalError

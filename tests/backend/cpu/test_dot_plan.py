@@ -6,7 +6,8 @@ import matmul
 import pytest
 
 import tilejit
-from tilejit.backend.cpu.dot_plan import Blocks, DotShape, MatrixFacts, plan_dot, split_evenly
+from tilejit.backend.cpu.dot_plan import plan_dot
+from tilejit.backend.cpu.dot_shape import Blocks, DotShape, MatrixFacts, split_evenly
 from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
 from tilejit.ir.types import BF16, FP32, INT8, INT32, UINT8, DType
 from tilejit.target.cpu import CpuTarget, alder_lake, generic_avx2, generic_avx512, sapphire_rapids

@@ -12,7 +12,7 @@ import pytest
 from llvm_harness import assembly, compile_function, enclosed, stack
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.dot_split import (
     emit_prepared_rows,
     emit_split_dot,

@@ -16,7 +16,7 @@ import tilejit.language as tl
 from tests.example_kernels import compiled
 from tilejit.backend.cpu import engine
 from tilejit.backend.cpu.dot import emit_dot, plan_for
-from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.dot_split import emit_split_dot, split_scratch_bytes
 from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile
 from tilejit.backend.cpu.operand import Operand

@@ -9,6 +9,8 @@ from dataclasses import replace
 from enum import Enum
 
 from tilejit.backend.cpu.copy_ahead import STEPS
+from tilejit.backend.cpu.dot_packing import MANY_ROWS, collides, has_words, packs_a, packs_ahead, packs_b
+from tilejit.backend.cpu.dot_shape import Blocks, DotShape, MatrixFacts, split_evenly
 from tilejit.backend.cpu.dot_units import TILE_ROW_BYTES, TILE_ROWS, Unit, missed_tiles, unit_for
 from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import DotOperand, DotStep, LoopPlan, nested_steps
@@ -16,38 +18,6 @@ from tilejit.ir.types import BF16, FP32, DType
 from tilejit.ops import InputPrecision, elementwise, reduce
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
-
-
-@dataclass(frozen=True)
-class DotShape:
-    """C[m, n] += A[m, k] * B[k, n], all known at compile time."""
-
-    m: int
-    n: int
-    k: int
-
-    @property
-    def transposed(self) -> DotShape:
-        """That of C transposed, the product of B transposed and A transposed."""
-        return DotShape(self.n, self.m, self.k)
-
-    def __str__(self) -> str:
-        return f"{self.m}x{self.n}x{self.k}"
-
-
-@dataclass(frozen=True)
-class MatrixFacts:
-    """What planning needs to know of an operand. Units: strides in elements; None where known only at run
-    time.
-    """
-
-    dtype: DType
-    row_stride: int | None
-    column_stride: int | None
-
-    @property
-    def transposed(self) -> MatrixFacts:
-        return MatrixFacts(self.dtype, self.column_stride, self.row_stride)
 
 
 class Form(Enum):
@@ -59,28 +29,20 @@ class Form(Enum):
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """``count`` blocks of ``size`` rows or columns next to each other."""
-
-    size: int
-    count: int
-
-
-@dataclass(frozen=True)
 class DotPlan:
     """The way a dot is computed.
 
-    ``lanes`` are those of the vectors of the micro-kernel, ``sets`` its accumulator sets, ``depth_block`` the
-    k that are done before the next panel of B is taken. ``a_element`` and ``b_element`` are what operands are
-    packed as. What is packed of B for a unit of words is a matrix of words. ``whole_b``: all panels of a
-    depth block are packed before the first is used, row by row, which reads B's rows in long pieces; else
-    each panel as its turn comes. ``turned``: what is planned is C transposed, whose A is B transposed; its
-    sums are kept in scratch and turned round at the end. ``has_packed_b``: B was packed before.
-    ``far_bytes``: A is packed only where a multiple of so many bytes lies between its rows, which is seen at
-    run time; 0 where that is known. ``b_far_bytes``: the same for B, where so many or more bytes lie between
-    its rows. ``asks_ahead``: lines of B's rows are asked for before a panel comes to them. ``flips_b``: B's
-    bytes are shifted by ``MIXED_SHIFT``, and to each row of C a number is added that takes off what this adds
-    to its sums.
+    ``lanes`` are those of the vectors of the micro-kernel, ``sets`` its accumulator sets, ``depth_block``
+    the k that are done before the next panel, or set of panels, of B is taken. ``a_element`` and
+    ``b_element`` are what operands are packed as. What is packed of B for a unit of words is a matrix of
+    words. ``whole_b``: all panels of a depth block are packed before the first is used, row by row, which
+    reads B's rows in long pieces; else each panel as its turn comes. ``turned``: what is planned is C
+    transposed, whose A is B transposed; its sums are kept in scratch and turned round at the end.
+    ``has_packed_b``: B was packed before. ``far_bytes``: A is packed only where a multiple of so many bytes
+    lies between its rows, which is seen at run time; 0 where that is known. ``b_far_bytes``: the same for
+    B, where so many or more bytes lie between its rows. ``asks_ahead``: lines of B's rows are asked for
+    before a panel comes to them. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and to each row of
+    C a number is added that takes off what this adds to its sums.
     """
 
     shape: DotShape
@@ -144,7 +106,7 @@ class DotPlan:
         """Elements from row to row of what is packed of A for ``depth`` steps of k: rows share few places in
         L1 where a large power of two lies between them, so that a cache line does then.
         """
-        is_far = self.form is Form.OUTER and _collides(depth, self.a_element, 512)
+        is_far = self.form is Form.OUTER and collides(depth, self.a_element, 512)
         return depth + 64 // self.a_element.itemsize if is_far else depth
 
     @property
@@ -244,7 +206,7 @@ def plan_dot(
     if unit is Unit.MIXED_QUADS:
         plan = replace(plan, flips_b=a.dtype.is_int_signed() == b.dtype.is_int_signed())
     if not packs:
-        needs_a = unit.group > 1 and plan.form is Form.OUTER and not _has_words(unit, a)
+        needs_a = unit.group > 1 and plan.form is Form.OUTER and not has_words(unit, a)
         needs_a |= a.dtype != plan.a_element or (plan.form is not Form.OUTER and a.column_stride != 1)
         needs_b = plan.pack_b and (unit.group > 1 or b.column_stride != 1)
         return replace(plan, pack_a=needs_a, pack_b=needs_b, ahead=False, b_far_bytes=0)
@@ -293,16 +255,6 @@ def _choose_form(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, ta
     return _plan_outer(shape, unit, a, b, target)
 
 
-def split_evenly(size: int, largest: int) -> tuple[Blocks, ...]:
-    """Cut ``size`` into as few blocks of at most ``largest`` as possible, of at most two sizes that differ by
-    1.
-    """
-    count = -(-size // largest)
-    small, larger_count = divmod(size, count)
-    parts = (Blocks(small + 1, larger_count), Blocks(small, count - larger_count))
-    return tuple(part for part in parts if part.count)
-
-
 def _prefers_inner(shape: DotShape, b: MatrixFacts, lanes: int) -> bool:
     """True where B is contiguous along k and transposing it costs more than summing across lanes.
 
@@ -344,7 +296,7 @@ def _plan_tiles(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     steps = shape.k // step
     depth_block = -(-steps // -(-steps // limit)) * step
     pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
-    pack_a |= shape.n >= _FEWEST_COLUMNS and _collides(a.row_stride, a.dtype, 1024)
+    pack_a |= shape.n >= _FEWEST_COLUMNS and collides(a.row_stride, a.dtype, 1024)
     return DotPlan(
         shape, unit, Form.TILES, row_blocks, column_blocks, TILE_ROWS, 1, depth_block, pack_a, True,
         unit.element(a.dtype), unit.element(b.dtype),
@@ -357,17 +309,17 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     wide_blocks, wide_columns = _choose_wide_block(shape.m, target)
     are_full = shape.n >= _MANY_VECTORS * lanes or shape.n % (wide_columns * lanes) == 0
     has_wide = unit.group == 1 or unit is Unit.MIXED_QUADS
-    is_wide = has_wide and shape.m >= _MANY_ROWS and are_full
+    is_wide = has_wide and shape.m >= MANY_ROWS and are_full
     if is_wide:
         row_blocks, columns = wide_blocks, wide_columns
     column_blocks = _split_columns(shape.n, columns * lanes, lanes)
     widest = max(blocks.size for blocks in column_blocks)
     sets = _accumulator_sets(shape.k // unit.group, row_blocks[0].size * -(-widest // lanes))
-    pack_a, far_bytes = _packs_a(shape, unit, a, row_blocks, lanes)
+    pack_a, far_bytes = packs_a(shape, unit, a, row_blocks, lanes)
     a_element, b_element = unit.element(a.dtype), unit.element(b.dtype)
-    pack_b, b_far_bytes = _packs_b(unit, b, row_blocks)
+    pack_b, b_far_bytes = packs_b(unit, b, row_blocks)
     ahead = (
-        pack_b and not b_far_bytes and sets == 1 and _packs_ahead(shape, unit, b, row_blocks, column_blocks)
+        pack_b and not b_far_bytes and sets == 1 and packs_ahead(shape, unit, b, row_blocks, column_blocks)
     )
     # A panel of B stays in half of L1, what is packed of A in a quarter of L2. Where few rows use a panel at
     # once, or the next one is copied meanwhile, more of it may lie there: the longer sums stay in registers,
@@ -378,10 +330,7 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     limit = max(_DEEP if ahead and is_wide else 64, l1_bytes // (widest * b_element.itemsize))
     if pack_a:
         limit = min(limit, max(16, target.l2_bytes // 4 // (shape.m * a_element.itemsize)))
-    words = shape.k // unit.group
-    depth_block = -(-words // -(-words // (limit // unit.group))) * unit.group
-    rounded = -(-depth_block // _DEPTH_STEP) * _DEPTH_STEP
-    depth_block = rounded if rounded <= min(limit, shape.k) else depth_block
+    depth_block = _even_depth(shape.k, limit, unit.group)
     streams = not pack_b and b.column_stride == 1 and shape.n >= _MANY_PANELS * widest
     if streams and shape.m <= _FEW_ROWS:
         depth_block = min(depth_block, _STREAMS)
@@ -392,6 +341,14 @@ def _plan_outer(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
         a_element, b_element, ahead=ahead and depth_block % STEPS == 0, far_bytes=far_bytes,
         b_far_bytes=b_far_bytes, asks_ahead=asks_ahead,
     )  # fmt: skip
+
+
+def _even_depth(k: int, limit: int, group: int) -> int:
+    """Depth blocks of about the same size, of ``limit`` at most, whole words of ``group`` elements."""
+    words = k // group
+    depth = -(-words // -(-words // (limit // group))) * group
+    rounded = -(-depth // _DEPTH_STEP) * _DEPTH_STEP
+    return rounded if rounded <= min(limit, k) else depth
 
 
 _FEW_ROWS, _MANY_PANELS, _STREAMS, _FEWEST_ASKING = 16, 4, 16, 3
@@ -405,7 +362,7 @@ for 4 rows, 1.1 to 1.2 for 8, but 0.95 of fp32 for 1.
 """
 
 
-_WIDE, _MANY_ROWS, _MANY_VECTORS = 4, 64, 12
+_WIDE, _MANY_VECTORS = 4, 12
 """Where C is large, panels are this many vectors wide, if registers allow: a step of k of 6 x 4 sums loads 10
 vectors and scalars, one of 8 x 3 loads 11, one of 12 x 2 loads 14. Fewer columns would leave narrow panels
 unless they are a multiple.
@@ -451,94 +408,6 @@ def _accumulator_sets(k: int, accumulators: int) -> int:
     return sets
 
 
-def _packs_a(
-    shape: DotShape, unit: Unit, a: MatrixFacts, row_blocks: tuple[Blocks, ...], lanes: int
-) -> tuple[bool, int]:
-    """A is converted once; and rows that share their places in L1, or whose addresses take a register each,
-    are brought together. The second result is ``DotPlan.far_bytes``.
-    """
-    if a.dtype != unit.element(a.dtype):
-        return True, 0
-    if unit.group > 1 and not _has_words(unit, a):
-        return True, 0
-    far_bytes = _PLACES_BYTES
-    while row_blocks[0].size * far_bytes > 2 * _MOST_SHARING * _PLACES_BYTES:
-        far_bytes //= 2
-    is_used_often = row_blocks[0].size >= 8 or shape.m >= _MANY_ROWS
-    if a.row_stride == 1 or row_blocks[0].size <= _MOST_SHARING or not is_used_often or shape.n < 2 * lanes:
-        return False, 0
-    if a.row_stride is None:
-        takes_few_addresses = row_blocks[0].size <= _ROWS_A_STRIDE and a.column_stride == 1
-        return True, far_bytes if takes_few_addresses else 0
-    return a.row_stride * a.dtype.itemsize % far_bytes == 0, 0
-
-
-_ROWS_A_STRIDE = 6
-"""Rows at a distance that is not known which two registers and that distance reach: x86 takes it once, twice
-and four times.
-"""
-_PLACES_BYTES, _MOST_SHARING = 4096, 4
-"""Lines so far apart share a place in L1, of which no more rows of a block should want the same.
-
-Source: 48 KB in 12 ways on a Golden Cove core, 32 KB in 8 on Skylake and Zen (Intel 64 and IA-32
-Architectures Optimization Reference Manual; AMD Software Optimization Guide): 64 places of 64 bytes. 512,
-1024 and 2048 cubed of fp32 by 6 rows, 2, 4 and 8 KB from row to row, one thread of a Sapphire Rapids, time
-of torch over that of rows in place, then over that of packed ones: 1.05 and 1.01, 0.94 and 0.95, 0.88 and
-0.91.
-"""
-
-
-def _has_words(unit: Unit, a: MatrixFacts) -> bool:
-    """Whether the rows of A are rows of words."""
-    return a.column_stride == 1 and a.row_stride is not None and a.row_stride % unit.group == 0
-
-
-def _packs_b(unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...]) -> tuple[bool, int]:
-    """B must come as rows; it is converted once if it is used twice, and brought together if used very often,
-    or three times where its rows are far apart. Words have to be made. The second result is
-    ``DotPlan.b_far_bytes``.
-    """
-    uses = sum(blocks.count for blocks in row_blocks)
-    if unit.group > 1 or b.column_stride != 1 or (b.dtype != unit.word and uses > 1) or uses >= 12:
-        return True, 0
-    if uses < 3 or b.row_stride is None:
-        return uses >= 3, _FAR_BYTES
-    return b.row_stride * b.dtype.itemsize >= _FAR_BYTES, 0
-
-
-_FAR_BYTES = 1024
-"""Between rows of B from which on they are brought together for three blocks of rows and more: a row of a
-panel is a few lines, which are read again from where the whole rows are, for each block.
-
-Source: fp32 by 4096 x 4096, 2048 x 2048, 4096 x 1024 and 3000 x 1000, two threads of a Cascade Lake, calls
-that alternate, time in place over that of packed panels: 32 rows 1.25 to 2.4, 64 rows 1.15 to 1.6; 16 rows,
-two blocks, 0.9 to 1.15, 4 queries of 4 heads each over pages 0.94.
-"""
-
-
-def _packs_ahead(
-    shape: DotShape, unit: Unit, b: MatrixFacts, row_blocks: tuple[Blocks, ...], columns: tuple[Blocks, ...]
-) -> bool:
-    """Rows of B are copied while the panel before is used, some of them for each block of rows."""
-    uses = sum(blocks.count for blocks in row_blocks)
-    return (
-        unit.group == 1
-        and b.column_stride == 1
-        and shape.k % STEPS == 0
-        and columns[0].count > 1
-        and uses * _MOST_COPIED >= STEPS
-    )
-
-
-_MOST_COPIED = 4
-"""Rows that are copied at a time, every ``STEPS`` steps of k: more of them would not hide there."""
-
-
-def _collides(row_stride: int | None, dtype: DType, multiple_bytes: int) -> bool:
-    """Whether rows may share few places in L1, since a multiple of ``multiple_bytes`` lies between them."""
-    return row_stride is None or row_stride * dtype.itemsize % multiple_bytes == 0
-
-
 def _split_columns(n: int, widest: int, lanes: int) -> tuple[Blocks, ...]:
     """Panels of at most ``widest`` columns: whole vectors, wider ones last; the last panel takes what is
     left.
@@ -567,7 +436,7 @@ def _choose_block(m: int, target: CpuTarget) -> tuple[tuple[Blocks, ...], int]:
 
 
 def _choose_wide_block(m: int, target: CpuTarget) -> tuple[tuple[Blocks, ...], int]:
-    """The same for a large C, whose panels are packed while the one before is used: what loads least."""
+    """The same for a large C: what loads least, since panels are packed so that they cost the same."""
     accumulators = target.vector_registers * 3 // 4
     columns = min(_WIDE, target.vector_registers - accumulators - 1)
     return split_evenly(m, accumulators // columns), columns

@@ -13,7 +13,7 @@ from itertools import accumulate
 from llvmlite import ir
 
 from tilejit.backend.cpu import split_tiles
-from tilejit.backend.cpu.dot_plan import DotShape, split_evenly
+from tilejit.backend.cpu.dot_shape import DotShape, split_evenly
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, is_unit, static

@@ -8,7 +8,8 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.dot import PackedMatrix, emit_dot, emit_packed_matrix, plan_for
 from tilejit.backend.cpu.dot_amx import enclose_tiles
-from tilejit.backend.cpu.dot_plan import DotPlan, DotShape, casts_for_dots
+from tilejit.backend.cpu.dot_plan import DotPlan, casts_for_dots
+from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.dot_split import (
     emit_prepared_rows,
     emit_split_dot,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from tilejit.backend.cpu import split_tiles
-from tilejit.backend.cpu.dot_plan import DotShape
+from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.operand import Operand, is_unit
 from tilejit.backend.cpu.split_kernels import group_columns
 from tilejit.backend.cpu.split_rows import (
