@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import matmul
@@ -94,22 +95,51 @@ def test_matmul_asks_anew_for_other_threads_and_choices(monkeypatch: pytest.Monk
     assert asked == [1, 2, 1]
 
 
-def test_several_threads_get_several_tiles_each() -> None:
-    threads = tilejit.get_num_threads()
+def _blocks(threads: int, m: int, n: int, k: int, itemsize: int = 4) -> tuple[int, int, int]:
+    before = tilejit.get_num_threads()
     try:
-        tilejit.set_num_threads(1)
-        assert matmul.choose_blocks(512, 512, 512, 4) == (256, 512, 512)
-        assert matmul.choose_blocks(768, 768, 768, 4) == (256, 384, 384)  # nothing past the end
-        assert matmul.choose_blocks(900, 900, 900, 4) == (225, 450, 450)
-        assert matmul.choose_blocks(900, 900, 900, 2) == (225, 512, 1024)  # no multiple of 32 divides
-        assert matmul.choose_blocks(907, 907, 907, 4) == (256, 512, 512)  # as far past it as smaller ones
-        assert matmul.choose_blocks(300, 70, 1000, 4) == (150, 128, 500)
-        assert matmul.choose_blocks(20, 4096, 13824, 2) == (24, 512, 864)
-        tilejit.set_num_threads(2)
-        assert matmul.choose_blocks(512, 512, 512, 4) == (128, 256, 512)
-        assert matmul.choose_blocks(512, 512, 512, 2) == (256, 512, 512)
-        assert matmul.choose_blocks(1024, 1024, 1024, 4) == (256, 512, 512)
-        assert matmul.choose_blocks(64, 64, 64, 4) == (64, 64, 64)
-        assert matmul.choose_blocks(1, 512, 512, 4) == (8, 256, 512)
-    finally:
         tilejit.set_num_threads(threads)
+        return matmul.choose_blocks(m, n, k, itemsize)
+    finally:
+        tilejit.set_num_threads(before)
+
+
+@pytest.fixture
+def l2_of_1_mb(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = dataclasses.replace(tilejit.host_cpu(), l2_bytes=1 << 20)
+    monkeypatch.setattr(tilejit, "host_cpu", lambda: cpu)
+
+
+@pytest.mark.usefixtures("l2_of_1_mb")
+def test_tiles_of_a_product_are_large_and_divide_it() -> None:
+    assert _blocks(1, 512, 512, 512) == (512, 512, 512)
+    assert _blocks(1, 768, 768, 768) == (384, 384, 384)  # nothing past the end
+    assert _blocks(1, 900, 900, 900) == (450, 450, 450)
+    assert _blocks(1, 907, 907, 907) == (512, 512, 512)  # as far past it as smaller ones
+    assert _blocks(1, 300, 70, 1000) == (304, 128, 500)
+    assert _blocks(1, 900, 900, 900, itemsize=2) == (225, 512, 1024)  # no multiple of 32 divides
+    assert _blocks(1, 20, 4096, 13824, itemsize=2) == (24, 512, 864)
+
+
+def test_tiles_are_flatter_where_l2_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = dataclasses.replace(tilejit.host_cpu(), l2_bytes=1 << 18)
+    monkeypatch.setattr(tilejit, "host_cpu", lambda: cpu)
+    assert _blocks(1, 1024, 1024, 512) == (256, 512, 512)
+
+
+@pytest.mark.usefixtures("l2_of_1_mb")
+def test_several_threads_get_several_tiles_each() -> None:
+    assert _blocks(2, 512, 512, 512) == (256, 256, 512)
+    assert _blocks(2, 512, 512, 512, itemsize=2) == (256, 512, 512)
+    assert _blocks(2, 1024, 1024, 1024) == (512, 512, 512)
+    assert _blocks(2, 64, 64, 64) == (64, 64, 64)
+    assert _blocks(2, 1, 512, 512) == (8, 256, 512)
+
+
+@pytest.mark.usefixtures("l2_of_1_mb")
+def test_threads_have_about_equally_many_tiles() -> None:
+    assert _blocks(2, 1536, 512, 512) == (512, 256, 512)  # 3 and 3, not 2 and 1
+    assert _blocks(3, 768, 768, 768) == (256, 384, 384)  # 2 each, where 384 rows would be 4 tiles
+    assert _blocks(12, 768, 512, 512) == (256, 128, 512)
+    assert _blocks(16, 900, 900, 450) == (225, 225, 450)
+    assert _blocks(3, 1280, 256, 256, itemsize=2) == (256, 256, 256)  # bf16 is best in large ones

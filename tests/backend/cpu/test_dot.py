@@ -185,6 +185,26 @@ def test_rows_of_sums_are_scaled_first(m: int, n: int, k: int, b_transposed: boo
     check(replace(case, zero_init=True), target)
 
 
+LARGE_L2 = replace(generic_avx2(), name="avx2 with 2 MB of L2", l2_bytes=2 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("target", [LARGE_L2, generic_avx512()], ids=str)
+@pytest.mark.parametrize(("m", "n", "k"), [(256, 256, 512), (263, 210, 250), (301, 200, 1000)])
+def test_rows_meet_all_panels_one_after_the_other(m: int, n: int, k: int, target: CpuTarget) -> None:
+    if not runs_here(target):
+        pytest.skip(f"this machine has no {target}")
+    shape = DotShape(m, n, k)
+    a, b, c = (Operand(ir.Constant(POINTER, None), FP32, stride, 1) for stride in (k, n, n))
+    plan = plan_for(shape, a, b, c, target)
+    assert plan.rows_first
+    assert plan.scratch_bytes <= target.l2_bytes // 2
+    assert not plan_for(shape, a, b, c, target, packs=False).rows_first
+    case = Case(shape, padding=3, scales=True)
+    check(case, target)
+    check(replace(case, runtime_strides=True, zero_init=True), target)
+    check(replace(case, packs=False), target)
+
+
 DTYPES = [
     (FP64, FP64, FP64), (FP16, FP16, FP32), (BF16, BF16, FP32), (FP32, BF16, FP32), (FP32, FP16, FP32),
     (FP8E5, FP8E4NV, FP32), (INT8, INT8, INT32), (UINT8, INT8, INT32), (UINT8, UINT8, INT32),

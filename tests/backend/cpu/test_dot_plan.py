@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matmul
 import pytest
 
@@ -9,8 +11,15 @@ import tilejit
 from tilejit.backend.cpu.dot_plan import plan_dot
 from tilejit.backend.cpu.dot_shape import Blocks, DotShape, MatrixFacts, split_evenly
 from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
-from tilejit.ir.types import BF16, FP32, INT8, INT32, UINT8, DType
-from tilejit.target.cpu import CpuTarget, alder_lake, generic_avx2, generic_avx512, sapphire_rapids
+from tilejit.ir.types import BF16, FP16, FP32, FP64, INT8, INT32, UINT8, DType
+from tilejit.target.cpu import (
+    CpuTarget,
+    aarch64_neon,
+    alder_lake,
+    generic_avx2,
+    generic_avx512,
+    sapphire_rapids,
+)
 
 ROW_MAJOR, TRANSPOSED = False, True
 PLANS = [
@@ -161,6 +170,47 @@ def test_wide_rows_pass_few_rows_of_a_side_by_side() -> None:
     assert streams("3x1024x64", far) == streams("16x1024x64", far) == (True, True)
     assert streams("16x1024x64", buffered) == (True, False)
     assert streams("17x1024x64", far) == streams("16x128x64", far) == (False, False)
+
+
+def test_many_rows_meet_all_panels_of_a_block_that_l2_holds() -> None:
+    """Rows are read where they are, far apart or not."""
+
+    def plan(shape: str, a_stride: int | None = 4096, target: CpuTarget | None = None) -> str:
+        a, b = MatrixFacts(FP32, a_stride, 1), MatrixFacts(FP32, 4096, 1)
+        return str(plan_dot(shape_of(shape), Unit.FP32, a, b, target or generic_avx512()))
+
+    first = "sets 1, k by 256, packs b whole, rows first"
+    assert generic_avx512().l2_bytes == 1024 * 1024
+    assert plan("256x512x512").endswith(first)
+    assert plan("256x512x512", None).endswith(first)
+    assert plan("300x256x1000").endswith(first)
+    others = ("255x512x512", "256x192x512", "256x1088x512")  # few rows, few panels, more than L2 holds
+    assert not [shape for shape in others if "rows first" in plan(shape)]
+
+
+def test_rows_come_first_only_where_fewer_blocks_of_k_do() -> None:
+    a = MatrixFacts(FP32, 4096, 1)
+
+    def depths(shape: str, target: CpuTarget) -> tuple[bool, int]:
+        plan = plan_dot(shape_of(shape), Unit.FP32, a, a, target)
+        return plan.rows_first, plan.depth_block
+
+    assert depths("256x1024x512", generic_avx512()) == (False, 128)  # L2 has room for no more
+    assert depths("512x512x128", generic_avx512()) == (False, 128)
+    assert depths("256x256x512", generic_avx2()) == (False, 176)
+    assert depths("256x512x512", replace(generic_avx2(), l2_bytes=1024 * 1024)) == (True, 256)
+    assert depths("512x512x512", alder_lake()) == depths("256x256x512", aarch64_neon()) == (False, 256)
+
+
+def test_rows_come_first_for_matrices_of_fp32_in_rows_only() -> None:
+    def rows_first(a: MatrixFacts, b: MatrixFacts, unit: Unit = Unit.FP32) -> bool:
+        return plan_dot(shape_of("256x512x512"), unit, a, b, generic_avx512()).rows_first
+
+    row, column = MatrixFacts(FP32, 4096, 1), MatrixFacts(FP32, 1, 4096)
+    half, double = MatrixFacts(FP16, 4096, 1), MatrixFacts(FP64, 4096, 1)
+    assert rows_first(row, row)
+    assert not any(rows_first(*pair) for pair in ((row, column), (column, row), (row, half), (half, row)))
+    assert not rows_first(double, double, Unit.FP64)
 
 
 def test_packing_space_is_bounded() -> None:

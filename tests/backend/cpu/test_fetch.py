@@ -32,7 +32,7 @@ _CROSS_ENTROPY = (
     "logits_ptr=*fp32, target_ptr=*i64, loss_ptr=*fp32, stride=i32, n_classes=i32, ignored=i32, BLOCK=1024"
 )
 _LOG = """
-@log = global [4096 x i64] zeroinitializer
+@log = global [16384 x i64] zeroinitializer
 @fetched = global i64 0
 
 define void @"log.prefetch"(ptr %place, i32 %0, i32 %locality, i32 %1) {
@@ -110,7 +110,13 @@ def _check_dot(build: Build, b: DType, shape: DotShape) -> None:
 
 @pytest.mark.parametrize(
     ("m", "n", "k", "transposed"),
-    [(8, 64, 128, True), (8, 128, 64, False), (3, 40, 2000, False), (5, 33, 70, True)],
+    [
+        (8, 64, 128, True),
+        (8, 128, 64, False),
+        (3, 40, 2000, False),
+        (5, 33, 70, True),
+        (263, 200, 300, False),
+    ],
 )
 def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: bool) -> None:
     """And nothing else: where the steps of the dot do not divide the lines, some are fetched twice."""

@@ -1,6 +1,7 @@
 """The loops of a dot around its micro-kernels: over depth, column panels and row blocks, as its plan says.
 
-The panel of B is innermost in cache: it is packed once and used by all row blocks.
+Either a panel of B is innermost in cache, packed once and used by all row blocks, or a row block of A is, and
+all panels of a depth block stay in the next cache.
 """
 
 from __future__ import annotations
@@ -132,6 +133,9 @@ class DotLoops:
             return
         if plan.whole_b:
             self._where_far(lambda: self.pack_whole(b, depth))
+        if plan.rows_first:
+            self._rows_first(a, depth, accumulate, fetch)
+            return
         done, count = 0, sum(panels.count for panels in plan.column_blocks)
         for panels, column in _with_starts(plan.column_blocks):
 
@@ -141,6 +145,37 @@ class DotLoops:
 
             self._panels(a, b, column, panels, depth, accumulate, share)
             done += panels.count
+
+    def _rows_first(self, a: Operand, depth: int, accumulate: ir.Value, fetch: FetchTile | None) -> None:
+        """Blocks of rows one after the other, each times all panels. A block fetches a part, while it meets
+        the first panel.
+        """
+        builder, plan = self.builder, self.plan
+        first, *others = plan.column_blocks
+        groups = _with_starts([Blocks(first.size, 1), Blocks(first.size, first.count - 1), *others])
+        row_blocks, done = sum(rows.count for rows in plan.row_blocks), 0
+
+        def panels_of(
+            rows: Blocks, row: ir.Value, panels: Blocks, start: int, part: FetchTile | None
+        ) -> None:
+            def multiply(column: ir.Value) -> None:
+                packed, c = self._panel_place(column, panels.size, depth), self.c.at(builder, row, column)
+                block, own = Blocks(rows.size, 1), a.at(builder, row, 0)
+                self._multiply(block, own, packed, c, row, panels, depth, accumulate, part)
+
+            _for_each(builder, panels, start, lambda _, column: multiply(column))
+
+        for rows, start in _with_starts(plan.row_blocks):
+
+            def block(number: ir.Value, row: ir.Value, rows: Blocks = rows, done: int = done) -> None:
+                own = None
+                if fetch is not None:
+                    own = fetch.share(builder, builder.add(number, index(done)), row_blocks)
+                for panels, column in groups:
+                    panels_of(rows, row, panels, column, own if column == 0 else None)
+
+            _for_each(builder, rows, start, block)
+            done += rows.count
 
     @property
     def _row_values(self) -> list[ir.Value]:
