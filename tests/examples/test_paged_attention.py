@@ -88,6 +88,7 @@ def test_configurations_cover_every_choice() -> None:
     assert {length for lengths in Q_LENGTHS for length in lengths} >= {1, 2, 5, 128, 200}
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
 def test_agrees_with_float64(configuration: Configuration) -> None:
     assert _error(configuration.batch(), configuration.causal) <= ERROR_LIMITS[configuration.dtype]

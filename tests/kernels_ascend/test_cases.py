@@ -11,9 +11,21 @@ from tests.kernels_ascend.cases import CASES, MIXED_CASES, QUICK_CASES
 from tests.kernels_ascend.harness import compare
 from tilejit.runtime.kernel import Kernel
 
+OF_ONE_KIND = [name for name in CASES if name not in MIXED_CASES]
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in MIXED_CASES])
+
+@pytest.mark.parametrize("name", [name for name in OF_ONE_KIND if name in QUICK_CASES])
 def test_case(name: str) -> None:
+    _check(name)
+
+
+@pytest.mark.sample(one_in=3)
+@pytest.mark.parametrize("name", [name for name in OF_ONE_KIND if name not in QUICK_CASES])
+def test_another_case(name: str) -> None:
+    _check(name)
+
+
+def _check(name: str) -> None:
     case = CASES[name]
     compare(case.kernel, *case.arguments(), grid=case.grid, exact=case.exact, **case.constants)
 

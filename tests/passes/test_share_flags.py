@@ -113,6 +113,7 @@ def test_branches_share_flags_where_nothing_else_does() -> None:
     assert [flags.count(each) for each in dict.fromkeys(flags)] == [6, 1, 1, 1]
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("kernel", (in_line, in_arms, in_branches, side_by_side))
 @pytest.mark.parametrize(("first", "second"), ((0, 0), (1, 0), (0, 1), (5, 4)))
 def test_values(kernel: Kernel, first: int, second: int) -> None:

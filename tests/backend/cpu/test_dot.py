@@ -168,6 +168,7 @@ def test_narrower_cpus(m: int, n: int, k: int, b_transposed: bool, target: CpuTa
     check(Case(DotShape(m, n, k), b_transposed=b_transposed), target)
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("target", [host(), generic_avx2()], ids=str)
 @pytest.mark.parametrize(
     ("m", "n", "k", "b_transposed"),
@@ -225,6 +226,7 @@ NARROW = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(one_in=7)
 @pytest.mark.parametrize(("a", "b", "c"), NARROW)
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(
@@ -250,6 +252,7 @@ def test_few_rows_and_a_matrix_contiguous_along_k(m: int, n: int, a: DType, b: D
     check(replace(case, zero_init=True, runtime_strides=True))
 
 
+@pytest.mark.sample(one_in=2)
 @pytest.mark.parametrize(("a", "b", "c"), [(FP32, FP32, FP32), (BF16, BF16, FP32), (INT8, INT8, INT32)])
 @pytest.mark.parametrize(("m", "n", "k"), [(160, 144, 64), (150, 140, 600), (32, 512, 704)])
 def test_operands_far_apart_and_unpacked(m: int, n: int, k: int, a: DType, b: DType, c: DType) -> None:
@@ -274,6 +277,7 @@ VNNI = replace(
 NARROW_VNNI = replace(VNNI, name="vnni by 32 bytes", vector_bytes=32, vector_registers=16)
 
 
+@pytest.mark.sample(one_in=5)
 @pytest.mark.parametrize("target", [VNNI, NARROW_VNNI], ids=str)
 @pytest.mark.parametrize(("a", "b", "c"), NARROW[1:])
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
