@@ -113,9 +113,10 @@ def l2_of_1_mb(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("l2_of_1_mb")
 def test_tiles_of_a_product_are_large_and_divide_it() -> None:
     assert _blocks(1, 512, 512, 512) == (512, 512, 512)
-    assert _blocks(1, 768, 768, 768) == (384, 384, 384)  # nothing past the end
-    assert _blocks(1, 900, 900, 900) == (450, 450, 450)
-    assert _blocks(1, 907, 907, 907) == (512, 512, 512)  # as far past it as smaller ones
+    assert _blocks(1, 2048, 2048, 2048) == (1024, 512, 512)
+    assert _blocks(1, 768, 768, 768) == (768, 384, 384)  # nothing past the end
+    assert _blocks(1, 1100, 1100, 1000) == (550, 275, 500)
+    assert _blocks(1, 907, 907, 907) == (912, 512, 512)  # as far past it as smaller ones
     assert _blocks(1, 300, 70, 1000) == (304, 128, 500)
     assert _blocks(1, 900, 900, 900, itemsize=2) == (225, 512, 1024)  # no multiple of 32 divides
     assert _blocks(1, 20, 4096, 13824, itemsize=2) == (24, 512, 864)
