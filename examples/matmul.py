@@ -62,8 +62,8 @@ def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]
     # Units of bf16 and int8 take blocks of 32 columns, and of 64 bytes along k.
     block_n, block_k = _tile_size(512, n, 32), _tile_size(2048 // itemsize, k, 64 // itemsize)
     block_m = _tile_height(256, m)
-    while (programs := tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n)) < threads:
-        if max(16, block_m) * block_n <= (_FEWEST_SUMS if programs < threads else _FEWEST_SHARED):
+    while tilejit.cdiv(m, block_m) * tilejit.cdiv(n, block_n) < threads:
+        if max(16, block_m) * block_n <= _FEWEST_SUMS:
             break
         if block_n > block_m:
             block_n //= 2
@@ -72,7 +72,8 @@ def choose_blocks(m: int, n: int, k: int, itemsize: int) -> tuple[int, int, int]
     return block_m, block_n, block_k
 
 
-_FEWEST_SHARED, _FEWEST_SUMS = 128 * 256, 64 * 64
+_FEWEST_SUMS = 64 * 64
+"""Sums of a tile for which a thread is still worth starting."""
 
 
 def _tile_of_fp32(m: int, n: int, threads: int) -> tuple[int, int]:
