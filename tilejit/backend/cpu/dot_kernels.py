@@ -93,7 +93,7 @@ class InnerKernel:
     """What an inner-product micro-kernel is made for: blocks of ``columns`` columns next to each other.
 
     ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, which a number that is added to each row takes off.
-    Units: ``depth`` and ``lanes`` in words, strides in elements; None where known only at run time.
+    ``asks_ahead``: lines of the next block's columns are brought into the cache. Units: ``depth`` and ``lanes`` in words, strides in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -108,6 +108,13 @@ class InnerKernel:
     target: CpuTarget
     is_signed: bool = True
     flips_b: bool = False
+    asks_ahead: bool = False
+
+    @property
+    def steps_per_line(self) -> int:
+        """Steps of k in which a column passes by a cache line."""
+        step_bytes = self.lanes * self.unit.group * self.b_dtype.itemsize
+        return max(1, self.target.cache_line_bytes // step_bytes)
 
     @property
     def name(self) -> str:
@@ -117,6 +124,7 @@ class InnerKernel:
             f"tilejit.dot.inner.{self.unit.value.replace(' ', '')}.{self.b_dtype}"
             f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"
             f"{'' if self.is_signed else '.unsigned'}{'.flipped' if self.flips_b else ''}"
+            f"{'.ahead' if self.asks_ahead else ''}"
         )
 
 
@@ -456,15 +464,26 @@ def _inner_block(
     zero = number(lanes_type(word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
     whole, rest = divmod(kernel.depth, kernel.lanes)
+    turn = kernel.steps_per_line if kernel.asks_ahead else 1
 
-    def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+    def step(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         position = builder.mul(i, index(kernel.lanes * kernel.unit.group))
         _fetch(builder, fetching, builder.add(builder.mul(block, index(whole)), i))
         return _inner_step(
             builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
         )
 
-    sums = emit_loop(builder, whole, sums, body)
+    def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
+        first = builder.mul(i, index(turn))
+        if kernel.asks_ahead:
+            _ask_for_next_columns(builder, kernel, b, first)
+        for offset in range(turn):
+            values = step(builder.add(first, index(offset)), values)
+        return list(values)
+
+    sums = emit_loop(builder, whole // turn, sums, body)
+    for position in range(whole // turn * turn, whole):
+        sums = step(index(position), sums)
     if rest:
         start = whole * kernel.lanes * kernel.unit.group
         sums = _inner_step(builder, kernel, a.at(builder, 0, start), b.at(builder, start, 0), sums, rest)
@@ -474,6 +493,14 @@ def _inner_block(
 
     packed = sum_lanes(builder, sums, word.bits, add)
     _store_sums(builder, kernel, packed, c, row_values, accumulate)
+
+
+def _ask_for_next_columns(builder: ir.IRBuilder, kernel: InnerKernel, b: Operand, step: ir.Value) -> None:
+    """Ask for the lines of the columns that follow those of a block, where the block has got to."""
+    position = builder.mul(step, index(kernel.lanes * kernel.unit.group))
+    for column in range(kernel.columns, 2 * kernel.columns):
+        place = b.at(builder, position, column).pointer
+        fetch_lines(builder, place, 1, kernel.target.cache_line_bytes, locality=3)
 
 
 def _inner_step(
