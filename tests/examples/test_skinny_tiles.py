@@ -41,6 +41,21 @@ def test_long_pieces(threads: Callable[[int], None], m: int, n: int, itemsize: i
 
 
 @pytest.mark.parametrize(
+    ("m", "itemsize", "k", "tile"),
+    [
+        (1, 1, 4096, (64, 4096)), (2, 2, 11008, (64, 2752)), (2, 4, 4096, (64, 2048)),
+        (4, 1, 4096, (256, 4096)), (8, 1, 11008, (256, 5504)), (3, 1, 4160, (256, 4160)),
+        (4, 2, 11008, (128, 5504)), (5, 2, 4096, (128, 2048)), (4, 4, 4096, (128, 1024)),
+    ],
+)  # fmt: skip
+def test_tiles_of_weights_by_output(
+    threads: Callable[[int], None], m: int, itemsize: int, k: int, tile: tuple[int, int]
+) -> None:
+    threads(2)
+    assert example._blocks(m, 4096, k, itemsize, True, False) == tile
+
+
+@pytest.mark.parametrize(
     ("n", "interleaved", "piece"),
     [(4096, 2048, 4096), (11008, 2752, 2752), (128256, 2816, 4096), (1000, 1000, 1000)],
 )

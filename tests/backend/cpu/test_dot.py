@@ -353,6 +353,14 @@ def test_runtime_strides(m: int, n: int, k: int, a_transposed: bool, b_transpose
     )
 
 
+@pytest.mark.parametrize("b", [FP32, BF16, INT8])
+@pytest.mark.parametrize(("m", "n", "k"), [(4, 37, 1040), (7, 20, 2087)])
+def test_the_next_of_long_columns_are_asked_for(m: int, n: int, k: int, b: DType) -> None:
+    """Several steps of k a turn, and those that are left; the last columns ask for what is past the end."""
+    a, c = (INT8, INT32) if b == INT8 else (b, FP32)
+    check(Case(DotShape(m, n, k), a, b, c, b_transposed=True, padding=5, runtime_strides=True))
+
+
 @pytest.mark.parametrize("distance", [1024, 512, 357])
 def test_rows_are_packed_or_read_in_place_as_is_seen_at_run_time(distance: int) -> None:
     """A is at these distances from row to row; of AVX-512's blocks, 1024 is far."""

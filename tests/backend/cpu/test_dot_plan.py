@@ -8,7 +8,7 @@ import matmul
 import pytest
 
 import tilejit
-from tilejit.backend.cpu.dot_plan import plan_dot
+from tilejit.backend.cpu.dot_plan import Form, plan_dot
 from tilejit.backend.cpu.dot_shape import Blocks, DotShape, MatrixFacts, split_evenly
 from tilejit.backend.cpu.dot_units import Unit, missed_tiles, unit_for
 from tilejit.ir.types import BF16, FP16, FP32, FP64, INT8, INT32, UINT8, DType
@@ -170,6 +170,21 @@ def test_wide_rows_pass_few_rows_of_a_side_by_side() -> None:
     assert streams("3x1024x64", far) == streams("16x1024x64", far) == (True, True)
     assert streams("16x1024x64", buffered) == (True, False)
     assert streams("17x1024x64", far) == streams("16x128x64", far) == (False, False)
+
+
+def test_few_rows_ask_for_the_next_of_long_columns() -> None:
+    """Only of memory, whose rows lie apart by what is known at run time, and not for one to three rows."""
+
+    def asks(shape: str, dtype: DType = FP32, stride: int | None = None) -> bool:
+        a, b = MatrixFacts(FP32, 4096, 1), MatrixFacts(dtype, 1, stride)
+        plan = plan_dot(shape_of(shape), Unit.FP32, a, b, generic_avx512())
+        assert plan.form is Form.INNER
+        return plan.asks_ahead
+
+    assert asks("4x128x512") and asks("8x128x512") and asks("4x128x1024", BF16)
+    assert not any(asks(shape) for shape in ("1x128x512", "3x128x512", "17x128x512", "4x128x511"))
+    assert not asks("4x128x512", BF16)
+    assert not asks("4x128x512", FP32, 512)
 
 
 def test_many_rows_meet_all_panels_of_a_block_that_l2_holds() -> None:

@@ -17,7 +17,7 @@ from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fet
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, load_words, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
-from tilejit.backend.cpu.values import I32, intrinsic, number, splat
+from tilejit.backend.cpu.values import number, splat
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
 from tilejit.target.cpu import CpuTarget
@@ -93,7 +93,8 @@ class InnerKernel:
     """What an inner-product micro-kernel is made for: blocks of ``columns`` columns next to each other.
 
     ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, which a number that is added to each row takes off.
-    ``asks_ahead``: lines of the next block's columns are brought into the cache. Units: ``depth`` and ``lanes`` in words, strides in elements; None where known only at run time.
+    ``asks_ahead``: lines of the next block's columns are brought into the cache.
+    Units: ``depth`` and ``lanes`` in words, strides in elements; None where known only at run time.
     """
 
     unit: Unit
@@ -113,8 +114,7 @@ class InnerKernel:
     @property
     def steps_per_line(self) -> int:
         """Steps of k in which a column passes by a cache line."""
-        step_bytes = self.lanes * self.unit.group * self.b_dtype.itemsize
-        return max(1, self.target.cache_line_bytes // step_bytes)
+        return max(1, self.target.cache_line_bytes // (self.lanes * self.unit.group * self.b_dtype.itemsize))
 
     @property
     def name(self) -> str:
@@ -328,12 +328,10 @@ def _row_value(builder: ir.IRBuilder, unit: Unit, pointer: ir.Value, row: int, l
 
 def _ask_for(builder: ir.IRBuilder, kernel: OuterKernel, c: Operand) -> None:
     """Bring a block of C into the cache."""
-    numbers = [ir.Constant(I32, n) for n in (0, 3, 1)]  # read, kept in all caches, data
-    step = kernel.target.cache_line_bytes // c.dtype.itemsize
+    line_bytes = kernel.target.cache_line_bytes
+    lines = -(-kernel.columns * c.dtype.itemsize // line_bytes)
     for row in range(kernel.rows):
-        for column in range(0, kernel.columns, step):
-            place = c.at(builder, row, column).pointer
-            intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
+        fetch_lines(builder, c.at(builder, row, 0).pointer, lines, line_bytes, locality=3)
 
 
 def _store_block(
@@ -460,8 +458,7 @@ def _inner_block(
     block: ir.Value,
 ) -> None:
     """``block``: the number of this block of columns; ``row_values``: as for ``_outer_block``."""
-    word = kernel.unit.word
-    zero = number(lanes_type(word, kernel.lanes), 0)
+    zero = number(lanes_type(kernel.unit.word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
     whole, rest = divmod(kernel.depth, kernel.lanes)
     turn = kernel.steps_per_line if kernel.asks_ahead else 1
@@ -469,9 +466,8 @@ def _inner_block(
     def step(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         position = builder.mul(i, index(kernel.lanes * kernel.unit.group))
         _fetch(builder, fetching, builder.add(builder.mul(block, index(whole)), i))
-        return _inner_step(
-            builder, kernel, a.at(builder, 0, position), b.at(builder, position, 0), values, None
-        )
+        a_now, b_now = a.at(builder, 0, position), b.at(builder, position, 0)
+        return _inner_step(builder, kernel, a_now, b_now, values, None)
 
     def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         first = builder.mul(i, index(turn))
@@ -482,8 +478,8 @@ def _inner_block(
         return list(values)
 
     sums = emit_loop(builder, whole // turn, sums, body)
-    for position in range(whole // turn * turn, whole):
-        sums = step(index(position), sums)
+    for left in range(whole // turn * turn, whole):
+        sums = step(index(left), sums)
     if rest:
         start = whole * kernel.lanes * kernel.unit.group
         sums = _inner_step(builder, kernel, a.at(builder, 0, start), b.at(builder, start, 0), sums, rest)
@@ -491,7 +487,7 @@ def _inner_block(
     def add(x: ir.Value, y: ir.Value) -> ir.Value:
         return add_values(builder, kernel.unit, x, y)
 
-    packed = sum_lanes(builder, sums, word.bits, add)
+    packed = sum_lanes(builder, sums, kernel.unit.word.bits, add)
     _store_sums(builder, kernel, packed, c, row_values, accumulate)
 
 

@@ -267,9 +267,7 @@ def _prefers_inner(shape: DotShape, b: MatrixFacts, lanes: int) -> bool:
     return b.row_stride == 1 and b.column_stride != 1 and shape.k >= lanes and shape.m * lanes <= 4 * shape.k
 
 
-def _plan_inner(
-    shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget
-) -> DotPlan:
+def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
     row_blocks = split_evenly(shape.m, 4)
     rows = row_blocks[0].size
     # Beside the accumulators stand a vector of each row and one of the column.
@@ -388,11 +386,11 @@ for 4 rows, 1.1 to 1.2 for 8, but 0.95 of fp32 for 1.
 
 
 _INNER_ASKING, _LONG_COLUMN_BYTES = 4, 2048
-"""Rows from which on lines of the next columns are asked for, where columns are at least so long.
+"""Rows from which on lines of the next columns are asked for, and how long columns are then at least.
 
-Source: 4096 x 4096, 4096 x 11008 and 11008 x 4096, two threads of a Cascade Lake, calls that alternate: 4 rows
-of fp32 1.06 to 1.09, of bf16 1.03 to 1.12, of fp16 1.08 of the speed without; 8 rows of bf16 1.05; 3 rows 1.0
-to 1.03, 2 rows 0.97, 1 row 0.85, which prefetchers alone keep up with.
+Source: 4096 x 4096, 4096 x 11008 and 11008 x 4096, two threads of a Cascade Lake, calls that alternate,
+rate over that without: 4 rows of fp32 1.04 to 1.09, of bf16 1.03 to 1.12, of fp16 1.08, 8 rows of bf16 1.05;
+3 rows 1.0 to 1.03, 2 rows 0.97, 1 row 0.85: prefetchers alone keep up with those.
 """
 
 
