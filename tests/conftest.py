@@ -13,14 +13,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     of the tests that run a part of theirs.
     """
     parser.addoption("--update-golden", action="store_true")
-    parser.addoption("--sample", default="0", help="0: the usual cases; another number: others; all: all")
+    text = (
+        "0: the usual cases; another number: others; all: all, as by default beside an option that says full"
+    )
+    parser.addoption("--sample", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Add the mark ``sample``."""
     config.addinivalue_line("markers", "sample(one_in=N): of the cases of this test every N-th runs")
-    if not (config.getoption("--sample") == "all" or config.getoption("--sample").isdecimal()):
-        raise pytest.UsageError(f"--sample must be a number or all, got {config.getoption('--sample')!r}")
+    sample = _sample(config)
+    if not (sample == "all" or sample.isdecimal()):
+        raise pytest.UsageError(f"--sample must be a number or all, got {sample!r}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the cases that the sample does not have, but for tests whose cases are named one by one, by
     node id or by ``-k``.
     """
-    sample = config.getoption("--sample")
+    sample = _sample(config)
     if sample == "all" or config.option.keyword:
         return
     named = {argument.rpartition("::")[2].partition("[")[0] for argument in config.args if "[" in argument}
@@ -44,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen[test] += 1
     items[:] = kept
     config.hook.pytest_deselected(items=left)
+
+
+def _sample(config: pytest.Config) -> str:
+    """Which cases run; the options of single directories that say full ask for all of them."""
+    sample: str | None = config.getoption("--sample")
+    return sample or ("all" if "full" in vars(config.option).values() else "0")
 
 
 def _one_in(item: pytest.Item) -> int:

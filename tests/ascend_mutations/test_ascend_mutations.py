@@ -38,6 +38,7 @@ UNREACHED = {
 """Branches that no launch takes, of which the compiler does not know it."""
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("name", SAMPLED)
 def test_sampled_mutants_are_found_or_proved_harmless(name: str) -> None:
     subject = Subject(CASES[name])

@@ -45,6 +45,7 @@ def test_example_checks_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
 
 
+@pytest.mark.sample(one_in=5)
 @only_here
 @pytest.mark.parametrize(
     "kv_dtype", [np.dtype("int8"), np.dtype("float16"), np.dtype(ml_dtypes.bfloat16)], ids=str

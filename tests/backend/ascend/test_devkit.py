@@ -48,6 +48,7 @@ def test_emitted_machine_kernels_pass(form: EntryForm, core: Core, tmp_path: Pat
     assert type_errors(sources(form), core, tmp_path) == []
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("core", Core)
 @pytest.mark.parametrize("form", EntryForm)
 def test_emitted_kernels_pass(form: EntryForm, core: Core, chosen_cases: list[str], tmp_path: Path) -> None:

@@ -18,5 +18,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("names", chosen, ids=[f"{share[0]}..{share[-1]}" for share in chosen])
 
 
+@pytest.mark.sample(one_in=2)
 def test_model_and_simulator_agree(names: tuple[str, ...]) -> None:
     assert differences(names) == []

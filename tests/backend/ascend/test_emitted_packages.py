@@ -52,6 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("name", names)
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("cann", ["9", "8"])
 def test_emit(name: str, cann: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case = kernels()[name]

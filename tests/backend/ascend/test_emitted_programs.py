@@ -147,6 +147,7 @@ def test_model_and_simulator_agree(name: str) -> None:
     )
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("position", range(len(SYNC_LINES)), ids=[f"line{n}" for n in SYNC_LINES])
 def test_each_flag_of_the_product_is_needed(position: int) -> None:
     launch = matmul(MATMUL, "without", 128, 512, 256, 1)

@@ -59,6 +59,7 @@ def agree(text: str, values: list[Scalar]) -> None:
 BINARY = ("add", "sub", "mul", "idiv", "irem", "min", "max", "and", "or", "xor", "shl", "shr")
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("op", BINARY)
 def test_integer_ops_mean_what_the_records_say(op: str) -> None:
     for name in INTEGERS:

@@ -98,6 +98,7 @@ def _around_ties(target: DType) -> np.ndarray:
     return np.concatenate([points, *neighbours, special])
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("op", CASTS, ids=_name)
 def test_cast_agrees_with_its_record(op: Op) -> None:
     operand = sample(op.operands[0].type.element, 2048, seed=0)
@@ -167,6 +168,7 @@ def test_types_in_registers_and_memory() -> None:
     assert str(llvm_element(POINTER)) == "ptr"
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("target", [generic_avx2(), generic_avx512(), aarch64_neon()], ids=str)
 def test_casts_call_nothing(target: CpuTarget) -> None:
     """In particular none of the compiler's run-time functions, such as __truncsfbf2."""

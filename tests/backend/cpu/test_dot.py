@@ -153,6 +153,7 @@ SIZES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(one_in=5)
 @pytest.mark.parametrize(("a_transposed", "b_transposed"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(("m", "n", "k"), SIZES)
 def test_sizes(m: int, n: int, k: int, a_transposed: bool, b_transposed: bool) -> None:
@@ -213,6 +214,7 @@ DTYPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize(("a", "b", "c"), DTYPES)
 @pytest.mark.parametrize("b_transposed", [False, True])
 @pytest.mark.parametrize(("m", "n", "k"), [(4, 33, 37), (19, 35, 41)])

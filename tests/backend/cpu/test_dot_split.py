@@ -139,6 +139,7 @@ WIDE = [(1, 1024, 96), (2, 1088, 528), (3, 1024, 16), (4, 1024, 208), (8, 1024, 
 UNITS = [(INT8, NO_TILES), (INT8, sapphire_rapids()), (BF16, sapphire_rapids())]
 
 
+@pytest.mark.sample(one_in=5)
 @pytest.mark.parametrize(("b", "target"), UNITS)
 @pytest.mark.parametrize("b_transposed", [False, True])
 @pytest.mark.parametrize(("m", "n", "k"), SIZES)
@@ -212,6 +213,7 @@ def test_a_long_column_meets_all_rows_at_once() -> None:
     assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
 
 
+@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize(
     ("m", "n", "k"),
     [
