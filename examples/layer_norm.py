@@ -1,7 +1,10 @@
 """Layer normalisation over the rows of a matrix, with weight and bias.
 
 One program owns one row. Mean and variance are computed in two passes over the tile, so that large means lose
-nothing; the tile stays in the first-level cache.
+nothing; the tile stays in on-chip memory. On a CPU, where a pass over a cached row takes a tenth of the time,
+one pass sums what is left of x, and its square, after the mean of the first few columns is taken off. That
+mean of n columns of N is never further from the mean of all than sqrt(N / n) standard deviations, so that
+squares lose log2(N / n) bits at most.
 
     python examples/layer_norm.py
 """
@@ -14,18 +17,34 @@ from numpy.typing import NDArray
 import tilejit
 import tilejit.language as tl
 
+_FEW = 64
+"""Source: 32768 x 4096 of fp32, two threads of a Cascade Lake, calls that alternate: one pass takes 61 ms,
+two take 67. On the model of an Ascend 910B rows of 64 columns cost more than a pass: 66.9 us for 48.4.
+"""
+
 
 @tilejit.kernel
 def layer_norm_kernel(
-    x_ptr, weight_ptr, bias_ptr, out_ptr, x_stride, out_stride, n_cols, epsilon, BLOCK: tl.constexpr
-):
+    x_ptr, weight_ptr, bias_ptr, out_ptr, x_stride, out_stride, n_cols, epsilon, BLOCK: tl.constexpr,
+    FEW: tl.constexpr = 0,
+):  # fmt: skip
+    """``FEW``: of how many columns the mean is taken off first, for one pass over all; 0 for two passes."""
     row = tl.program_id(0).to(tl.int64)
+    x_row = x_ptr + row * x_stride
     columns = tl.arange(0, BLOCK)
     mask = columns < n_cols
-    x = tl.load(x_ptr + row * x_stride + columns, mask=mask, other=0.0).to(tl.float32)
-    mean = tl.sum(x, axis=0) / n_cols
-    centred = tl.where(mask, x - mean, 0.0)
-    variance = tl.sum(centred * centred, axis=0) / n_cols
+    x = tl.load(x_row + columns, mask=mask, other=0.0).to(tl.float32)
+    if FEW:
+        few = tl.arange(0, FEW)
+        some = tl.load(x_row + few, mask=few < n_cols, other=0.0).to(tl.float32)
+        apart = tl.where(mask, x - tl.sum(some, axis=0) / tl.minimum(n_cols, FEW), 0.0)
+        offset = tl.sum(apart, axis=0) / n_cols
+        variance = tl.maximum(tl.sum(apart * apart, axis=0) / n_cols - offset * offset, 0.0)
+        centred = apart - offset
+    else:
+        mean = tl.sum(x, axis=0) / n_cols
+        centred = tl.where(mask, x - mean, 0.0)
+        variance = tl.sum(centred * centred, axis=0) / n_cols
     scale = 1.0 / tl.sqrt(variance + epsilon)
     weight = tl.load(weight_ptr + columns, mask=mask)
     bias = tl.load(bias_ptr + columns, mask=mask)
@@ -57,7 +76,9 @@ def layer_norm(
     if out is None:
         out = np.empty_like(x)
     x_stride, out_stride = x.strides[0] // x.itemsize, out.strides[0] // out.itemsize
-    layer_norm_kernel[(n_rows,)](x, weight, bias, out, x_stride, out_stride, n_cols, epsilon, BLOCK=block)
+    layer_norm_kernel[(n_rows,)](
+        x, weight, bias, out, x_stride, out_stride, n_cols, epsilon, BLOCK=block, FEW=_FEW
+    )
     return out
 
 
@@ -73,10 +94,11 @@ def reference(
 
 
 def main() -> None:
-    """Check against numpy in float64, with exact and with wider tiles."""
+    """Check against numpy in float64: exact and wider tiles, few columns, rows that begin unlike the rest."""
     generator = np.random.default_rng(0)
-    for (n_rows, n_cols), block in (((130, 1000), None), ((64, 781), 1024)):
+    for (n_rows, n_cols), block in (((130, 1000), None), ((64, 781), 1024), ((3, 40), None)):
         x = 3 + generator.standard_normal((n_rows, n_cols), dtype=np.float32)
+        x[-1].sort()
         weight = generator.standard_normal(n_cols, dtype=np.float32)
         bias = generator.standard_normal(n_cols, dtype=np.float32)
         out = layer_norm(x, weight, bias, block=block)

@@ -1,0 +1,35 @@
+"""Layer normalisation in one pass: rows whose first columns stand badly for the others."""
+
+from __future__ import annotations
+
+import layer_norm as example
+import numpy as np
+import pytest
+
+SHAPE = (5, 4096)
+
+
+def _rows(name: str) -> np.ndarray:
+    noise = np.random.default_rng(0).standard_normal(SHAPE)
+    first = np.arange(SHAPE[1])
+    return {
+        "far from zero": 1e5 + noise,
+        "sorted": np.sort(noise, axis=1),
+        "outlier first": np.where(first == 0, 1e4, noise),
+        "first columns far": np.where(first < example._FEW, 1e3, 0.0) + noise,
+        "others far": np.where(first < example._FEW, 0.0, 1e3) + noise,
+        "equal": np.full(SHAPE, 1e6),
+    }[name].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "name", ["far from zero", "sorted", "outlier first", "first columns far", "others far", "equal"]
+)
+@pytest.mark.parametrize("n_cols", [4096, 70, 64, 9])
+def test_mean_of_the_first_columns_loses_little(name: str, n_cols: int) -> None:
+    x = _rows(name)[:, :n_cols]
+    weight, bias = np.ones(n_cols, np.float32), np.zeros(n_cols, np.float32)
+    expected = example.reference(x, weight, bias)
+    found = example.layer_norm(x, weight, bias, np.empty(x.shape, np.float32))
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert np.abs(found - expected).max() <= 1e-5 * scale
