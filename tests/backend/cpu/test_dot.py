@@ -356,7 +356,7 @@ def test_runtime_strides(m: int, n: int, k: int, a_transposed: bool, b_transpose
 
 
 @pytest.mark.parametrize("b", [FP32, BF16, INT8])
-@pytest.mark.parametrize(("m", "n", "k"), [(4, 37, 1040), (7, 20, 2087)])
+@pytest.mark.parametrize(("m", "n", "k"), [(4, 37, 1040), (7, 20, 2087), (8, 9, 1100)])
 def test_the_next_of_long_columns_are_asked_for(m: int, n: int, k: int, b: DType) -> None:
     """Several steps of k a turn, and those that are left; the last columns ask for what is past the end."""
     a, c = (INT8, INT32) if b == INT8 else (b, FP32)

@@ -182,9 +182,24 @@ def test_few_rows_ask_for_the_next_of_long_columns() -> None:
         return plan.asks_ahead
 
     assert asks("4x128x512") and asks("8x128x512") and asks("4x128x1024", BF16)
-    assert not any(asks(shape) for shape in ("1x128x512", "3x128x512", "17x128x512", "4x128x511"))
+    assert not any(asks(shape) for shape in ("1x128x512", "3x128x512", "9x128x512", "4x128x511"))
     assert not asks("4x128x512", BF16)
     assert not asks("4x128x512", FP32, 512)
+
+
+def test_few_rows_meet_long_columns_together() -> None:
+    """A few thousand bytes of them at a time, where vectors have the registers."""
+
+    def plan(shape: str, target: CpuTarget) -> str:
+        a, b = MatrixFacts(FP32, 4096, 1), MatrixFacts(FP32, 1, None)
+        return str(plan_dot(shape_of(shape), Unit.FP32, a, b, target)).partition("inner: ")[2]
+
+    asking = "sets 1, k by 1024, packs nothing, asks ahead"
+    assert plan("8x128x2048", generic_avx512()) == f"rows 1x8, columns 64x2 by 16, {asking}"
+    assert plan("5x128x2048", generic_avx512()) == f"rows 1x5, columns 32x4 by 16, {asking}"
+    assert plan("4x128x2048", generic_avx2()) == f"rows 1x4, columns 64x2 by 8, {asking}"
+    assert plan("8x128x2048", generic_avx2()).startswith("rows 2x4, columns 64x2 by 8, sets 1, k by 2048")
+    assert plan("9x128x2048", generic_avx512()).startswith("rows 3x3, columns 16x8 by 16, sets 1, k by 2048")
 
 
 def test_many_rows_meet_all_panels_of_a_block_that_l2_holds() -> None:

@@ -268,7 +268,10 @@ def _prefers_inner(shape: DotShape, b: MatrixFacts, lanes: int) -> bool:
 
 
 def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
-    row_blocks = split_evenly(shape.m, 4)
+    is_long = shape.k * b.dtype.itemsize >= _LONG_COLUMN_BYTES
+    most = _MOST_ASKING if target.vector_registers >= 32 else 4
+    asks_ahead = is_long and b.column_stride is None and _FEWEST_INNER_ASKING <= shape.m <= most
+    row_blocks = split_evenly(shape.m, most if asks_ahead else 4)
     rows = row_blocks[0].size
     # Beside the accumulators stand a vector of each row and one of the column.
     fitting = min(24, target.vector_registers - rows - 1) // rows
@@ -277,10 +280,9 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     column_blocks = (Blocks(columns, whole),) + ((Blocks(rest, 1),) if rest else ())
     lanes = target.vector_lanes(unit.word.itemsize)
     pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
-    is_long = shape.k * b.dtype.itemsize >= _LONG_COLUMN_BYTES
-    asks_ahead = is_long and b.column_stride is None and _INNER_ASKING <= shape.m <= _FEW_ROWS
+    depth = min(shape.k, _LONG_COLUMN_DEPTH) if asks_ahead else shape.k
     return DotPlan(
-        shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, shape.k, pack_a, False,
+        shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, depth, pack_a, False,
         unit.element(a.dtype), unit.word, asks_ahead=asks_ahead,
     )  # fmt: skip
 
@@ -385,12 +387,16 @@ for 4 rows, 1.1 to 1.2 for 8, but 0.95 of fp32 for 1.
 """
 
 
-_INNER_ASKING, _LONG_COLUMN_BYTES = 4, 2048
-"""Rows from which on lines of the next columns are asked for, and how long columns are then at least.
+_FEWEST_INNER_ASKING, _MOST_ASKING = 4, 8
+_LONG_COLUMN_BYTES, _LONG_COLUMN_DEPTH = 2048, 1024
+"""Rows that ask for lines of the next columns, where columns are so long at least. All of them meet a column
+at once, and are cut to so many steps of k, since they are to stay in L1.
 
-Source: 4096 x 4096, 4096 x 11008 and 11008 x 4096, two threads of a Cascade Lake, calls that alternate,
-rate over that without: 4 rows of fp32 1.04 to 1.09, of bf16 1.03 to 1.12, of fp16 1.08, 8 rows of bf16 1.05;
-3 rows 1.0 to 1.03, 2 rows 0.97, 1 row 0.85: prefetchers alone keep up with those.
+Source: two threads of a Cascade Lake, calls that alternate, rate over that of blocks of 4 rows and all of k
+that do not ask. 4096 x 4096, 4096 x 11008, 11008 x 4096, 4 rows: fp32 1.04 to 1.09, bf16 1.06 to 1.12, fp16
+1.08. 4096 x 4096: 8 rows of fp32 1.3, of bf16 1.37; 16 rows of bf16 0.8; asking alone 3 rows 1.0 to 1.03, 2
+rows 0.97, 1 row 0.85, which prefetchers keep up with. Steps of bf16 over 2048: 4 rows, 1024 and 512 1.07 and
+1.09; 6 rows, 512 over 1024 1.05.
 """
 
 
