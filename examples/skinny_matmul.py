@@ -245,7 +245,11 @@ def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool
         block_n, block_k = _BLOCKS_OF_FEW_ROWS[itemsize]
     else:
         block_n, block_k = 64, 8192 // itemsize
-    return _dividing(n, min(block_n, most_n), 16), _dividing(k, block_k, 64 // itemsize)
+    multiple = 64 // itemsize
+    if k % (dividing := _dividing(k, block_k, multiple)):
+        # Tiles of about the same size: what is masked of the last is small.
+        dividing = tilejit.cdiv(tilejit.cdiv(k, tilejit.cdiv(k, block_k)), multiple) * multiple
+    return _dividing(n, min(block_n, most_n), 16), dividing
 
 
 def _programs_wanted() -> int:

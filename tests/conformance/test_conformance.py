@@ -71,7 +71,6 @@ def test_cpu_agrees_with_interpreter(spec: CaseSpec) -> None:
     _check_agrees(spec, host_backend())
 
 
-@pytest.mark.sample(one_in=3)
 def test_lesser_cpu_agrees_with_interpreter(lesser_spec: CaseSpec) -> None:
     backend = lesser_backend()
     if backend is None:

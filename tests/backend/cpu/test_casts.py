@@ -168,7 +168,6 @@ def test_types_in_registers_and_memory() -> None:
     assert str(llvm_element(POINTER)) == "ptr"
 
 
-@pytest.mark.sample(one_in=3)
 @pytest.mark.parametrize("target", [generic_avx2(), generic_avx512(), aarch64_neon()], ids=str)
 def test_casts_call_nothing(target: CpuTarget) -> None:
     """In particular none of the compiler's run-time functions, such as __truncsfbf2."""

@@ -355,12 +355,13 @@ def test_runtime_strides(m: int, n: int, k: int, a_transposed: bool, b_transpose
     )
 
 
-@pytest.mark.parametrize("b", [FP32, BF16, INT8])
-@pytest.mark.parametrize(("m", "n", "k"), [(4, 37, 1040), (7, 20, 2087), (8, 9, 1100)])
-def test_the_next_of_long_columns_are_asked_for(m: int, n: int, k: int, b: DType) -> None:
-    """Several steps of k a turn, and those that are left; the last columns ask for what is past the end."""
-    a, c = (INT8, INT32) if b == INT8 else (b, FP32)
-    check(Case(DotShape(m, n, k), a, b, c, b_transposed=True, padding=5, runtime_strides=True))
+@pytest.mark.parametrize("b", [FP32, BF16, FP16])
+@pytest.mark.parametrize("zero_init", [False, True])
+@pytest.mark.parametrize(("m", "n", "k"), [(4, 37, 1040), (7, 20, 2087), (8, 9, 1100), (6, 3, 1030)])
+def test_the_next_of_long_columns_are_asked_for(m: int, n: int, k: int, zero_init: bool, b: DType) -> None:
+    """Several steps of k a turn, and those that are left, in blocks of k of about the same size."""
+    case = Case(DotShape(m, n, k), b, b, b_transposed=True, padding=5, runtime_strides=True)
+    check(replace(case, zero_init=zero_init))
 
 
 @pytest.mark.parametrize("distance", [1024, 512, 357])

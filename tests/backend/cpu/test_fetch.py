@@ -24,7 +24,7 @@ from tilejit.backend.cpu.split_plan import plan_split_dot
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP32, INT8, DType
 from tilejit.ops import InputPrecision
-from tilejit.target.cpu import host
+from tilejit.target.cpu import generic_avx512, host, runs_here
 
 ROWS, COLUMNS, LINE = 3, 1024, 64
 _SOFTMAX = "x_ptr=*fp32, out_ptr=*fp32, x_stride=i32, out_stride=i32, n_cols=i32, BLOCK=1024"
@@ -116,6 +116,7 @@ def _check_dot(build: Build, b: DType, shape: DotShape) -> None:
         (3, 40, 2000, False),
         (5, 33, 70, True),
         (263, 200, 300, False),
+        (4, 32, 1030, True),  # two blocks of k: the stride is known at run time only
     ],
 )
 def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: bool) -> None:
@@ -124,7 +125,8 @@ def test_a_dot_fetches_every_line_of_a_tile(m: int, n: int, k: int, transposed: 
     def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         a, b, c, tile = arguments
         left = Operand(a, FP32, k, 1)
-        right = Operand(b, FP32, 1, k) if transposed else Operand(b, FP32, n, 1)
+        stride = ir.Constant(I64, k) if k == 1030 else k
+        right = Operand(b, FP32, 1, stride) if transposed else Operand(b, FP32, n, 1)
         result = Operand(c, FP32, n, 1)
         scratch = stack(builder, plan_for(shape, left, right, result, host()).scratch_bytes)
         emit_dot(builder, shape, left, right, result, host(), scratch=scratch, fetch=_tile(tile))
@@ -234,6 +236,40 @@ def test_a_dot_of_few_rows_asks_for_wide_rows_ahead(m: int, n: int) -> None:
     ahead = _log_of(logging) - right.ctypes.data - AHEAD_BYTES
     lines = set(range(33 * n * 4 // LINE))
     assert lines <= set((ahead // LINE).tolist()) <= lines | {len(lines)}
+
+
+@pytest.mark.parametrize("m", [3, 4, 8, 9])
+def test_a_dot_of_few_rows_asks_for_the_next_of_long_columns(m: int) -> None:
+    """For every line of all columns but the first, and past the end for as many as a block has; other rows
+    leave that to the hardware.
+    """
+    n, k, target = 34, 1024, generic_avx512()
+    shape = DotShape(m, n, k)
+
+    def build(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        places, (stride,) = arguments[:3], arguments[3:]
+        left, right = Operand(places[0], FP32, k, 1), Operand(places[1], FP32, 1, stride)
+        result = Operand(places[2], FP32, n, 1)
+        scratch = stack(builder, plan_for(shape, left, right, result, target).scratch_bytes)
+        emit_dot(builder, shape, left, right, result, target, scratch=scratch)
+
+    source = str(build_module([POINTER] * 3 + [I64], build, target.triple))
+    if m not in (4, 8):
+        assert "prefetch" not in source
+        return
+    if not runs_here(target):
+        pytest.skip("needs AVX-512")
+    logging = _logging(source, locality=3)
+    memory = np.ones(n * k + LINE, np.float32)
+    start = -memory.ctypes.data % LINE // 4
+    left, right, c = np.ones((m, k), np.float32), memory[start : start + n * k], np.ones((m, n), np.float32)
+    test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(logging.address("test"))
+    test(left.ctypes.data, right.ctypes.data, c.ctypes.data, k)
+    np.testing.assert_allclose(c, 1 + k, rtol=1e-6)
+    together, per_column = {4: 4, 8: 2}[m], 4 * k // LINE
+    first, last = together * per_column, (n // together + 1) * together * per_column
+    lines = (_log_of(logging) - right.ctypes.data) // LINE
+    assert sorted(lines.tolist()) == list(range(first, last))
 
 
 @pytest.mark.parametrize(

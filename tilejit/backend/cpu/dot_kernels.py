@@ -113,7 +113,7 @@ class InnerKernel:
 
     @property
     def steps_per_line(self) -> int:
-        """Steps of k in which a column passes by a cache line."""
+        """Steps of k that read one cache line of a column, or more."""
         return max(1, self.target.cache_line_bytes // (self.lanes * self.unit.group * self.b_dtype.itemsize))
 
     @property
@@ -492,7 +492,7 @@ def _inner_block(
 
 
 def _ask_for_next_columns(builder: ir.IRBuilder, kernel: InnerKernel, b: Operand, step: ir.Value) -> None:
-    """Ask for the lines of the columns that follow those of a block, where the block has got to."""
+    """Ask for lines of the columns after a block's, where it has got to: of the last block past the end."""
     position = builder.mul(step, index(kernel.lanes * kernel.unit.group))
     for column in range(kernel.columns, 2 * kernel.columns):
         place = b.at(builder, position, column).pointer

@@ -442,7 +442,7 @@ class DotLoops:
                 self.target,
                 is_signed=plan.is_a_signed,
                 flips_b=plan.flips_b,
-                asks_ahead=plan.asks_ahead and fetch is None,
+                asks_ahead=plan.asks_ahead and fetch is None and columns.count > 1,
             )
             strides = (a.row_stride, b.column_stride, c.row_stride)
             places = [a.pointer, b.at(builder, 0, column).pointer, c.at(builder, 0, column).pointer]

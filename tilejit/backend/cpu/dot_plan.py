@@ -41,9 +41,10 @@ class DotPlan:
     ``has_packed_b``: B was packed before. ``far_bytes``: A is packed only where a multiple of so many bytes
     lies between its rows, which is seen at run time; 0 where that is known. ``b_far_bytes``: the same for
     B, where so many or more bytes lie between its rows. ``asks_ahead``: lines of B's rows are asked for
-    before a panel comes to them. ``flips_b``: B's bytes are shifted by ``MIXED_SHIFT``, and to each row of
-    C a number is added that takes off what this adds to its sums. ``rows_first``: a block of rows meets all
-    panels of a depth block before the next does, not a panel all rows.
+    before a panel comes to them, or those of the next columns while a block of columns is met. ``flips_b``:
+    B's bytes are shifted by ``MIXED_SHIFT``, and to each row of C a number is added that takes off what this
+    adds to its sums. ``rows_first``: a block of rows meets all panels of a depth block before the next does,
+    not a panel all rows.
     """
 
     shape: DotShape
@@ -268,10 +269,11 @@ def _prefers_inner(shape: DotShape, b: MatrixFacts, lanes: int) -> bool:
 
 
 def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, target: CpuTarget) -> DotPlan:
-    is_long = shape.k * b.dtype.itemsize >= _LONG_COLUMN_BYTES
-    most = _MOST_ASKING if target.vector_registers >= 32 else 4
-    asks_ahead = is_long and b.column_stride is None and _FEWEST_INNER_ASKING <= shape.m <= most
-    row_blocks = split_evenly(shape.m, most if asks_ahead else 4)
+    # What is in a buffer has been in the cache before.
+    is_far = b.column_stride is None and shape.k * b.dtype.itemsize >= _LONG_COLUMN_BYTES
+    is_measured = unit is Unit.FP32 and target.vector_bytes >= 64
+    asks_ahead = is_far and is_measured and shape.m in _ROWS_ASKING
+    row_blocks = split_evenly(shape.m, _ROWS_ASKING[-1] if asks_ahead else 4)
     rows = row_blocks[0].size
     # Beside the accumulators stand a vector of each row and one of the column.
     fitting = min(24, target.vector_registers - rows - 1) // rows
@@ -280,7 +282,7 @@ def _plan_inner(shape: DotShape, unit: Unit, a: MatrixFacts, b: MatrixFacts, tar
     column_blocks = (Blocks(columns, whole),) + ((Blocks(rest, 1),) if rest else ())
     lanes = target.vector_lanes(unit.word.itemsize)
     pack_a = a.dtype != unit.element(a.dtype) or a.column_stride != 1
-    depth = min(shape.k, _LONG_COLUMN_DEPTH) if asks_ahead else shape.k
+    depth = _even_depth(shape.k, _LONG_COLUMN_DEPTH, unit.group) if asks_ahead else shape.k
     return DotPlan(
         shape, unit, Form.INNER, row_blocks, column_blocks, lanes, 1, depth, pack_a, False,
         unit.element(a.dtype), unit.word, asks_ahead=asks_ahead,
@@ -387,16 +389,19 @@ for 4 rows, 1.1 to 1.2 for 8, but 0.95 of fp32 for 1.
 """
 
 
-_FEWEST_INNER_ASKING, _MOST_ASKING = 4, 8
-_LONG_COLUMN_BYTES, _LONG_COLUMN_DEPTH = 2048, 1024
-"""Rows that ask for lines of the next columns, where columns are so long at least. All of them meet a column
-at once, and are cut to so many steps of k, since they are to stay in L1.
+_ROWS_ASKING = range(4, 9)
+"""Rows that meet long columns of B together, and ask for lines of the next columns meanwhile.
 
-Source: two threads of a Cascade Lake, calls that alternate, rate over that of blocks of 4 rows and all of k
-that do not ask. 4096 x 4096, 4096 x 11008, 11008 x 4096, 4 rows: fp32 1.04 to 1.09, bf16 1.06 to 1.12, fp16
-1.08. 4096 x 4096: 8 rows of fp32 1.3, of bf16 1.37; 16 rows of bf16 0.8; asking alone 3 rows 1.0 to 1.03, 2
-rows 0.97, 1 row 0.85, which prefetchers keep up with. Steps of bf16 over 2048: 4 rows, 1024 and 512 1.07 and
-1.09; 6 rows, 512 over 1024 1.05.
+Source: two threads of a Cascade Lake, calls that alternate, 9 to 15 rounds, rate over that of blocks of 4
+rows and all of k that do not ask. 4096 x 4096, 4096 x 11008, 11008 x 4096, 4 rows: fp32 1.04 to 1.09, bf16
+1.03 to 1.12, fp16 1.08; 8 rows of 4096 x 4096 by the same tiles: fp32 1.3, bf16 1.37. 16 rows of bf16 0.8;
+asking alone, 3 rows 1.0 to 1.03, 2 rows 0.97, 1 row 0.85, which prefetchers keep up with.
+"""
+_LONG_COLUMN_BYTES = 2048
+"""Columns that are so long at least: shorter ones prefetchers find the next of."""
+_LONG_COLUMN_DEPTH = 1024
+"""Steps of k that rows are cut to then. Source: as above, over 2048 steps: bf16, 4 rows 1.07 (512 steps
+1.09); over 512: 8 rows of fp32 1.1, of bf16 0.97; 5 rows of bf16, k 11008, 1.15.
 """
 
 
