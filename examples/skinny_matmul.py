@@ -245,11 +245,7 @@ def _blocks(m: int, n: int, k: int, itemsize: int, by_output: bool, direct: bool
         block_n, block_k = _BLOCKS_OF_FEW_ROWS[itemsize]
     else:
         block_n, block_k = 64, 8192 // itemsize
-    multiple = 64 // itemsize
-    if k % (dividing := _dividing(k, block_k, multiple)):
-        # Tiles of about the same size: what is masked of the last is small.
-        dividing = tilejit.cdiv(tilejit.cdiv(k, tilejit.cdiv(k, block_k)), multiple) * multiple
-    return _dividing(n, min(block_n, most_n), 16), dividing
+    return _dividing(n, min(block_n, most_n), 16), _tile_of_k(k, block_k, 64 // itemsize)
 
 
 def _programs_wanted() -> int:
@@ -265,6 +261,21 @@ def _dividing(size: int, largest: int, multiple: int, least: int = 0) -> int:
         return size
     parts = range(largest // multiple * multiple, max(largest // 4, least - 1), -multiple)
     return next((part for part in parts if size % part == 0), largest)
+
+
+def _tile_of_k(k: int, largest: int, multiple: int) -> int:
+    """A tile size along k: a part of it as ``_dividing`` finds; if none divides it, all of a k that is not
+    much longer than ``largest``, of which nothing is masked, else tiles of about the same size.
+
+    Source: two threads of a Cascade Lake, calls that alternate, 5 rounds, 4 rows times 4096 x 9001: all of k
+    is 1.73 (int8) and 1.52 (bf16) times as fast as two like tiles, these 1.9 as one of 8192 and a rest.
+    """
+    tile = _dividing(k, largest, multiple)
+    if k % tile == 0:
+        return tile
+    if k <= 2 * largest:
+        return k
+    return tilejit.cdiv(tilejit.cdiv(k, tilejit.cdiv(k, largest)), multiple) * multiple
 
 
 def _part_k(k: int, block_k: int, columns: int) -> int:

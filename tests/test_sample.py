@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import _OF_DIRECTORIES
 
 pytest_plugins = "pytester"
 TEST = """
@@ -53,6 +56,12 @@ def test_what_is_full_has_all_cases(directory: pytest.Pytester) -> None:
     every = _collected(directory, "--sample=all")
     assert _collected(directory, "-p", "option", "--mixed=full") == every
     assert len(_collected(directory, "-p", "option", "--mixed=full", "--sample=1")) == 6
+
+
+def test_every_option_that_says_full_is_known() -> None:
+    conftests = [path.read_text() for path in Path(__file__).parent.rglob("conftest.py")]
+    pattern = re.compile(r'addoption\("(--\w+)", choices=.*"full"')
+    assert {name for text in conftests for name in pattern.findall(text)} == set(_OF_DIRECTORIES)
 
 
 def test_cases_that_are_named_run(directory: pytest.Pytester) -> None:

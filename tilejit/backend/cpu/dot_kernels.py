@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.copy_ahead import STEPS, RowCopy
 from tilejit.backend.cpu.dot_units import Unit, add_values, flip, multiply_add
-from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fetch_lines
+from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fetch_columns, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, load_words, scale
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
@@ -472,7 +472,11 @@ def _inner_block(
     def body(i: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         first = builder.mul(i, index(turn))
         if kernel.asks_ahead:
-            _ask_for_next_columns(builder, kernel, b, first)
+            # Of the last block past the end.
+            depth = builder.mul(first, index(kernel.lanes * kernel.unit.group))
+            fetch_columns(
+                builder, b, depth, index(kernel.columns), kernel.columns, kernel.target.cache_line_bytes
+            )
         for offset in range(turn):
             values = step(builder.add(first, index(offset)), values)
         return list(values)
@@ -489,14 +493,6 @@ def _inner_block(
 
     packed = sum_lanes(builder, sums, kernel.unit.word.bits, add)
     _store_sums(builder, kernel, packed, c, row_values, accumulate)
-
-
-def _ask_for_next_columns(builder: ir.IRBuilder, kernel: InnerKernel, b: Operand, step: ir.Value) -> None:
-    """Ask for lines of the columns after a block's, where it has got to: of the last block past the end."""
-    position = builder.mul(step, index(kernel.lanes * kernel.unit.group))
-    for column in range(kernel.columns, 2 * kernel.columns):
-        place = b.at(builder, position, column).pointer
-        fetch_lines(builder, place, 1, kernel.target.cache_line_bytes, locality=3)
 
 
 def _inner_step(

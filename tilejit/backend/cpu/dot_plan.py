@@ -397,8 +397,10 @@ rows and all of k that do not ask. 4096 x 4096, 4096 x 11008, 11008 x 4096, 4 ro
 1.03 to 1.12, fp16 1.08; 8 rows of 4096 x 4096 by the same tiles: fp32 1.3, bf16 1.37. 16 rows of bf16 0.8;
 asking alone, 3 rows 1.0 to 1.03, 2 rows 0.97, 1 row 0.85, which prefetchers keep up with.
 """
-_LONG_COLUMN_BYTES = 2048
-"""Columns that are so long at least: shorter ones prefetchers find the next of."""
+_LONG_COLUMN_BYTES = 1024
+"""Columns that are so long at least. Source: as above, 7 rounds, 16384 columns of 1024 bytes, 4 and 8 rows of
+fp32 and bf16: 1.63 to 1.73; of 2048 bytes 1.37 to 1.78. Shorter ones are not measured.
+"""
 _LONG_COLUMN_DEPTH = 1024
 """Steps of k that rows are cut to then. Source: as above, over 2048 steps: bf16, 4 rows 1.07 (512 steps
 1.09); over 512: 8 rows of fp32 1.1, of bf16 0.97; 5 rows of bf16, k 11008, 1.15.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from llvmlite import ir
 
 from tilejit.backend.cpu.loops import index, internal_function
+from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.values import I8, I32, I64, POINTER, intrinsic
 from tilejit.records import dataclass
 
@@ -128,6 +129,15 @@ def fetch_lines(builder: ir.IRBuilder, pointer: ir.Value, count: int, line_bytes
     for line in range(count):
         place = builder.gep(pointer, [index(line * line_bytes)], source_etype=I8) if line else pointer
         intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place, *numbers])
+
+
+def fetch_columns(
+    builder: ir.IRBuilder, b: Operand, depth: ir.Value, first: ir.Value, count: int, line_bytes: int
+) -> None:
+    """Ask for the line at ``depth`` of each of ``count`` columns from ``first`` on, for all caches."""
+    for column in range(count):
+        place = b.at(builder, depth, builder.add(first, index(column)))
+        fetch_lines(builder, place.pointer, 1, line_bytes, locality=3)
 
 
 def call_fetching(

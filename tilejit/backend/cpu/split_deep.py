@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_units import add_byte_products, flip
-from tilejit.backend.cpu.fetch import FetchTile, fetch_lines
+from tilejit.backend.cpu.fetch import FetchTile, fetch_columns
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand
 from tilejit.backend.cpu.shuffles import sum_pair
@@ -36,7 +36,6 @@ _TOGETHER = {1: 4, 2: 2, 3: 2, 4: 2}
 Source: 4096 x 4096 bytes, two threads of a Cascade Lake, calls that alternate, time over that: 1 row by 8
 columns 1.0, 2 rows by 4 columns 1.1, 3 rows by 4 and 4 rows by 1 column 1.1.
 """
-_INTO_ALL_CACHES = 3
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 
@@ -153,9 +152,8 @@ class _Blocks:
         builder = self.builder
         if self.fetch is None:
             depth = builder.mul(step, index(self.kernel.unit.vector_elements))
-            for other in range(count):
-                place = self.b.at(builder, depth, builder.add(column, index(self.together + other)))
-                fetch_lines(builder, place.pointer, 1, VECTOR_BYTES, _INTO_ALL_CACHES)
+            following = builder.add(column, index(self.together))
+            fetch_columns(builder, self.b, depth, following, count, VECTOR_BYTES)
             return
         first = builder.add(builder.mul(column, index(self.steps)), builder.mul(step, index(count)))
         for other in range(count):
