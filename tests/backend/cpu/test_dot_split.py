@@ -230,6 +230,17 @@ def test_wide_rows_pass_by_a_few_at_a_time(m: int, n: int, k: int) -> None:
     check(replace(case, zero_init=True, runtime_strides=True, a_transposed=True, fetch=True), NO_TILES)
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "kept"), [(3, 1024, 0), (4, 1024, 2), (4, 128, 0), (5, 128, 2), (6, 128, 2)]
+)
+def test_words_that_meet_rows_later_are_kept(m: int, n: int, kept: int) -> None:
+    """Of wide rows, or where there are more than four: two vectors of each step, which are read back."""
+    text = assembly(ARGUMENTS, Case(DotShape(m, n, 16), zero_init=True).build(NO_TILES), NO_TILES)
+    (kernel,) = re.findall(r"^tilejit.dot.split.outer.*?:$.*?retq", text, re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"vmovdqa64\s%zmm\d+, .*\((?!%rsp)", kernel)) == kept
+    assert len(re.findall(r"vpunpck.*zmm", kernel)) == 8
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_an_odd_element_stays_in_its_column(odd: float) -> None:
     """Its neighbours meet it with zeros."""

@@ -20,13 +20,20 @@ from tilejit.backend.cpu.operand import Operand, is_unit, static
 from tilejit.backend.cpu.pack import emit_pack
 from tilejit.backend.cpu.split_deep import MOST_ROWS as MOST_DEEP_ROWS
 from tilejit.backend.cpu.split_deep import call_deep, deep_sums_bytes
-from tilejit.backend.cpu.split_kernels import call_inner, call_outer, call_pack, group_columns
+from tilejit.backend.cpu.split_kernels import (
+    call_inner,
+    call_outer,
+    call_pack,
+    group_columns,
+    kept_words_bytes,
+)
 from tilejit.backend.cpu.split_plan import (
     OUTER_ROWS,
     Columns,
     SplitPlan,
     block_depth,
     has_wide_rows,
+    keeps_words,
     packs,
     panel_bytes,
     panels_together,
@@ -157,26 +164,28 @@ class _WorkSpace:
     """What a dot works with, one after the other, each at a multiple of 64. Units: bytes.
 
     ``floats``: a block of k of rows that are no floats yet, or not next to each other; ``panel``: of columns
-    that are packed together; ``sums``: tiles of sums, or vectors that are to be summed across lanes.
+    that are packed together; ``kept``: words of columns that are used later; ``sums``: tiles of sums, or
+    vectors that are to be summed across lanes.
     """
 
     rows: int
     floats: int
     panel: int
+    kept: int
     sums: int
 
     @property
     def size_bytes(self) -> int:
-        return self.rows + self.floats + self.panel + self.sums
+        return self.rows + self.floats + self.panel + self.kept + self.sums
 
 
 class _Places:
     """Where the parts of a work space are; None for those that are not needed."""
 
     def __init__(self, builder: ir.IRBuilder, scratch: ir.Value, space: _WorkSpace) -> None:
-        sizes = (space.rows, space.floats, space.panel, space.sums)
+        sizes = (space.rows, space.floats, space.panel, space.kept, space.sums)
         starts = accumulate(sizes, initial=0)
-        self.rows, self.floats, self.panel, self.sums = (
+        self.rows, self.floats, self.panel, self.kept, self.sums = (
             builder.gep(scratch, [index(start)], source_etype=I8) if size else None
             for start, size in zip(starts, sizes, strict=False)
         )
@@ -191,9 +200,16 @@ def _work_space(
         _rows_bytes(shape, plan) if splits and multiplies else 0,
         4 * shape.m * block_depth(shape, plan) if splits and not is_ready else 0,
         panels_together(shape, plan) * panel_bytes(shape, plan) if needs_panel else 0,
+        _kept_bytes(shape, plan) if multiplies else 0,
         _sums_bytes(shape, plan) if multiplies else 0,
     )
     return _WorkSpace(*(-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes))
+
+
+def _kept_bytes(shape: DotShape, plan: SplitPlan) -> int:
+    if not keeps_words(shape, plan):
+        return 0
+    return kept_words_bytes(plan.unit, min(shape.m, OUTER_ROWS), block_depth(shape, plan))
 
 
 def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
@@ -230,6 +246,7 @@ class _Driver:
         self.is_prepared = prepared is not None
         self.rows_scratch = places.rows if prepared is None else prepared
         self.floats, self.panel, self.sums = places.floats, places.panel, places.sums
+        self.kept = places.kept
         self.panel_bytes, self.panels = panel_bytes(shape, plan), panels_together(shape, plan)
         self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
         # Behind the split rows are those that are turned round, or the copies of spread ones.
@@ -442,5 +459,5 @@ class _Driver:
             call_outer(
                 builder, rows[0].at(builder, row), size, source, c.at(builder, row, 0), columns,
                 packed=self.panel is not None, accumulate=accumulate, fetch=fetch if row == 0 else None,
-                asks_ahead=self.panel is None and has_wide_rows(self.shape, plan),
+                kept=self.kept, asks_ahead=self.panel is None and has_wide_rows(self.shape, plan),
             )  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.dot_units import add_byte_products, flip
-from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, call_fetching, fetch_lines
+from tilejit.backend.cpu.fetch import FetchTile, call_fetching, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, load_vector, static
 from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks, unpack
@@ -36,6 +36,11 @@ from tilejit.records import dataclass
 COLUMNS = 16
 _MOST_SUMS = 24
 """Registers of 32 that hold sums in the outer form, beside a few vectors of the matrix."""
+_ASKS_BYTES = 128
+"""How far ahead in a wide row of the matrix a line is asked for.
+
+Source: int8, two threads of a Cascade Lake, calls that alternate, over 256 bytes: 4 rows 1.03 to 1.05.
+"""
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 
@@ -44,7 +49,7 @@ class Kernel:
     """What a micro-kernel is made for: ``rows`` rows at a time, ``columns`` columns.
 
     Units: strides in elements; None where known only at run time. ``asks_ahead``: lines of the matrix's rows
-    that lie ``AHEAD_BYTES`` further on are brought into the cache.
+    that lie ``_ASKS_BYTES`` further on are brought into the cache.
     """
 
     unit: SplitUnit
@@ -107,23 +112,35 @@ def call_by_columns(
     call_fetching(builder, kernel.name(form), values, fetch, build)
 
 
+def kept_words_bytes(unit: SplitUnit, rows: int, k: int) -> int:
+    """Scratch for the words of a block of columns that do not meet ``rows`` rows at once."""
+    later = max(0, unit.per_word - vectors_together(unit, rows))
+    return -(-k // unit.per_word) * later * VECTOR_BYTES
+
+
 def call_outer(
     builder: ir.IRBuilder, rows: SplitRows, count: int, b: Operand, c: Operand, columns: int, *,
-    packed: bool, accumulate: bool, fetch: FetchTile | None, asks_ahead: bool = False,
+    packed: bool, accumulate: bool, fetch: FetchTile | None, kept: ir.Value | None = None,
+    asks_ahead: bool = False,
 ) -> None:  # fmt: skip
-    """Call the outer form on ``count`` rows and one block of columns, packed or as rows of the matrix."""
+    """Call the outer form on ``count`` rows and one block of columns, packed or as rows of the matrix.
+
+    ``kept``: ``kept_words_bytes`` bytes aligned to 64, where words of rows of the matrix stay until it is
+    their turn; None to read the rows again for them, and where there are none.
+    """
     stride = None if packed else static(b.row_stride)
     kernel = Kernel(rows.unit, count, columns, rows.k, stride, static(c.row_stride), accumulate, asks_ahead)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride = arguments
+        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride, *places = arguments
         own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
         own_b = Operand(b_pointer, b.dtype, b_stride if stride is None else stride, 1)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        _outer_block(inner, kernel, own_rows, own_b, own_c, packed, own_fetch)
+        _outer_block(inner, kernel, own_rows, own_b, own_c, packed, own_fetch, *places)
 
-    form = "outer.packed" if packed else "outer"
+    form = "outer" + ".packed" * packed + ".kept" * (kept is not None)
     values = [*rows.values, b.pointer, c.pointer, index(b.row_stride), index(c.row_stride)]
+    values += [] if kept is None else [kept]
     call_fetching(builder, kernel.name(form), values, fetch, build)
 
 
@@ -327,13 +344,14 @@ def _outer_block(
     c: Operand,
     packed: bool,
     fetch: FetchTile | None,
+    kept: ir.Value | None = None,
 ) -> None:
     unit = kernel.unit
     together = vectors_together(unit, kernel.rows)
     totals: list[list[ir.Value]] = [[] for _ in range(kernel.rows)]
     for first in range(0, unit.per_word, together):
         part = _Part(first, together, fetch if first == 0 else None)
-        for row, found in enumerate(_outer_products(builder, kernel, rows, b, packed, part)):
+        for row, found in enumerate(_outer_products(builder, kernel, rows, b, packed, part, kept)):
             totals[row] += found
     for row, own in enumerate(totals):
         for number_, total in enumerate(natural_order(builder, own)):
@@ -351,9 +369,19 @@ class _Part:
     count: int
     fetch: FetchTile | None
 
+    @property
+    def end(self) -> int:
+        return self.first + self.count
+
 
 def _outer_products(
-    builder: ir.IRBuilder, kernel: Kernel, rows: SplitRows, b: Operand, packed: bool, part: _Part
+    builder: ir.IRBuilder,
+    kernel: Kernel,
+    rows: SplitRows,
+    b: Operand,
+    packed: bool,
+    part: _Part,
+    kept: ir.Value | None,
 ) -> list[list[ir.Value]]:
     """For each row its sums with some of the vectors of a block of columns."""
     unit, count = kernel.unit, part.count
@@ -369,12 +397,18 @@ def _outer_products(
         if part.fetch is not None:
             part.fetch.emit_part(builder, word, -(-kernel.k // unit.per_word))
         if packed:
-            vectors = _packed_words(builder, unit, b.pointer, word)
+            vectors = _words_in_scratch(builder, b.pointer, word, unit.per_word)[part.first : part.end]
+        elif part.first and kept is not None:
+            later = _words_in_scratch(builder, kept, word, unit.per_word - count)
+            vectors = later[part.first - count : part.end - count]
         else:
             vectors = _interleaved(builder, unit, b, word, kernel.columns, live, unsigned=True)
+            if kept is not None:
+                _keep(builder, kept, word, vectors[part.end :])
+            vectors = vectors[part.first : part.end]
             if kernel.asks_ahead and part.first == 0:
                 first = builder.mul(word, index(unit.per_word))
-                _ask_for(builder, b, first, AHEAD_BYTES // b.dtype.itemsize, live)
+                _ask_for(builder, b, first, _ASKS_BYTES // b.dtype.itemsize, live)
         result = list(sums)
         for row in range(kernel.rows):
             place = rows.at(builder, row, builder.mul(word, index(unit.per_word)))
@@ -382,7 +416,7 @@ def _outer_products(
                 splat(builder, builder.load(pointer, typ=I32, align=4), LANES)
                 for pointer in (place.high, place.low)
             ]
-            for number_, vector in enumerate(vectors[part.first : part.first + count]):
+            for number_, vector in enumerate(vectors):
                 for side, factor in enumerate(parts):
                     at = 2 * (row * count + number_) + side
                     result[at] = add_byte_products(builder, vector, factor, result[at])
@@ -402,13 +436,21 @@ def _ask_for(builder: ir.IRBuilder, b: Operand, first: ir.Value, column: int, ro
         fetch_lines(builder, place.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)
 
 
-def _packed_words(
-    builder: ir.IRBuilder, unit: SplitUnit, pointer: ir.Value, word: ir.Value
-) -> list[ir.Value]:
-    step = builder.mul(word, index(unit.per_word * VECTOR_BYTES))
+def _word_places(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, count: int) -> list[ir.Value]:
+    """Where the vectors of a step of words are, ``count`` of which lie next to each other in scratch."""
+    step = builder.mul(word, index(count * VECTOR_BYTES))
     base = builder.gep(pointer, [step], source_etype=I8)
-    places = [builder.gep(base, [index(i * VECTOR_BYTES)], source_etype=I8) for i in range(unit.per_word)]
+    return [builder.gep(base, [index(i * VECTOR_BYTES)], source_etype=I8) for i in range(count)]
+
+
+def _words_in_scratch(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, count: int) -> list[ir.Value]:
+    places = _word_places(builder, pointer, word, count)
     return [builder.load(place, typ=_INTEGERS, align=VECTOR_BYTES) for place in places]
+
+
+def _keep(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, vectors: Sequence[ir.Value]) -> None:
+    for vector, place in zip(vectors, _word_places(builder, pointer, word, len(vectors)), strict=True):
+        builder.store(vector, place, align=VECTOR_BYTES)
 
 
 def _interleaved(
