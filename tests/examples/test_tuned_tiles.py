@@ -130,16 +130,16 @@ def test_tiles_are_flatter_where_l2_is_small(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("l2_of_1_mb")
 def test_several_threads_get_several_tiles_each() -> None:
-    assert _blocks(2, 512, 512, 512) == (256, 256, 512)
+    assert _blocks(2, 512, 512, 512) == (512, 256, 512)
     assert _blocks(2, 512, 512, 512, itemsize=2) == (256, 512, 512)
-    assert _blocks(2, 1024, 1024, 1024) == (512, 512, 512)
+    assert _blocks(2, 1024, 1024, 1024) == (1024, 256, 512)
     assert _blocks(2, 64, 64, 64) == (64, 64, 64)
     assert _blocks(2, 1, 512, 512) == (8, 256, 512)
 
 
 @pytest.mark.usefixtures("l2_of_1_mb")
 def test_threads_have_about_equally_many_tiles() -> None:
-    assert _blocks(2, 1536, 512, 512) == (512, 256, 512)  # 3 and 3, not 2 and 1
+    assert _blocks(2, 1536, 512, 512) == (768, 256, 512)  # 2 and 2, not 2 and 1
     assert _blocks(3, 768, 768, 768) == (256, 384, 384)  # 2 each, where 384 rows would be 4 tiles
     assert _blocks(12, 768, 512, 512) == (256, 128, 512)
     assert _blocks(16, 900, 900, 450) == (225, 225, 450)

@@ -430,6 +430,16 @@ def innermost_loop(function: str) -> str:
     return max(blocks, key=lambda block: len(re.findall(r"vfmadd|fmla", block)))
 
 
+@pytest.mark.parametrize(("k", "steps"), [(256, 2), (255, 1)])
+def test_even_depths_share_what_a_loop_costs(k: int, steps: int) -> None:
+    """Two steps of 6 x 4 sums a turn, or one; addresses and counting take few instructions."""
+    text = assembly(ARGUMENTS, Case(DotShape(256, 256, k)).build(generic_avx512()), generic_avx512())
+    loops = [innermost_loop(function) for function in micro_kernels(text)]
+    instructions = max((loop.strip().splitlines() for loop in loops), key=len)
+    assert sum("vfmadd" in line for line in instructions) == 24 * steps
+    assert len(instructions) <= 34 * steps + 8
+
+
 def test_code_does_not_grow_with_the_tile() -> None:
     sizes = []
     for shape in (DotShape(144, 256, 64), DotShape(480, 640, 64)):  # panels of two widths in both

@@ -1,8 +1,8 @@
 """Dots: C += A * B on matrices in memory.
 
 ``emit_dot`` plans (``dot_plan``) and emits one internal function that packs operands where the plan says so
-and calls micro-kernels (``dot_kernels``) in loops over depth, column panels and row blocks. Code size does
-not depend on the sizes (``dot_loops``).
+and calls micro-kernels (``dot_outer``, ``dot_inner``) in loops over depth, column panels and row blocks
+(``dot_loops``). Code size does not depend on the sizes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tilejit.target.cpu import CpuTarget
 
 
 class Form(Enum):
-    """Which micro-kernel: see ``dot_kernels``, of tiles ``dot_amx``."""
+    """Which micro-kernel: see ``dot_outer``, ``dot_inner``, of tiles ``dot_amx``."""
 
     OUTER = "outer"
     INNER = "inner"
