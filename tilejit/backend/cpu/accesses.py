@@ -11,10 +11,11 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from tilejit.backend.cpu.masked import loads_under_masks, masked_load, masked_store, stores_under_masks
-from tilejit.backend.cpu.scope import DUMMY_BYTES, TRUE, Emitted, Point, Scope, Values
+from tilejit.backend.cpu.scope import DUMMY_BYTES, START, TRUE, Emitted, Point, Scope, Values
 from tilejit.backend.cpu.streaming import store_past_caches
 from tilejit.backend.cpu.values import (
     I32,
+    I64,
     constant,
     from_storage,
     lanes_of,
@@ -26,9 +27,27 @@ from tilejit.backend.cpu.values import (
     unset_lanes,
     vector_of,
 )
-from tilejit.ir.core import Op
-from tilejit.ir.types import Element
+from tilejit.ir.core import Op, Value
+from tilejit.ir.types import Element, PointerType
 from tilejit.ops import control
+
+
+def address_along(values: Values, pointer: Value, point: Point, dim: int) -> Emitted:
+    """A place among pointers that a nest's guards or proofs find one after the other along ``dim``.
+
+    The address is that of the row and the place in it: the pointer's own offset may be of 32 bits, and LLVM
+    would extend it anew at every place.
+    """
+    row = tuple(START if d == dim else coordinate.first for d, coordinate in enumerate(point))
+    start, place, element = values.at(pointer, row), point[dim], pointer.type.element
+    if place.base == 0 or not isinstance(element, PointerType):
+        return start
+    level = max(start.level, place.level)
+    offset = number(I64, place.base) if isinstance(place.base, int) else place.base
+    address = values.scope.builders[level].gep(
+        start.value, [offset], source_etype=llvm_storage(element.element)
+    )
+    return Emitted(address, level)
 
 
 def emit_load(values: Values, op: Op, point: Point) -> Emitted:
@@ -40,7 +59,7 @@ def emit_load(values: Values, op: Op, point: Point) -> Emitted:
         stride = values.scope.plan.accesses[op].strides[lane_dim]
         step = stride.constant if stride is not None else None
         if step == 1 and not op.attributes["volatile"]:  # the vectors of LLVM's masked loads are not volatile
-            return _load_contiguous(values, op, point, point[lane_dim].lanes, guard)
+            return _load_contiguous(values, op, point, lane_dim, guard)
         parts = [] if guard is None else [guard, _other(values, op, point)]
         if step != 0 or any(lanes_of(part.value.type) is not None for part in parts):
             return _gather(values, op, point, point[lane_dim].lanes, guard)
@@ -64,7 +83,9 @@ def prepare_store(values: Values, op: Op, point: Point) -> Callable[[], None]:
         if stride is None or stride.constant != 1:
             assert lanes is not None
             return _scatter(values, op, point, value, guard, lanes)
-    address = values.at(pointer_value, tuple(c.first for c in point)).value
+        address = address_along(values, pointer_value, point, lane_dim).value
+    else:
+        address = values.at(pointer_value, point).value
     align, target = element.itemsize, values.scope.target
     is_uniform = guard is not None and lanes_of(guard.value.type) is None
     if is_uniform and lanes and (stores_under_masks(target, align) or not _fits(value.type, align)):
@@ -111,12 +132,10 @@ def _load_one(
     return Emitted(chosen, level)
 
 
-def _load_contiguous(
-    values: Values, op: Op, point: Point, lanes: int | None, guard: Emitted | None
-) -> Emitted:
-    element = op.results[0].type.element
+def _load_contiguous(values: Values, op: Op, point: Point, lane_dim: int, guard: Emitted | None) -> Emitted:
+    element, lanes = op.results[0].type.element, point[lane_dim].lanes
     vector = vector_of(llvm_storage(element), lanes)
-    pointer = values.at(op.operand("pointer"), tuple(c.first for c in point))
+    pointer = address_along(values, op.operand("pointer"), point, lane_dim)
     if _is_full(guard):
         level = _level(pointer, guard)
         builder = values.scope.builders[level]

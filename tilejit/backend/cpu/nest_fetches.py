@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from llvmlite import ir
 
+from tilejit.backend.cpu.accesses import address_along
 from tilejit.backend.cpu.evaluate import Evaluator, NextTripEvaluator
 from tilejit.backend.cpu.fetch import fetch_lines
 from tilejit.backend.cpu.scope import START, Point, Scope
 from tilejit.backend.cpu.values import I8, I64
-from tilejit.ir.core import Op, Value
+from tilejit.ir.core import Op
 from tilejit.ir.loop_plan import Fetch, Nest
 
 _FIRST_LEVEL, _SECOND_LEVEL = 3, 2
@@ -54,13 +55,13 @@ class RowFetches:
         """
         self._parts = [[] for _ in range(self.nest.unroll)]
         for fetch in self.nest.fetches:
-            pointer = fetch.load.operand("pointer")
             size = elements * fetch.load.result.type.element.itemsize
-            ahead = self._address(self.ahead[fetch.ahead], pointer, point(self._index(fetch, base, length)))
+            index = self._index(fetch, base, length)
+            ahead = self._address(self.ahead[fetch.ahead], fetch.load, point(index))
             is_alone = fetch.share == 1
             self._add_lines(ahead, 0, int(fetch.share * size), _SECOND_LEVEL, is_spread=is_alone)
             if is_alone and self._is_dense(fetch.load):
-                here = self._address(self.values, pointer, point(base))
+                here = self._address(self.values, fetch.load, point(base))
                 self._add_lines(here, _NEAR_BYTES, size, _FIRST_LEVEL, is_spread=True)
 
     def emit_part(self) -> None:
@@ -91,12 +92,15 @@ class RowFetches:
             part = number * len(self._parts) // count if is_spread else 0
             self._parts[part].append(_Line(pointer, first + number * line_bytes, locality))
 
-    def _address(self, values: Evaluator, pointer: Value, point: Point) -> ir.Value:
+    def _address(self, values: Evaluator, load: Op, point: Point) -> ir.Value:
+        dim, pointer = self.nest.vector_dim, load.operand("pointer")
+        stride = self.scope.plan.accesses[load].strides[dim]
+        is_contiguous = stride is not None and stride.constant == 1
         # What is computed of the address on one way through a nest is not there on another one.
         values.enter_branch()
-        address = values.at(pointer, point).value
+        address = address_along(values, pointer, point, dim) if is_contiguous else values.at(pointer, point)
         values.leave_branch()
-        return address
+        return address.value
 
     def _index(self, fetch: Fetch, base: ir.Value, length: ir.Value) -> ir.Value:
         """Where, in the part of a row that is fetched here, what belongs to index ``base`` begins."""
