@@ -89,8 +89,8 @@ def _tile_of_fp32(m: int, n: int, threads: int) -> tuple[int, int]:
         rows, columns = tile
         turns = tilejit.cdiv(tilejit.cdiv(m, rows) * tilejit.cdiv(n, columns), threads)
         wait = _TO_WAIT / turns if threads > 1 else 0
-        deep = 0 if columns >= _DEEP_COLUMNS else _TO_STAY_SHALLOW
-        return turns * (1 + wait + deep) * rows * columns * (1 + _TO_PACK_B / rows + _TO_PASS_A / columns)
+        shallow = 0 if columns >= _DEEP_COLUMNS else _TO_STAY_SHALLOW
+        return turns * (1 + wait + shallow) * rows * columns * (1 + _TO_PACK_B / rows + _TO_PASS_A / columns)
 
     return min(
         (tile for tile in tiles if max(16, tile[0]) * tile[1] >= _FEWEST_SUMS), default=tiles[0], key=time
@@ -105,8 +105,9 @@ Source: fp32, two cores with 1 MB of L2, calls that alternate, medians of 9 to 3
 over that of tiles of 512 x 512: 1024 x 256 0.96, 512 x 256 0.98 to 1.06, 256 x 512 and 256 x 256 1.15,
 512 x 128 1.13. 2048 cubed, over 1024 x 512: 512 x 512 1.02 to 1.08, 1024 x 256 1.02, 512 x 256 1.04.
 """
-_DEEP_COLUMNS, _TO_STAY_SHALLOW = 193, 0.05
-"""Fewer columns make too few panels for deep blocks of k. Source: as above, 768 cubed, over 384 x 384:
+_DEEP_COLUMNS, _TO_STAY_SHALLOW = 3 * 64 + 1, 0.05
+"""Fewer columns make three panels of four vectors of 16 at most, too few for deep blocks of k
+(``_MANY_PANELS`` in ``tilejit/backend/cpu/dot_plan.py``). Source: as above, 768 cubed, over 384 x 384:
 768 x 192 1.05; 512 cubed, over 256 x 256: 512 x 256 0.99, 512 x 128 1.02.
 """
 

@@ -129,7 +129,7 @@ def test_tiles_are_flatter_where_l2_is_small(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("l2_of_1_mb")
-def test_several_threads_get_several_tiles_each() -> None:
+def test_every_thread_gets_a_tile() -> None:
     assert _blocks(2, 512, 512, 512) == (512, 256, 512)
     assert _blocks(2, 512, 512, 512, itemsize=2) == (256, 512, 512)
     assert _blocks(2, 1024, 1024, 1024) == (1024, 256, 512)

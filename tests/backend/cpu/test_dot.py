@@ -430,6 +430,10 @@ def innermost_loop(function: str) -> str:
     return max(blocks, key=lambda block: len(re.findall(r"vfmadd|fmla", block)))
 
 
+def test_even_and_odd_depths_in_one_dot() -> None:
+    check(Case(DotShape(256, 256, 387)), host())  # 208 and 179 steps of k
+
+
 @pytest.mark.parametrize(("k", "steps"), [(256, 2), (255, 1)])
 def test_even_depths_share_what_a_loop_costs(k: int, steps: int) -> None:
     """Two steps of 6 x 4 sums a turn, or one; addresses and counting take few instructions."""

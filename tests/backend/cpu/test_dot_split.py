@@ -241,6 +241,15 @@ def test_words_that_meet_rows_later_are_kept(m: int, n: int, kept: int) -> None:
     assert len(re.findall(r"vpunpck.*zmm", kernel)) == 8
 
 
+@pytest.mark.parametrize(("m", "n", "k"), [(4, 1090, 35), (5, 70, 513), (6, 130, 35), (6, 200, 50)])
+def test_kept_words(m: int, n: int, k: int) -> None:
+    """Columns and elements left over, more than one block of k, of which the last is short."""
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    check(Case(DotShape(m, n, k), padding=3), NO_TILES)
+    check(Case(DotShape(m, n, k), zero_init=True, runtime_strides=True, fetch=True), NO_TILES)
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_an_odd_element_stays_in_its_column(odd: float) -> None:
     """Its neighbours meet it with zeros."""

@@ -20,6 +20,7 @@ from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.dot_split import emit_split_dot, split_scratch_bytes
 from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile
 from tilejit.backend.cpu.operand import Operand
+from tilejit.backend.cpu.split_kernels import ASKS_BYTES
 from tilejit.backend.cpu.split_plan import plan_split_dot
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP32, INT8, DType
@@ -183,7 +184,7 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
-@pytest.mark.parametrize(("m", "n", "ahead"), [(2, 1024, 128), (2, 960, None), (5, 1024, 4 * 1024)])
+@pytest.mark.parametrize(("m", "n", "ahead"), [(2, 1024, ASKS_BYTES), (2, 960, None), (5, 1024, 4 * 1024)])
 def test_wide_rows_are_asked_for_ahead(m: int, n: int, ahead: int | None) -> None:
     """Lines a bit further on, each once; the last block of k is shorter than the others. Five rows have the
     matrix interleaved: the four rows that come next are asked for, the first four never.

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import mmap
-import re
 
 import numpy as np
 import pytest
 
 import tilejit
 import tilejit.language as tl
-from tilejit.target.cpu import generic_avx512
 
 HALF = 1 << 31
-
-
-@tilejit.kernel
-def _double_rows(into, source, stride, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    rows, columns = tl.arange(0, ROWS), tl.arange(3, BLOCK + 3)
-    places = rows[:, None].to(tl.int64) * stride + columns[None, :]
-    tl.store(into + places, 2.0 * tl.load(source + places))
-
-
-@tilejit.kernel
-def _double_row(into, source, stride, BLOCK: tl.constexpr):
-    start = tl.program_id(0).to(tl.int64) * stride
-    columns = tl.arange(3, BLOCK + 3)
-    tl.store(into + start + columns, 2.0 * tl.load(source + start + columns))
-
-
-@pytest.mark.parametrize(("kernel", "rows"), [(_double_rows, ", ROWS=4"), (_double_row, "")])
-def test_places_in_a_tile_are_not_extended(kernel: tilejit.Kernel, rows: str) -> None:
-    """Those that ``arange`` gives cannot wrap: a vector is loaded and stored in its loop without more."""
-    signature = f"into=*fp32, source=*fp32, stride=i64, BLOCK=4096{rows}"
-    text = tilejit.compile(kernel, signature=signature, target=generic_avx512()).asm["s"]
-    loops = [block for block in re.split(r"^\.L\w+:", text, flags=re.MULTILINE) if "vaddps" in block]
-    assert loops
-    assert not any(re.search(r"movslq|cltq|sarq", loop) for loop in loops)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from tilejit.backend.cpu.values import (
     unset_lanes,
     vector_of,
 )
+from tilejit.diagnostics import InternalError
 from tilejit.ir.core import Op, Value
 from tilejit.ir.types import Element, PointerType
 from tilejit.ops import control
@@ -36,12 +37,16 @@ def address_along(values: Values, pointer: Value, point: Point, dim: int) -> Emi
     """A place among pointers that a nest's guards or proofs find one after the other along ``dim``.
 
     The address is that of the row and the place in it: the pointer's own offset may be of 32 bits, and LLVM
-    would extend it anew at every place.
+    would extend it anew at every place. Pointers that depend on buffers are taken as they are at the point:
+    of a buffer that the nest moves on in place, the start of the row may be new already.
     """
+    place, element = point[dim], pointer.type.element
+    if place.base == 0 or values.depends_on_buffers(pointer):
+        return values.at(pointer, tuple(coordinate.first for coordinate in point))
+    if not isinstance(element, PointerType):
+        raise InternalError(f"an address of type {pointer.type}")
     row = tuple(START if d == dim else coordinate.first for d, coordinate in enumerate(point))
-    start, place, element = values.at(pointer, row), point[dim], pointer.type.element
-    if place.base == 0 or not isinstance(element, PointerType):
-        return start
+    start = values.at(pointer, row)
     level = max(start.level, place.level)
     offset = number(I64, place.base) if isinstance(place.base, int) else place.base
     address = values.scope.builders[level].gep(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from tilejit.backend.cpu.dot_kernels import (
+from tilejit.backend.cpu.dot_calls import (
     Fetching,
     call_kernel,
     chosen_strides,
@@ -117,7 +117,7 @@ def _inner_block(
     fetching: Fetching | None,
     block: ir.Value,
 ) -> None:
-    """``block``: the number of this block of columns; ``row_values``: as for ``_outer_block``."""
+    """``block``: the number of this block of columns; ``row_values``: see ``call_inner_kernel``."""
     zero = number(lanes_type(kernel.unit.word, kernel.lanes), 0)
     sums: list[ir.Value] = [zero] * (kernel.rows * kernel.columns)
     whole, rest = divmod(kernel.depth, kernel.lanes)

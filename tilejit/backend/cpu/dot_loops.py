@@ -15,8 +15,8 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.copy_ahead import PanelCopy, rows_a_turn
 from tilejit.backend.cpu.dot_amx import TileKernel, tile_function
+from tilejit.backend.cpu.dot_calls import Fetching
 from tilejit.backend.cpu.dot_inner import InnerKernel, call_inner_kernel
-from tilejit.backend.cpu.dot_kernels import Fetching
 from tilejit.backend.cpu.dot_outer import OuterKernel, call_outer_kernel
 from tilejit.backend.cpu.dot_plan import DotPlan, Form
 from tilejit.backend.cpu.dot_shape import Blocks
@@ -378,7 +378,7 @@ class DotLoops:
             scales_rows=self.row_scale is not None,
             adds_to_rows=self.plan.flips_b,
             asks_ahead=self.plan.asks_ahead,
-            has_even_depth=words % 2 == 0,
+            has_even_depth=words % 2 == 0 and self.plan.sets == 1,
         )
         strides = (a.row_stride, a.column_stride, b.row_stride, c.row_stride)
         places = [a.pointer, b.pointer, c.pointer]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from tilejit.backend.cpu.copy_ahead import STEPS, RowCopy
-from tilejit.backend.cpu.dot_kernels import (
+from tilejit.backend.cpu.dot_calls import (
     Fetching,
     call_kernel,
     chosen_strides,
@@ -35,7 +35,8 @@ these take time where another hyperthread of the core issues instructions in eve
 
 Source: fp32, two threads of a Cascade Lake, calls that alternate, medians of 15 to 31 rounds, speed over one
 step a turn: 512 cubed 1.05, 1024 cubed 1.02 to 1.07, 2048 cubed 1.06. Four steps a turn are within 0.02 of
-two, but an attention kernel takes 10 % longer to compile.
+two, but an attention kernel takes 10 % longer to compile. Kernels that copy, between whose copies are 16
+steps, were not measured apart.
 """
 
 _Steps = Callable[[ir.Value, Sequence[ir.Value]], list[ir.Value]]
@@ -52,7 +53,7 @@ class OuterKernel:
     first step of k and added after the last, else sums start from it. ``scales_rows``: each row of C is
     multiplied by a number first; ``adds_to_rows``: a number is added to each row; ``asks_ahead``: lines that
     lie ``AHEAD_BYTES`` further on in rows of B are brought into the cache. ``has_even_depth``: the words
-    along k are a multiple of two.
+    along k are a multiple of two, with one set; else steps come one by one.
 
     Units: strides in words, C's in elements; None where known only at run time.
     """
@@ -81,7 +82,7 @@ class OuterKernel:
         """Steps of k a turn of the innermost loop."""
         if self.copy is not None:
             return _UNROLLED_COPYING
-        return _UNROLLED if self.has_even_depth and self.sets == 1 else 1
+        return _UNROLLED if self.has_even_depth else 1
 
     @property
     def offsets(self) -> list[int]:

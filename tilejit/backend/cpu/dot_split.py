@@ -209,7 +209,7 @@ def _work_space(
 def _kept_bytes(shape: DotShape, plan: SplitPlan) -> int:
     if not keeps_words(shape, plan):
         return 0
-    return kept_words_bytes(plan.unit, min(shape.m, OUTER_ROWS), block_depth(shape, plan))
+    return kept_words_bytes(plan.unit, shape.m, block_depth(shape, plan))
 
 
 def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:

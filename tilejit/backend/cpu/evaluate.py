@@ -47,6 +47,7 @@ class Evaluator:
         self._divisors: _Divisors = {}
         self._outside: list[tuple[_Known, _Splats, _Divisors]] = []
         self._holding: dict[Value, Holding] = {}
+        self._buffered: dict[Value, bool] = {}
 
     def take_to_hold(self, holding: Sequence[Holding]) -> None:
         """Take comparisons to be true at the lanes of their places, until this is called again."""
@@ -98,6 +99,17 @@ class Evaluator:
         if key not in self._splats:
             self._splats[key] = splat(self.scope.builders[emitted.level], emitted.value, lanes)
         return self._splats[key]
+
+    def depends_on_buffers(self, value: Value) -> bool:
+        """Whether ``value`` is made from tiles that are kept in buffers."""
+        if value.type.is_scalar:
+            return False
+        if value not in self._buffered:
+            op, is_kept = value.defining_op, value in self.scope.plan.buffers
+            self._buffered[value] = (
+                is_kept or op is None or any(self.depends_on_buffers(operand) for operand in op.operands)
+            )
+        return self._buffered[value]
 
     def compute(self, value: Value, point: Point) -> Emitted:
         """Compute ``value`` even where it has a buffer: for the nest that fills the buffer."""

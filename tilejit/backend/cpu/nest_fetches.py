@@ -93,12 +93,9 @@ class RowFetches:
             self._parts[part].append(_Line(pointer, first + number * line_bytes, locality))
 
     def _address(self, values: Evaluator, load: Op, point: Point) -> ir.Value:
-        dim, pointer = self.nest.vector_dim, load.operand("pointer")
-        stride = self.scope.plan.accesses[load].strides[dim]
-        is_contiguous = stride is not None and stride.constant == 1
         # What is computed of the address on one way through a nest is not there on another one.
         values.enter_branch()
-        address = address_along(values, pointer, point, dim) if is_contiguous else values.at(pointer, point)
+        address = address_along(values, load.operand("pointer"), point, self.nest.vector_dim)
         values.leave_branch()
         return address.value
 

@@ -102,6 +102,10 @@ class Values(Protocol):
         """The register form with all lanes present."""
         ...
 
+    def depends_on_buffers(self, value: Value) -> bool:
+        """Whether ``value`` is made from tiles that are kept in buffers."""
+        ...
+
 
 def lanes_at(point: Iterable[Coordinate]) -> int | None:
     """The lanes of the coordinate that has some, None where the point is one element."""

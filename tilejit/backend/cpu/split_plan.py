@@ -36,6 +36,8 @@ Source: int8, two threads of a Cascade Lake, calls that alternate; time in place
 0.82 and 1.15, 5 rows 0.94 and 1.19, 6 rows 1.0 and 1.3, for 11008 columns and for 4096, whose rows share sets
 of L1: none is best for both, since the stride is known at run time only.
 """
+_KEEPING_ROWS = 5
+"""Rows from which on words of short rows of a matrix are kept, see ``keeps_words``."""
 _INNER_SPARSE, _OUTER_SPARSE = 2, 1
 """Rows that leave tiles so empty that vectors are faster."""
 _SPARSE_STRIPS = 2
@@ -209,4 +211,4 @@ def keeps_words(shape: DotShape, plan: SplitPlan) -> bool:
     4 rows 0.94 [0.92, 0.96] and 0.96 [0.93, 1.03].
     """
     takes_rows = not (plan.inner or plan.tiles or packs(shape, plan))
-    return takes_rows and (has_wide_rows(shape, plan) or shape.m > _IN_PLACE_ROWS)
+    return takes_rows and (has_wide_rows(shape, plan) or shape.m >= _KEEPING_ROWS)

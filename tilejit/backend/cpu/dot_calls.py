@@ -41,6 +41,9 @@ def call_kernel(
     fetching: Fetching | None,
     build: Callable[[ir.IRBuilder, Sequence[ir.Value], FetchTile | None], None],
 ) -> None:
+    """Call the internal function ``name`` on pointers, numbers and strides, as ``build`` fills it; a tile
+    that is given is fetched meanwhile.
+    """
     values = [*places, *numbers, *(index(stride) for stride in strides)]
     if fetching is None:
         call_fetching(builder, name, values, None, build)
@@ -49,6 +52,7 @@ def call_kernel(
 
 
 def fetch_step(builder: ir.IRBuilder, fetching: Fetching | None, step: ir.Value) -> None:
+    """Ask for the lines that go with a step, if any do."""
     if fetching is not None:
         fetching.tile.emit_part(builder, step, fetching.steps)
 
