@@ -18,7 +18,7 @@ from tilejit.backend.cpu.dot_shape import DotShape, MatrixFacts
 from tilejit.backend.cpu.dot_units import unit_for
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, is_unit, static
+from tilejit.backend.cpu.operand import Operand, is_unit, static, strides_text
 from tilejit.backend.cpu.scaled_rows import emit_scaled_rows
 from tilejit.backend.cpu.values import POINTER
 from tilejit.diagnostics import InternalError
@@ -101,7 +101,7 @@ def emit_dot(
         else:
             driver.emit()
 
-    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    text = strides_text(strides)
     flags = ".zero" * zero_init + ".packed" * plan.has_packed_b + ".scaled" * (row_scale is not None)
     name = f"tilejit.dot.{shape}.{a.dtype}.{b.dtype}.{c.dtype}.{text}{flags}"
     packed = packed_b.place if packed_b is not None and plan.has_packed_b else ir.Constant(POINTER, None)

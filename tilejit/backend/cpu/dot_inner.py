@@ -21,7 +21,16 @@ from tilejit.backend.cpu.dot_calls import (
 from tilejit.backend.cpu.dot_units import Unit, add_values, flip, multiply_add
 from tilejit.backend.cpu.fetch import FetchTile, fetch_columns
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, load_words, scale
+from tilejit.backend.cpu.operand import (
+    Operand,
+    Stride,
+    advance,
+    lanes_type,
+    load_vector,
+    load_words,
+    scale,
+    strides_text,
+)
 from tilejit.backend.cpu.shuffles import extract_lanes, sum_lanes
 from tilejit.backend.cpu.values import number
 from tilejit.ir.types import DType
@@ -60,7 +69,7 @@ class InnerKernel:
     @property
     def name(self) -> str:
         strides = (self.a_row_stride, self.b_column_stride, self.c_stride)
-        text = "x".join("r" if stride is None else str(stride) for stride in strides)
+        text = strides_text(strides)
         return (
             f"tilejit.dot.inner.{self.unit.value.replace(' ', '')}.{self.b_dtype}"
             f".{self.rows}x{self.columns}x{self.depth}by{self.lanes}.{text}"

@@ -23,7 +23,7 @@ from tilejit.backend.cpu.dot_calls import (
 from tilejit.backend.cpu.dot_units import Unit, add_values, multiply_add
 from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, scale
+from tilejit.backend.cpu.operand import Operand, Stride, advance, lanes_type, load_vector, scale, strides_text
 from tilejit.backend.cpu.values import number, splat
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
@@ -92,7 +92,7 @@ class OuterKernel:
     @property
     def name(self) -> str:
         strides = (self.a_row_stride, self.a_depth_stride, self.b_stride, self.c_stride)
-        text = "x".join("r" if stride is None else str(stride) for stride in strides)
+        text = strides_text(strides)
         unit = self.unit.value.replace(" ", "")
         return (
             f"tilejit.dot.outer.{unit}.{self.b_dtype}.{self.rows}x{self.columns}by{self.lanes}"

@@ -16,7 +16,7 @@ from tilejit.backend.cpu import split_tiles
 from tilejit.backend.cpu.dot_shape import DotShape, split_evenly
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, is_unit, static
+from tilejit.backend.cpu.operand import Operand, is_unit, strides_text
 from tilejit.backend.cpu.pack import emit_pack
 from tilejit.backend.cpu.split_deep import MOST_ROWS as MOST_DEEP_ROWS
 from tilejit.backend.cpu.split_deep import call_deep, deep_sums_bytes
@@ -96,7 +96,7 @@ def emit_split_dot(
         )
         driver.emit()
 
-    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    text = strides_text(strides)
     flags = ".tiles" * plan.tiles + ".spread" * (plan.spread is not None) + ".zero" * zero_init
     flags += f".{plan.columns.value}" + ".prepared" * (prepared is not None)
     name = f"tilejit.dot.split.{plan.unit.value}.{shape}.{a.dtype}.{text}{flags}"
@@ -141,7 +141,7 @@ def emit_prepared_rows(
         driver = _Driver(inner, shape, plan, own, own, own, target, False, None, places, place_)
         driver.prepare()
 
-    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    text = strides_text(strides)
     name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
     name += ".tiles" * plan.tiles + ".inner" * (not plan.for_columns) + ".spread" * (plan.spread is not None)
     call_fetching(builder, name, [a.pointer, place, scratch, *(index(s) for s in strides)], None, build)

@@ -6,6 +6,7 @@ where each element is used few times.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from llvmlite import ir
@@ -53,6 +54,11 @@ def is_unit(stride: Stride) -> bool:
 def static(stride: Stride) -> int | None:
     """The stride where it is known at compile time."""
     return stride if isinstance(stride, int) else None
+
+
+def strides_text(strides: Sequence[Stride | None]) -> str:
+    """Strides as names of functions spell them: "r" for those that are known only at run time."""
+    return "x".join(str(stride) if isinstance(stride, int) else "r" for stride in strides)
 
 
 def scale(builder: ir.IRBuilder, position: int | ir.Value, stride: Stride) -> int | ir.Value:

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.fetch import fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, Stride, is_unit, load_vector, static
+from tilejit.backend.cpu.operand import Operand, Stride, is_unit, load_vector, static, strides_text
 from tilejit.backend.cpu.shuffles import transpose_square
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.target.cpu import CpuTarget
@@ -61,7 +61,7 @@ def covering_positions(size: int, width: int) -> tuple[int, int | None]:
 
 
 def _name(source: Operand, destination: Operand, strides: list[Stride], rows: int, columns: int) -> str:
-    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    text = strides_text(strides)
     return f"tilejit.pack.{source.dtype}.{destination.dtype}.{rows}x{columns}.{text}"
 
 

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.dot_units import flip
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, is_unit, load_vector, static
+from tilejit.backend.cpu.operand import Operand, is_unit, load_vector, strides_text
 from tilejit.backend.cpu.pack import covering_positions, power_of_two_below
 from tilejit.backend.cpu.shuffles import shuffle, transpose_square, unpack
 from tilejit.backend.cpu.values import I16, I32, I64, POINTER, vector_of
@@ -39,7 +39,7 @@ def emit_pack_words(
             a multiple of the group.
     """
     strides = [source.row_stride, source.column_stride, destination.row_stride]
-    text = "x".join("r" if static(stride) is None else str(stride) for stride in strides)
+    text = strides_text(strides)
     name = f"tilejit.pack.words.{source.dtype}.{element}.{depth}x{columns}.{text}{'.flipped' * flips}"
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:

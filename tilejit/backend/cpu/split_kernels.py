@@ -15,7 +15,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.dot_units import add_byte_products, flip
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, load_vector, static
+from tilejit.backend.cpu.operand import Operand, load_vector, static, strides_text
 from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks, unpack
 from tilejit.backend.cpu.split_rows import DEEPEST, LANES, VECTOR_BYTES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import (
@@ -65,7 +65,7 @@ class Kernel:
     asks_ahead: bool = False
 
     def name(self, form: str) -> str:
-        strides = "x".join("r" if s is None else str(s) for s in (self.b_stride, self.c_stride))
+        strides = strides_text((self.b_stride, self.c_stride))
         return (
             f"tilejit.dot.split.{form}.{self.unit.value}.{self.rows}x{self.columns}x{self.k}.{strides}"
             f"{'.add' * self.accumulate}{'.ahead' * self.asks_ahead}"

@@ -24,7 +24,7 @@ from tilejit.backend.cpu.dot_amx import clear_tile
 from tilejit.backend.cpu.dot_units import TILE_ROWS
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, load_vector, static
+from tilejit.backend.cpu.operand import Operand, load_vector, static, strides_text
 from tilejit.backend.cpu.shuffles import shuffle
 from tilejit.backend.cpu.split_kernels import finish_row, join
 from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
@@ -154,7 +154,7 @@ def call_spread_tiles(
         )
         _emit_block(inner, block, n, own_fetch)
 
-    strides = "x".join("r" if s is None else str(s) for s in (b_stride, c_stride))
+    strides = strides_text((b_stride, c_stride))
     name = f"{PREFIX}.spread.{rows.unit.value}.{rows.m}x{n}x{depth}.{strides}"
     values = [rows.scales, copies, scratch, a.pointer, b.pointer, c.pointer]
     values += [index(s) for s in (a.row_stride, a.column_stride, b.row_stride, c.row_stride)]

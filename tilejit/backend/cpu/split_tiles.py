@@ -15,7 +15,7 @@ from llvmlite import ir
 from tilejit.backend.cpu.dot_amx import clear_tile
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index, internal_function
-from tilejit.backend.cpu.operand import Operand, static
+from tilejit.backend.cpu.operand import Operand, static, strides_text
 from tilejit.backend.cpu.shuffles import transpose_square
 from tilejit.backend.cpu.split_kernels import finish_row, join, natural_order
 from tilejit.backend.cpu.split_rows import LANES, VECTOR_BYTES, SplitRows, SplitUnit
@@ -72,7 +72,7 @@ def call_inner_tiles(
             inner, own_rows, count, own_turned, own_scratch, own_b, own_c, n, accumulate, own_fetch
         ).emit()
 
-    strides = "x".join("r" if s is None else str(s) for s in (b_stride, c_stride))
+    strides = strides_text((b_stride, c_stride))
     name = f"{PREFIX}.inner.{rows.unit.value}.{count}x{n}x{rows.k}.{strides}{'.add' * accumulate}"
     values = [rows.scales, turned, scratch, b.pointer, c.pointer, index(b.column_stride), index(c.row_stride)]
     call_fetching(builder, name, values, fetch, build)
