@@ -44,12 +44,13 @@ _PIECE_BYTES = 4096
 """What a program reads of each row of weights [K, N], at least: prefetchers are late where a piece starts."""
 _LONG_PIECE_BYTES = 48 * 1024
 _LONG_SUMS_BYTES = 192 * 1024
-_LONG_ROWS = 4
+_LONG_ROWS, _LONG_INT8_ROWS = 4, 6
 """The most, with few rows of x, where L2 has room for their sums, which every few rows of weights go over.
 
 Source: two threads of a Cascade Lake, calls that alternate. 11008 columns as one piece over pieces of up to
 4096 bytes: 1 row of fp32, bf16, int8 1.17, 1.43, 1.21 times as fast, 4 rows 1.26, 1.30, 1.13; 4 rows of int8,
-49152 columns: pieces of 12288 1.14 times as fast as one.
+49152 columns: pieces of 12288 1.14 times as fast as one. 6 rows of int8 over pieces of up to 2816: 4096 x
+4096, 4096 x 11008 and 11008 x 4096 1.03, 1.06, 1.07.
 """
 _INTERLEAVED_PIECES = 1024, 2816
 """The fewest and most int8 weights of a row for more rows of x, where a dot interleaves wide rows.
@@ -205,7 +206,7 @@ def _has_bf16_units() -> bool:
 
 @functools.cache
 def _interleaves_int8() -> bool:
-    """Whether dots of more than four rows interleave wide rows of int8: vectors do, tiles have no need to."""
+    """Whether dots of more than six rows interleave wide rows of int8: vectors do, tiles have no need to."""
     cpu = tilejit.host_cpu()
     return cpu.has("avx512vnni") and not cpu.has("amx-int8")
 
@@ -219,7 +220,7 @@ def _has_wide_rows(m: int, itemsize: int, by_output: bool, direct: bool) -> bool
 def _wide_piece(m: int, n: int, k: int, itemsize: int, block_k: int) -> int:
     """How many weights of a row a program reads, of wide rows."""
     short, multiple = _PIECE_BYTES // itemsize, 64 // itemsize
-    if m <= _LONG_ROWS:
+    if m <= (_LONG_INT8_ROWS if itemsize == 1 and _interleaves_int8() else _LONG_ROWS):
         # As many programs as threads want, though K can be divided only so far.
         parts = max(1, k // (_FEWEST_STEPS * block_k))
         balanced = n * parts // _programs_wanted()

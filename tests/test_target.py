@@ -51,6 +51,8 @@ def test_features() -> None:
     assert generic_avx2().has("fma") and not generic_avx2().has("avx512f")
     assert generic_avx512().feature_text.startswith("+avx,+avx2,")
     assert aarch64_neon().feature_text.endswith(",-sve")
+    assert "fast-dpwssd" not in generic_avx512().feature_text
+    assert ",+fast-dpwssd," in f"{sapphire_rapids().feature_text},"
 
 
 def test_without_dot_units() -> None:

@@ -68,7 +68,18 @@ class CpuTarget:
     @property
     def feature_text(self) -> str:
         """All features as LLVM takes them: ``+avx2,-avx512f``."""
-        return ",".join([f"+{f}" for f in self.features] + [f"-{f}" for f in self.absent_features])
+        return ",".join(
+            [f"+{f}" for f in (*self.features, *self._tuning)] + [f"-{f}" for f in self.absent_features]
+        )
+
+    @property
+    def _tuning(self) -> tuple[str, ...]:
+        """What LLVM is told of how fast instructions are.
+
+        It takes ``vpdpwssd`` apart to shorten chains, which dots have several of: two instructions then take
+        the ports of one.
+        """
+        return ("fast-dpwssd",) if self.has("avx512vnni") or self.has("avxvnni") else ()
 
     def vector_lanes(self, element_bytes: int) -> int:
         """Elements of ``element_bytes`` bytes in one vector register."""

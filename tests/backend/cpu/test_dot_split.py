@@ -96,8 +96,17 @@ class Case:
         return enclosed(lambda builder, arguments: self.emit(builder, arguments, target))
 
 
-def check(case: Case, target: CpuTarget) -> None:
-    """Run the case twice on one C and compare with float64."""
+def at_byte(array: np.ndarray, offset: int) -> np.ndarray:
+    """A copy that begins at this byte of a line of memory."""
+    memory = np.empty(array.nbytes + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[:] = array
+    return copy
+
+
+def check(case: Case, target: CpuTarget, offset: int = 0) -> None:
+    """Run the case twice on one C and compare with float64; ``offset``: see ``at_byte``, of the matrix."""
     m, n, k = case.shape.m, case.shape.n, case.shape.k
     generator = np.random.default_rng(m * 10007 + n * 101 + k)
     a = generator.standard_normal((m, k), dtype=np.float32) * generator.uniform(0, 100, (m, 1)).astype("f")
@@ -105,7 +114,7 @@ def check(case: Case, target: CpuTarget) -> None:
     a = (memory.T if case.a_transposed else memory).astype(np.float32)
     b_shape = (n, k) if case.b_transposed else (k, n)
     if case.b == INT8:
-        padded = np.full((b_shape[0], b_shape[1] + case.padding), 77, np.int8)
+        padded = at_byte(np.full((b_shape[0], b_shape[1] + case.padding), 77, np.int8), offset)
         padded[:, : b_shape[1]] = generator.integers(-128, 128, b_shape)
     else:
         padded = np.full((b_shape[0], b_shape[1] + case.padding), np.nan, case.b.numpy)
@@ -203,13 +212,15 @@ def test_lanes_that_do_not_cancel_themselves(m: int, k: int) -> None:
     np.testing.assert_allclose(c, np.full((m, 16), 127 * 4 * k / 64), rtol=1e-3)
 
 
-def test_a_long_column_meets_all_rows_at_once() -> None:
+@pytest.mark.parametrize(("m", "together"), [(4, 2), (8, 3)])
+def test_a_long_column_meets_all_rows_at_once(m: int, together: int) -> None:
     """Every vector of it is loaded once, and registers hold all sums."""
-    case = Case(DotShape(4, 64, 1024), b_transposed=True, zero_init=True)
+    case = Case(DotShape(m, 48, 1024), b_transposed=True, zero_init=True)
     text = assembly(ARGUMENTS, case.build(NO_TILES), NO_TILES)
     (kernel,) = re.findall(r"^tilejit.dot.split.deep.*?:$.*?retq", text, re.MULTILINE | re.DOTALL)
-    assert len(re.findall(r"vpdpbusd\s", kernel)) == 4 * 2 * 2
-    assert len(re.findall(r"vpxor\w\s.*\(", kernel)) == 2
+    columns = together + 16 % together  # those that are left over have a loop of their own
+    assert len(re.findall(r"vpdpwssd\s.*zmm", kernel)) == m * columns * 2
+    assert len(re.findall(r"vpmovsxbw\s.*\(.*zmm", kernel)) == columns * 2
     assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
 
 
@@ -230,24 +241,56 @@ def test_wide_rows_pass_by_a_few_at_a_time(m: int, n: int, k: int) -> None:
     check(replace(case, zero_init=True, runtime_strides=True, a_transposed=True, fetch=True), NO_TILES)
 
 
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1024, 16), (4, 1024, 16), (6, 1024, 16), (6, 128, 64)])
+def test_pairs_of_rows_of_bytes(m: int, n: int, k: int) -> None:
+    """They are widened as they are loaded, and registers hold all sums where k is one pass."""
+    case = Case(DotShape(m, n, k), zero_init=True, runtime_strides=True)
+    text = assembly(ARGUMENTS, case.build(NO_TILES), NO_TILES)
+    pattern = rf"^tilejit.dot.split.pairs.{m}x64x.*?:$.*?retq"
+    (kernel,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+    pairs = 8 if k == 16 else 2
+    assert len(re.findall(r"vpdpwssd\s.*zmm", kernel)) == 4 * m * pairs
+    assert len(re.findall(r"vpmovsxbw\s.*\(.*zmm", kernel)) == 4 * pairs
+    assert len(re.findall("prefetcht0", kernel)) == 2 * pairs
+    assert "vpmaddwd" not in text
+    assert not re.findall(r"zmm\d+, .*\(%rsp\)", kernel)
+
+
 @pytest.mark.parametrize(
-    ("m", "n", "kept"), [(3, 1024, 0), (4, 1024, 2), (4, 128, 0), (5, 128, 2), (6, 128, 2)]
+    ("m", "n", "k"),
+    [(4, 1090, 35), (3, 1024, 512 + 32), (1, 1100, 16 * 3 + 1), (5, 70, 513), (6, 130, 35), (13, 128, 50)],
 )
-def test_words_that_meet_rows_later_are_kept(m: int, n: int, kept: int) -> None:
-    """Of wide rows, or where there are more than four: two vectors of each step, which are read back."""
-    text = assembly(ARGUMENTS, Case(DotShape(m, n, 16), zero_init=True).build(NO_TILES), NO_TILES)
-    (kernel,) = re.findall(r"^tilejit.dot.split.outer.*?:$.*?retq", text, re.MULTILINE | re.DOTALL)
-    assert len(re.findall(r"vmovdqa64\s%zmm\d+, .*\((?!%rsp)", kernel)) == kept
-    assert len(re.findall(r"vpunpck.*zmm", kernel)) == 8
-
-
-@pytest.mark.parametrize(("m", "n", "k"), [(4, 1090, 35), (5, 70, 513), (6, 130, 35), (6, 200, 50)])
-def test_kept_words(m: int, n: int, k: int) -> None:
-    """Columns and elements left over, more than one block of k, of which the last is short."""
+def test_passes_over_a_matrix(m: int, n: int, k: int) -> None:
+    """Columns and elements left over; more than one block of k, whose passes differ in the rows they read."""
     if not runs_here(NO_TILES):
         pytest.skip("this machine has no such dot unit")
     check(Case(DotShape(m, n, k), padding=3), NO_TILES)
-    check(Case(DotShape(m, n, k), zero_init=True, runtime_strides=True, fetch=True), NO_TILES)
+    case = Case(DotShape(m, n, k), zero_init=True, runtime_strides=True, fetch=True)
+    check(replace(case, prepared=k <= 512, a=BF16), NO_TILES)
+
+
+@pytest.mark.parametrize("offset", [16, 1, 63, 0])
+@pytest.mark.parametrize(("m", "n", "k", "padding"), [(4, 1024, 35, 0), (2, 1090, 48, 62), (1, 1050, 9, 102)])
+def test_blocks_begin_with_lines(m: int, n: int, k: int, padding: int, offset: int) -> None:
+    """Columns before the first line that is whole, and after the last one; each in passes and in one."""
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    case = Case(DotShape(m, n, k), padding=padding)
+    check(case, NO_TILES, offset)
+    check(replace(case, zero_init=True, runtime_strides=True, fetch=True), NO_TILES, offset)
+
+
+def test_whole_rows_use_all_of_16_bits() -> None:
+    """Sums of the largest products over the longest block of k stay within 32 bits."""
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    for sign in (-1, 1):
+        a, b = np.full((2, 512), sign * 3.0, np.float32), np.full((512, 1024), -128, np.int8)
+        c = np.zeros((2, 1024), np.float32)
+        compile_function(ARGUMENTS, Case(DotShape(2, 1024, 512)).build(NO_TILES), NO_TILES)(
+            a.ctypes.data, b.ctypes.data, c.ctypes.data, ctypes.c_int64(0)
+        )
+        np.testing.assert_allclose(c, np.full((2, 1024), -128 * 512 * 3.0 * sign), rtol=1e-6)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
@@ -313,6 +356,26 @@ def test_rows_may_be_split_before(m: int, b_transposed: bool, b: DType, target: 
     if not runs_here(target):
         pytest.skip("this machine has no such dot unit")
     check(Case(DotShape(m, 32, 128), b, b_transposed, prepared=True), target)
+
+
+def test_rows_of_one_dot_are_whole_and_those_of_another_split() -> None:
+    """Prepared for matrices that differ in their layout alone."""
+    if not runs_here(NO_TILES):
+        pytest.skip("this machine has no such dot unit")
+    case = Case(DotShape(4, 64, 64), prepared=True)
+    generator = np.random.default_rng(3)
+    rows, b = generator.standard_normal((4, 64), dtype=np.float32), generator.integers(-128, 128, (64, 64))
+    found = np.zeros((2, 4, 64), np.float32)
+
+    def emit(builder: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
+        case.emit(builder, [*arguments[:2], arguments[2], arguments[4]], NO_TILES)
+        replace(case, b_transposed=True).emit(builder, [*arguments[:2], *arguments[3:]], NO_TILES)
+
+    function = compile_function([POINTER] * 4 + [I64], enclosed(emit), NO_TILES)
+    matrix = b.astype(np.int8)
+    places = [array.ctypes.data for array in (rows, matrix, found[0], found[1])]
+    function(*places, ctypes.c_int64(0))
+    np.testing.assert_allclose(found, [rows @ b, rows @ b.T], rtol=0, atol=0.5)
 
 
 def _plan(case: Case, target: CpuTarget, precision: InputPrecision = INT8X2) -> str:
@@ -392,14 +455,16 @@ def test_many_rows_are_multiplied_as_floats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("b", "target", "instruction"),
+    ("b", "target", "b_transposed", "instruction"),
     [
-        (INT8, sapphire_rapids(), "tdpbssd"),
-        (BF16, sapphire_rapids(), "tdpbf16ps"),
-        (INT8, NO_TILES, r"vpdpbusd\s.*zmm"),
+        (INT8, sapphire_rapids(), False, "tdpbssd"),
+        (INT8, sapphire_rapids(), True, "tdpbssd"),
+        (BF16, sapphire_rapids(), False, "tdpbf16ps"),
+        (BF16, sapphire_rapids(), True, "tdpbf16ps"),
+        (INT8, NO_TILES, False, r"vpdpwssd\s.*zmm"),
+        (INT8, NO_TILES, True, r"vpdpbusd\s.*zmm"),
     ],
 )
-@pytest.mark.parametrize("b_transposed", [False, True])
 def test_instructions(b: DType, target: CpuTarget, b_transposed: bool, instruction: str) -> None:
     text = assembly(ARGUMENTS, Case(DotShape(4, 64, 128), b, b_transposed).build(target), target)
     assert len(re.findall(instruction, text)) >= 2

@@ -20,7 +20,7 @@ from tilejit.backend.cpu.dot_shape import DotShape
 from tilejit.backend.cpu.dot_split import emit_split_dot, split_scratch_bytes
 from tilejit.backend.cpu.fetch import AHEAD_BYTES, FetchTile
 from tilejit.backend.cpu.operand import Operand
-from tilejit.backend.cpu.split_kernels import ASKS_BYTES
+from tilejit.backend.cpu.split_pairs import ROWS_AHEAD
 from tilejit.backend.cpu.split_plan import plan_split_dot
 from tilejit.backend.cpu.values import I64, POINTER
 from tilejit.ir.types import BF16, FP32, INT8, DType
@@ -99,7 +99,8 @@ def _check_dot(build: Build, b: DType, shape: DotShape) -> None:
     """Every line of the tile is fetched, and none else; C is what it should be for ones."""
     m, n, k = shape.m, shape.n, shape.k
     logging = _logging(str(build_module([POINTER] * 4, build, host().triple)))
-    left, right = np.ones(m * k, np.float32), np.ones(k * n, b.numpy)
+    left, memory = np.ones(m * k, np.float32), np.ones(k * n + LINE, b.numpy)
+    right = memory[-memory.ctypes.data % LINE // memory.itemsize :]  # the first block begins with a line
     c = np.ones(m * n, np.float32)
     test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(logging.address("test"))
     test(left.ctypes.data, right.ctypes.data, c.ctypes.data, _TILE)
@@ -165,8 +166,9 @@ def test_the_rest_of_a_loop_uses_the_dot_that_fetches() -> None:
 @pytest.mark.parametrize("b", [INT8, BF16], ids=str)
 @pytest.mark.parametrize(
     ("m", "n", "k", "transposed"),
-    [(4, 64, 128, True), (4, 128, 64, False), (1, 48, 128, True), (17, 80, 128, True), (9, 96, 70, False)],
-)
+    [(4, 64, 128, True), (4, 128, 64, False), (1, 48, 128, True), (17, 80, 128, True), (9, 96, 70, False),
+     (4, 1024, 16, False), (2, 1090, 40, False)],
+)  # fmt: skip
 def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transposed: bool, b: DType) -> None:
     shape = DotShape(m, n, k)
     nowhere = ir.Constant(POINTER, None)
@@ -184,14 +186,11 @@ def test_a_dot_of_split_rows_fetches_every_line(m: int, n: int, k: int, transpos
     _check_dot(enclosed(build) if plan.tiles else build, b, shape)
 
 
-@pytest.mark.parametrize(("m", "n", "ahead"), [(2, 1024, ASKS_BYTES), (2, 960, None), (5, 1024, 4 * 1024)])
-def test_wide_rows_are_asked_for_ahead(m: int, n: int, ahead: int | None) -> None:
-    """Lines a bit further on, each once; the last block of k is shorter than the others. Five rows have the
-    matrix interleaved: the four rows that come next are asked for, the first four never.
-    """
-    shape = DotShape(m, n, 35)
+def _asked_by_split_dot(m: int, n: int, k: int, stride: int, offset: int) -> tuple[np.ndarray, int]:
+    """The places that a dot of m rows with int8 [k, n] asks for, and where the latter begins."""
+    shape = DotShape(m, n, k)
     nowhere = ir.Constant(POINTER, None)
-    places = [Operand(nowhere, FP32, 35, 1), Operand(nowhere, INT8, n, 1), Operand(nowhere, FP32, n, 1)]
+    places = [Operand(nowhere, FP32, k, 1), Operand(nowhere, INT8, stride, 1), Operand(nowhere, FP32, n, 1)]
     plan = plan_split_dot(shape, *places, InputPrecision.INT8X2, host())
     if plan is None or plan.tiles:
         pytest.skip("this machine has no dot unit for it, or does it in tiles")
@@ -201,16 +200,38 @@ def test_wide_rows_are_asked_for_ahead(m: int, n: int, ahead: int | None) -> Non
         scratch = stack(builder, split_scratch_bytes(shape, plan, own[0]))
         emit_split_dot(builder, shape, plan, *own, host(), scratch=scratch)
 
-    source = str(build_module([POINTER] * 3, build, host().triple))
-    if ahead is None:
-        assert "prefetch" not in source
-        return
-    logging = _logging(source, locality=3)
-    left, right, c = np.ones((m, 35), np.float32), np.ones((35, n), np.int8), np.ones((m, n), np.float32)
+    logging = _logging(str(build_module([POINTER] * 3, build, host().triple)), locality=3)
+    left, c = np.ones((m, k), np.float32), np.ones((m, n), np.float32)
+    memory = np.ones(k * stride + 2 * LINE, np.int8)
+    begin = memory.ctypes.data + -memory.ctypes.data % LINE + offset
     test = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(logging.address("test"))
-    test(left.ctypes.data, right.ctypes.data, c.ctypes.data)
-    np.testing.assert_allclose(c, 36, rtol=1e-4)
-    assert sorted(_log_of(logging) - right.ctypes.data) == list(range(ahead, right.size + ahead, LINE))
+    test(left.ctypes.data, begin, c.ctypes.data)
+    np.testing.assert_allclose(c, k + 1, rtol=1e-4)
+    return _log_of(logging), begin
+
+
+@pytest.mark.parametrize(("m", "n", "rows_below"), [(2, 960, ROWS_AHEAD), (8, 128, ROWS_AHEAD), (8, 1024, 4)])
+def test_split_dots_ask_for_rows_to_come(m: int, n: int, rows_below: int) -> None:
+    """A line for each that is read, in place or packed, though k is no multiple of what is read at a time."""
+    asked, begin = _asked_by_split_dot(m, n, 35, n, 0)
+    first = begin + rows_below * n
+    assert sorted(asked.tolist()) == list(range(first, first + 35 * n, LINE))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "stride", "offset"),
+    [(2, 1024, 1024, 0), (4, 1088, 1088, 16), (4, 1024, 1152, 63), (1, 1030, 2048, 1), (3, 1030, 2048, 0)],
+)
+def test_wide_rows_are_asked_for_ahead(m: int, n: int, stride: int, offset: int) -> None:
+    """Of each row all lines but two, and two of that of the next pass of 16: blocks begin with lines."""
+    asked, begin = _asked_by_split_dot(m, n, 35, stride, offset)
+
+    def lines(row: int) -> list[int]:
+        first = begin + row * stride
+        return list(range(first // LINE, (first + n - 1) // LINE + 1))
+
+    wanted = [line for row in range(35) for line in lines(row)[2:] + lines(row + 16)[:2]]
+    assert sorted((asked // LINE).tolist()) == sorted(wanted)
 
 
 @pytest.mark.parametrize(("m", "n"), [(4, 1024), (9, 1000), (2, 1024)])

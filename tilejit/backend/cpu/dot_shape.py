@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
 
@@ -54,3 +56,9 @@ def split_evenly(size: int, largest: int) -> tuple[Blocks, ...]:
     small, larger_count = divmod(size, count)
     parts = (Blocks(small + 1, larger_count), Blocks(small, count - larger_count))
     return tuple(part for part in parts if part.count)
+
+
+def row_blocks(size: int, largest: int) -> list[tuple[int, int]]:
+    """First row and size of each of the blocks that ``split_evenly`` cuts."""
+    sizes = [blocks.size for blocks in split_evenly(size, largest) for _ in range(blocks.count)]
+    return list(zip(accumulate(sizes, initial=0), sizes, strict=False))

@@ -1,7 +1,8 @@
 """Dots of a few rows of floats with a matrix of int8 or bf16, on the dot unit of that type.
 
-The rows are split into two parts that the unit multiplies (``split_rows``), the matrix stays as it is: it is
-not converted, and most of the work of a dot with few rows is reading it. The precision is that of 16 bits of
+The rows are split into two parts that the unit multiplies, or rounded to integers of 16 bits for one that
+multiplies these (``split_rows``). The matrix stays as it is in memory: most of the work of a dot with few
+rows is reading it, and converting bytes to fp32 takes longer. The precision is that of 16 bits of
 the largest element of a row, which ``input_precision`` must allow.
 """
 
@@ -13,7 +14,7 @@ from itertools import accumulate
 from llvmlite import ir
 
 from tilejit.backend.cpu import split_tiles
-from tilejit.backend.cpu.dot_shape import DotShape, split_evenly
+from tilejit.backend.cpu.dot_shape import DotShape, row_blocks
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching
 from tilejit.backend.cpu.loops import emit_loop, index
 from tilejit.backend.cpu.operand import Operand, is_unit, strides_text
@@ -25,21 +26,22 @@ from tilejit.backend.cpu.split_kernels import (
     call_outer,
     call_pack,
     group_columns,
-    kept_words_bytes,
 )
+from tilejit.backend.cpu.split_pairs import emit_pairs, pair_sums_bytes
 from tilejit.backend.cpu.split_plan import (
-    OUTER_ROWS,
+    PACKED_ROWS,
     Columns,
     SplitPlan,
     block_depth,
     has_wide_rows,
-    keeps_words,
+    keeps_rows_whole,
     packs,
     panel_bytes,
     panels_together,
+    pass_depth,
+    takes_pairs,
 )
 from tilejit.backend.cpu.split_rows import (
-    DEEPEST,
     VECTOR_BYTES,
     SplitRows,
     emit_split,
@@ -144,6 +146,7 @@ def emit_prepared_rows(
     text = strides_text(strides)
     name = f"tilejit.dot.split.prepare.{plan.unit.value}.{shape}.{a.dtype}.{text}"
     name += ".tiles" * plan.tiles + ".inner" * (not plan.for_columns) + ".spread" * (plan.spread is not None)
+    name += ".whole" * keeps_rows_whole(shape, plan)
     call_fetching(builder, name, [a.pointer, place, scratch, *(index(s) for s in strides)], None, build)
 
 
@@ -164,28 +167,27 @@ class _WorkSpace:
     """What a dot works with, one after the other, each at a multiple of 64. Units: bytes.
 
     ``floats``: a block of k of rows that are no floats yet, or not next to each other; ``panel``: of columns
-    that are packed together; ``kept``: words of columns that are used later; ``sums``: tiles of sums, or
-    vectors that are to be summed across lanes.
+    that are packed together; ``sums``: tiles of sums, vectors that are to be summed across lanes, or sums
+    that are to grow.
     """
 
     rows: int
     floats: int
     panel: int
-    kept: int
     sums: int
 
     @property
     def size_bytes(self) -> int:
-        return self.rows + self.floats + self.panel + self.kept + self.sums
+        return self.rows + self.floats + self.panel + self.sums
 
 
 class _Places:
     """Where the parts of a work space are; None for those that are not needed."""
 
     def __init__(self, builder: ir.IRBuilder, scratch: ir.Value, space: _WorkSpace) -> None:
-        sizes = (space.rows, space.floats, space.panel, space.kept, space.sums)
+        sizes = (space.rows, space.floats, space.panel, space.sums)
         starts = accumulate(sizes, initial=0)
-        self.rows, self.floats, self.panel, self.kept, self.sums = (
+        self.rows, self.floats, self.panel, self.sums = (
             builder.gep(scratch, [index(start)], source_etype=I8) if size else None
             for start, size in zip(starts, sizes, strict=False)
         )
@@ -200,21 +202,17 @@ def _work_space(
         _rows_bytes(shape, plan) if splits and multiplies else 0,
         4 * shape.m * block_depth(shape, plan) if splits and not is_ready else 0,
         panels_together(shape, plan) * panel_bytes(shape, plan) if needs_panel else 0,
-        _kept_bytes(shape, plan) if multiplies else 0,
         _sums_bytes(shape, plan) if multiplies else 0,
     )
     return _WorkSpace(*(-(-size // VECTOR_BYTES) * VECTOR_BYTES for size in sizes))
 
 
-def _kept_bytes(shape: DotShape, plan: SplitPlan) -> int:
-    if not keeps_words(shape, plan):
-        return 0
-    return kept_words_bytes(plan.unit, shape.m, block_depth(shape, plan))
-
-
 def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
     if plan.tiles:
         return plan.unit.per_word * split_tiles.TILE_BYTES
+    if takes_pairs(shape, plan):
+        has_passes = pass_depth(shape, plan) < min(shape.k, block_depth(shape, plan))
+        return pair_sums_bytes(shape.m, shape.n) if has_passes else 0
     return deep_sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
 
 
@@ -243,10 +241,10 @@ class _Driver:
         self.groups = -(-shape.m // together)  # of rows that are split together
         self.group_bytes = rows_bytes(unit, together, self.depth)
         self.together = together
-        self.is_prepared = prepared is not None
+        self.is_prepared, self.takes_pairs = prepared is not None, takes_pairs(shape, plan)
+        self.is_whole = keeps_rows_whole(shape, plan)
         self.rows_scratch = places.rows if prepared is None else prepared
         self.floats, self.panel, self.sums = places.floats, places.panel, places.sums
-        self.kept = places.kept
         self.panel_bytes, self.panels = panel_bytes(shape, plan), panels_together(shape, plan)
         self.turned_bytes = 16 * padded_depth(unit, self.depth) * unit.element.itemsize
         # Behind the split rows are those that are turned round, or the copies of spread ones.
@@ -275,6 +273,11 @@ class _Driver:
         b = self.b.at(builder, first, 0)
         if self.plan.spread is not None:
             self._spread(self.plan.spread, rows[0], self.a.at(builder, 0, first), b, accumulate, fetch)
+        elif self.takes_pairs:
+            emit_pairs(
+                builder, rows[0], b, self.c, self.shape.n, pass_depth(self.shape, self.plan), self.sums,
+                is_wide=has_wide_rows(self.shape, self.plan), accumulate=accumulate, fetch=fetch,
+            )  # fmt: skip
         else:
             multiply = self._inner if self.plan.inner else self._outer
             multiply(rows, b, accumulate, fetch)
@@ -288,7 +291,7 @@ class _Driver:
         return [
             rows_in(
                 self.builder, self.plan.unit, self.together, k,
-                self._place(self.rows_scratch, number, self.group_bytes),
+                self._place(self.rows_scratch, number, self.group_bytes), is_whole=self.is_whole,
             )
             for number in range(self.groups)
         ]  # fmt: skip
@@ -332,11 +335,8 @@ class _Driver:
 
     def _inner_vectors(self, rows: SplitRows, b: Operand, accumulate: bool, fetch: FetchTile | None) -> None:
         builder, columns, n = self.builder, self.plan.columns, self.shape.n
-        # A last block of k may be short.
-        if columns is Columns.DEEP and rows.k <= DEEPEST:
-            columns = Columns.SHORT
         together = {Columns.SHORT: 1, Columns.TURNED: MOST_TURNED_ROWS, Columns.DEEP: MOST_DEEP_ROWS}[columns]
-        for first, size in self._row_blocks(together):
+        for first, size in row_blocks(self.shape.m, together):
             own, c, part = (
                 rows.at(builder, first),
                 self.c.at(builder, first, 0),
@@ -381,19 +381,10 @@ class _Driver:
         if rest:
             block(index(whole), rest, accumulate or whole > 0)
 
-    def _row_blocks(self, largest: int) -> list[tuple[int, int]]:
-        """First row and size of each block."""
-        found, first = [], 0
-        for blocks in split_evenly(self.shape.m, largest):
-            for _ in range(blocks.count):
-                found.append((first, blocks.size))
-                first += blocks.size
-        return found
-
     def _outer(
         self, rows: Sequence[SplitRows], b: Operand, accumulate: bool, fetch: FetchTile | None
     ) -> None:
-        """Blocks of columns: interleaved where that serves many rows."""
+        """Blocks of columns, packed one after the other."""
         builder, width = self.builder, group_columns(self.plan.unit)
         whole, rest = divmod(self.shape.n, width)
         count, left = divmod(whole, self.panels)
@@ -401,22 +392,17 @@ class _Driver:
 
         def panels(number: ir.Value, first: ir.Value, blocks: int, columns: int = width) -> None:
             source, c = b.at(builder, 0, first), self.c.at(builder, 0, first)
-            part = None if fetch is None else fetch.share(builder, number, parts)
-            if self.panel is not None:
-                packing = None if part is None else part.share(builder, index(0), 2)
-                self._pack(source, rows[0], columns, blocks, packing)
-                part = None if part is None else part.share(builder, index(1), 2)
+            packing, part = None, None
+            if fetch is not None:
+                own = fetch.share(builder, number, parts)
+                packing, part = (own.share(builder, index(half), 2) for half in (0, 1))
+            self._pack(source, rows[0], columns, blocks, packing)
 
             def block(j: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
-                offset = builder.mul(j, index(width))
-                own = source.at(builder, 0, offset)
-                if self.panel is not None:
-                    place = builder.gep(
-                        self.panel, [builder.mul(j, index(self.panel_bytes))], source_etype=I8
-                    )
-                    own = Operand(place, b.dtype, 0, 1)
+                packed = builder.gep(self.panel, [builder.mul(j, index(self.panel_bytes))], source_etype=I8)
                 share = None if part is None else part.share(builder, j, blocks)
-                self._outer_block(rows, own, c.at(builder, 0, offset), columns, accumulate, share)
+                own_c = c.at(builder, 0, builder.mul(j, index(width)))
+                self._outer_block(rows, packed, own_c, columns, accumulate, share)
                 return []
 
             emit_loop(builder, blocks, [], block)
@@ -442,7 +428,7 @@ class _Driver:
     def _outer_block(
         self,
         rows: Sequence[SplitRows],
-        source: Operand,
+        packed: ir.Value,
         c: Operand,
         columns: int,
         accumulate: bool,
@@ -452,12 +438,11 @@ class _Driver:
         for number, group in enumerate(rows if plan.tiles else []):
             top = number * self.together
             split_tiles.call_outer_tiles(
-                builder, group, min(self.together, self.shape.m - top), source.pointer, self.sums,
+                builder, group, min(self.together, self.shape.m - top), packed, self.sums,
                 c.at(builder, top, 0), columns, accumulate=accumulate, fetch=fetch if number == 0 else None,
             )  # fmt: skip
-        for row, size in [] if plan.tiles else self._row_blocks(OUTER_ROWS):
+        for row, size in [] if plan.tiles else row_blocks(self.shape.m, PACKED_ROWS):
             call_outer(
-                builder, rows[0].at(builder, row), size, source, c.at(builder, row, 0), columns,
-                packed=self.panel is not None, accumulate=accumulate, fetch=fetch if row == 0 else None,
-                kept=self.kept, asks_ahead=self.panel is None and has_wide_rows(self.shape, plan),
+                builder, rows[0].at(builder, row), size, packed, c.at(builder, row, 0), columns,
+                accumulate=accumulate, fetch=fetch if row == 0 else None,
             )  # fmt: skip

@@ -192,6 +192,14 @@ def add_byte_products(
     return intrinsic(builder, name, total.type, [total, unsigned, signed])
 
 
+def add_int16_products(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+    """total + the products of the signed integers of 16 bits of two vectors, by words."""
+    bits = 32 * total.type.count
+    vector = ir.VectorType(I16, bits // 16)
+    x, y = builder.bitcast(x, vector), builder.bitcast(y, vector)
+    return intrinsic(builder, f"llvm.x86.avx512.vpdpwssd.{bits}", total.type, [total, x, y])
+
+
 def flip(builder: ir.IRBuilder, words: ir.Value) -> ir.Value:
     """Words whose bytes are shifted by ``MIXED_SHIFT``."""
     return builder.xor(words, number(words.type, 0x80808080))
@@ -240,10 +248,10 @@ def _add_int16_pairs(
 ) -> ir.Value:
     """Two exact products of 16 bits a lane: in one instruction with AVX-VNNI or AVX-512 VNNI, else in two."""
     bits = 32 * total.type.count
+    if target.has("avx512vnni") or (target.has("avxvnni") and bits <= 256):
+        return add_int16_products(builder, x, y, total)
     vector = ir.VectorType(I16, bits // 16)
     x, y = builder.bitcast(x, vector), builder.bitcast(y, vector)
-    if target.has("avx512vnni") or (target.has("avxvnni") and bits <= 256):
-        return intrinsic(builder, f"llvm.x86.avx512.vpdpwssd.{bits}", total.type, [total, x, y])
     names = {
         128: "llvm.x86.sse2.pmadd.wd",
         256: "llvm.x86.avx2.pmadd.wd",

@@ -13,7 +13,18 @@ from llvmlite import ir
 
 from tilejit.backend.cpu.casts import convert
 from tilejit.backend.cpu.loops import index
-from tilejit.backend.cpu.values import I1, I8, I32, I64, intrinsic, llvm_storage, number, vector_of
+from tilejit.backend.cpu.values import (
+    I1,
+    I8,
+    I32,
+    I64,
+    intrinsic,
+    lane_numbers,
+    llvm_storage,
+    number,
+    splat,
+    vector_of,
+)  # fmt: skip
 from tilejit.ir.types import DType
 from tilejit.records import dataclass
 
@@ -103,7 +114,7 @@ def load_vector(
     dtype: DType,
     lanes: int,
     wanted: DType,
-    live_lanes: int | None = None,
+    live_lanes: int | ir.Value | None = None,
 ) -> ir.Value:
     """Load ``lanes`` adjacent elements as ``wanted``; lanes from ``live_lanes`` on are zero, not read."""
     value = _load_lanes(builder, pointer, lanes_type(dtype, lanes), dtype.itemsize, lanes, live_lanes)
@@ -118,11 +129,23 @@ def load_words(builder: ir.IRBuilder, place: Operand, word: DType, lanes: int, l
     return _load_lanes(builder, place.pointer, type_, place.dtype.itemsize, lanes, live_lanes)
 
 
+def lane_mask(builder: ir.IRBuilder, lanes: int, live_lanes: int | ir.Value) -> ir.Value:
+    """The mask of the first ``live_lanes``, a number or an i32 of any size."""
+    if isinstance(live_lanes, int):
+        return ir.Constant(ir.VectorType(I1, lanes), [lane < live_lanes for lane in range(lanes)])
+    return builder.icmp_signed("<", lane_numbers(*range(lanes)), splat(builder, live_lanes, lanes))
+
+
 def _load_lanes(
-    builder: ir.IRBuilder, pointer: ir.Value, type_: ir.Type, align: int, lanes: int, live_lanes: int | None
+    builder: ir.IRBuilder,
+    pointer: ir.Value,
+    type_: ir.Type,
+    align: int,
+    lanes: int,
+    live_lanes: int | ir.Value | None,
 ) -> ir.Value:
-    if live_lanes is None or live_lanes == lanes:
+    if live_lanes is None or (isinstance(live_lanes, int) and live_lanes == lanes):
         return builder.load(pointer, align=align, typ=type_)
-    mask = ir.Constant(ir.VectorType(I1, lanes), [lane < live_lanes for lane in range(lanes)])
+    mask = lane_mask(builder, lanes, live_lanes)
     operands = [pointer, ir.Constant(I32, align), mask, number(type_, 0)]
     return intrinsic(builder, "llvm.masked.load", type_, operands, [type_, pointer.type])

@@ -1,9 +1,9 @@
 """Micro-kernels that multiply split rows (``split_rows``) by a matrix of the dot unit's own element type.
 
 ``inner``: the matrix is contiguous along k. Sixteen columns at a time, the products of each stay in a vector
-of their own, and all are summed across lanes together. ``outer``: its rows are contiguous. Rows are
-interleaved so that a word holds the elements of one column that follow each other along k; a block of columns
-comes in an order of its own, which the sums are put back from.
+of their own, and all are summed across lanes together. ``outer``: its rows are contiguous, and interleaved in
+scratch so that a word holds the elements of one column that follow each other along k; a block of columns
+comes in an order of its own, which the sums are put back from. ``split_pairs`` takes such rows in place.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from llvmlite import ir
 from tilejit.backend.cpu.dot_units import add_byte_products, flip
 from tilejit.backend.cpu.fetch import FetchTile, call_fetching, fetch_lines
 from tilejit.backend.cpu.loops import emit_loop, index
-from tilejit.backend.cpu.operand import Operand, load_vector, static, strides_text
+from tilejit.backend.cpu.operand import Operand, lane_mask, load_vector, static, strides_text
 from tilejit.backend.cpu.shuffles import shuffle, sum_pair, transpose_blocks, unpack
 from tilejit.backend.cpu.split_rows import DEEPEST, LANES, VECTOR_BYTES, SplitRows, SplitUnit
 from tilejit.backend.cpu.values import (
     F32,
-    I1,
     I8,
     I32,
     POINTER,
@@ -36,14 +35,6 @@ from tilejit.records import dataclass
 COLUMNS = 16
 _MOST_SUMS = 24
 """Registers of 32 that hold sums in the outer form, beside a few vectors of the matrix."""
-ASKS_BYTES = 128
-"""How far ahead in a wide row of the matrix a line is asked for: prefetchers begin anew at every page.
-
-Source: int8, two threads of a Cascade Lake, calls that alternate. 4096 x 11264 bytes, 256 bytes ahead, rate
-over that without: 1 and 4 rows 1.5 to 1.8. 128 over 256 bytes, 15 to 21 rounds: 1 row of 4096 x 4096 and of
-11008 x 4096 0.99 and 1.02, 2 rows of 4096 x 11008 0.98, 3 rows of 11008 x 4096 1.04, 4 rows of 4096 x 4096,
-4096 x 11008 and 11008 x 4096 1.04, 1.01 and 1.06.
-"""
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 
@@ -51,8 +42,7 @@ _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 class Kernel:
     """What a micro-kernel is made for: ``rows`` rows at a time, ``columns`` columns.
 
-    Units: strides in elements; None where known only at run time. ``asks_ahead``: lines of the matrix's rows
-    that lie ``ASKS_BYTES`` further on are brought into the cache.
+    Units: strides in elements; None where known only at run time.
     """
 
     unit: SplitUnit
@@ -62,13 +52,12 @@ class Kernel:
     b_stride: int | None
     c_stride: int | None
     accumulate: bool
-    asks_ahead: bool = False
 
     def name(self, form: str) -> str:
         strides = strides_text((self.b_stride, self.c_stride))
         return (
             f"tilejit.dot.split.{form}.{self.unit.value}.{self.rows}x{self.columns}x{self.k}.{strides}"
-            f"{'.add' * self.accumulate}{'.ahead' * self.asks_ahead}"
+            f"{'.add' * self.accumulate}"
         )
 
 
@@ -106,7 +95,7 @@ def call_by_columns(
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride, *own = arguments
-        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts, rows.is_whole)
         own_b = Operand(b_pointer, b.dtype, 1, b_stride if kernel.b_stride is None else kernel.b_stride)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
         emit_blocks(inner, kernel, own_rows, own_b, own_c, own_fetch, own)
@@ -115,37 +104,21 @@ def call_by_columns(
     call_fetching(builder, kernel.name(form), values, fetch, build)
 
 
-def kept_words_bytes(unit: SplitUnit, rows: int, k: int) -> int:
-    """Scratch for the words of a block of columns that do not meet ``rows`` rows at once."""
-    later = max(0, unit.per_word - vectors_together(unit, rows))
-    return -(-k // unit.per_word) * later * VECTOR_BYTES
-
-
 def call_outer(
-    builder: ir.IRBuilder, rows: SplitRows, count: int, b: Operand, c: Operand, columns: int, *,
-    packed: bool, accumulate: bool, fetch: FetchTile | None, kept: ir.Value | None = None,
-    asks_ahead: bool = False,
+    builder: ir.IRBuilder, rows: SplitRows, count: int, packed: ir.Value, c: Operand, columns: int, *,
+    accumulate: bool, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
-    """Call the outer form on ``count`` rows and one block of columns, packed or as rows of the matrix.
-
-    ``kept``: ``kept_words_bytes`` bytes aligned to 64, where words of rows of the matrix stay until it is
-    their turn; None to read the rows again for them, and where there are none.
-    """
-    stride = None if packed else static(b.row_stride)
-    kernel = Kernel(rows.unit, count, columns, rows.k, stride, static(c.row_stride), accumulate, asks_ahead)
+    """Call the outer form on ``count`` rows and one block of columns that ``call_pack`` has packed."""
+    kernel = Kernel(rows.unit, count, columns, rows.k, None, static(c.row_stride), accumulate)
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
-        high, low, scales, starts, b_pointer, c_pointer, b_stride, c_stride, *places = arguments
+        high, low, scales, starts, own_packed, c_pointer, c_stride = arguments
         own_rows = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
-        own_b = Operand(b_pointer, b.dtype, b_stride if stride is None else stride, 1)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
-        own_kept = places[0] if places else None
-        _outer_block(inner, kernel, own_rows, own_b, own_c, packed, own_fetch, own_kept)
+        _outer_block(inner, kernel, own_rows, own_packed, own_c, own_fetch)
 
-    form = "outer" + ".packed" * packed + ".kept" * (kept is not None)
-    values = [*rows.values, b.pointer, c.pointer, index(b.row_stride), index(c.row_stride)]
-    values += [] if kept is None else [kept]
-    call_fetching(builder, kernel.name(form), values, fetch, build)
+    values = [*rows.values, packed, c.pointer, index(c.row_stride)]
+    call_fetching(builder, kernel.name("outer"), values, fetch, build)
 
 
 def call_pack(
@@ -182,9 +155,8 @@ def call_pack(
                     own_fetch.emit_part(inner, position, -(-k // unit.per_word) * groups)
                 columns_ = source.at(inner, 0, inner.mul(group, index(group_columns(unit))))
                 if asks_ahead:
-                    _ask_for(
-                        inner, columns_, inner.mul(inner.add(word, index(1)), index(unit.per_word)), 0, live
-                    )
+                    following = inner.mul(inner.add(word, index(1)), index(unit.per_word))
+                    _ask_for(inner, columns_, following, live)
                 store(word, group, _interleaved(inner, unit, columns_, word, columns, live, unsigned))
                 return []
 
@@ -314,7 +286,7 @@ def finish_row(
     row: int,
     total: ir.Value,
     place: ir.Value,
-    live: int,
+    live: int | ir.Value,
     accumulate: bool,
 ) -> None:
     """Scale the sums of a row and store the first ``live`` to C, or add them to what is there."""
@@ -329,11 +301,10 @@ def finish_row(
             value = builder.fmul(value, factor)
     elif start is not None:
         value = builder.fadd(start, value)
-    if live == LANES:
+    if isinstance(live, int) and live == LANES:
         builder.store(value, place, align=4)
         return
-    mask = ir.Constant(ir.VectorType(I1, LANES), [lane < live for lane in range(LANES)])
-    operands = [value, place, ir.Constant(I32, 4), mask]
+    operands = [value, place, ir.Constant(I32, 4), lane_mask(builder, LANES, live)]
     intrinsic(builder, "llvm.masked.store", ir.VoidType(), operands, [_FLOATS, POINTER])
 
 
@@ -344,18 +315,16 @@ def _outer_block(
     builder: ir.IRBuilder,
     kernel: Kernel,
     rows: SplitRows,
-    b: Operand,
+    packed: ir.Value,
     c: Operand,
-    packed: bool,
     fetch: FetchTile | None,
-    kept: ir.Value | None,
 ) -> None:
     unit = kernel.unit
     together = vectors_together(unit, kernel.rows)
     totals: list[list[ir.Value]] = [[] for _ in range(kernel.rows)]
     for first in range(0, unit.per_word, together):
         part = _Part(first, together, fetch if first == 0 else None)
-        for row, found in enumerate(_outer_products(builder, kernel, rows, b, packed, part, kept)):
+        for row, found in enumerate(_outer_products(builder, kernel, rows, packed, part)):
             totals[row] += found
     for row, own in enumerate(totals):
         for number_, total in enumerate(natural_order(builder, own)):
@@ -382,10 +351,8 @@ def _outer_products(
     builder: ir.IRBuilder,
     kernel: Kernel,
     rows: SplitRows,
-    b: Operand,
-    packed: bool,
+    packed: ir.Value,
     part: _Part,
-    kept: ir.Value | None,
 ) -> list[list[ir.Value]]:
     """For each row its sums with some of the vectors of a block of columns."""
     unit, count = kernel.unit, part.count
@@ -395,24 +362,12 @@ def _outer_products(
         for _ in range(count)
         for start in starts_of(builder, rows.at(builder, row))
     ]
-    whole, rest = divmod(kernel.k, unit.per_word)
+    words = -(-kernel.k // unit.per_word)
 
-    def step(word: ir.Value, sums: Sequence[ir.Value], live: int = unit.per_word) -> list[ir.Value]:
+    def step(word: ir.Value, sums: Sequence[ir.Value]) -> list[ir.Value]:
         if part.fetch is not None:
-            part.fetch.emit_part(builder, word, -(-kernel.k // unit.per_word))
-        if packed:
-            vectors = _words_in_scratch(builder, b.pointer, word, unit.per_word)[part.first : part.end]
-        elif part.first and kept is not None:
-            later = _words_in_scratch(builder, kept, word, unit.per_word - count)
-            vectors = later[part.first - count : part.end - count]
-        else:
-            vectors = _interleaved(builder, unit, b, word, kernel.columns, live, unsigned=True)
-            if kept is not None:
-                _keep(builder, kept, word, vectors[part.end :])
-            vectors = vectors[part.first : part.end]
-            if kernel.asks_ahead and part.first == 0:
-                first = builder.mul(word, index(unit.per_word))
-                _ask_for(builder, b, first, ASKS_BYTES // b.dtype.itemsize, live)
+            part.fetch.emit_part(builder, word, words)
+        vectors = _words_in_scratch(builder, packed, word, unit.per_word)[part.first : part.end]
         result = list(sums)
         for row in range(kernel.rows):
             place = rows.at(builder, row, builder.mul(word, index(unit.per_word)))
@@ -426,35 +381,24 @@ def _outer_products(
                     result[at] = add_byte_products(builder, vector, factor, result[at])
         return result
 
-    sums = emit_loop(builder, whole, starts, step)
-    if rest:
-        sums = step(index(whole), sums, rest)
+    sums = emit_loop(builder, words, starts, step)
     joined = [join(builder, unit, sums[i : i + 2], kernel.k) for i in range(0, len(sums), 2)]
     return [joined[row * count : (row + 1) * count] for row in range(kernel.rows)]
 
 
-def _ask_for(builder: ir.IRBuilder, b: Operand, first: ir.Value, column: int, rows: int) -> None:
-    """Ask for the line of a column in each of ``rows`` rows of the matrix from ``first`` on."""
-    place = b.at(builder, first, column)
+def _ask_for(builder: ir.IRBuilder, b: Operand, first: ir.Value, rows: int) -> None:
+    """Ask for the first line of each of ``rows`` rows of the matrix from ``first`` on."""
+    place = b.at(builder, first, 0)
     for row in range(rows):
         fetch_lines(builder, place.at(builder, row, 0).pointer, 1, VECTOR_BYTES, locality=3)
 
 
-def _word_places(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, count: int) -> list[ir.Value]:
-    """Where the vectors of a step of words are, ``count`` of which lie next to each other in scratch."""
+def _words_in_scratch(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, count: int) -> list[ir.Value]:
+    """The vectors of a step of words, which lie next to each other."""
     step = builder.mul(word, index(count * VECTOR_BYTES))
     base = builder.gep(pointer, [step], source_etype=I8)
-    return [builder.gep(base, [index(i * VECTOR_BYTES)], source_etype=I8) for i in range(count)]
-
-
-def _words_in_scratch(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, count: int) -> list[ir.Value]:
-    places = _word_places(builder, pointer, word, count)
+    places = [builder.gep(base, [index(i * VECTOR_BYTES)], source_etype=I8) for i in range(count)]
     return [builder.load(place, typ=_INTEGERS, align=VECTOR_BYTES) for place in places]
-
-
-def _keep(builder: ir.IRBuilder, pointer: ir.Value, word: ir.Value, vectors: Sequence[ir.Value]) -> None:
-    for vector, place in zip(vectors, _word_places(builder, pointer, word, len(vectors)), strict=True):
-        builder.store(vector, place, align=VECTOR_BYTES)
 
 
 def _interleaved(

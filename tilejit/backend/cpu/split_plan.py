@@ -25,19 +25,16 @@ from tilejit.target.cpu import CpuTarget
 
 MOST_ROWS = 64
 """More rows are worth converting the matrix for."""
-OUTER_ROWS = 6
-"""Rows of a block of vectors that read a row-major matrix, whose sums fill the registers: where its rows are
-not wide, a second block is worth interleaving them for.
-"""
-_IN_PLACE_ROWS = 4
-"""Rows for which vectors take a matrix of wide rows as it lies; for more it is interleaved in scratch first.
+PACKED_ROWS = 6
+"""Rows of a block of vectors that read a packed matrix, whose sums fill the registers."""
+_IN_PLACE_ROWS, _IN_PLACE_COLUMNS = 6, 128
+"""Rows, or columns, for which vectors take a row-major matrix as it lies; else it is interleaved in scratch.
 
-Source: int8, two threads of a Cascade Lake, calls that alternate; time in place over that of packing: 4 rows
-0.82 and 1.15, 5 rows 0.94 and 1.19, 6 rows 1.0 and 1.3, for 11008 columns and for 4096, whose rows share sets
-of L1: none is best for both, since the stride is known at run time only.
+Source: int8, two threads of a Cascade Lake, calls that alternate, 9 to 11 rounds; speed in place over that of
+packing, for 4096 x 4096, 4096 x 11008, 11008 x 4096: 6 rows 1.04, 1.09, 1.36, 8 rows 0.87, 0.92, 1.24, 12
+rows 0.76 and 0.93; tiles of 256 x 512, 8 and 16 rows 0.55. Paged decode of 128 columns, 8, 12, 16, 32 and 64
+rows a group: 1.01, 1.08, 1.03, 1.01, 1.01.
 """
-_KEEPING_ROWS = 5
-"""Rows from which on words of short rows of a matrix are kept, see ``keeps_words``."""
 _INNER_SPARSE, _OUTER_SPARSE = 2, 1
 """Rows that leave tiles so empty that vectors are faster."""
 _SPARSE_STRIPS = 2
@@ -60,11 +57,12 @@ _WIDE_PANELS_DEPTH = 64
 _DEEP_ROWS_BYTES = 16 * 1024
 """What split rows may take of L1 where columns pass by to their ends: half of 32 KB, the smallest in use."""
 _WIDE_DEPTH = 16
-"""Depth of a block where wide rows of a matrix pass by vectors: hardware prefetchers follow so many.
+"""Wide rows of a matrix that pass by vectors side by side: hardware prefetchers follow so many.
 
-Source: int8, two threads of a Cascade Lake, calls that alternate. 4096 x 4096 bytes in wide rows, time over
-that of blocks of 64 along k: 1 row 0.5, 4 rows 0.48, of blocks of 32 the same; 4096 x 11008 bytes, which L3
-does not hold, rate over that of blocks of 32: 2.0 and 1.7; blocks of 8 are as fast, but slower for 4 rows.
+Source: int8, two threads of a Cascade Lake, calls that alternate, with dots of bytes. 4096 x 4096 bytes in
+wide rows, time over that of blocks of 64 along k: 1 row 0.5, 4 rows 0.48, of blocks of 32 the same; 4096 x
+11008 bytes, which L3 does not hold, rate over that of blocks of 32: 2.0 and 1.7; blocks of 8 are as fast, but
+slower for 4 rows.
 """
 _UNITS = {
     (INT8, InputPrecision.INT8X2): SplitUnit.INT8,
@@ -180,8 +178,8 @@ def block_depth(shape: DotShape, plan: SplitPlan) -> int:
     elif plan.columns is Columns.DEEP:
         vectors = _DEEP_ROWS_BYTES // (2 * shape.m * VECTOR_BYTES)
         most = min(DEEPEST_TILES, max(DEEPEST, vectors * plan.unit.vector_elements))
-    elif has_wide_rows(shape, plan):
-        most = _WIDE_PANELS_DEPTH if packs(shape, plan) else _WIDE_DEPTH
+    elif has_wide_rows(shape, plan) and packs(shape, plan):
+        most = _WIDE_PANELS_DEPTH
     return min(shape.k, most)
 
 
@@ -196,19 +194,21 @@ def _is_wide(unit: SplitUnit, columns: int) -> bool:
 
 def packs(shape: DotShape, plan: SplitPlan) -> bool:
     """Whether a row-major matrix is interleaved into scratch before it is used."""
-    most = _IN_PLACE_ROWS if has_wide_rows(shape, plan) else OUTER_ROWS
-    return not plan.inner and plan.spread is None and (plan.tiles or shape.m > most)
+    if plan.inner or plan.spread is not None:
+        return False
+    return plan.tiles or (shape.m > _IN_PLACE_ROWS and shape.n > _IN_PLACE_COLUMNS)
 
 
-def keeps_words(shape: DotShape, plan: SplitPlan) -> bool:
-    """Whether words of a row-major matrix that meet rows later stay in scratch meanwhile.
+def takes_pairs(shape: DotShape, plan: SplitPlan) -> bool:
+    """Whether rows stay whole and meet pairs of rows of a row-major matrix in place, see ``split_pairs``."""
+    return not (plan.inner or plan.tiles or packs(shape, plan))
 
-    Else its rows are read once more, and lines of rows that lie far apart may share few places in L1.
 
-    Source: int8, two threads of a Cascade Lake, calls that alternate, quarters, over reading rows again. 21
-    rounds, 4 rows times 4096 x 4096, 4096 x 11008, 11008 x 4096: 1.11 [1.09, 1.14], 1.01 [0.99, 1.03], 1.13
-    [1.06, 1.15]. 15 rounds, pieces of 256 to 960 columns: 6 rows 1.09 [1.05, 1.11], 5 rows 1.04 [1.0, 1.11],
-    4 rows 0.94 [0.92, 0.96] and 0.96 [0.93, 1.03].
-    """
-    takes_rows = not (plan.inner or plan.tiles or packs(shape, plan))
-    return takes_rows and (has_wide_rows(shape, plan) or shape.m >= _KEEPING_ROWS)
+def keeps_rows_whole(shape: DotShape, plan: SplitPlan) -> bool:
+    """Whether rows are rounded to 16 bits and not split in two parts."""
+    return plan.columns is Columns.DEEP or takes_pairs(shape, plan)
+
+
+def pass_depth(shape: DotShape, plan: SplitPlan) -> int:
+    """How many rows of the matrix pass by at a time, where pairs of them are taken."""
+    return _WIDE_DEPTH if has_wide_rows(shape, plan) else block_depth(shape, plan)

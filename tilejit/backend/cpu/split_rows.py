@@ -1,10 +1,10 @@
-"""Rows of floats in two parts of fewer bits, for dot units that multiply these.
+"""Rows of floats as integers of 16 bits, or in two parts of fewer bits, for dot units that multiply these.
 
 int8: row = scale * (256 * high + low) with high and low of one signed byte each, so that integer sums are
 exact: the row is rounded to multiples of its scale, 1/32512 of its largest magnitude. bf16: row = high + low.
-A row with an element that is not finite gets the scale NaN.
+A row with an element that is not finite gets the scale NaN. Whole rows of int8 keep 256 * high + low.
 
-The unit multiplies unsigned by signed bytes. The other matrix is made unsigned by adding 128 to each
+The unit for bytes multiplies unsigned by signed ones. The other matrix is made unsigned by adding 128 to each
 element, and what that adds to the sums, 128 times the sum of the row, is taken off where they start.
 """
 
@@ -60,6 +60,7 @@ class SplitRows:
     """Rows in two parts: high, low [m, padded] elements of the unit; scales [m] fp32; starts [m, 16] int32.
 
     ``starts``: what sums begin with, spread over the lanes of a vector or the same in all (``for_columns``).
+    ``is_whole``: rows that would be split to bytes are integers of 16 bits in ``high``; the rest is scales.
     """
 
     unit: SplitUnit
@@ -69,10 +70,16 @@ class SplitRows:
     low: ir.Value
     scales: ir.Value
     starts: ir.Value
+    is_whole: bool = False
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element of ``high``."""
+        return 2 if self.is_whole else self.unit.element.itemsize
 
     @property
     def padded(self) -> int:
-        """k, rounded up to whole vectors; the rest is zero."""
+        """k, rounded up to whole vectors; the rest is zero, and of whole rows anything."""
         return padded_depth(self.unit, self.k)
 
     @property
@@ -81,13 +88,12 @@ class SplitRows:
 
     def at(self, builder: ir.IRBuilder, row: int | ir.Value, depth: int | ir.Value = 0) -> SplitRows:
         """The rows from ``row`` on, and of them what lies at ``depth`` and beyond."""
-        itemsize = self.unit.element.itemsize
         offset = builder.add(builder.mul(index(row), index(self.padded)), index(depth))
-        part_bytes = builder.mul(offset, index(itemsize))
+        part_bytes = builder.mul(offset, index(self.itemsize))
         high, low = (builder.gep(p, [part_bytes], source_etype=I8) for p in (self.high, self.low))
         scales = builder.gep(self.scales, [index(row)], source_etype=F32)
         starts = builder.gep(self.starts, [index(row)], source_etype=vector_of(I32, LANES))
-        return SplitRows(self.unit, self.m, self.k, high, low, scales, starts)
+        return SplitRows(self.unit, self.m, self.k, high, low, scales, starts, self.is_whole)
 
 
 def padded_depth(unit: SplitUnit, k: int) -> int:
@@ -100,12 +106,14 @@ def rows_bytes(unit: SplitUnit, m: int, k: int) -> int:
     return 2 * m * padded_depth(unit, k) * unit.element.itemsize + m * (4 * LANES) + -(-4 * m // 64) * 64
 
 
-def rows_in(builder: ir.IRBuilder, unit: SplitUnit, m: int, k: int, scratch: ir.Value) -> SplitRows:
-    """Lay split rows out in ``rows_bytes`` bytes of scratch."""
+def rows_in(
+    builder: ir.IRBuilder, unit: SplitUnit, m: int, k: int, scratch: ir.Value, *, is_whole: bool = False
+) -> SplitRows:
+    """Lay split rows out in ``rows_bytes`` bytes of scratch; whole ones take both parts."""
     part = m * padded_depth(unit, k) * unit.element.itemsize
     places = [0, part, 2 * part + 4 * LANES * m, 2 * part]
     high, low, scales, starts = (builder.gep(scratch, [index(p)], source_etype=I8) for p in places)
-    return SplitRows(unit, m, k, high, low, scales, starts)
+    return SplitRows(unit, m, k, high, low, scales, starts, is_whole)
 
 
 def emit_split(builder: ir.IRBuilder, a: Operand, rows: SplitRows, count: int, *, for_columns: bool) -> None:
@@ -118,7 +126,7 @@ def emit_split(builder: ir.IRBuilder, a: Operand, rows: SplitRows, count: int, *
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value]) -> None:
         pointer, high, low, scales, starts, row_stride = arguments
         source = Operand(pointer, a.dtype, row_stride if stride is None else stride, 1)
-        into = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts)
+        into = SplitRows(rows.unit, rows.m, rows.k, high, low, scales, starts, rows.is_whole)
 
         def row(i: ir.Value, _: Sequence[ir.Value]) -> list[ir.Value]:
             if rows.unit is SplitUnit.INT8:
@@ -130,6 +138,7 @@ def emit_split(builder: ir.IRBuilder, a: Operand, rows: SplitRows, count: int, *
         emit_loop(inner, count, [], row)
 
     name = f"tilejit.split.{rows.unit.value}.{count}x{rows.k}.{stride or 'r'}{'.columns' * for_columns}"
+    name += ".whole" * rows.is_whole
     function = internal_function(builder.module, name, [POINTER] * 5 + [I64], build)
     builder.call(function, [a.pointer, *rows.values, index(a.row_stride)])
 
@@ -187,19 +196,24 @@ def _split_to_bytes(builder: ir.IRBuilder, a: Operand, row: SplitRows, for_colum
 
     def split(position: ir.Value, x: ir.Value, values: Sequence[ir.Value]) -> list[ir.Value]:
         bits = builder.bitcast(intrinsic(builder, "llvm.fma", floats, [x, factor, magic], [floats]), integers)
-        rounded = builder.add(bits, number(integers, 128))
-        parts = [builder.lshr(rounded, number(integers, 8)), bits]
-        for part, place in zip(parts, (row.high, row.low), strict=True):
-            where = builder.gep(place, [position], source_etype=I8)
-            builder.store(builder.trunc(part, vector_of(I8, LANES)), where, align=1)
+        if row.is_whole:
+            parts = [(bits, row.high, I16)]
+        else:
+            high = builder.lshr(builder.add(bits, number(integers, 128)), number(integers, 8))
+            parts = [(high, row.high, I8), (bits, row.low, I8)]
+        for part, place, element in parts:
+            where = builder.gep(place, [position], source_etype=element)
+            builder.store(builder.trunc(part, vector_of(element, LANES)), where, align=row.itemsize)
         return [builder.add(values[0], builder.sub(bits, number(integers, _bits_of(_ROUND))))]
 
     (sums,) = _over_row(builder, a, row.k, [number(integers, 0)], split)
+    builder.store(scale, row.scales, align=4)
+    if row.is_whole:
+        return
     _zero_tail(builder, row)
     if for_columns:
         sums = splat(builder, intrinsic(builder, "llvm.vector.reduce.add", I32, [sums], [integers]), LANES)
     builder.store(builder.mul(sums, number(integers, -128)), row.starts, align=4)
-    builder.store(scale, row.scales, align=4)
 
 
 def _bits_of(value: float) -> int:
