@@ -88,6 +88,15 @@ def walking_address(k: Kernel, array: Array, shape: Shape, step: int, trips: int
     return _build(k, array, shape, terms, k.rng.randint(-low, array.length - 1 - high), None)
 
 
+def varying_steps(k: Kernel, shape: Shape, step: int) -> Value:
+    """A tile of steps between 0 and ``step``, read from memory, that differ along one dimension."""
+    dim = k.rng.randrange(len(shape))
+    numbers = k.data.integers(min(0, step), max(0, step) + 1, shape[dim] * k.programs)
+    array = k.array(numbers.astype(np.int32), Fact(), writable=False)
+    value = k.apply(ops.LOAD, pointer=row_major(k, array.pointer, (shape[dim],)), facts=[Fact()])
+    return _spread(k, value, dim, shape)
+
+
 # Choosing indices and strides
 
 

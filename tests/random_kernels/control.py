@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tilejit import ops
 from tilejit.ir.core import Block, Value
@@ -11,7 +12,7 @@ from tilejit.ir.types import FP32, INT1, INT32, INT64, DType, TileType
 from tilejit.ops import CmpPredicate, ReduceKind
 from tilejit.ops.type_rules import FLOATS, INTEGERS, NUMBERS
 
-from .addressing import walking_address
+from .addressing import varying_steps, walking_address
 from .compute import elementwise, is_number
 from .facts import EXACT, Fact, Level, is_float
 from .kernel import Address, Array, Kernel, Ranged, Shape
@@ -202,7 +203,10 @@ def walk(k: Kernel) -> None:
     addresses = [start for start in starts if start is not None]
     if not addresses:
         return
-    total = want(k, dtype, shape)
+    axis = None  # sums along it are carried
+    if len(shape) > 1 and dtype in INTEGERS and k.chance(0.4):
+        axis = k.rng.randrange(len(shape))
+    total = want(k, dtype, tuple(size for d, size in enumerate(shape) if d != axis))
     fact = carried_fact(k, k.facts[total], total)
     fact = (
         Fact(min([fact.level, *(a.array.fact.level for a in addresses), Level.ANY_ZERO]))
@@ -212,13 +216,18 @@ def walk(k: Kernel) -> None:
     inits = [*(address.pointer for address in addresses), total]
     bounds = _bounds(k, trips)
     swaps = len({(a.array.fact, a.pointer.type) for a in addresses}) < len(addresses) and k.chance(0.4)
+    if shape and k.chance(0.25):  # pointers that come together in time
+        addresses = [replace(address, distinct=False) for address in addresses]
+        move = partial(_moved_apart, k, step=step)
+    else:
+        move = partial(_moved, k, step=step)
 
     def fill(v: list[Value]) -> list[Value]:
         pointers, running = v[1:-1], v[-1]
         here = [Address(p, a.array, None, a.distinct) for p, a in zip(pointers, addresses, strict=True)]
         for address in here:
-            running = _visit(k, address, running)
-        moved = [_moved(k, pointer, step) for pointer in pointers]
+            running = _visit(k, address, running, axis)
+        moved = [move(pointer) for pointer in pointers]
         return [*(reversed(moved) if swaps else moved), running]
 
     facts = [*(EXACT for _ in addresses), fact]
@@ -266,12 +275,14 @@ def _walked_array(k: Kernel, dtype: DType, shape: Shape, distance: int) -> Array
     return k.array(data, fact, writable=False)
 
 
-def _visit(k: Kernel, address: Address, running: Value) -> Value:
-    """Load at a place, mix that into the running value, and at times store there."""
-    value = load(k, address)
-    mixed = k.apply(k.rng.choice((ops.ADD, ops.MAX, ops.SUB)), lhs=running, rhs=value)
+def _visit(k: Kernel, address: Address, running: Value, axis: int | None) -> Value:
+    """Load at a place, mix that or its sums into the running value, and at times store there."""
+    value = mixed_in = load(k, address)
+    if axis is not None:
+        mixed_in = k.apply(ops.REDUCE, {"axis": axis, "kind": ReduceKind.SUM}, x=value)
+    mixed = k.apply(k.rng.choice((ops.ADD, ops.MAX, ops.SUB)), lhs=running, rhs=mixed_in)
     if address.array.is_writable and k.chance(0.6):
-        stored = k.rng.choice((mixed, value, running))
+        stored = k.rng.choice((mixed, value, running)) if axis is None else value
         if may_hold(address.array, k.facts[stored]):
             mask = some_mask(k, address.shape) if k.chance(0.3) else None
             store_at(k, address, stored, mask)
@@ -280,6 +291,11 @@ def _visit(k: Kernel, address: Address, running: Value) -> Value:
 
 def _moved(k: Kernel, pointer: Value, step: int) -> Value:
     return k.apply(ops.ADDPTR, pointer=pointer, offset=k.splat(k.integer(step), pointer.type.shape))
+
+
+def _moved_apart(k: Kernel, pointer: Value, step: int) -> Value:
+    """Up to ``step`` elements on, not all pointers equally far."""
+    return k.apply(ops.ADDPTR, pointer=pointer, offset=varying_steps(k, pointer.type.shape, step))
 
 
 # Loops of dots

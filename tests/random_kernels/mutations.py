@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from llvmlite import ir
 
-from tilejit.backend.cpu import accesses, combine, elementwise, emit_llvm, emit_nest
+from tilejit.backend.cpu import accesses, combine, elementwise, emit_dots, emit_llvm, emit_nest
 from tilejit.backend.cpu.casts import convert
+from tilejit.backend.cpu.evaluate import Evaluator
 from tilejit.backend.cpu.scope import Emitted
 from tilejit.backend.cpu.values import EmitContext, LaneBuilder, constant
 from tilejit.ir.core import Op
@@ -44,6 +45,12 @@ STORES_IN_LOOPS = Profile(
     overlap=0.6,
     dtypes=(FP32, INT32),
     shapes=((), (5,), (16,), (37,)),
+)
+WALKING = Profile(
+    {"walk": 4, "load": 1, "reduce": 1},
+    ops=(15, 40),
+    dtypes=(INT32,),
+    shapes=((3, 64), (5, 37), (3, 130)),
 )
 WRAPPING = Profile(
     {"store": 3, "update": 2},
@@ -106,6 +113,10 @@ def all_nests_of_one_shape_fuse(patch: Patch) -> None:
 def lanes_never_collide(patch: Patch) -> None:
     for module in (plan_values, fuse_nests, shape_nests):
         patch.setattr(module, "lanes_are_distinct", _always(True))
+
+
+def rows_are_addressed_from_their_first_pointer(patch: Patch) -> None:
+    patch.setattr(Evaluator, "depends_on_buffers", _always(False))
 
 
 def carried_copies_merge_without_checks(patch: Patch) -> None:
@@ -274,28 +285,24 @@ def exponentials_are_off_by_a_thousandth(patch: Patch) -> None:
 
 
 def loops_end_one_trip_early(patch: Patch) -> None:
-    original = emit_llvm._ProgramEmitter._trip_count
+    original = emit_llvm.emit_trip_count
 
-    def trips(self: Any, op: Op, lower: ir.Value, upper: ir.Value, stride: ir.Value) -> ir.Value:
-        return self.builder.sub(original(self, op, lower, upper, stride), ir.Constant(ir.IntType(64), 1))
+    def trips(builder: ir.IRBuilder, *operands: Any) -> ir.Value:
+        return builder.sub(original(builder, *operands), ir.Constant(ir.IntType(64), 1))
 
-    patch.setattr(emit_llvm._ProgramEmitter, "_trip_count", trips)
+    patch.setattr(emit_llvm, "emit_trip_count", trips)
 
 
 def transposed_operands_are_read_as_they_lie(patch: Patch) -> None:
-    original = emit_llvm._ProgramEmitter._operand
-    patch.setattr(
-        emit_llvm._ProgramEmitter,
-        "_operand",
-        lambda self, operand, type, number: original(self, replace(operand, transposed=False), type, number),
-    )
+    original = emit_dots._side
+    patch.setattr(emit_dots, "_side", lambda step, name: replace(original(step, name), transposed=False))
 
 
 def addends_of_dots_are_forgotten(patch: Patch) -> None:
-    original = emit_llvm._ProgramEmitter.dot
+    original = emit_dots.DotEmitter.emit
     patch.setattr(
-        emit_llvm._ProgramEmitter,
-        "dot",
+        emit_dots.DotEmitter,
+        "emit",
         lambda self, step: original(self, replace(step, starts_at_zero=True)),
     )
 
@@ -307,6 +314,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(lanes_never_collide, MEMORY),
     Mutation(carried_copies_merge_without_checks, CARRYING, is_quick=True),
     Mutation(source_of_a_copy_always_dies, CARRYING),
+    Mutation(rows_are_addressed_from_their_first_pointer, WALKING),
     Mutation(swapped_carried_values_are_moved_one_by_one, CARRYING),
     Mutation(buffers_live_until_their_first_use_only, LOOPS),
     Mutation(subtracted_offsets_keep_their_sign, MEMORY),

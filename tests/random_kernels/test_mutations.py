@@ -41,3 +41,9 @@ def test_miscompile_is_found(mutation: Mutation) -> None:
 
 def test_there_are_at_least_twenty() -> None:
     assert len({mutation.name for mutation in MUTATIONS}) >= 20
+
+
+@pytest.mark.parametrize("each", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_every_mutation_finds_what_it_breaks(each: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that are tried on demand only: the compiler's parts move and get other names."""
+    each.apply(monkeypatch)
