@@ -211,7 +211,7 @@ def _sums_bytes(shape: DotShape, plan: SplitPlan) -> int:
     if plan.tiles:
         return plan.unit.per_word * split_tiles.TILE_BYTES
     if takes_pairs(shape, plan):
-        has_passes = pass_depth(shape, plan) < min(shape.k, block_depth(shape, plan))
+        has_passes = pass_depth(shape, plan) < block_depth(shape, plan)
         return pair_sums_bytes(shape.m, shape.n) if has_passes else 0
     return deep_sums_bytes(shape.m) if plan.columns is Columns.DEEP else 0
 

@@ -193,7 +193,7 @@ def add_byte_products(
 
 
 def add_int16_products(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
-    """total + the products of the signed integers of 16 bits of two vectors, by words."""
+    """total + the products of the signed integers of 16 bits of two vectors, by words. Needs (AVX-)VNNI."""
     bits = 32 * total.type.count
     vector = ir.VectorType(I16, bits // 16)
     x, y = builder.bitcast(x, vector), builder.bitcast(y, vector)

@@ -31,7 +31,7 @@ Source: int8, two threads of a Cascade Lake, calls that alternate, 9 to 25 round
 columns 1 row 0.94 and 0.99, 4 rows 0.93 and 1.03; 2 columns 5 to 8 rows 0.97 and 0.97. Blocks of 8 rows over
 two of 4: 1.2 to 1.4.
 """
-_HALF = 32
+_HALF = 32  # of the elements of a vector of bytes: those of one of 16 bits
 _INTEGERS, _FLOATS = vector_of(I32, LANES), vector_of(F32, LANES)
 
 

@@ -26,7 +26,7 @@ from tilejit.records import dataclass
 _WIDTH = 64
 """Columns of a block: those of a vector of bytes."""
 _HALF, _SUMS_BYTES = _WIDTH // 2, 4 * _WIDTH
-_PER_BLOCK = 8
+_PER_BLOCK = 8  # elements of 16 bits in 128
 _MOST_ROWS = 6
 """Rows that meet a block together: the sums of four vectors each, and a pair of rows of the matrix, take
 nearly all registers.
@@ -58,7 +58,7 @@ def emit_pairs(
     builder: ir.IRBuilder, rows: SplitRows, b: Operand, c: Operand, n: int, pass_depth: int,
     sums: ir.Value | None, *, is_wide: bool, accumulate: bool, fetch: FetchTile | None,
 ) -> None:  # fmt: skip
-    """Emit the product of whole rows and B[k, n], ``pass_depth`` rows of which pass by at a time.
+    """Emit the product of whole rows and int8 B[k, n], ``pass_depth`` rows of which pass by at a time.
 
     With ``accumulate`` it is added to C. ``sums``: ``pair_sums_bytes`` bytes aligned to 64, where k is longer
     than a pass. ``is_wide``: rows of B are so long that prefetchers follow them.
@@ -225,8 +225,8 @@ class _Passes:
         following = builder.add(number_, index(BYTES_AHEAD // _WIDTH))
         turned = builder.sub(following, index(self.cut.count))
         # Of the next pass's blocks, the first or the second.
-        second = index(self.cut.lead) if isinstance(self.cut.lead, int) else self.cut.lead
-        second = builder.select(builder.icmp_signed("==", second, index(0)), index(_WIDTH), second)
+        lead = index(self.cut.lead)
+        second = builder.select(builder.icmp_signed("==", lead, index(0)), index(_WIDTH), lead)
         other = builder.select(builder.icmp_signed("==", turned, index(0)), index(0), second)
         row = builder.mul(index(self.depth), index(b.row_stride))
         offset = builder.select(
@@ -295,7 +295,8 @@ def _call_kernel(
 
     def build(inner: ir.IRBuilder, arguments: Sequence[ir.Value], own_fetch: FetchTile | None) -> None:
         words, scales, b_pointer, c_pointer, b_stride, c_stride, own_columns, *others = arguments
-        own_rows = SplitRows(rows.unit, rows.m, rows.k, words, words, scales, scales, is_whole=True)
+        nothing = words  # in the place of what whole rows do not have
+        own_rows = SplitRows(rows.unit, rows.m, rows.k, words, nothing, scales, nothing, is_whole=True)
         own_b = Operand(b_pointer, b.dtype, b_stride if kernel.b_stride is None else kernel.b_stride, 1)
         own_c = Operand(c_pointer, FP32, c_stride if kernel.c_stride is None else kernel.c_stride, 1)
         live = inner.trunc(own_columns, I32) if kernel.columns is None else kernel.columns

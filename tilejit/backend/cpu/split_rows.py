@@ -57,10 +57,11 @@ class SplitUnit(Enum):
 
 @dataclass(frozen=True)
 class SplitRows:
-    """Rows in two parts: high, low [m, padded] elements of the unit; scales [m] fp32; starts [m, 16] int32.
+    """Rows in parts: high, low [m, padded] elements of the unit; scales [m] fp32; starts [m, 16] int32.
 
     ``starts``: what sums begin with, spread over the lanes of a vector or the same in all (``for_columns``).
-    ``is_whole``: rows that would be split to bytes are integers of 16 bits in ``high``; the rest is scales.
+    ``is_whole``: rows that would be split to bytes are integers of 16 bits in ``high``, and have nothing in
+    ``low`` and ``starts``.
     """
 
     unit: SplitUnit
@@ -204,12 +205,15 @@ def _split_to_bytes(builder: ir.IRBuilder, a: Operand, row: SplitRows, for_colum
         for part, place, element in parts:
             where = builder.gep(place, [position], source_etype=element)
             builder.store(builder.trunc(part, vector_of(element, LANES)), where, align=row.itemsize)
+        if row.is_whole:
+            return []
         return [builder.add(values[0], builder.sub(bits, number(integers, _bits_of(_ROUND))))]
 
-    (sums,) = _over_row(builder, a, row.k, [number(integers, 0)], split)
     builder.store(scale, row.scales, align=4)
     if row.is_whole:
+        _over_row(builder, a, row.k, [], split)
         return
+    (sums,) = _over_row(builder, a, row.k, [number(integers, 0)], split)
     _zero_tail(builder, row)
     if for_columns:
         sums = splat(builder, intrinsic(builder, "llvm.vector.reduce.add", I32, [sums], [integers]), LANES)
