@@ -28,6 +28,20 @@ def load_of_floats(x_ptr):
     x = tl.load(tl.load(x_ptr))
 
 
+def load_of_none(x_ptr):
+    bias_ptr = None
+    x = tl.load(bias_ptr)
+
+
+def none_plus_offsets(x_ptr):
+    bias_ptr = None
+    x = tl.load(bias_ptr + tl.arange(0, 4))
+
+
+def offsets_below_an_array(x_ptr):
+    inside = tl.arange(0, 4) < x_ptr
+
+
 def store_through_values(x_ptr):
     tl.store(tl.load(x_ptr + tl.arange(0, 4)), 1.0)
 

@@ -8,7 +8,7 @@ from tilejit import ops
 from tilejit.frontend.constexpr import Constexpr
 from tilejit.frontend.context import fail
 from tilejit.frontend.promote import PromotionError, computation_type
-from tilejit.frontend.tile import Number, Tile, Undefined, describe
+from tilejit.frontend.tile import NONE_HINT, Number, Tile, Undefined, describe
 from tilejit.frontend.values import (
     as_number,
     broadcast_to_shape,
@@ -55,17 +55,21 @@ def _operand(value: object, symbol: str) -> _Operand:
     if number is None:
         if isinstance(value, Undefined):
             value.refuse()
-        fail(f"{symbol} works on tiles and numbers; got {describe(value)}")
+        hint = NONE_HINT if value is None else None
+        fail(f"{symbol} works on tiles and numbers; got {describe(value)}", hint)
     return _Operand(None, number)
 
 
+_ORDERINGS = frozenset({"<", "<=", ">", ">="})
+
+
 def _refuse_pointers(symbol: str, *operands: _Operand) -> None:
-    for operand in operands:
-        if isinstance(operand.element, PointerType):
-            fail(
-                f"{symbol} does not work on pointers; got {' and '.join(str(o.element) for o in operands)}",
-                "load the values first with tl.load(pointer)",
-            )
+    if not any(isinstance(operand.element, PointerType) for operand in operands):
+        return
+    # Python asks the array first, whichever side it is on, since its class is derived from that of tiles.
+    name = "a comparison" if symbol in _ORDERINGS else symbol
+    given = " and ".join(str(o.element if o.tile is None else o.tile.tile_type) for o in operands)
+    fail(f"{name} does not work on pointers; got {given}", "load the values first with tl.load(pointer)")
 
 
 def meet(symbol: str, lhs: object, rhs: object, *, is_division: bool = False) -> tuple[Tile, Tile]:

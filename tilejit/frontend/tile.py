@@ -382,6 +382,10 @@ class Undefined:
     __hash__ = object.__hash__
 
 
+NONE_HINT = "pass an array or a number for it, or use it only under `if ... is not None:`"
+"""What to do where None came."""
+
+
 def describe(value: object) -> str:
     """Return how an error message names a value: a tile by its type, anything else by its Python type and
     text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tilejit import ops
 from tilejit.frontend.context import active, fail
 from tilejit.frontend.operators import as_mask
-from tilejit.frontend.tile import Tile, describe
+from tilejit.frontend.tile import NONE_HINT, Tile, describe
 from tilejit.frontend.values import (
     as_tile,
     broadcast_to_shape,
@@ -134,7 +134,7 @@ def _refuse_block_options(name: str, boundary_check: object, padding_option: obj
 def _as_pointers(pointer: object, name: str) -> Tile:
     if isinstance(pointer, Tile) and isinstance(pointer.dtype, PointerType):
         return pointer
-    hint = "add the offsets to a pointer argument: x_ptr + offsets"
+    hint = NONE_HINT if pointer is None else "add the offsets to a pointer argument: x_ptr + offsets"
     if isinstance(pointer, Tile) and pointer.dtype.is_int():
         hint = f"{hint}, or turn addresses into pointers with .to(tl.pointer_type(...))"
     fail(f"{name} needs a pointer or a tile of pointers; got {describe(pointer)}", hint)
