@@ -55,18 +55,6 @@ def test_names_that_a_function_changes() -> None:
     assert bytecode.outside_reads(function).changed == {"count", "memo", "log", "DONE"}
 
 
-def test_attributes_that_a_function_changes() -> None:
-    text = (
-        "def f(self, key, value):\n    self.a = self.read\n    self.b[key] = value\n"
-        "    self.c[self.read, 1] = self.read\n    self.d.append(self.read)\n    self.e[key] += 1\n"
-        "    self.read.g[key] = value\n    del self.h[self.read], self.i\n    self.j += self.read[0]\n"
-        "    (lambda: self.k.update(key))()\n    self.m.setdefault(key, []).append(value)\n"
-        "    self.read(key)[0] = value\n    return self.read(self.read).index(self.read[self.read])\n"
-    )
-    (function,) = bytecode.inner_codes(compile(text, "f.py", "exec"))
-    assert bytecode.changed_attributes(function) == set("abcdeghijkm")
-
-
 def test_keys_of_names_that_are_read_by_constant_keys_alone() -> None:
     text = (
         "def f(x):\n    return A['a'] + A['b'] + B['a'] + B[x] + len(C) + (lambda: D[1] + A['c'] + m.E['e'])"

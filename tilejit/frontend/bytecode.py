@@ -16,10 +16,6 @@ OUTER_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 CHANGES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
 """Instructions that change a name outside a function."""
-_SET_ATTRIBUTES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
-_SET_ITEMS = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR"})
-_STILL = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "RESUME"})
-"""Instructions that leave the stack as it is."""
 HIDING = frozenset(
     {
         "IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"
@@ -201,31 +197,6 @@ def _above(kind: int, last: str, depth: int) -> tuple[str, int]:
     if kind == _TWO_LOCALS:
         return last, depth + 2
     return (last, 1) if kind == _TUPLE and depth else ("", 0)
-
-
-def changed_attributes(code: CodeType) -> set[str]:
-    """The names of attributes that code and the functions inside it set, and of lists and dicts they fill."""
-    found, stack = set[str](), list[str]()  # of the values on the stack: the attribute that was read last
-    for instruction in dis.get_instructions(code):
-        operation, number = instruction.opname, instruction.arg or 0
-        is_read = operation in ATTRIBUTES
-        if operation in _SET_ATTRIBUTES:
-            found.add(instruction.argval)
-        elif operation in _SET_ITEMS:
-            found.update(stack[-2:-1])
-        elif is_read and instruction.argval in _FILLING:
-            found.update(stack[-1:])
-        if operation == "COPY":
-            stack.append("".join(stack[-number:][:1]))
-        elif operation == "SWAP" and number <= len(stack):
-            stack[-1], stack[-number] = stack[-number], stack[-1]
-        elif operation not in _STILL:
-            effect = dis.stack_effect(instruction.opcode, instruction.arg)
-            del stack[max(0, len(stack) + min(effect, 0)) :]
-            if effect <= 0 or is_read:
-                stack[-1:] = [instruction.argval if is_read else ""]
-            stack += [""] * effect
-    return (found - {""}).union(*map(changed_attributes, inner_codes(code)))
 
 
 def inner_codes(code: CodeType) -> Iterator[CodeType]:

@@ -14,12 +14,11 @@ import gc
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import field
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
-from tilejit.frontend.bytecode import all_names, changed_attributes, outside_reads
+from tilejit.frontend.bytecode import all_names, outside_reads
 from tilejit.frontend.constexpr import unwrap
 from tilejit.frontend.sameness import (
-    WrapperPicture,
     function_of,
     held_by,
     is_constant,
@@ -41,9 +40,6 @@ class _Named:
         return self._text
 
 
-_Keys = Mapping[str, Set[Hashable]]
-_IMPLIED = frozenset({"__call__", "__getitem__"})
-"""Methods that code calls without naming them."""
 GONE = _Named("gone")
 """What a name holds that has no value any more."""
 _BUILTIN = _Named("the builtin function")
@@ -71,61 +67,28 @@ class Step:
     is_item: bool = False
 
     def follow(self, holder: object) -> object:
-        """What is there; GONE for nothing. A method of its class that the holder has bound counts as that; a
-        function of its own, which gets no ``self``, as a static one.
-        """
-        if isinstance(holder, MethodType):
-            return holder.__self__ if self.key == _SELF else GONE
+        """What is there; GONE for nothing. A method of its class that the holder has bound counts as that."""
         places = _places_of(holder) if not self.is_item else [holder] if type(holder) is dict else []
         found = self._first(places)
         if isinstance(found, MethodType) and found.__self__ is holder:
             inherited = self._first(places[1:])
             return inherited if inherited is found.__func__ else found
-        if isinstance(found, MemberDescriptorType) and not isinstance(holder, type):
-            return _slot(found, holder)
-        if isinstance(found, functools.cached_property) and not isinstance(holder, type):
-            return getattr(holder, str(self.key), GONE)
-        if isinstance(found, FunctionType) and not self.is_item and _has_own(holder, self.key):
-            return staticmethod(found)
         return found
 
     def _first(self, places: Sequence[Mapping[str, object]]) -> object:
         return next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
 
     def lookups(self, holder: object) -> Iterator[Lookup]:
-        """The places that ``follow`` looks at. What a method is bound to never changes."""
+        """The places that ``follow`` looks at."""
         for place in [holder] if self.is_item else _places_of(holder):
             assert isinstance(place, Mapping)
             found = place.get(self.key, GONE)
             yield Lookup(_dict_behind(place), self.key, found)
-            if isinstance(found, MemberDescriptorType) and not isinstance(holder, type):
-                yield Lookup(functools.partial(_holds, found, holder, _slot(found, holder)), "", None)
             if found is not GONE:
                 return
 
     def __str__(self) -> str:
         return f"[{self.key!r}]" if self.is_item else f".{self.key}"
-
-
-_SELF = "__self__"
-"""The step from a bound method to what it is bound to."""
-
-
-def _has_own(holder: object, name: Hashable) -> bool:
-    """Whether an object that is no module or class has a name that is not of its class."""
-    return not isinstance(holder, ModuleType | type) and name in getattr(holder, "__dict__", ())
-
-
-def _slot(slot: MemberDescriptorType, holder: object) -> object:
-    """What an object holds in a slot of its class; GONE for nothing."""
-    try:
-        return slot.__get__(holder)
-    except AttributeError:
-        return GONE
-
-
-def _holds(slot: MemberDescriptorType, holder: object, expected: object) -> bool:
-    return _slot(slot, holder) is expected
 
 
 Root = dict[str, object] | CellType
@@ -181,11 +144,10 @@ class OutsideConstant:
         """What must be as it is now for code to be right that was compiled for it; cheap to compare."""
         yield from self.way.lookups()
         now = self.way.follow()
-        if is_container(self.value) or (isinstance(self.value, WrapperPicture) and self.value.arguments):
+        if is_container(self.value):
             yield Lookup(functools.partial(is_same, self.value, now), "", None)
-        function = None if is_constant(now) else function_of(now)
-        if function is not None:
-            yield from _lookups_of_function(function)
+        elif isinstance(now, FunctionType):
+            yield from _lookups_of_function(now)
 
 
 @dataclass(frozen=True)
@@ -205,16 +167,11 @@ class OutsideValues:
     constants: list[OutsideConstant] = field(default_factory=list)
     _known: set[tuple[int, str, tuple[Step, ...]]] = field(default_factory=set)  # the ways to them
     _read: set[tuple[FunctionType, CodeType]] = field(default_factory=set)
-    _attributes: set[str] = field(default_factory=set)  # names that any of the functions reads
-    _changed: set[str] = field(default_factory=set)  # those of objects that any of them sets or fills
-    _passed: list[tuple[Way, object, Set[str], _Keys]] = field(default_factory=list)
 
     def note_reads(self, function: FunctionType, code: CodeType) -> None:
         """Remember what code with a function's globals and closure reads, and the functions that it calls.
 
-        Objects, but not modules, are passed on to functions that are called, as ``self`` or otherwise: of
-        them counts what any function reads and none sets. Of functions that fill a list or dict, or set a
-        global, this is no constant but what they remember.
+        Of functions that fill a list or dict, or set a global, this is no constant but what they remember.
         """
         waiting = [(function, code)]
         while waiting:
@@ -223,19 +180,11 @@ class OutsideValues:
                 continue
             self._read.add((function, code))
             attributes, keys = all_names(code), outside_reads(code).keys
-            ways: list[tuple[Way, object, Set[str], _Keys]] = []
-            if self._passed:
-                self._changed |= changed_attributes(code)
-            if not attributes <= self._attributes:
-                self._attributes |= attributes
-                ways, self._passed = self._passed, []
             for way, value in _names_of(function, code):
                 if value is GONE:
                     self._note(way, GONE)
-                else:
-                    ways.append((way, value, attributes, keys))
-            for place in ways:
-                for called in self._note_all(*place):
+                    continue
+                for called in self._note_all(way, value, attributes, keys):
                     waiting.append((called, called.__code__))
 
     def include(self, other: OutsideValues) -> None:
@@ -260,16 +209,16 @@ class OutsideValues:
     def lookups(self) -> list[Lookup]:
         """All that a launch in a hurry looks at: where nothing differs, ``find_change`` finds nothing."""
         found: dict[tuple[int, Hashable], Lookup] = {}
-        calls: list[Lookup] = []
         for constant in self.constants:
             for lookup in constant.lookups():
-                if isinstance(lookup.place, functools.partial):
-                    calls.append(lookup)
-                else:
-                    found.setdefault((id(lookup.place), lookup.key), lookup)
-        return [*found.values(), *calls]
+                place = lookup.place
+                where = id(constant) if isinstance(place, functools.partial) else id(place)
+                found.setdefault((where, lookup.key), lookup)
+        return list(found.values())
 
-    def _note_all(self, way: Way, value: object, attributes: Set[str], keys: _Keys) -> Iterator[FunctionType]:
+    def _note_all(
+        self, way: Way, value: object, attributes: Set[str], keys: Mapping[str, Set[Hashable]]
+    ) -> Iterator[FunctionType]:
         """Remember what a name holds and what some attributes of it do, and theirs; yield the functions."""
         seen: set[int] = set()
         waiting = [(way, value)]
@@ -282,18 +231,10 @@ class OutsideValues:
             if function is not None and _is_followed(function):
                 yield function
             places = _places_of(plain)
-            is_method = isinstance(plain, MethodType)
-            if not (places or is_method) or id(plain) in seen:
+            if not places or id(plain) in seen:
                 continue
             seen.add(id(plain))
-            if is_method:
-                waiting.append((way.then(Step(_SELF)), Step(_SELF).follow(plain)))
-                continue
-            read = attributes
-            if not isinstance(plain, ModuleType):
-                self._passed.append((way, plain, attributes, keys))
-                read = attributes | (self._attributes - self._changed) | _IMPLIED
-            for attribute in sorted(read & set[str]().union(*places)):
+            for attribute in sorted(attributes & set[str]().union(*places)):
                 step = Step(attribute)
                 waiting.append((way.then(step), step.follow(plain)))
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from enum import Enum
 from operator import is_
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -32,41 +32,6 @@ class Decorated:
     fn: object
 
 
-class WrapperPicture(Decorated):
-    """What a value was that stands for a function: the function's picture, and that of what comes with it."""
-
-    def __init__(self, value: object, fn: FunctionType) -> None:
-        self.kind, self.fn = type(value), fn
-        self.holder = value.__self__ if isinstance(value, MethodType) else None
-        self.arguments = picture_of(_arguments_of(value))
-
-    def is_same(self, now: object) -> bool:
-        """Whether code made for what it was is right for another value."""
-        function, own = function_of(now) if type(now) is self.kind else None, function_of(self)
-        return (
-            function is not None
-            and own is not None
-            and _is_same_function(own, function)
-            and _is_same_holder(self.holder, now)
-            and is_same(self.arguments, _arguments_of(now))
-        )
-
-
-def _arguments_of(value: object) -> list[object]:
-    """The arguments that partial functions come with."""
-    found: list[object] = []
-    while isinstance(value, functools.partial):
-        found += [value.args, value.keywords]
-        value = value.func
-    return found
-
-
-def _is_same_holder(before: object, now: object) -> bool:
-    """Whether a method is bound to what it was; classes may be made anew, of which the same is read."""
-    holder = now.__self__ if isinstance(now, MethodType) else None
-    return holder is before or (isinstance(holder, type) and isinstance(before, type))
-
-
 @runtime_checkable
 class _DecoratedByOthers(Protocol):
     """The same of another library."""
@@ -87,7 +52,7 @@ def function_of(value: object) -> FunctionType | None:
         return None
     while isinstance(value, functools.partial):
         value = value.func
-    if isinstance(value, staticmethod | classmethod | MethodType):
+    if isinstance(value, staticmethod | classmethod):
         value = value.__func__
     elif isinstance(value, property):
         value = value.fget
@@ -137,18 +102,11 @@ def picture_of(value: object, depth: int = 0) -> object:
         return tuple([picture_of(item, depth + 1) for item in value])
     if isinstance(value, np.ndarray):
         return value.copy() if _is_table(value) else value
-    if isinstance(value, set):
-        return set(value)
-    if is_constant(value) or isinstance(value, WrapperPicture):
-        return value
-    function = function_of(value)
-    return value if function is None else WrapperPicture(value, _picture_of_function(function))
+    return set(value) if isinstance(value, set) else value
 
 
 def is_same(before: object, now: object) -> bool:
     """Whether code made for one constant is right for the other: -0.0 is not 0.0, and 1 is not True."""
-    if isinstance(before, WrapperPicture):
-        return before.is_same(now)
     if now is before:
         return True
     if isinstance(before, dict) and isinstance(now, dict):
@@ -164,8 +122,6 @@ def is_same(before: object, now: object) -> bool:
     if isinstance(before, functools.partial) and isinstance(now, functools.partial):
         parts = [[part.func, part.args, part.keywords] for part in (before, now)]
         return all(map(is_same, *parts))
-    if isinstance(before, MethodType) and not _is_same_holder(before.__self__, now):
-        return False
     old, new = function_of(before), function_of(now)
     if old is not None and new is not None:
         return _is_same_function(old, new)
