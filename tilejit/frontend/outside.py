@@ -14,7 +14,8 @@ import gc
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import field
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import TypeGuard
 
 from tilejit.frontend.bytecode import all_names, outside_reads
 from tilejit.frontend.constexpr import unwrap
@@ -26,6 +27,7 @@ from tilejit.frontend.sameness import (
     is_ours,
     is_same,
     picture_of,
+    picture_of_constant,
 )
 from tilejit.records import dataclass
 
@@ -67,13 +69,15 @@ class Step:
     is_item: bool = False
 
     def follow(self, holder: object) -> object:
-        """What is there; GONE for nothing. A method of its class that the holder has bound counts as that."""
+        """What is there, also in a slot; GONE for nothing. A method of its class that the holder has bound
+        counts as that.
+        """
         places = _places_of(holder) if not self.is_item else [holder] if type(holder) is dict else []
         found = self._first(places)
         if isinstance(found, MethodType) and found.__self__ is holder:
             inherited = self._first(places[1:])
             return inherited if inherited is found.__func__ else found
-        return found
+        return _slot(found, holder) if _is_slot_of(found, holder) else found
 
     def _first(self, places: Sequence[Mapping[str, object]]) -> object:
         return next((place[self.key] for place in places if self.key in place), GONE)  # type: ignore[index]
@@ -84,11 +88,30 @@ class Step:
             assert isinstance(place, Mapping)
             found = place.get(self.key, GONE)
             yield Lookup(_dict_behind(place), self.key, found)
+            if _is_slot_of(found, holder):
+                yield Lookup(functools.partial(_holds, found, holder, _slot(found, holder)), "", None)
             if found is not GONE:
                 return
 
     def __str__(self) -> str:
         return f"[{self.key!r}]" if self.is_item else f".{self.key}"
+
+
+def _is_slot_of(found: object, holder: object) -> TypeGuard[MemberDescriptorType]:
+    """Whether what a class holds stands for a slot of an object."""
+    return isinstance(found, MemberDescriptorType) and isinstance(holder, found.__objclass__)
+
+
+def _slot(slot: MemberDescriptorType, holder: object) -> object:
+    """What an object holds in a slot; GONE for nothing."""
+    try:
+        return slot.__get__(holder)
+    except AttributeError:
+        return GONE
+
+
+def _holds(slot: MemberDescriptorType, holder: object, expected: object) -> bool:
+    return is_same(expected, _slot(slot, holder))
 
 
 Root = dict[str, object] | CellType
@@ -146,8 +169,9 @@ class OutsideConstant:
         now = self.way.follow()
         if is_container(self.value):
             yield Lookup(functools.partial(is_same, self.value, now), "", None)
-        elif isinstance(now, FunctionType):
-            yield from _lookups_of_function(now)
+        function = None if is_constant(now) else function_of(now)
+        if function is not None:
+            yield from _lookups_of_function(function)
 
 
 @dataclass(frozen=True)
@@ -209,12 +233,14 @@ class OutsideValues:
     def lookups(self) -> list[Lookup]:
         """All that a launch in a hurry looks at: where nothing differs, ``find_change`` finds nothing."""
         found: dict[tuple[int, Hashable], Lookup] = {}
+        calls: list[Lookup] = []
         for constant in self.constants:
             for lookup in constant.lookups():
-                place = lookup.place
-                where = id(constant) if isinstance(place, functools.partial) else id(place)
-                found.setdefault((where, lookup.key), lookup)
-        return list(found.values())
+                if isinstance(lookup.place, functools.partial):
+                    calls.append(lookup)
+                else:
+                    found.setdefault((id(lookup.place), lookup.key), lookup)
+        return [*found.values(), *calls]
 
     def _note_all(
         self, way: Way, value: object, attributes: Set[str], keys: Mapping[str, Set[Hashable]]
@@ -250,7 +276,7 @@ class OutsideValues:
         place = (id(way.root), way.name, way.steps)
         if place not in self._known:
             self._known.add(place)
-            self.constants.append(OutsideConstant(way, picture_of(value)))
+            self.constants.append(OutsideConstant(way, picture_of_constant(value)))
 
 
 def _lookups_of_function(function: FunctionType) -> Iterator[Lookup]:

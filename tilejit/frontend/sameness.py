@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from enum import Enum
 from operator import is_
-from types import CellType, FunctionType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +32,16 @@ class Decorated:
     fn: object
 
 
+class WrapperPicture(Decorated):
+    """A static or bound method, a property, a partial or decorated function, with a copy of its function.
+
+    The function of ``fn`` is what ``function_of`` finds of it.
+    """
+
+    def __init__(self, wrapper: object, fn: FunctionType) -> None:
+        self.wrapper, self.fn = wrapper, fn
+
+
 @runtime_checkable
 class _DecoratedByOthers(Protocol):
     """The same of another library."""
@@ -52,7 +62,7 @@ def function_of(value: object) -> FunctionType | None:
         return None
     while isinstance(value, functools.partial):
         value = value.func
-    if isinstance(value, staticmethod | classmethod):
+    if isinstance(value, staticmethod | classmethod | MethodType):
         value = value.__func__
     elif isinstance(value, property):
         value = value.fget
@@ -105,8 +115,20 @@ def picture_of(value: object, depth: int = 0) -> object:
     return set(value) if isinstance(value, set) else value
 
 
+def picture_of_constant(value: object) -> object:
+    """``picture_of``; of what stands for a function, with a copy of that, whose code others may replace."""
+    if isinstance(value, FunctionType | WrapperPicture) or is_constant(value) or is_container(value):
+        return picture_of(value)
+    function = function_of(value)
+    return value if function is None else WrapperPicture(value, _picture_of_function(function))
+
+
 def is_same(before: object, now: object) -> bool:
     """Whether code made for one constant is right for the other: -0.0 is not 0.0, and 1 is not True."""
+    if isinstance(before, WrapperPicture):
+        old, new = function_of(before), function_of(now)
+        has_code = old is not None and new is not None and _is_same_function(old, new)
+        return has_code and is_same(before.wrapper, now)
     if now is before:
         return True
     if isinstance(before, dict) and isinstance(now, dict):
