@@ -32,16 +32,6 @@ class Decorated:
     fn: object
 
 
-class WrapperPicture(Decorated):
-    """A static or bound method, a property, a partial or decorated function, with a copy of its function.
-
-    The function of ``fn`` is what ``function_of`` finds of it.
-    """
-
-    def __init__(self, wrapper: object, fn: FunctionType) -> None:
-        self.wrapper, self.fn = wrapper, fn
-
-
 @runtime_checkable
 class _DecoratedByOthers(Protocol):
     """The same of another library."""
@@ -54,6 +44,15 @@ class _Wrapper(Protocol):
     """What ``functools.wraps`` made, as ``functools.cache`` does."""
 
     __wrapped__: object
+
+
+class WrapperPicture(Decorated):
+    """What stands for a function, such as a static or bound method, a property or a partial function, with a
+    picture of that function. Of a picture ``function_of`` tells the function as it was.
+    """
+
+    def __init__(self, wrapper: object, fn: FunctionType) -> None:
+        self.wrapper, self.fn = wrapper, fn
 
 
 def function_of(value: object) -> FunctionType | None:
@@ -116,7 +115,9 @@ def picture_of(value: object, depth: int = 0) -> object:
 
 
 def picture_of_constant(value: object) -> object:
-    """``picture_of``; of what stands for a function, with a copy of that, whose code others may replace."""
+    """``picture_of`` of a constant itself, not of an item of one; of what stands for a function too, whose
+    code others may replace.
+    """
     if isinstance(value, FunctionType | WrapperPicture) or is_constant(value) or is_container(value):
         return picture_of(value)
     function = function_of(value)

@@ -382,7 +382,7 @@ class Undefined:
     __hash__ = object.__hash__
 
 
-NONE_HINT = "pass an array or a number for it, or use it only under `if ... is not None:`"
+NONE_HINT = "give it a value, or use it only under `if ... is not None:`"
 """What to do where None came."""
 
 

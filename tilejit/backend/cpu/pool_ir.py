@@ -458,8 +458,8 @@ _PATIENCE_NS = 1_000_000
 _CROWDED_NS = 500_000
 _LEAST_PENALTY = 64
 _MOST_PENALTY = 1_024
-# The first run of a job is 1 / (2 * threads) of it. Over runs half as long, two threads take 64 programs of
-# 17 us 1.003 times as fast, those of 1 us 1.01; products and attention 0.995 to 1.005.
+# A run is 1 / (2 * threads) of what is left. Two threads are 1.003 times as fast as with half that part for
+# 64 programs of 17 us, 1.01 for 1 us, 0.995 to 1.005 for products and attention.
 _RUNS_PER_THREAD = 2
 
 
